@@ -1,0 +1,10 @@
+//! Facts about Linux eBPF as tables: types, helpers, context fields, section names, limits. Lookup only, no logic.
+#![forbid(unsafe_code)]
+
+pub mod ctx;
+pub mod helper;
+pub mod limits;
+pub mod map_flags;
+pub mod types;
+
+pub use types::{AttachType, MapType, ProgType};

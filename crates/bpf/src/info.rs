@@ -1,0 +1,79 @@
+//! What the backends tell about their objects. Fields as in `struct bpf_{map,prog,link,btf}_info`.
+
+use skep_abi::{AttachType, MapType, ProgType};
+
+/// Kinds of object with ids.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[expect(missing_docs, reason = "the kinds of bpf(2)")]
+pub enum ObjKind {
+    Map,
+    Prog,
+    Link,
+    Btf,
+}
+
+/// `struct bpf_map_info`
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "fields of struct bpf_map_info")]
+pub struct MapInfo {
+    pub map_type: MapType,
+    pub id: u32,
+    pub key_size: u32,
+    pub value_size: u32,
+    pub max_entries: u32,
+    pub map_flags: u32,
+    pub name: String,
+    pub map_extra: u64,
+    pub btf_id: u32,
+    pub btf_key_type_id: u32,
+    pub btf_value_type_id: u32,
+    /// From /proc/self/fdinfo in the kernel backend.
+    pub frozen: bool,
+    pub bytes_memlock: u64,
+}
+
+/// `struct bpf_prog_info`
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "fields of struct bpf_prog_info")]
+pub struct ProgInfo {
+    pub prog_type: ProgType,
+    pub id: u32,
+    pub tag: [u8; 8],
+    pub name: String,
+    pub gpl_compatible: bool,
+    /// Nanoseconds since boot.
+    pub load_time_ns: u64,
+    pub created_by_uid: u32,
+    pub map_ids: Vec<u32>,
+    pub btf_id: u32,
+    pub jited_len: u32,
+    pub xlated_len: u32,
+    pub run_cnt: u64,
+    pub run_time_ns: u64,
+    pub recursion_misses: u64,
+    pub verified_insns: u32,
+}
+
+/// `struct bpf_link_info`
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "fields of struct bpf_link_info")]
+pub struct LinkInfo {
+    pub id: u32,
+    pub prog_id: u32,
+    /// Name as in bpftool: `xdp`, `tcx`, `raw_tracepoint`, …
+    pub link_type: &'static str,
+    pub attach_type: Option<AttachType>,
+    pub ifindex: u32,
+    /// Tracepoint name, or empty.
+    pub target: String,
+}
+
+/// `struct bpf_btf_info`
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "fields of struct bpf_btf_info")]
+pub struct BtfInfo {
+    pub id: u32,
+    pub name: String,
+    pub kernel_btf: bool,
+    pub data: Vec<u8>,
+}

@@ -1,0 +1,76 @@
+//! Special fields inside a value type: what `struct btf_record` is in the kernel.
+
+/// The special fields of a map value or allocated object, ordered by offset.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Record {
+    /// Fields, ordered by offset, none overlapping.
+    pub fields: Vec<Field>,
+}
+
+/// One special field.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Field {
+    /// What it is.
+    pub kind: FieldKind,
+    /// Byte offset in the value.
+    pub offset: u32,
+    /// Size in bytes.
+    pub size: u32,
+}
+
+/// Kinds of special field.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FieldKind {
+    /// `struct bpf_spin_lock`
+    SpinLock,
+    /// `struct bpf_res_spin_lock`
+    ResSpinLock,
+    /// `struct bpf_timer`
+    Timer,
+    /// `struct bpf_wq`
+    Workqueue,
+    /// `struct bpf_task_work`
+    TaskWork,
+    /// A pointer tagged `__kptr` and its relatives.
+    Kptr {
+        /// Which tag it has.
+        tag: KptrTag,
+        /// Name of the struct it points to; the target BTF is searched for it, then the program's.
+        target: String,
+        /// BTF id of that struct in the program's own BTF.
+        local_type: u32,
+    },
+    /// `struct bpf_list_head __contains(T, node)`
+    ListHead {
+        /// BTF id of `T` in the program's BTF.
+        value_type: u32,
+        /// Offset of `node` in `T`.
+        node_offset: u32,
+    },
+    /// `struct bpf_list_node`
+    ListNode,
+    /// `struct bpf_rb_root __contains(T, node)`
+    RbRoot {
+        /// BTF id of `T` in the program's BTF.
+        value_type: u32,
+        /// Offset of `node` in `T`.
+        node_offset: u32,
+    },
+    /// `struct bpf_rb_node`
+    RbNode,
+    /// `struct bpf_refcount`
+    Refcount,
+}
+
+/// Tags of stored pointers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KptrTag {
+    /// `__kptr_untrusted`
+    Untrusted,
+    /// `__kptr`
+    Ref,
+    /// `__percpu_kptr`
+    Percpu,
+    /// `__uptr`
+    User,
+}

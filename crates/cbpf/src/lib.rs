@@ -1,0 +1,2 @@
+//! Classic BPF: check, translate, compile filters.
+#![forbid(unsafe_code)]

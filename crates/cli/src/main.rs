@@ -1,0 +1,3 @@
+//! The command `skep`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! eBPF maps in shared memory.

@@ -1,0 +1,2 @@
+//! BPF object files: ELF, CO-RE, linking.
+#![forbid(unsafe_code)]

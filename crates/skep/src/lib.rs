@@ -1,0 +1,1 @@
+//! The whole eBPF system as a library.

@@ -1,0 +1,41 @@
+//! Why a program was refused.
+
+/// What kind of "no" it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Class {
+    /// The program could do harm (`V…`).
+    Safety,
+    /// It could not be explored within the limits (`C…`).
+    Complexity,
+    /// Something is not there for this program type or kernel (`E…`).
+    Environment,
+}
+
+impl Class {
+    /// The word in JSON output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Safety => "safety",
+            Self::Complexity => "complexity",
+            Self::Environment => "environment",
+        }
+    }
+}
+
+/// A refusal, with its place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rejection {
+    /// Stable code, `V0201`; `skep explain` knows it.
+    pub code: &'static str,
+    /// What kind of refusal.
+    pub class: Class,
+    /// Slot index in the linked program, if the refusal has a place.
+    pub insn: Option<u32>,
+    /// The fact in one sentence: lower case, no full stop.
+    pub message: String,
+    /// What the system call returns.
+    pub errno: i32,
+    /// Instructions walked until then.
+    pub insns_processed: u32,
+}

@@ -1,0 +1,115 @@
+//! What the verifier is asked.
+
+use skep_abi::{AttachType, MapType, ProgType};
+use skep_btf::Record;
+use skep_isa::Slot;
+use std::sync::Arc;
+
+/// One question: may this program run?
+///
+/// Map operands of `insns` (`PSEUDO_MAP_FD`/`_IDX` and their `VALUE` forms) index [`Request::maps`]; BTF ids of kfuncs and
+/// kernel variables are those of the profile's BTF.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The linked program: entry function first, then its subprogs.
+    pub insns: &'a [Slot],
+    /// Program type.
+    pub prog_type: ProgType,
+    /// Expected attach type, if the load names one.
+    pub attach: Option<AttachType>,
+    /// BTF id (in the kernel's BTF) of the function or typedef attached to, 0 for none.
+    pub attach_btf_id: u32,
+    /// `BPF_F_*` of the load (sleepable, strict alignment, frags, …).
+    pub prog_flags: u32,
+    /// The license is GPL-compatible.
+    pub gpl_compatible: bool,
+    /// Name of the program, for messages.
+    pub name: &'a str,
+    /// The program's own BTF.
+    pub btf: Option<&'a skep_btf::Btf>,
+    /// Functions of the program, ordered by `insn`.
+    pub func_info: &'a [FuncInfo],
+    /// Source lines of the program, ordered by `insn`.
+    pub line_info: &'a [LineInfo],
+    /// The maps that `insns` name.
+    pub maps: &'a [MapDesc],
+    /// What the loader may do.
+    pub caps: Caps,
+    /// The kernel's BTF, if the program needs any of it.
+    pub kernel_btf: Option<&'a skep_btf::Btf>,
+}
+
+/// What the loader may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Caps {
+    /// Privileged: pointer leaks and uninitialised stack are its own affair.
+    All,
+    /// CAP_BPF and CAP_NET_ADMIN only: no pointer leaks, no uninitialised stack, speculation rules.
+    Bpf,
+}
+
+/// A record of `func_info`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FuncInfo {
+    /// First slot of the function.
+    pub insn: u32,
+    /// BTF id of its `BTF_KIND_FUNC`.
+    pub type_id: u32,
+}
+
+/// A record of `line_info`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LineInfo {
+    /// First slot the line covers.
+    pub insn: u32,
+    /// String offset of the file name in the program's BTF.
+    pub file: u32,
+    /// String offset of the line's text.
+    pub text: u32,
+    /// Line number in the upper 22 bits, column in the lower 10.
+    pub line_col: u32,
+}
+
+/// A live map, as far as proofs depend on it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MapDesc {
+    /// Name, for messages.
+    pub name: String,
+    /// Map type.
+    pub map_type: MapType,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Maximal number of elements (bytes of a ring buffer, pages of an arena).
+    pub max_entries: u32,
+    /// Creation flags.
+    pub map_flags: u32,
+    /// `map_extra` of the creation.
+    pub map_extra: u64,
+    /// Special fields of the value type.
+    pub record: Arc<Record>,
+    /// The map has BTF for its value (`btf_value_type_id` or a vmlinux type).
+    pub has_btf: bool,
+    /// The BTF that `record`'s type ids mean.
+    pub btf: Option<Arc<skep_btf::Btf>>,
+    /// Template of the inner maps of a map of maps.
+    pub inner: Option<Arc<MapDesc>>,
+    /// The value of a frozen, program-read-only array: its bytes are constants.
+    pub frozen: Option<Arc<[u8]>>,
+    /// What programs a prog array holds, once it has held or been used by any.
+    pub owner: Option<ProgArrayOwner>,
+}
+
+/// What all programs of one prog array have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProgArrayOwner {
+    /// Their program type.
+    pub prog_type: ProgType,
+    /// Their expected attach type.
+    pub attach: Option<AttachType>,
+    /// They accept packets in fragments.
+    pub xdp_has_frags: bool,
+    /// They may sleep.
+    pub sleepable: bool,
+}

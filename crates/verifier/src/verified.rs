@@ -1,0 +1,197 @@
+//! What was proven.
+
+use crate::request::{Caps, MapDesc};
+use skep_abi::ctx::CtxAccess;
+use skep_abi::{AttachType, ProgType};
+use skep_isa::Slot;
+
+/// A program that was proven safe, and what the proof knows of each instruction.
+///
+/// Only [`crate::verify`] makes one.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    pub(crate) insns: Vec<Slot>,
+    pub(crate) facts: Vec<InsnFact>,
+    pub(crate) subprogs: Vec<Subprog>,
+    pub(crate) maps: Vec<MapDesc>,
+    pub(crate) prog_type: ProgType,
+    pub(crate) attach: Option<AttachType>,
+    pub(crate) caps: Caps,
+    pub(crate) sleepable: bool,
+    pub(crate) stats: Stats,
+}
+
+impl Verified {
+    /// The instructions, as in the request.
+    #[must_use]
+    pub fn insns(&self) -> &[Slot] {
+        &self.insns
+    }
+    /// One fact a slot.
+    #[must_use]
+    pub fn facts(&self) -> &[InsnFact] {
+        &self.facts
+    }
+    /// The functions, ordered by start; the first is the entry.
+    #[must_use]
+    pub fn subprogs(&self) -> &[Subprog] {
+        &self.subprogs
+    }
+    /// The maps as they were when the proof was made; engines must run with maps of the same description.
+    #[must_use]
+    pub fn maps(&self) -> &[MapDesc] {
+        &self.maps
+    }
+    /// Program type.
+    #[must_use]
+    pub fn prog_type(&self) -> ProgType {
+        self.prog_type
+    }
+    /// Expected attach type.
+    #[must_use]
+    pub fn attach(&self) -> Option<AttachType> {
+        self.attach
+    }
+    /// For which loader it was proven.
+    #[must_use]
+    pub fn caps(&self) -> Caps {
+        self.caps
+    }
+    /// May the program sleep.
+    #[must_use]
+    pub fn sleepable(&self) -> bool {
+        self.sleepable
+    }
+    /// What the proof cost.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+}
+
+/// A function of the program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Subprog {
+    /// First slot.
+    pub start: u32,
+    /// Slot after the last one.
+    pub end: u32,
+    /// Bytes of stack its own frame uses, a multiple of 8 (at most 512).
+    pub stack_bytes: u32,
+    /// It is called through a function pointer by a helper.
+    pub is_callback: bool,
+    /// It runs when an exception is thrown.
+    pub is_exception_callback: bool,
+    /// It, or what it calls, makes tail calls.
+    pub has_tail_call: bool,
+}
+
+/// What the proof knows of one slot. Facts hold on every path that reaches it.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct InsnFact {
+    /// Some path gets here; other instructions are dead and must not be emitted.
+    pub reached: bool,
+    /// What a load, store or atomic touches.
+    pub access: Option<AccessFact>,
+    /// What a call knows of its arguments.
+    pub call: Option<Box<CallFact>>,
+    /// Which ways a conditional jump can go.
+    pub branch: Option<Branch>,
+    /// The value this instruction leaves in its destination, if always the same number.
+    pub constant: Option<u64>,
+    /// A speculation barrier must precede it (`--caps bpf`).
+    pub barrier: bool,
+}
+
+/// Which ways a conditional jump was seen to go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Branch {
+    /// Always jumps.
+    Taken,
+    /// Never jumps.
+    NotTaken,
+    /// Either.
+    Both,
+}
+
+/// The memory a load, store or atomic touches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AccessFact {
+    /// Which memory.
+    pub region: Region,
+    /// Byte offset from the start of the region (top of the frame for stacks: negative), if always the same.
+    pub offset: Option<i64>,
+}
+
+/// Kinds of memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Region {
+    /// The stack of the frame `up` frames above the current one (0 is its own).
+    Stack {
+        /// Frames up the call chain.
+        up: u8,
+    },
+    /// The program's context: the access is converted by table.
+    Ctx(CtxAccess),
+    /// A value of `maps()[map]`.
+    MapValue {
+        /// Index into the maps.
+        map: u32,
+    },
+    /// Packet data.
+    Packet,
+    /// Other plain memory: ring buffer records, helper buffers, global function arguments.
+    Memory,
+    /// A field of a socket structure whose layout is converted (`sock_common`, `bpf_sock`, `bpf_tcp_sock`, `bpf_xdp_sock`).
+    Sock(SockKind),
+    /// `struct bpf_flow_keys`.
+    FlowKeys,
+    /// A typed kernel structure; the load may fault and then yields zero.
+    Btf {
+        /// BTF id of the structure in the kernel's BTF.
+        type_id: u32,
+    },
+    /// An arena: a fault yields zero.
+    Arena,
+    /// Different kinds of plain memory on different paths (no conversion, no fault).
+    Mixed,
+}
+
+/// Socket structures that programs see converted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SockKind {
+    /// `PTR_TO_SOCK_COMMON` and `PTR_TO_SOCKET`: fields of `struct bpf_sock`.
+    Sock,
+    /// `struct bpf_tcp_sock`
+    TcpSock,
+    /// `struct bpf_xdp_sock`
+    XdpSock,
+}
+
+/// What a call knows of its arguments.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CallFact {
+    /// The map argument is always `maps()[map]`.
+    pub map: Option<u32>,
+    /// Subprogs that are passed as callback, by index, if always the same one.
+    pub callback: Option<u32>,
+    /// Constant integer arguments `r1`–`r5`, where always the same.
+    pub constants: [Option<u64>; 5],
+    /// Stack offset (from the frame's top) of arguments that point to the current frame's stack, where always the same.
+    pub stack_args: [Option<i32>; 5],
+    /// Name of the kfunc called.
+    pub kfunc: Option<String>,
+}
+
+/// What a proof cost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Instructions walked, over all paths.
+    pub insns_processed: u32,
+    /// States kept at most at one time.
+    pub peak_states: u32,
+    /// States made in all.
+    pub total_states: u32,
+    /// Bytes of stack of the deepest call chain.
+    pub stack_depth: u32,
+}

@@ -1,0 +1,1 @@
+//! Runs verified eBPF programs: interpreter and JIT.

@@ -1,0 +1,1 @@
+//! Cross-crate tests: ours against the kernel, engine against engine.
