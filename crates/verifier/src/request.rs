@@ -71,7 +71,7 @@ pub struct LineInfo {
 }
 
 /// A live map, as far as proofs depend on it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct MapDesc {
     /// Name, for messages.
     pub name: String,
