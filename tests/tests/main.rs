@@ -1,0 +1,4 @@
+//! One test binary over the whole workspace.
+
+mod arrows;
+mod tidy;

@@ -1,0 +1,46 @@
+//! `cargo xtask ci`: everything CI demands, in the order that fails fastest.
+
+use crate::TaskError;
+use std::process::Command;
+
+/// Arguments of cargo and what to add to the environment, step by step.
+const STEPS: &[(&[&str], Option<(&str, &str)>)] = &[
+    (&["fmt", "--all", "--check"], None),
+    (
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        None,
+    ),
+    (
+        &["doc", "--workspace", "--no-deps", "--quiet"],
+        Some(("RUSTDOCFLAGS", "-D warnings")),
+    ),
+    (&["test", "--workspace"], None),
+];
+
+/// Runs the steps and stops at the first that fails.
+pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
+    if let Some(unknown) = arguments.first() {
+        return Err(format!("unknown argument {unknown}"));
+    }
+    for (step, environment) in STEPS {
+        eprintln!("ci: cargo {}", step.join(" "));
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(*step).envs(environment.iter().copied());
+        let status = command
+            .status()
+            .map_err(|e| format!("cannot run cargo: {e}"))?;
+        if !status.success() {
+            return Err(format!("cargo {} failed", step.join(" ")));
+        }
+    }
+    println!("ci: all steps passed");
+    Ok(())
+}
