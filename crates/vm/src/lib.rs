@@ -1,1 +1,13 @@
-//! Runs verified eBPF programs: interpreter and JIT.
+//! Runs verified programs: lowering, interpreter, JIT, helpers.
+
+pub mod ctx;
+pub mod env;
+pub mod helpers;
+pub mod lower;
+pub mod lowered;
+pub mod program;
+pub mod world;
+
+pub use lower::{Fold, LowerError, lower};
+pub use lowered::Lowered;
+pub use program::{Engine, Program};

@@ -1,0 +1,518 @@
+//! [`Verified`] → [`Lowered`]: what the kernel calls fixups.
+//!
+//! One pass over the slots emits ops and remembers where each slot begins; a second one patches jump targets. With
+//! [`Fold::Facts`] constants and decided branches that the verifier found are folded; [`Fold::Nothing`] keeps the program as
+//! written, so that a checked run can catch a wrong proof.
+
+use crate::ctx;
+use crate::helpers;
+use crate::lowered::{ArenaView, Callee, Func, Lowered, Mem, Op, OpIdx, Space};
+use skep_abi::MapType;
+use skep_isa::{Call, Imm64, Insn, Reg, Size, Src, Width};
+use skep_verifier::{Branch, InsnFact, Region, Verified};
+use std::sync::Arc;
+
+/// Number of the tail call helper, which is an op of its own.
+const HELPER_TAIL_CALL: u32 = 12;
+/// Address space number of an arena in `addr_space_cast`.
+const ARENA_ADDR_SPACE: u16 = 1;
+
+/// Whether lowering trusts the verifier's facts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fold {
+    /// Constants and decided branches are folded.
+    Facts,
+    /// Every reached instruction stays as written.
+    Nothing,
+}
+
+/// Why a verified program cannot be lowered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LowerError {
+    /// It calls something that exists only in a kernel.
+    NoCallee {
+        /// Slot of the call.
+        slot: u32,
+        /// Name or number of the function.
+        name: String,
+    },
+    /// It uses an address that exists only in a kernel.
+    KernelVariable {
+        /// Slot of the load.
+        slot: u32,
+    },
+    /// The proof does not fit the instructions.
+    Inconsistent {
+        /// Slot where it shows.
+        slot: u32,
+    },
+}
+
+impl std::fmt::Display for LowerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoCallee { slot, name } => {
+                write!(f, "{name}, called at {slot}, exists only in a kernel")
+            }
+            Self::KernelVariable { slot } => {
+                write!(
+                    f,
+                    "the variable whose address is loaded at {slot} exists only in a kernel"
+                )
+            }
+            Self::Inconsistent { slot } => write!(f, "the proof does not fit instruction {slot}"),
+        }
+    }
+}
+
+impl std::error::Error for LowerError {}
+
+/// Lowers a program.
+///
+/// # Errors
+/// If the program needs something that exists only in a kernel.
+pub fn lower(verified: Arc<Verified>, fold: Fold) -> Result<Lowered, LowerError> {
+    let mut l = Lowering {
+        v: &verified,
+        fold,
+        ops: Vec::with_capacity(verified.insns().len()),
+        slots: Vec::new(),
+        first_op: vec![OpIdx::MAX; verified.insns().len() + 1],
+        jumps: Vec::new(),
+        callees: Vec::new(),
+        throws: false,
+    };
+    let mut funcs = Vec::with_capacity(verified.subprogs().len());
+    for s in verified.subprogs() {
+        let start = l.here();
+        l.function(s.start, s.end)?;
+        let body = &l.ops[start as usize..];
+        funcs.push(Func {
+            start,
+            end: l.here(),
+            stack_bytes: s.stack_bytes,
+            is_callback: s.is_callback,
+            has_tail_call: s.has_tail_call,
+            has_may_goto: body.iter().any(|op| matches!(op, Op::MayGoto { .. })),
+        });
+    }
+    l.patch_jumps()?;
+    let Lowering {
+        ops,
+        slots,
+        callees,
+        throws,
+        ..
+    } = l;
+    let arena = verified
+        .maps()
+        .iter()
+        .position(|m| m.map_type == MapType::Arena)
+        .and_then(|i| u32::try_from(i).ok());
+    let exception_callback = verified
+        .subprogs()
+        .iter()
+        .position(|s| s.is_exception_callback)
+        .and_then(|i| u32::try_from(i).ok());
+    Ok(Lowered {
+        ops,
+        funcs,
+        callees,
+        slots,
+        arena,
+        throws,
+        exception_callback,
+        verified,
+    })
+}
+
+struct Lowering<'a> {
+    v: &'a Verified,
+    fold: Fold,
+    ops: Vec<Op>,
+    slots: Vec<u32>,
+    /// Per slot, the op it begins with; `MAX` if it is dead.
+    first_op: Vec<OpIdx>,
+    /// Ops whose target still is a slot.
+    jumps: Vec<OpIdx>,
+    callees: Vec<Callee>,
+    throws: bool,
+}
+
+impl Lowering<'_> {
+    fn here(&self) -> OpIdx {
+        OpIdx::try_from(self.ops.len()).unwrap_or(OpIdx::MAX)
+    }
+
+    fn emit(&mut self, slot: u32, op: Op) {
+        self.ops.push(op);
+        self.slots.push(slot);
+    }
+
+    fn emit_jump(&mut self, slot: u32, op: Op) {
+        self.jumps.push(self.here());
+        self.emit(slot, op);
+    }
+
+    fn fact(&self, slot: u32) -> &InsnFact {
+        &self.v.facts()[slot as usize]
+    }
+
+    fn function(&mut self, start: u32, end: u32) -> Result<(), LowerError> {
+        let first = self.here();
+        let mut slot = start;
+        while slot < end {
+            let insn = skep_isa::decode(self.v.insns(), slot as usize)
+                .map_err(|_| LowerError::Inconsistent { slot })?;
+            self.first_op[slot as usize] = self.here();
+            if self.fact(slot).reached {
+                if self.fact(slot).barrier {
+                    self.emit(slot, Op::Barrier);
+                }
+                self.insn(slot, insn)?;
+            }
+            slot += if insn.slots() == 2 { 2 } else { 1 };
+        }
+        if self.here() == first || !ends_flow(self.ops[self.ops.len() - 1]) {
+            self.emit(start, Op::Unreachable);
+        }
+        Ok(())
+    }
+
+    /// A jump into dead code lands on the next live op, or on `Unreachable`: the proof says that it never happens.
+    fn patch_jumps(&mut self) -> Result<(), LowerError> {
+        for at in std::mem::take(&mut self.jumps) {
+            let slot = self.slots[at as usize];
+            let (Op::Jump { target } | Op::JumpIf { target, .. } | Op::MayGoto { target }) =
+                &mut self.ops[at as usize]
+            else {
+                return Err(LowerError::Inconsistent { slot });
+            };
+            let op = self.first_op.get(*target as usize).copied();
+            *target = op
+                .filter(|&op| op != OpIdx::MAX)
+                .ok_or(LowerError::Inconsistent { slot })?;
+        }
+        Ok(())
+    }
+
+    fn insn(&mut self, slot: u32, insn: Insn) -> Result<(), LowerError> {
+        if let Some((dst, value)) = self.folded(slot, &insn) {
+            self.emit(slot, Op::Const { dst, value });
+            return Ok(());
+        }
+        match insn {
+            Insn::Alu {
+                width,
+                op,
+                dst,
+                src,
+            } => self.emit(
+                slot,
+                Op::Alu {
+                    width,
+                    op,
+                    dst,
+                    src,
+                },
+            ),
+            Insn::Neg { width, dst } => self.emit(slot, Op::Neg { width, dst }),
+            Insn::Mov { width, dst, src } => self.mov(slot, width, dst, src),
+            Insn::Movsx {
+                width,
+                from,
+                dst,
+                src,
+            } => self.emit(
+                slot,
+                Op::Movsx {
+                    width,
+                    from,
+                    dst,
+                    src,
+                },
+            ),
+            Insn::AddrSpaceCast {
+                dst, src, dst_as, ..
+            } => self.arena_cast(slot, dst, src, dst_as),
+            Insn::End { op, size, dst } => self.emit(slot, Op::End { op, size, dst }),
+            Insn::LoadImm64 { dst, imm } => return self.load_imm64(slot, dst, imm),
+            Insn::LoadAbs { size, imm } => self.load_packet(slot, size, None, imm),
+            Insn::LoadInd { size, src, imm } => self.load_packet(slot, size, Some(src), imm),
+            Insn::Load { .. }
+            | Insn::Store { .. }
+            | Insn::Atomic { .. }
+            | Insn::LoadAcquire { .. }
+            | Insn::StoreRelease { .. } => self.access(slot, insn),
+            Insn::Jump { offset, .. } => {
+                return self.jump(slot, offset, |target| Op::Jump { target });
+            }
+            Insn::JumpIf { .. } => return self.jump_if(slot, insn),
+            Insn::MayGoto { offset } => {
+                return self.jump(slot, i32::from(offset), |target| Op::MayGoto { target });
+            }
+            Insn::Call(call) => return self.call(slot, call),
+            Insn::CallReg { .. } => return Err(LowerError::Inconsistent { slot }),
+            Insn::Exit => self.emit(slot, Op::Exit),
+        }
+        Ok(())
+    }
+
+    /// The constant that an instruction without other effects leaves.
+    fn folded(&self, slot: u32, insn: &Insn) -> Option<(Reg, u64)> {
+        if self.fold == Fold::Nothing {
+            return None;
+        }
+        let (Insn::Alu { dst, .. }
+        | Insn::Neg { dst, .. }
+        | Insn::Mov { dst, .. }
+        | Insn::Movsx { dst, .. }
+        | Insn::End { dst, .. }
+        | Insn::Load { dst, .. }) = *insn
+        else {
+            return None;
+        };
+        Some((dst, self.fact(slot).constant?))
+    }
+
+    fn mov(&mut self, slot: u32, width: Width, dst: Reg, src: Src) {
+        let op = match (src, width) {
+            (Src::Reg(src), _) => Op::Mov { width, dst, src },
+            (Src::Imm(imm), Width::W64) => Op::Const {
+                dst,
+                value: i64::from(imm) as u64,
+            },
+            (Src::Imm(imm), Width::W32) => Op::Const {
+                dst,
+                value: u64::from(imm as u32),
+            },
+        };
+        self.emit(slot, op);
+    }
+
+    fn arena_cast(&mut self, slot: u32, dst: Reg, src: Reg, dst_as: u16) {
+        let view = if dst_as == ARENA_ADDR_SPACE {
+            ArenaView::User
+        } else {
+            ArenaView::Program
+        };
+        self.emit(slot, Op::ArenaCast { view, dst, src });
+    }
+
+    fn load_imm64(&mut self, slot: u32, dst: Reg, imm: Imm64) -> Result<(), LowerError> {
+        let index = |i: i32| u32::try_from(i).map_err(|_| LowerError::Inconsistent { slot });
+        let op = match imm {
+            Imm64::Value(value) => Op::Const { dst, value },
+            Imm64::MapFd(map) | Imm64::MapIdx(map) => Op::MapAddr {
+                dst,
+                map: index(map)?,
+            },
+            Imm64::MapFdValue { fd: map, offset } | Imm64::MapIdxValue { index: map, offset } => {
+                Op::MapValueAddr {
+                    dst,
+                    map: index(map)?,
+                    offset,
+                }
+            }
+            Imm64::BtfId { .. } => return Err(LowerError::KernelVariable { slot }),
+            Imm64::Func(distance) => Op::FuncAddr {
+                dst,
+                func: self.func_at(slot, distance)?,
+            },
+        };
+        self.emit(slot, op);
+        Ok(())
+    }
+
+    /// Index of the function that starts `distance` slots after the next slot.
+    fn func_at(&self, slot: u32, distance: i32) -> Result<u32, LowerError> {
+        let start = (slot + 1).checked_add_signed(distance);
+        self.v
+            .subprogs()
+            .iter()
+            .position(|s| Some(s.start) == start)
+            .and_then(|i| u32::try_from(i).ok())
+            .ok_or(LowerError::Inconsistent { slot })
+    }
+
+    fn load_packet(&mut self, slot: u32, size: Size, index: Option<Reg>, imm: i32) {
+        self.emit(slot, Op::LoadPacket { size, index, imm });
+    }
+
+    /// Loads, stores and atomics; those of the context go to the native structure.
+    fn access(&mut self, slot: u32, insn: Insn) {
+        let region = self.fact(slot).access.map(|a| a.region);
+        let space = match region {
+            Some(Region::Btf { .. }) => Space::Probe,
+            Some(Region::Arena) => Space::Arena,
+            _ => Space::Plain,
+        };
+        let native = match region {
+            Some(Region::Ctx(field)) => ctx::native_pointer(self.v.prog_type(), &field),
+            _ => None,
+        };
+        let mem = |base, offset: i16| Mem {
+            base,
+            offset: i32::from(offset) + native.map_or(0, |n| n.delta),
+            space,
+        };
+        let op = match insn {
+            Insn::Load {
+                size,
+                extend,
+                dst,
+                src,
+                offset,
+            } => Op::Load {
+                size: native.map_or(size, |_| Size::DW),
+                extend,
+                dst,
+                mem: mem(src, offset),
+            },
+            Insn::Store {
+                size,
+                dst,
+                src,
+                offset,
+            } => Op::Store {
+                size,
+                src,
+                mem: mem(dst, offset),
+            },
+            Insn::Atomic {
+                size,
+                op,
+                dst,
+                src,
+                offset,
+            } => Op::Atomic {
+                size,
+                op,
+                src,
+                mem: mem(dst, offset),
+            },
+            Insn::LoadAcquire {
+                size,
+                dst,
+                src,
+                offset,
+            } => Op::LoadAcquire {
+                size,
+                dst,
+                mem: mem(src, offset),
+            },
+            Insn::StoreRelease {
+                size,
+                dst,
+                src,
+                offset,
+            } => Op::StoreRelease {
+                size,
+                src,
+                mem: mem(dst, offset),
+            },
+            _ => Op::Unreachable,
+        };
+        self.emit(slot, op);
+    }
+
+    /// Emits a jump whose target is, for now, a slot.
+    fn jump(&mut self, slot: u32, offset: i32, op: impl Fn(u32) -> Op) -> Result<(), LowerError> {
+        let target = (slot + 1)
+            .checked_add_signed(offset)
+            .ok_or(LowerError::Inconsistent { slot })?;
+        self.emit_jump(slot, op(target));
+        Ok(())
+    }
+
+    fn jump_if(&mut self, slot: u32, insn: Insn) -> Result<(), LowerError> {
+        let Insn::JumpIf {
+            width,
+            op,
+            dst,
+            src,
+            offset,
+        } = insn
+        else {
+            return Err(LowerError::Inconsistent { slot });
+        };
+        let branch = match self.fold {
+            Fold::Facts => self.fact(slot).branch.unwrap_or(Branch::Both),
+            Fold::Nothing => Branch::Both,
+        };
+        match branch {
+            Branch::NotTaken => Ok(()),
+            Branch::Taken => self.jump(slot, i32::from(offset), |target| Op::Jump { target }),
+            Branch::Both => self.jump(slot, i32::from(offset), |target| Op::JumpIf {
+                width,
+                op,
+                dst,
+                src,
+                target,
+            }),
+        }
+    }
+
+    fn call(&mut self, slot: u32, call: Call) -> Result<(), LowerError> {
+        match call {
+            Call::Subprog(distance) => {
+                let func = self.func_at(slot, distance)?;
+                self.emit(slot, Op::CallFunc { func });
+                Ok(())
+            }
+            Call::Helper(id) if id.cast_unsigned() == HELPER_TAIL_CALL => {
+                self.emit(slot, Op::TailCall);
+                Ok(())
+            }
+            Call::Helper(id) => self.call_helper(slot, id.cast_unsigned()),
+            Call::Kfunc { .. } => self.call_kfunc(slot),
+        }
+    }
+
+    fn call_helper(&mut self, slot: u32, id: u32) -> Result<(), LowerError> {
+        let map_type = self
+            .fact(slot)
+            .call
+            .as_ref()
+            .and_then(|c| c.map)
+            .and_then(|m| self.v.maps().get(m as usize))
+            .map(|m| m.map_type);
+        let entry = helpers::helper(id, map_type).ok_or_else(|| LowerError::NoCallee {
+            slot,
+            name: format!("helper {id}"),
+        })?;
+        self.emit_call(slot, entry);
+        Ok(())
+    }
+
+    fn call_kfunc(&mut self, slot: u32) -> Result<(), LowerError> {
+        let name = self.fact(slot).call.as_ref().and_then(|c| c.kfunc.clone());
+        let name = name.ok_or(LowerError::Inconsistent { slot })?;
+        if name == "bpf_throw" {
+            self.throws = true;
+            self.emit(slot, Op::Throw);
+            return Ok(());
+        }
+        let entry = helpers::kfunc(&name).ok_or(LowerError::NoCallee { slot, name })?;
+        self.emit_call(slot, entry);
+        Ok(())
+    }
+
+    fn emit_call(&mut self, slot: u32, entry: Callee) {
+        let known = self
+            .callees
+            .iter()
+            .position(|c| c.id == entry.id && std::ptr::fn_addr_eq(c.func, entry.func));
+        let index = known.unwrap_or_else(|| {
+            self.callees.push(entry);
+            self.callees.len() - 1
+        });
+        let callee = u32::try_from(index).unwrap_or(u32::MAX);
+        self.emit(slot, Op::Call { callee });
+    }
+}
+
+/// True for ops after which execution never falls through.
+fn ends_flow(op: Op) -> bool {
+    matches!(op, Op::Exit | Op::Jump { .. } | Op::Throw | Op::Unreachable)
+}
