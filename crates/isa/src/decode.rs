@@ -69,16 +69,16 @@ fn reg(number: u8) -> Result<Reg, DecodeError> {
     Reg::new(number).ok_or(DecodeError::InvalidRegister { number })
 }
 
-/// Requires `is_zero`, else reports `field`.
-fn reserved(s: Slot, is_zero: bool, field: &'static str) -> Result<(), DecodeError> {
-    if is_zero {
-        Ok(())
-    } else {
-        Err(DecodeError::ReservedField {
-            code: s.code,
-            field,
-        })
-    }
+/// Reports `field` unless its value is one of those the opcode allows.
+fn reserved(s: Slot, is_allowed: bool, field: &'static str) -> Result<(), DecodeError> {
+    if is_allowed { Ok(()) } else { bad(s, field) }
+}
+
+fn bad<T>(s: Slot, field: &'static str) -> Result<T, DecodeError> {
+    Err(DecodeError::ReservedField {
+        code: s.code,
+        field,
+    })
 }
 
 fn unknown<T>(s: Slot) -> Result<T, DecodeError> {
@@ -115,13 +115,13 @@ fn alu(s: Slot) -> Result<Insn, DecodeError> {
         op::ADD => AluOp::Add,
         op::SUB => AluOp::Sub,
         op::MUL => AluOp::Mul,
-        op::DIV if s.offset == 1 => AluOp::Sdiv,
+        op::DIV if s.offset == op::OFFSET_SIGNED => AluOp::Sdiv,
         op::DIV => AluOp::Div,
         op::OR => AluOp::Or,
         op::AND => AluOp::And,
         op::LSH => AluOp::Lsh,
         op::RSH => AluOp::Rsh,
-        op::MOD if s.offset == 1 => AluOp::Smod,
+        op::MOD if s.offset == op::OFFSET_SIGNED => AluOp::Smod,
         op::MOD => AluOp::Mod,
         op::XOR => AluOp::Xor,
         op::ARSH => AluOp::Arsh,
@@ -152,9 +152,6 @@ fn negate(s: Slot, width: Width) -> Result<Insn, DecodeError> {
     })
 }
 
-/// `addr_space_cast` is a 64-bit register move with this offset (Documentation/bpf/standardization has no name for it).
-const OFFSET_ADDR_SPACE_CAST: i16 = 1;
-
 fn mov(s: Slot, width: Width) -> Result<Insn, DecodeError> {
     if s.code & op::X == 0 {
         reserved(s, s.offset == 0, "offset")?;
@@ -175,7 +172,7 @@ fn mov(s: Slot, width: Width) -> Result<Insn, DecodeError> {
                 src,
             })
         }
-        (OFFSET_ADDR_SPACE_CAST, Width::W64) => {
+        (op::OFFSET_ADDR_SPACE_CAST, Width::W64) => {
             let imm = s.imm.cast_unsigned();
             Ok(Insn::AddrSpaceCast {
                 dst: reg(dst)?,
@@ -198,10 +195,7 @@ fn mov(s: Slot, width: Width) -> Result<Insn, DecodeError> {
                 src: reg(src)?,
             })
         }
-        _ => Err(DecodeError::ReservedField {
-            code: s.code,
-            field: "offset",
-        }),
+        _ => bad(s, "offset"),
     }
 }
 
@@ -211,10 +205,7 @@ fn byte_order(s: Slot) -> Result<Insn, DecodeError> {
         (op::ALU, _) => EndOp::ToBe,
         (_, op::K) => EndOp::Bswap,
         _ => {
-            return Err(DecodeError::ReservedField {
-                code: s.code,
-                field: "source bit",
-            });
+            return bad(s, "source bit");
         }
     };
     reserved(s, s.src() == 0, "src")?;
@@ -224,10 +215,7 @@ fn byte_order(s: Slot) -> Result<Insn, DecodeError> {
         32 => Size::W,
         64 => Size::DW,
         _ => {
-            return Err(DecodeError::ReservedField {
-                code: s.code,
-                field: "imm",
-            });
+            return bad(s, "imm");
         }
     };
     Ok(Insn::End {
@@ -316,10 +304,7 @@ fn call(s: Slot) -> Result<Insn, DecodeError> {
             id: s.imm,
             module: s.offset,
         })),
-        _ => Err(DecodeError::ReservedField {
-            code: s.code,
-            field: "src",
-        }),
+        _ => bad(s, "src"),
     }
 }
 
@@ -394,10 +379,7 @@ fn wide(s: Slot, next: Slot) -> Result<Insn, DecodeError> {
             Imm64::Func(s.imm)
         }
         _ => {
-            return Err(DecodeError::ReservedField {
-                code: s.code,
-                field: "src",
-            });
+            return bad(s, "src");
         }
     };
     Ok(Insn::LoadImm64 {
@@ -477,30 +459,34 @@ fn atomic(s: Slot) -> Result<Insn, DecodeError> {
         return unknown(s);
     }
     let fetch = s.imm & op::FETCH != 0;
-    let atomic_op = match s.imm {
+    let op = match s.imm {
         op::XCHG => AtomicOp::Xchg,
         op::CMPXCHG => AtomicOp::Cmpxchg,
-        imm => match (imm & !op::FETCH) as u8 {
-            _ if !(0..=0xff).contains(&imm) => {
-                return reserved(s, false, "imm").map(|()| Insn::Exit);
-            }
-            op::ADD => AtomicOp::Add { fetch },
-            op::OR => AtomicOp::Or { fetch },
-            op::AND => AtomicOp::And { fetch },
-            op::XOR => AtomicOp::Xor { fetch },
-            _ => {
-                return Err(DecodeError::ReservedField {
-                    code: s.code,
-                    field: "imm",
-                });
-            }
+        imm => match u8::try_from(imm & !op::FETCH) {
+            Ok(op::ADD) => AtomicOp::Add { fetch },
+            Ok(op::OR) => AtomicOp::Or { fetch },
+            Ok(op::AND) => AtomicOp::And { fetch },
+            Ok(op::XOR) => AtomicOp::Xor { fetch },
+            _ => return bad(s, "imm"),
         },
     };
     Ok(Insn::Atomic {
         size,
-        op: atomic_op,
+        op,
         dst,
         src,
         offset,
+    })
+}
+
+/// The instructions of a program, each with the index of its first slot. After a malformed slot the next one is tried.
+pub fn insns(slots: &[Slot]) -> impl Iterator<Item = (usize, Result<Insn, DecodeError>)> + '_ {
+    let mut next = 0;
+    core::iter::from_fn(move || {
+        let at = next;
+        slots.get(at)?;
+        let insn = decode(slots, at);
+        next += insn.as_ref().map_or(1, Insn::slots);
+        Some((at, insn))
     })
 }

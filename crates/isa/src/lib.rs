@@ -8,10 +8,14 @@
 extern crate alloc;
 
 pub mod decode;
+pub mod disasm;
+pub mod encode;
 pub mod insn;
 pub mod opcode;
 pub mod slot;
 
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, decode, insns};
+pub use disasm::{Names, NoNames, Style, Text};
+pub use encode::{Slots, encode};
 pub use insn::{AluOp, AtomicOp, Call, EndOp, Extend, Imm64, Insn, JmpOp, Reg, Size, Src, Width};
 pub use slot::Slot;

@@ -90,3 +90,7 @@ pub const PSEUDO_MAP_IDX_VALUE: u8 = 6;
 // `src` of call.
 pub const PSEUDO_CALL: u8 = 1;
 pub const PSEUDO_KFUNC_CALL: u8 = 2;
+
+// `offset` of special arithmetic. Linux has `addr_space_cast` beyond the RFC: a 64-bit register move.
+pub const OFFSET_SIGNED: i16 = 1;
+pub const OFFSET_ADDR_SPACE_CAST: i16 = 1;
