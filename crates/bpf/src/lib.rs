@@ -54,7 +54,10 @@ pub struct Error {
 
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "bpf({}): {}", self.what, self.errno)?;
+        match self.what.split_once(' ') {
+            Some((command, object)) => write!(f, "bpf({command}) {object}: {}", self.errno)?,
+            None => write!(f, "bpf({}): {}", self.what, self.errno)?,
+        }
         if self.detail.is_empty() {
             Ok(())
         } else {

@@ -1,1 +1,2 @@
 //! Packet captures.
+#![forbid(unsafe_code)]

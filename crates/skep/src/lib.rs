@@ -1,1 +1,8 @@
 //! The whole eBPF system as a library.
+//!
+//! [`Kernel`] drives the running kernel through `bpf(2)`; `skep_user` has the other implementation of the same trait,
+//! [`skep_bpf::Backend`]. Everything else here works on either.
+
+mod kernel;
+
+pub use kernel::Kernel;

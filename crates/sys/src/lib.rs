@@ -1,1 +1,12 @@
 //! System calls; the only crate that makes them.
+//!
+//! Thin: a function a call, `io::Result` out, descriptors owned. What a call means is decided above.
+
+pub mod attr;
+pub mod bpf;
+pub mod bpf_link;
+pub mod bpf_map;
+pub mod bpf_obj;
+pub mod bpf_prog;
+pub mod cpus;
+pub mod process;

@@ -1,0 +1,142 @@
+//! Between the waist's types and the kernel's structures.
+
+use skep_abi::{MapType, ProgType};
+use skep_bpf::{Errno, Error, MapInfo, ObjKind, ProgInfo, ProgLoad, Result};
+use skep_isa::Slot;
+use skep_sys::{bpf, bpf_map, bpf_obj, bpf_prog};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// The errno of a system call's error.
+pub(crate) fn errno(error: &io::Error) -> Errno {
+    Errno(error.raw_os_error().unwrap_or(Errno::EIO.0))
+}
+
+/// A refused command.
+pub(super) fn failed(what: &str, error: &io::Error) -> Error {
+    failed_with(what, error, String::new())
+}
+
+/// A refused command with the kernel's log.
+pub(super) fn failed_with(what: &str, error: &io::Error, log: String) -> Error {
+    Error {
+        errno: errno(error),
+        what: what.to_owned(),
+        detail: String::new(),
+        log,
+    }
+}
+
+/// Program types that need a trampoline on a kernel function.
+const TRAMPOLINE_TYPES: &[ProgType] = &[ProgType::Tracing, ProgType::Lsm, ProgType::Ext];
+
+/// A refused program load; an `EPERM` without a log is explained.
+pub(super) fn load_failed(what: &str, spec: &ProgLoad, refused: bpf_prog::LoadError) -> Error {
+    let mut error = failed_with(what, &refused.error, refused.log);
+    if error.errno == Errno::EPERM && error.log.trim().is_empty() {
+        let privileged = skep_sys::process::effective_capabilities()
+            .is_ok_and(|caps| caps.has(skep_sys::process::CAP_SYS_ADMIN));
+        error.detail = match (privileged, TRAMPOLINE_TYPES.contains(&spec.prog_type)) {
+            (true, true) => "this kernel forbids trampolines, which programs of this type need",
+            (true, false) => "the kernel refuses this program type even to a privileged process (lockdown or policy)",
+            (false, _) => "loading needs CAP_BPF, and CAP_NET_ADMIN or CAP_PERFMON for most types",
+        }
+        .to_owned();
+    }
+    error
+}
+
+/// An object name as the kernel allows it: letters, digits, `_` and `.`; others become `_`.
+pub(super) fn name(name: &str) -> [u8; 16] {
+    let allowed = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '_' || c == '.' {
+            c
+        } else {
+            '_'
+        }
+    };
+    bpf::object_name(&name.chars().map(allowed).collect::<String>())
+}
+
+/// A slot in the host's byte order.
+pub(super) fn slot_bytes(slot: Slot) -> [u8; 8] {
+    if cfg!(target_endian = "little") {
+        slot.to_le_bytes()
+    } else {
+        slot.to_be_bytes()
+    }
+}
+
+/// The kind in the system call's words.
+pub(super) fn kind(kind: ObjKind) -> bpf_obj::Kind {
+    match kind {
+        ObjKind::Map => bpf_obj::Kind::Map,
+        ObjKind::Prog => bpf_obj::Kind::Prog,
+        ObjKind::Link => bpf_obj::Kind::Link,
+        ObjKind::Btf => bpf_obj::Kind::Btf,
+    }
+}
+
+/// True if the descriptor is a map's: the kernel names the file so.
+pub(super) fn is_map(fd: &OwnedFd) -> bool {
+    std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+        .is_ok_and(|target| target.as_os_str() == "anon_inode:bpf-map")
+}
+
+/// A field of `/proc/self/fdinfo/FD`.
+fn fdinfo(fd: BorrowedFd<'_>, field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    let line = text.lines().find(|l| l.split(':').next() == Some(field))?;
+    line.split(':').nth(1)?.trim().parse().ok()
+}
+
+fn unknown(what: &str, number: u32) -> Error {
+    Error {
+        errno: Errno::EINVAL,
+        what: "BPF_OBJ_GET_INFO_BY_FD".to_owned(),
+        detail: format!("{what} {number} is newer than this program"),
+        log: String::new(),
+    }
+}
+
+/// A map's information.
+pub(super) fn map_info(info: &bpf_map::MapInfo, fd: BorrowedFd<'_>) -> Result<MapInfo> {
+    Ok(MapInfo {
+        map_type: MapType::from_id(info.map_type)
+            .ok_or_else(|| unknown("map type", info.map_type))?,
+        id: info.id,
+        key_size: info.key_size,
+        value_size: info.value_size,
+        max_entries: info.max_entries,
+        map_flags: info.map_flags,
+        name: bpf::field_text(&info.name),
+        map_extra: info.map_extra,
+        btf_id: info.btf_id,
+        btf_key_type_id: info.btf_key_type_id,
+        btf_value_type_id: info.btf_value_type_id,
+        frozen: fdinfo(fd, "frozen") == Some(1),
+        bytes_memlock: fdinfo(fd, "memlock").unwrap_or(0),
+    })
+}
+
+/// A program's information.
+pub(super) fn prog_info(info: &bpf_prog::ProgInfo, map_ids: Vec<u32>) -> Result<ProgInfo> {
+    Ok(ProgInfo {
+        prog_type: ProgType::from_id(info.prog_type)
+            .ok_or_else(|| unknown("program type", info.prog_type))?,
+        id: info.id,
+        tag: info.tag,
+        name: bpf::field_text(&info.name),
+        gpl_compatible: info.gpl_compatible & 1 != 0,
+        load_time_ns: info.load_time,
+        created_by_uid: info.created_by_uid,
+        map_ids,
+        btf_id: info.btf_id,
+        jited_len: info.jited_prog_len,
+        xlated_len: info.xlated_prog_len,
+        run_cnt: info.run_cnt,
+        run_time_ns: info.run_time_ns,
+        recursion_misses: info.recursion_misses,
+        verified_insns: info.verified_insns,
+    })
+}

@@ -1,0 +1,48 @@
+//! Processes: capabilities, memory of others.
+
+use std::io;
+
+/// `CAP_NET_ADMIN`
+pub const CAP_NET_ADMIN: u32 = 12;
+/// `CAP_SYS_ADMIN`
+pub const CAP_SYS_ADMIN: u32 = 21;
+/// `CAP_PERFMON`
+pub const CAP_PERFMON: u32 = 38;
+/// `CAP_BPF`
+pub const CAP_BPF: u32 = 39;
+
+/// A set of capabilities.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capabilities(pub u64);
+
+impl Capabilities {
+    /// True if capability number `cap` is in the set.
+    #[must_use]
+    pub const fn has(self, cap: u32) -> bool {
+        self.0 >> cap & 1 != 0
+    }
+}
+
+/// The effective capabilities of this process.
+pub fn effective_capabilities() -> io::Result<Capabilities> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .map(Capabilities)
+        .ok_or_else(|| io::Error::other("/proc/self/status has no CapEff"))
+}
+
+/// Reads memory of process `pid` at `address` into `buffer`; returns how many bytes came.
+pub fn read_memory(pid: u32, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let local = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: std::ptr::with_exposed_provenance_mut(address as usize),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: the local buffer is writable for its length; the remote address is only read, by the kernel, which checks it.
+    let count = unsafe { libc::process_vm_readv(pid.cast_signed(), &local, 1, &remote, 1, 0) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
