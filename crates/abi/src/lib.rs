@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 pub mod ctx;
+mod errno;
 pub mod helper;
 pub mod limits;
 pub mod map_flags;
 pub mod types;
 
+pub use errno::Errno;
 pub use types::{AttachType, MapType, ProgType};

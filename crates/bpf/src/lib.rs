@@ -6,14 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod command;
-mod errno;
+
 mod info;
 
 pub use command::{
     BatchCursor, LinkCreate, LinkTarget, MapCreate, ProgLoad, TestRun, TestRunResult,
 };
-pub use errno::Errno;
 pub use info::{BtfInfo, LinkInfo, MapInfo, ObjKind, ProgInfo};
+pub use skep_abi::Errno;
 
 use std::path::Path;
 

@@ -4,9 +4,5 @@
 
 pub mod attr;
 pub mod bpf;
-pub mod bpf_link;
-pub mod bpf_map;
-pub mod bpf_obj;
-pub mod bpf_prog;
-pub mod cpus;
-pub mod process;
+pub mod mem;
+pub mod task;

@@ -64,6 +64,14 @@ errnos! {
     524 ENOTSUPP "operation not supported by this type"
 }
 
+impl Errno {
+    /// The value as programs and system calls return it: negative.
+    #[must_use]
+    pub const fn neg(self) -> i64 {
+        -(self.0 as i64)
+    }
+}
+
 impl std::fmt::Display for Errno {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.name() {

@@ -1,0 +1,55 @@
+//! The lock word in values (`bpf_spin_lock`), held by threads of any process.
+//!
+//! A taken lock holds the owner's token. Whoever waits long asks whether the owner still runs, and takes a dead one's lock
+//! over: the value it protected is then as the dead left it, which is all a lock word inside a value can promise.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Turns of a waiting loop between questions about the owner and yields.
+pub(crate) const SPINS_BEFORE_ASKING: u32 = 1 << 10;
+
+/// Waits a little; every [`SPINS_BEFORE_ASKING`] turns yields and returns true: it is time to ask about the owner.
+pub(crate) fn wait(turn: &mut u32) -> bool {
+    std::hint::spin_loop();
+    *turn += 1;
+    let ask = turn.is_multiple_of(SPINS_BEFORE_ASKING);
+    if ask {
+        skep_sys::task::yield_now();
+    }
+    ask
+}
+
+/// Takes the lock at `word`.
+///
+/// # Safety
+/// `word` must be aligned and valid as long as the lock is held.
+pub unsafe fn spin_lock(word: *mut u32, token: u32) {
+    // SAFETY: the caller's promise; all accesses of lock words are atomic.
+    let word = unsafe { AtomicU32::from_ptr(word) };
+    let mut turn = 0;
+    loop {
+        match word.compare_exchange_weak(0, token, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(owner) => {
+                if wait(&mut turn)
+                    && owner != 0
+                    && !skep_sys::task::is_alive(owner)
+                    && word
+                        .compare_exchange(owner, token, Ordering::Acquire, Ordering::Relaxed)
+                        .is_ok()
+                {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Gives the lock at `word` back.
+///
+/// # Safety
+/// The caller holds it.
+pub unsafe fn spin_unlock(word: *mut u32) {
+    // SAFETY: the caller's promise.
+    unsafe { AtomicU32::from_ptr(word) }.store(0, Ordering::Release);
+}

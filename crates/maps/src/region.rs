@@ -1,0 +1,138 @@
+//! The file of a map and its mapping.
+
+use crate::spec::MapSpec;
+use skep_abi::Errno;
+use skep_sys::mem::{self, Access, Mapping, PAGE};
+use std::fs::File;
+use std::path::PathBuf;
+
+/// Where the memory of maps comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Memory {
+    /// An anonymous file: gone with the last process that holds it.
+    Anonymous,
+    /// An unnamed file in this directory's filesystem, which can be linked there later.
+    Directory(PathBuf),
+}
+
+/// Sizes of the parts of a map's file. A pure function of the [`MapSpec`]; every process computes its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Layout {
+    /// Bytes of data, a multiple of the page.
+    pub(crate) data: usize,
+    /// Bytes of control words, a multiple of the page.
+    pub(crate) control: usize,
+    /// Map the data from this offset to its end a second time behind itself (ring buffers).
+    pub(crate) twice_from: Option<usize>,
+}
+
+/// Most bytes of one map's file.
+pub(crate) const FILE_BYTES_MAX: usize = 1 << 40;
+
+impl Layout {
+    /// A layout of `data` and `control` bytes, rounded up to pages.
+    pub(crate) fn new(data: Option<usize>, control: Option<usize>) -> Result<Self, Errno> {
+        let fits = |n: Option<usize>| n.filter(|n| *n <= FILE_BYTES_MAX).ok_or(Errno::ENOMEM);
+        Ok(Self {
+            data: fits(data)?.next_multiple_of(PAGE),
+            control: fits(control)?.next_multiple_of(PAGE),
+            twice_from: None,
+        })
+    }
+
+    /// Bytes of the file: data, control, the describing page.
+    pub(crate) fn file_bytes(self) -> usize {
+        self.data + self.control + PAGE
+    }
+
+    /// Bytes of address space.
+    fn mapped_bytes(self) -> usize {
+        self.file_bytes() + self.second_bytes()
+    }
+
+    fn second_bytes(self) -> usize {
+        self.twice_from.map_or(0, |from| self.data - from)
+    }
+}
+
+/// The mapped file of a map.
+#[derive(Debug)]
+pub(crate) struct Region {
+    file: File,
+    mapping: Mapping,
+    layout: Layout,
+}
+
+fn errno(e: &std::io::Error) -> Errno {
+    e.raw_os_error().map_or(Errno::ENOMEM, Errno)
+}
+
+impl Region {
+    /// A new file of zero bytes, described by `spec`.
+    pub(crate) fn create(spec: &MapSpec, layout: Layout, memory: &Memory) -> Result<Self, Errno> {
+        let len = layout.file_bytes() as u64;
+        let file = match memory {
+            Memory::Anonymous => mem::anonymous_file(c"skep-map", len),
+            Memory::Directory(dir) => mem::unnamed_file_in(dir, len),
+        }
+        .map_err(|e| errno(&e))?;
+        let region = Self::map(file, layout)?;
+        spec.write_to(region.describing_page());
+        Ok(region)
+    }
+
+    /// Maps a map's file that somebody else made.
+    pub(crate) fn map(file: File, layout: Layout) -> Result<Self, Errno> {
+        let rw = Access::ReadWrite;
+        let inner = || -> std::io::Result<Mapping> {
+            let Some(from) = layout.twice_from else {
+                return Mapping::of_file(&file, 0, layout.file_bytes(), rw);
+            };
+            let mut all = Mapping::reserve(layout.mapped_bytes())?;
+            all.overlay(0, &file, 0, layout.data, rw)?;
+            all.overlay(layout.data, &file, from as u64, layout.second_bytes(), rw)?;
+            let rest = layout.file_bytes() - layout.data;
+            all.overlay(
+                layout.data + layout.second_bytes(),
+                &file,
+                layout.data as u64,
+                rest,
+                rw,
+            )?;
+            Ok(all)
+        };
+        let mapping = inner().map_err(|e| errno(&e))?;
+        Ok(Self {
+            file,
+            mapping,
+            layout,
+        })
+    }
+
+    /// First byte of the data.
+    pub(crate) fn data(&self) -> *mut u8 {
+        self.mapping.base()
+    }
+
+    /// First byte of the control words.
+    pub(crate) fn control(&self) -> *mut u8 {
+        self.data()
+            .wrapping_add(self.layout.data + self.layout.second_bytes())
+    }
+
+    fn describing_page(&self) -> *mut [u8; PAGE] {
+        self.control().wrapping_add(self.layout.control).cast()
+    }
+
+    pub(crate) fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+}

@@ -1,0 +1,201 @@
+//! Memory that processes share: anonymous and unnamed files, and their mappings.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr::NonNull;
+
+/// Bytes of a page. Files of maps are laid out in these, whatever the machine's page size.
+pub const PAGE: usize = 4096;
+
+/// What a mapping may be used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Loads only.
+    Read,
+    /// Loads and stores.
+    ReadWrite,
+}
+
+impl Access {
+    const fn prot(self) -> i32 {
+        match self {
+            Self::Read => libc::PROT_READ,
+            Self::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+        }
+    }
+}
+
+fn with_len(fd: RawFd, len: u64) -> io::Result<File> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    let file = unsafe { File::from_raw_fd(fd) };
+    file.set_len(len)?;
+    Ok(file)
+}
+
+/// An anonymous file of `len` zero bytes (`memfd_create(2)`), closed on exec.
+///
+/// # Errors
+/// Those of `memfd_create` and `ftruncate`.
+pub fn anonymous_file(name: &CStr, len: u64) -> io::Result<File> {
+    // SAFETY: `name` is a terminated string.
+    with_len(
+        unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) },
+        len,
+    )
+}
+
+/// A file of `len` zero bytes without a name, in the filesystem of `dir` (`O_TMPFILE`), mode 0600.
+///
+/// # Errors
+/// Those of `open` and `ftruncate`.
+pub fn unnamed_file_in(dir: &Path, len: u64) -> io::Result<File> {
+    let path = std::ffi::CString::new(dir.as_os_str().as_bytes())?;
+    let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
+    // SAFETY: `path` is a terminated string.
+    with_len(unsafe { libc::open(path.as_ptr(), flags, 0o600) }, len)
+}
+
+/// Gives an unnamed file a name, which must not exist yet.
+///
+/// # Errors
+/// Those of `linkat`.
+pub fn link_file(file: &File, path: &Path) -> io::Result<()> {
+    let from = std::ffi::CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let to = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: both are terminated strings.
+    let rc = unsafe {
+        libc::linkat(
+            libc::AT_FDCWD,
+            from.as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            libc::AT_SYMLINK_FOLLOW,
+        )
+    };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// A range of address space that is unmapped on drop.
+#[derive(Debug)]
+pub struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a mapping is plain address space; those who store through it order their accesses themselves.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+fn map(
+    at: *mut u8,
+    len: usize,
+    prot: i32,
+    flags: i32,
+    fd: RawFd,
+    offset: u64,
+) -> io::Result<NonNull<u8>> {
+    let offset = i64::try_from(offset).map_err(io::Error::other)?;
+    // SAFETY: without MAP_FIXED nothing that exists is replaced; with it, callers pass a range they reserved.
+    let p = unsafe { libc::mmap(at.cast(), len, prot, flags, fd, offset) };
+    if p == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(p.cast()).ok_or_else(|| io::Error::other("mapped at zero"))
+}
+
+impl Mapping {
+    /// Maps `len` bytes of `file` from `offset`, shared.
+    ///
+    /// # Errors
+    /// Those of `mmap`; an empty range is invalid.
+    pub fn of_file(file: &File, offset: u64, len: usize, access: Access) -> io::Result<Self> {
+        let base = map(
+            std::ptr::null_mut(),
+            len,
+            access.prot(),
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            offset,
+        )?;
+        Ok(Self { base, len })
+    }
+
+    /// Reserves `len` bytes of address space that nothing may touch yet.
+    ///
+    /// # Errors
+    /// Those of `mmap`.
+    pub fn reserve(len: usize) -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let base = map(std::ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0)?;
+        Ok(Self { base, len })
+    }
+
+    /// Replaces `len` bytes at `at` of this mapping by those of `file` from `offset`, shared.
+    ///
+    /// # Errors
+    /// `EINVAL` if the range leaves the mapping; those of `mmap`.
+    pub fn overlay(
+        &mut self,
+        at: usize,
+        file: &File,
+        offset: u64,
+        len: usize,
+        access: Access,
+    ) -> io::Result<()> {
+        if at.checked_add(len).is_none_or(|end| end > self.len) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        let to = self.base.as_ptr().wrapping_add(at);
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        map(to, len, access.prot(), flags, file.as_raw_fd(), offset).map(drop)
+    }
+
+    /// First byte.
+    #[must_use]
+    pub fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True for a mapping without bytes, which cannot be.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Is `address` inside?
+    #[must_use]
+    pub fn contains(&self, address: usize) -> bool {
+        address.wrapping_sub(self.base.as_ptr() as usize) < self.len
+    }
+
+    /// Asks for huge pages where the system has them; refusals do not matter.
+    pub fn advise_huge(&self) {
+        // SAFETY: the range is ours; the advice changes no contents.
+        unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, libc::MADV_HUGEPAGE) };
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `Self::of_file` or `Self::reserve` and is ours alone.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}

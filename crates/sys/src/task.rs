@@ -1,0 +1,108 @@
+//! Which threads run, and which have died: without heap, so that it can be asked from anywhere.
+
+/// Bits of a thread id in a [`token`]: `PID_MAX_LIMIT` is 2²².
+const TID_BITS: u32 = 22;
+const TID_MASK: u32 = (1 << TID_BITS) - 1;
+/// Longest `/proc/PID/stat` that is read: the fields up to `starttime` fit well.
+const STAT_BYTES: usize = 512;
+/// Field number of `starttime` in proc(5), counted after the parenthesised name.
+const STARTTIME_AFTER_NAME: usize = 20;
+
+/// The calling thread's id.
+#[must_use]
+pub fn thread_id() -> u32 {
+    // SAFETY: takes nothing, always succeeds.
+    let tid = unsafe { libc::gettid() };
+    tid.cast_unsigned()
+}
+
+/// State and start time (clock ticks since boot) of a thread; `None` if there is none.
+fn stat(tid: u32) -> Option<(u8, u64)> {
+    let mut path = [0u8; 24];
+    let mut at = path.len() - 6;
+    path[at..at + 5].copy_from_slice(b"/stat");
+    let mut rest = tid;
+    loop {
+        at -= 1;
+        path[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    at -= 6;
+    path[at..at + 6].copy_from_slice(b"/proc/");
+    let mut text = [0u8; STAT_BYTES];
+    // SAFETY: the path is terminated, the buffer as long as said, the descriptor closed here.
+    let read = unsafe {
+        let fd = libc::open(path[at..].as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if fd < 0 {
+            return None;
+        }
+        let n = libc::read(fd, text.as_mut_ptr().cast(), text.len());
+        libc::close(fd);
+        n
+    };
+    let text = text.get(..usize::try_from(read).ok()?)?;
+    let name_end = text.iter().rposition(|&b| b == b')')?;
+    let mut fields = text.get(name_end + 2..)?.split(|&b| b == b' ');
+    let state = *fields.next()?.first()?;
+    let start = fields.nth(STARTTIME_AFTER_NAME - 2)?;
+    let ticks = start
+        .iter()
+        .take_while(|b| b.is_ascii_digit())
+        .fold(0u64, |n, b| {
+            n.wrapping_mul(10).wrapping_add(u64::from(b - b'0'))
+        });
+    Some((state, ticks))
+}
+
+fn make_token(tid: u32, start: u64) -> u32 {
+    (tid & TID_MASK) | ((start as u32) << TID_BITS)
+}
+
+/// A number, never 0, that names the calling thread among all of this pid namespace, those that died included (its id and the
+/// low bits of its start time). Reads `/proc`: keep the answer, and ask anew after fork.
+#[must_use]
+pub fn token() -> u32 {
+    let tid = thread_id();
+    make_token(tid, stat(tid).map_or(0, |(_, start)| start))
+}
+
+/// Does the thread that [`token`] named still run?
+#[must_use]
+pub fn is_alive(token: u32) -> bool {
+    let tid = token & TID_MASK;
+    stat(tid).is_some_and(|(state, start)| {
+        !matches!(state, b'Z' | b'X') && make_token(tid, start) == token
+    })
+}
+
+/// Lets others run; for waiting loops.
+pub fn yield_now() {
+    // SAFETY: takes nothing.
+    unsafe { libc::sched_yield() };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_alive, token};
+
+    #[test]
+    fn own_thread_lives_and_a_joined_one_is_dead() {
+        assert!(is_alive(token()));
+        let other = std::thread::spawn(|| {
+            let t = token();
+            assert!(is_alive(t));
+            t
+        });
+        let dead = other.join().unwrap();
+        for _ in 0..1000 {
+            if !is_alive(dead) {
+                return;
+            }
+            super::yield_now();
+        }
+        panic!("a joined thread still counts as alive");
+    }
+}
