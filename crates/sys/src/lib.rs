@@ -4,5 +4,11 @@
 
 pub mod attr;
 pub mod bpf;
+pub mod bpf_link;
+pub mod bpf_map;
+pub mod bpf_obj;
+pub mod bpf_prog;
+pub mod cpus;
 pub mod mem;
+pub mod process;
 pub mod task;
