@@ -4,7 +4,9 @@
 
 mod bench;
 mod ci;
+mod corpus;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// A task could not be done; the text says why.
@@ -13,13 +15,11 @@ type TaskError = String;
 type Task = fn(&[String]) -> Result<(), TaskError>;
 
 /// Name, arguments and purpose of every task.
+#[rustfmt::skip] // one task per line
 const TASKS: &[(&str, &str, Task)] = &[
     ("ci", "fmt, clippy, doc and tests as in CI", ci::run),
-    (
-        "bench",
-        "NAME: measures against the kernel and the peers",
-        bench::run,
-    ),
+    ("corpus", "[DIR]: our verdicts against the kernel's", corpus::run),
+    ("bench", "NAME: measures against the kernel and the peers", bench::run),
 ];
 
 fn main() -> ExitCode {
@@ -40,4 +40,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The folder of the workspace.
+fn workspace_root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_owned()
+}
+
+/// Where build output goes.
+fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace_root().join("target"), PathBuf::from)
 }
