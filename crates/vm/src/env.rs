@@ -4,7 +4,7 @@
 //! processes. It is made once per worker and reused: starting a run writes a handful of words.
 
 use crate::program::Program;
-use std::ffi::c_void;
+use skep_maps::Runner;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Bytes of the area that holds the stack frames of one worker.
@@ -12,11 +12,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Eight frames of 512 bytes, times the depth that tail calls from subprogs can pile up: the verifier bounds the caller's
 /// frames by 256 bytes each where a tail call is reachable, and there are at most 33.
 pub const STACK_AREA_BYTES: usize = 16 * 1024;
-
-/// A map as programs and helpers hold it: the value of a map register.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(transparent)]
-pub struct MapHandle(pub *const c_void);
 
 /// Runs a callback of the current program: `(env, handle from FuncAddr, r1…r5) → r0`.
 pub type CallBackFn = unsafe extern "C" fn(*mut RunEnv, u64, u64, u64, u64, u64, u64) -> u64;
@@ -36,12 +31,14 @@ pub struct RunEnv {
     pub stack_limit: *mut u8,
     /// Tail calls made in this run.
     pub tail_calls: u32,
-    /// The per-CPU slot this run has leased.
-    pub cpu: u32,
     /// Set while a thrown value unwinds.
     pub thrown: u32,
+    /// Who runs: the leased per-CPU slot, and the thread as owner of locks.
+    pub runner: Runner,
     /// Depth of nested callbacks.
     pub depth: u32,
+    /// Locks, preemption and interrupt sections that are open; nobody may stop a run inside one.
+    pub sections: u32,
     /// The thrown value.
     pub thrown_value: u64,
     /// Not zero when the run has to stop: engines poll it at back edges and then return.
@@ -55,6 +52,24 @@ pub struct RunEnv {
 }
 
 impl RunEnv {
+    /// Calls a callback of the current program.
+    ///
+    /// # Safety
+    /// `env` must be the environment of the run, `func` a value of [`crate::lowered::Op::FuncAddr`] that the program passed.
+    pub unsafe fn call(env: *mut Self, func: u64, args: [u64; 5]) -> u64 {
+        let [r1, r2, r3, r4, r5] = args;
+        // SAFETY: promised by the caller.
+        unsafe {
+            let Some(call_back) = (*env).call_back else {
+                return 0;
+            };
+            (*env).depth += 1;
+            let value = call_back(env, func, r1, r2, r3, r4, r5);
+            (*env).depth -= 1;
+            value
+        }
+    }
+
     /// True once somebody asked the run to stop.
     #[must_use]
     pub fn stopped(&self) -> bool {

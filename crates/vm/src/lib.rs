@@ -2,7 +2,9 @@
 
 pub mod ctx;
 pub mod env;
+pub mod fault;
 pub mod helpers;
+pub mod interp;
 pub mod lower;
 pub mod lowered;
 pub mod program;
@@ -10,4 +12,5 @@ pub mod world;
 
 pub use lower::{Fold, LowerError, lower};
 pub use lowered::Lowered;
-pub use program::{Engine, Program};
+pub use program::{Engine, Program, ProgramError, Worker};
+pub use world::Host;

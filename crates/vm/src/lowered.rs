@@ -73,7 +73,7 @@ pub enum Op {
     End { op: EndOp, size: Size, dst: Reg },
     /// `dst = value`: moves of immediates, wide loads, and whatever the verifier found constant.
     Const { dst: Reg, value: u64 },
-    /// `dst =` the handle of map `map`, as helpers take it (a [`crate::env::MapHandle`] as a number).
+    /// `dst =` the address of the [`MapHeader`](skep_maps::MapHeader) of map `map`, as helpers take it.
     MapAddr { dst: Reg, map: u32 },
     /// `dst =` the address of byte `offset` of the only value of array `map`.
     MapValueAddr { dst: Reg, map: u32, offset: u32 },

@@ -1,7 +1,15 @@
-//! A program that can run.
+//! A program that can run, and the workers that run programs.
 
-use crate::env::{MapHandle, RunEnv};
+use crate::env::{CallBackFn, RunEnv, STACK_AREA_BYTES};
+use crate::interp;
+use crate::lower::{Fold, LowerError, lower};
 use crate::lowered::Lowered;
+use crate::world::{Host, World};
+use skep_maps::{Map, Runner};
+use skep_verifier::Verified;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 
 /// Code of a program: `(env, ctx) → r0`. `env.program` must be the program the code belongs to.
 pub type EntryFn = unsafe extern "C" fn(*mut RunEnv, *mut u8) -> u64;
@@ -15,19 +23,124 @@ pub enum Engine {
     Jit,
 }
 
+impl Engine {
+    /// The name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interp => "interp",
+            Self::Jit => "jit",
+        }
+    }
+}
+
+/// A map as a program is linked to it.
+#[derive(Clone, Debug)]
+pub struct MapSlot(Map);
+
+impl MapSlot {
+    /// The map.
+    #[must_use]
+    pub fn map(&self) -> &Map {
+        &self.0
+    }
+
+    /// What [`crate::lowered::Op::MapAddr`] loads.
+    #[must_use]
+    pub fn handle(&self) -> u64 {
+        self.0.as_ptr() as u64
+    }
+
+    /// Address of the first value of an array.
+    #[must_use]
+    pub fn value_base(&self) -> u64 {
+        self.0.data as u64
+    }
+}
+
+/// Why a verified program cannot be made to run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ProgramError {
+    /// It needs something that only a kernel has.
+    Lower(LowerError),
+    /// The maps are not those that the proof was made for.
+    MapMismatch {
+        /// Index of the first map that differs.
+        map: usize,
+    },
+    /// The engine cannot run here.
+    Engine(String),
+}
+
+impl std::fmt::Display for ProgramError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Lower(e) => e.fmt(f),
+            Self::MapMismatch { map } => write!(f, "map {map} is not the one that was verified"),
+            Self::Engine(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for ProgramError {}
+
 /// A loaded program.
 #[derive(Debug)]
 pub struct Program {
     entry: EntryFn,
+    call_back: CallBackFn,
+    engine: Engine,
     lowered: Lowered,
-    maps: Box<[MapHandle]>,
+    maps: Box<[MapSlot]>,
+    image: OnceLock<interp::Image>,
+    /// The universe's id, 0 until it has one.
+    pub id: AtomicU32,
 }
 
 impl Program {
-    /// The native or interpreting entry.
+    /// Makes a verified program runnable with `maps`, which must be described as the proof says.
+    ///
+    /// # Errors
+    /// If it needs something that only a kernel has, or the maps differ.
+    pub fn new(
+        verified: Arc<Verified>,
+        maps: Vec<Map>,
+        engine: Engine,
+    ) -> Result<Self, ProgramError> {
+        Self::with_fold(verified, maps, engine, Fold::Facts)
+    }
+
+    /// As [`Program::new`], choosing how far lowering trusts the verifier's facts.
+    ///
+    /// # Errors
+    /// As [`Program::new`].
+    pub fn with_fold(
+        verified: Arc<Verified>,
+        maps: Vec<Map>,
+        engine: Engine,
+        fold: Fold,
+    ) -> Result<Self, ProgramError> {
+        check_maps(&verified, &maps)?;
+        let lowered = lower(verified, fold).map_err(ProgramError::Lower)?;
+        let maps: Box<[MapSlot]> = maps.into_iter().map(MapSlot).collect();
+        if engine == Engine::Jit {
+            return Err(ProgramError::Engine("no native code here".to_owned()));
+        }
+        Ok(Self {
+            entry: interp::entry,
+            call_back: interp::call_back,
+            engine,
+            lowered,
+            maps,
+            image: OnceLock::new(),
+            id: AtomicU32::new(0),
+        })
+    }
+
+    /// Which engine runs it.
     #[must_use]
-    pub fn entry(&self) -> EntryFn {
-        self.entry
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// What runs.
@@ -38,7 +151,167 @@ impl Program {
 
     /// The maps, by the index that [`crate::lowered::Op::MapAddr`] names.
     #[must_use]
-    pub fn maps(&self) -> &[MapHandle] {
+    pub fn maps(&self) -> &[MapSlot] {
         &self.maps
+    }
+
+    /// The interpreter's form.
+    pub(crate) fn image(&self) -> &interp::Image {
+        self.image
+            .get_or_init(|| interp::Image::new(&self.lowered, &self.maps))
+    }
+
+    /// Makes this the program of the run: what its helpers and callbacks belong to.
+    ///
+    /// # Safety
+    /// `env` must be valid.
+    pub(crate) unsafe fn make_current(&self, env: *mut RunEnv) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            (*env).program = self;
+            (*env).call_back = Some(self.call_back);
+            if let Some(arena) = self.lowered.arena {
+                (*env).arena_base = self.maps[arena as usize].value_base();
+                (*env).arena_user_base = (*env).arena_base;
+            }
+        }
+    }
+
+    /// Makes this the program of the run and runs it.
+    ///
+    /// # Safety
+    /// `env` must be a worker's environment in a run, `ctx` the context that this program's type demands.
+    pub(crate) unsafe fn enter(&self, env: *mut RunEnv, ctx: *mut u8) -> u64 {
+        // SAFETY: promised by the caller.
+        unsafe {
+            self.make_current(env);
+            (self.entry)(env, ctx)
+        }
+    }
+}
+
+/// The live maps must be those of the proof.
+fn check_maps(verified: &Verified, maps: &[Map]) -> Result<(), ProgramError> {
+    let described = verified.maps();
+    let same = |i: usize| {
+        let (d, m) = (described.get(i)?, maps.get(i)?);
+        let equal = d.map_type == m.map_type
+            && d.key_size == m.key_size
+            && d.value_size == m.value_size
+            && d.max_entries == m.max_entries
+            && d.map_flags == m.map_flags;
+        equal.then_some(())
+    };
+    let count = described.len().max(maps.len());
+    match (0..count).find(|&i| same(i).is_none()) {
+        Some(map) => Err(ProgramError::MapMismatch { map }),
+        None => Ok(()),
+    }
+}
+
+/// A thread's means to run programs: environment, stack area, helper state. Made once, used for many runs.
+#[derive(Debug)]
+pub struct Worker {
+    env: NonNull<RunEnv>,
+    world: NonNull<World>,
+    stack: NonNull<StackArea>,
+    _stop: Arc<AtomicU32>,
+}
+
+/// Memory of stack frames.
+#[repr(C, align(64))]
+struct StackArea([u8; STACK_AREA_BYTES]);
+
+// SAFETY: a worker owns all it points to but the current program, which is set at the start of each run.
+unsafe impl Send for Worker {}
+
+impl Worker {
+    /// A worker that runs as `runner` in the universe `host`, and stops when `stop` is not zero.
+    #[must_use]
+    pub fn new(host: Arc<dyn Host>, runner: Runner, stop: Arc<AtomicU32>) -> Self {
+        let stack = NonNull::from(Box::leak(Box::new(StackArea([0; STACK_AREA_BYTES]))));
+        let world = NonNull::from(Box::leak(Box::new(World::new(host))));
+        let limit = stack.as_ptr().cast::<u8>();
+        let env = RunEnv {
+            program: std::ptr::null(),
+            call_back: None,
+            // SAFETY: one past the end of the area.
+            stack_top: unsafe { limit.add(STACK_AREA_BYTES) },
+            stack_limit: limit,
+            tail_calls: 0,
+            thrown: 0,
+            runner,
+            depth: 0,
+            sections: 0,
+            thrown_value: 0,
+            stop: Arc::as_ptr(&stop),
+            arena_user_base: 0,
+            arena_base: 0,
+            world: world.as_ptr(),
+        };
+        Self {
+            env: NonNull::from(Box::leak(Box::new(env))),
+            world,
+            stack,
+            _stop: stop,
+        }
+    }
+
+    /// Runs a program once; its value is `r0`, of which most hooks use the lower half.
+    ///
+    /// # Safety
+    /// `ctx` must point to the context structure of the program's type (see [`crate::ctx`]), valid for the whole run.
+    pub unsafe fn run(&mut self, program: &Program, ctx: *mut u8) -> u64 {
+        let env = self.env.as_ptr();
+        // SAFETY: `env` belongs to this worker; the rest is promised by the caller.
+        unsafe {
+            (*env).tail_calls = 0;
+            (*env).thrown = 0;
+            program.enter(env, ctx)
+        }
+    }
+
+    /// Runs a program in the interpreter with a hook before each instruction (but those of callbacks).
+    ///
+    /// # Safety
+    /// As [`Worker::run`].
+    pub unsafe fn run_hooked<H: interp::Hook>(
+        &mut self,
+        program: &Program,
+        ctx: *mut u8,
+        hook: &mut H,
+    ) -> u64 {
+        let env = self.env.as_ptr();
+        // SAFETY: as in `run`; the callbacks are the interpreter's.
+        unsafe {
+            (*env).tail_calls = 0;
+            (*env).thrown = 0;
+            program.make_current(env);
+            (*env).call_back = Some(interp::call_back);
+            interp::run_hooked(env, ctx, hook)
+        }
+    }
+
+    /// The helpers' state.
+    pub fn world(&mut self) -> &mut World {
+        // SAFETY: the worker owns it, and no run is active while it is borrowed.
+        unsafe { self.world.as_mut() }
+    }
+
+    /// The environment, for engines and tests.
+    #[must_use]
+    pub fn env(&self) -> *mut RunEnv {
+        self.env.as_ptr()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // SAFETY: all three came from `Box::leak` and no run is active.
+        unsafe {
+            drop(Box::from_raw(self.env.as_ptr()));
+            drop(Box::from_raw(self.world.as_ptr()));
+            drop(Box::from_raw(self.stack.as_ptr()));
+        }
     }
 }

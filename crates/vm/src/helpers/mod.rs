@@ -4,6 +4,8 @@ use crate::env::RunEnv;
 use crate::lowered::Callee;
 use crate::program::Program;
 use skep_abi::MapType;
+use skep_abi::limits::MAX_TAIL_CALL_CNT;
+use skep_maps::MapHeader;
 
 /// A helper or kfunc: `(env, r1…r5) → r0`.
 ///
@@ -47,17 +49,28 @@ pub unsafe extern "C" fn load_packet(_env: *mut RunEnv, ctx: u64, offset: u64, b
 
 /// The program that a tail call goes to, counted against the limit of the run; null if there is none.
 ///
-/// An engine that finds one sets `env.program` to it and calls its entry with the context (`stack_top` lowered below the
+/// An engine that finds one calls [`Program::enter`] (`stack_top` lowered below the
 /// frames that stay), or jumps there if it is of the same engine; then it returns the result from the calling function. A
 /// function that calls one with [`crate::lowered::Func::has_tail_call`] sets `env.program` (and `env.call_back`) back
 /// afterwards.
 ///
 /// # Safety
-/// `map` must be a prog array's handle from the running program.
+/// `map` must be a prog array's header from the running program.
 pub unsafe extern "C" fn tail_call_target(
-    _env: *mut RunEnv,
-    _map: u64,
-    _index: u64,
+    env: *mut RunEnv,
+    map: u64,
+    index: u64,
 ) -> *const Program {
-    std::ptr::null()
+    // SAFETY: promised by the caller.
+    let (env, map) = unsafe { (&mut *env, &*(map as *const MapHeader)) };
+    if env.tail_calls >= MAX_TAIL_CALL_CNT {
+        return std::ptr::null();
+    }
+    let target = map
+        .tail_call_target(u64::from(index as u32))
+        .cast::<Program>();
+    if !target.is_null() {
+        env.tail_calls += 1;
+    }
+    target
 }

@@ -1,0 +1,544 @@
+//! Dispatch.
+
+use super::inst::{Code, Inst, atomic, guarded};
+use super::ops::{self, Regs, w32, w64};
+use super::{Flow, Hook, Step};
+use crate::env::RunEnv;
+use crate::fault;
+use crate::helpers::{HelperFn, load_packet, tail_call_target};
+use crate::lowered::Func;
+use crate::program::Program;
+use skep_abi::limits::{BPF_MAX_LOOPS, MAX_CALL_FRAMES};
+
+/// What a call saves.
+#[derive(Clone, Copy)]
+struct Saved {
+    pc: u32,
+    may_goto: u32,
+    func: u32,
+    r6_to_r9: [u64; 4],
+}
+
+/// The active functions of one interpreter activation.
+struct Frames {
+    /// Callers of the current function.
+    saved: [Saved; MAX_CALL_FRAMES],
+    /// Frame pointers, the current function's at `depth`.
+    pointers: [u64; MAX_CALL_FRAMES + 1],
+    depth: usize,
+    /// The current function.
+    func: u32,
+    /// Iterations its `may_goto`s have left.
+    may_goto: u32,
+}
+
+/// How an instruction that leaves the straight path ends.
+enum Next {
+    /// Go on at this instruction.
+    At(u32),
+    /// The activation returns.
+    Return(u64),
+}
+
+/// Runs function `func` of `env.program` with `r1`–`r5` until it returns.
+///
+/// # Safety
+/// See [`super::entry`].
+pub(super) unsafe fn run<H: Hook>(
+    env: *mut RunEnv,
+    func: u32,
+    args: [u64; 5],
+    hook: &mut H,
+) -> u64 {
+    // SAFETY: the worker set `program`, which it keeps alive for the whole run.
+    let program = unsafe { &*(*env).program };
+    let mut machine = Machine {
+        env,
+        program,
+        insts: &program.image().insts,
+        regs: [0; 11],
+        frames: Frames {
+            saved: [Saved {
+                pc: 0,
+                may_goto: 0,
+                func: 0,
+                r6_to_r9: [0; 4],
+            }; MAX_CALL_FRAMES],
+            pointers: [0; MAX_CALL_FRAMES + 1],
+            depth: 0,
+            func,
+            may_goto: BPF_MAX_LOOPS,
+        },
+    };
+    machine.regs[1..6].copy_from_slice(&args);
+    // SAFETY: `env` is valid (promised by the caller).
+    let top = unsafe { (*env).stack_top };
+    if !machine.open_frame(top as u64) {
+        return 0;
+    }
+    let start = machine.func(func).start;
+    // SAFETY: promised by the caller.
+    let value = unsafe { machine.execute(start, hook) };
+    // SAFETY: `env` is valid; the frames of this activation are gone.
+    unsafe { (*env).stack_top = top };
+    value
+}
+
+struct Machine<'a> {
+    env: *mut RunEnv,
+    program: &'a Program,
+    insts: &'a [Inst],
+    regs: Regs,
+    frames: Frames,
+}
+
+impl Machine<'_> {
+    fn func(&self, index: u32) -> &Func {
+        &self.program.lowered().funcs[index as usize]
+    }
+
+    /// Makes a frame for the current function that ends at `top`; false if the stack area is used up.
+    fn open_frame(&mut self, top: u64) -> bool {
+        let bytes = u64::from(self.func(self.frames.func).stack_bytes);
+        let bottom = top - bytes;
+        // SAFETY: `env` is valid for the whole run.
+        unsafe {
+            if bottom < (*self.env).stack_limit as u64 {
+                return false;
+            }
+            (*self.env).stack_top = bottom as *mut u8;
+        }
+        self.frames.pointers[self.frames.depth] = top;
+        self.regs[10] = top;
+        true
+    }
+
+    /// `CallFunc`
+    fn call_func(&mut self, pc: u32, func: u32) -> Next {
+        let f = &mut self.frames;
+        if f.depth + 1 >= MAX_CALL_FRAMES {
+            return Next::Return(0);
+        }
+        let r = &self.regs;
+        f.saved[f.depth] = Saved {
+            pc,
+            may_goto: f.may_goto,
+            func: f.func,
+            r6_to_r9: [r[6], r[7], r[8], r[9]],
+        };
+        f.depth += 1;
+        f.func = func;
+        f.may_goto = BPF_MAX_LOOPS;
+        // SAFETY: `env` is valid for the whole run.
+        let top = unsafe { (*self.env).stack_top } as u64;
+        if self.open_frame(top) {
+            Next::At(self.func(func).start)
+        } else {
+            Next::Return(0)
+        }
+    }
+
+    /// `Exit` of the current function with the value in `r0`.
+    fn exit(&mut self) -> Next {
+        let f = &mut self.frames;
+        if f.depth == 0 {
+            return Next::Return(self.regs[0]);
+        }
+        // SAFETY: `env` is valid for the whole run.
+        unsafe { (*self.env).stack_top = f.pointers[f.depth] as *mut u8 };
+        f.depth -= 1;
+        let saved = f.saved[f.depth];
+        f.func = saved.func;
+        f.may_goto = saved.may_goto;
+        self.regs[6..10].copy_from_slice(&saved.r6_to_r9);
+        self.regs[10] = f.pointers[f.depth];
+        Next::At(saved.pc)
+    }
+
+    /// `Call`: the result, or the end of the activation if a callback threw.
+    #[inline(always)]
+    fn call(&mut self, i: &Inst, pc: u32) -> Next {
+        // SAFETY: `imm` was made from a `HelperFn` by pre-decoding.
+        let func = unsafe { std::mem::transmute::<usize, HelperFn>(i.imm as usize) };
+        let r = &self.regs;
+        // SAFETY: the verifier proved the arguments; `env` is the run's environment.
+        let value = unsafe { func(self.env, r[1], r[2], r[3], r[4], r[5]) };
+        self.regs[0] = value;
+        if self.program.lowered().throws && self.thrown() {
+            return self.unwind();
+        }
+        Next::At(pc)
+    }
+
+    fn thrown(&self) -> bool {
+        // SAFETY: `env` is valid for the whole run.
+        unsafe { (*self.env).thrown != 0 }
+    }
+
+    /// `Throw`
+    fn throw(&mut self) -> Next {
+        // SAFETY: `env` is valid for the whole run.
+        unsafe {
+            (*self.env).thrown = 1;
+            (*self.env).thrown_value = self.regs[1];
+        }
+        self.unwind()
+    }
+
+    /// Leaves every function of the activation. The outermost activation hands the value to the exception callback.
+    fn unwind(&mut self) -> Next {
+        // SAFETY: `env` is valid for the whole run.
+        let env = unsafe { &mut *self.env };
+        env.stack_top = self.frames.pointers[0] as *mut u8;
+        if env.depth != 0 {
+            return Next::Return(0);
+        }
+        env.thrown = 0;
+        let Some(handler) = self.program.lowered().exception_callback else {
+            return Next::Return(env.thrown_value);
+        };
+        self.regs[1] = env.thrown_value;
+        self.frames.depth = 0;
+        self.frames.func = handler;
+        if self.open_frame(self.frames.pointers[0]) {
+            Next::At(self.func(handler).start)
+        } else {
+            Next::Return(0)
+        }
+    }
+
+    /// `TailCall`: either the function returns what the target returns, or execution goes on with an error in `r0`.
+    fn tail_call(&mut self, pc: u32) -> Next {
+        let (ctx, map, index) = (self.regs[1], self.regs[2], self.regs[3]);
+        // SAFETY: the verifier proved the arguments.
+        let target = unsafe { tail_call_target(self.env, map, index) };
+        if target.is_null() {
+            self.regs[0] = (-1i64).cast_unsigned();
+            return Next::At(pc);
+        }
+        // SAFETY: the frame of the calling function is dead, so the target may use its place. The universe keeps programs
+        // alive while a run that can reach them is active.
+        unsafe {
+            let env = self.env;
+            (*env).stack_top = self.frames.pointers[self.frames.depth] as *mut u8;
+            self.regs[0] = (*target).enter(env, ctx as *mut u8);
+            self.program.make_current(env);
+        }
+        if self.program.lowered().throws && self.thrown() {
+            return self.unwind();
+        }
+        self.exit()
+    }
+
+    /// `MayGoto`: true if it jumps.
+    fn may_goto(&mut self) -> bool {
+        if self.frames.may_goto == 0 {
+            return true;
+        }
+        self.frames.may_goto -= 1;
+        self.stopped()
+    }
+
+    fn stopped(&self) -> bool {
+        // SAFETY: `env` is valid for the whole run.
+        unsafe { (*self.env).stopped() }
+    }
+
+    /// `LoadPacket`: false if the function has to return 0.
+    fn load_packet(&mut self, i: &Inst) -> bool {
+        let index = if i.dst == 0 {
+            0
+        } else {
+            ops::get(&self.regs, i.src) as i32
+        };
+        let offset = i64::from(index.wrapping_add(i.offset)).cast_unsigned();
+        // SAFETY: the verifier proved that `r6` is the context.
+        let value = unsafe { load_packet(self.env, self.regs[6], offset, i.imm) };
+        self.regs[0] = value.max(0).cast_unsigned();
+        value >= 0
+    }
+
+    /// Address of a guarded access.
+    fn guarded_address(&self, base: u8, i: &Inst) -> u64 {
+        if i.kind & guarded::ARENA == 0 {
+            return ops::address(&self.regs, base, i);
+        }
+        let offset = u64::from(ops::get(&self.regs, base) as u32);
+        // SAFETY: `env` is valid for the whole run.
+        unsafe { (*self.env).arena_base }
+            .wrapping_add(offset)
+            .wrapping_add(i64::from(i.offset).cast_unsigned())
+    }
+
+    /// `LoadGuarded`: zero if the address is bad.
+    fn load_guarded(&mut self, i: &Inst) {
+        let at = self.guarded_address(i.src, i);
+        let value = if i.kind & guarded::ARENA != 0 {
+            // SAFETY: every offset of 32 bits and 16 bits more lies in the arena's mapping and its guards.
+            unsafe { (at as *const u64).read_unaligned() }
+        } else {
+            fault::read_u64(at, 1 << (i.kind & guarded::SIZE))
+        };
+        ops::set(&mut self.regs, i.dst, ops::extend(value, i.kind));
+    }
+
+    /// `StoreGuarded`
+    fn store_guarded(&mut self, i: &Inst) {
+        let at = self.guarded_address(i.dst, i);
+        let value = if i.kind & guarded::IMM != 0 {
+            i.imm
+        } else {
+            ops::get(&self.regs, i.src)
+        };
+        // SAFETY: as in `load_guarded`; the verifier allows stores of this kind to arenas only.
+        unsafe {
+            match i.kind & guarded::SIZE {
+                0 => (at as *mut u8).write_unaligned(value as u8),
+                1 => (at as *mut u16).write_unaligned(value as u16),
+                2 => (at as *mut u32).write_unaligned(value as u32),
+                _ => (at as *mut u64).write_unaligned(value),
+            }
+        }
+    }
+
+    /// Atomic operation in the arena.
+    fn atomic_arena(&mut self, i: &Inst) {
+        let offset = u64::from(ops::get(&self.regs, i.dst) as u32);
+        // SAFETY: `env` is valid for the whole run; every address lies in the arena's mapping; misaligned ones do nothing.
+        unsafe {
+            let at = (*self.env)
+                .arena_base
+                .wrapping_add(offset)
+                .wrapping_add(i64::from(i.offset).cast_unsigned());
+            if i.kind & atomic::WIDE != 0 && at.is_multiple_of(8) {
+                ops::atomic_u64(&mut self.regs, i, at);
+            } else if at.is_multiple_of(4) {
+                ops::atomic_u32(&mut self.regs, i, at);
+            }
+        }
+    }
+
+    /// The user view of an arena address.
+    fn arena_to_user(&mut self, i: &Inst) {
+        let low = u64::from(ops::get(&self.regs, i.src) as u32);
+        // SAFETY: `env` is valid for the whole run.
+        let base = unsafe { (*self.env).arena_user_base };
+        let value = if low == 0 {
+            0
+        } else {
+            (base & !u64::from(u32::MAX)) | low
+        };
+        ops::set(&mut self.regs, i.dst, value);
+    }
+
+    /// Calls the hook.
+    #[inline(always)]
+    fn step<H: Hook>(&self, at: u32, hook: &mut H) -> Flow {
+        hook.step(&Step {
+            op: at,
+            regs: &self.regs,
+            frames: &self.frames.pointers[..=self.frames.depth],
+            program: self.program,
+        })
+    }
+
+    /// The loop.
+    ///
+    /// # Safety
+    /// `start` must be an instruction of the program; see [`super::entry`].
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one line for each kind of instruction"
+    )]
+    #[rustfmt::skip] // one kind of instruction per line
+    unsafe fn execute<H: Hook>(&mut self, start: u32, hook: &mut H) -> u64 {
+        let mut pc = start as usize;
+        /// Takes a jump if the condition holds. Any jump may close a loop, so here the stop flag is polled.
+        macro_rules! jump {
+            ($i:ident, $taken:expr) => {
+                if $taken {
+                    if self.stopped() { return 0 }
+                    pc = $i.offset as usize;
+                }
+            };
+        }
+        macro_rules! go {
+            ($next:expr) => {
+                match $next { Next::At(at) => pc = at as usize, Next::Return(value) => return value }
+            };
+        }
+        loop {
+            if H::ACTIVE && self.step(pc as u32, hook) == Flow::Stop { return 0 }
+            // SAFETY: jump targets and return addresses are instructions, and every function ends with one that does not fall through.
+            let i = unsafe { self.insts.get_unchecked(pc) };
+            pc += 1;
+            let r = &mut self.regs;
+            match i.code {
+                Code::Add64R => ops::alu64r(r, i, u64::wrapping_add),
+                Code::Add64K => ops::alu64k(r, i, u64::wrapping_add),
+                Code::Add32R => ops::alu32r(r, i, u32::wrapping_add),
+                Code::Add32K => ops::alu32k(r, i, u32::wrapping_add),
+                Code::Sub64R => ops::alu64r(r, i, u64::wrapping_sub),
+                Code::Sub64K => ops::alu64k(r, i, u64::wrapping_sub),
+                Code::Sub32R => ops::alu32r(r, i, u32::wrapping_sub),
+                Code::Sub32K => ops::alu32k(r, i, u32::wrapping_sub),
+                Code::Mul64R => ops::alu64r(r, i, u64::wrapping_mul),
+                Code::Mul64K => ops::alu64k(r, i, u64::wrapping_mul),
+                Code::Mul32R => ops::alu32r(r, i, u32::wrapping_mul),
+                Code::Mul32K => ops::alu32k(r, i, u32::wrapping_mul),
+                Code::Div64R => ops::alu64r(r, i, w64::div),
+                Code::Div64K => ops::alu64k(r, i, w64::div),
+                Code::Div32R => ops::alu32r(r, i, w32::div),
+                Code::Div32K => ops::alu32k(r, i, w32::div),
+                Code::Sdiv64R => ops::alu64r(r, i, w64::sdiv),
+                Code::Sdiv64K => ops::alu64k(r, i, w64::sdiv),
+                Code::Sdiv32R => ops::alu32r(r, i, w32::sdiv),
+                Code::Sdiv32K => ops::alu32k(r, i, w32::sdiv),
+                Code::Or64R => ops::alu64r(r, i, |a, b| a | b),
+                Code::Or64K => ops::alu64k(r, i, |a, b| a | b),
+                Code::Or32R => ops::alu32r(r, i, |a, b| a | b),
+                Code::Or32K => ops::alu32k(r, i, |a, b| a | b),
+                Code::And64R => ops::alu64r(r, i, |a, b| a & b),
+                Code::And64K => ops::alu64k(r, i, |a, b| a & b),
+                Code::And32R => ops::alu32r(r, i, |a, b| a & b),
+                Code::And32K => ops::alu32k(r, i, |a, b| a & b),
+                Code::Lsh64R => ops::alu64r(r, i, w64::lsh),
+                Code::Lsh64K => ops::alu64k(r, i, w64::lsh),
+                Code::Lsh32R => ops::alu32r(r, i, w32::lsh),
+                Code::Lsh32K => ops::alu32k(r, i, w32::lsh),
+                Code::Rsh64R => ops::alu64r(r, i, w64::rsh),
+                Code::Rsh64K => ops::alu64k(r, i, w64::rsh),
+                Code::Rsh32R => ops::alu32r(r, i, w32::rsh),
+                Code::Rsh32K => ops::alu32k(r, i, w32::rsh),
+                Code::Mod64R => ops::alu64r(r, i, w64::rem),
+                Code::Mod64K => ops::alu64k(r, i, w64::rem),
+                Code::Mod32R => ops::alu32r(r, i, w32::rem),
+                Code::Mod32K => ops::alu32k(r, i, w32::rem),
+                Code::Smod64R => ops::alu64r(r, i, w64::srem),
+                Code::Smod64K => ops::alu64k(r, i, w64::srem),
+                Code::Smod32R => ops::alu32r(r, i, w32::srem),
+                Code::Smod32K => ops::alu32k(r, i, w32::srem),
+                Code::Xor64R => ops::alu64r(r, i, |a, b| a ^ b),
+                Code::Xor64K => ops::alu64k(r, i, |a, b| a ^ b),
+                Code::Xor32R => ops::alu32r(r, i, |a, b| a ^ b),
+                Code::Xor32K => ops::alu32k(r, i, |a, b| a ^ b),
+                Code::Arsh64R => ops::alu64r(r, i, w64::arsh),
+                Code::Arsh64K => ops::alu64k(r, i, w64::arsh),
+                Code::Arsh32R => ops::alu32r(r, i, w32::arsh),
+                Code::Arsh32K => ops::alu32k(r, i, w32::arsh),
+                Code::Neg64 => ops::unary(r, i, u64::wrapping_neg),
+                Code::Neg32 => ops::unary(r, i, |v| u64::from((v as u32).wrapping_neg())),
+                Code::Mov64 => ops::mov(r, i, |v| v),
+                Code::Mov32 => ops::mov(r, i, |v| u64::from(v as u32)),
+                Code::Const => ops::set(r, i.dst, i.imm),
+                Code::Movsx64B => ops::mov(r, i, |v| v as i8 as u64),
+                Code::Movsx64H => ops::mov(r, i, |v| v as i16 as u64),
+                Code::Movsx64W => ops::mov(r, i, |v| v as i32 as u64),
+                Code::Movsx32B => ops::mov(r, i, |v| u64::from(v as i8 as u32)),
+                Code::Movsx32H => ops::mov(r, i, |v| u64::from(v as i16 as u32)),
+                Code::Be16 => ops::unary(r, i, |v| u64::from((v as u16).swap_bytes())),
+                Code::Be32 => ops::unary(r, i, |v| u64::from((v as u32).swap_bytes())),
+                Code::Be64 => ops::unary(r, i, u64::swap_bytes),
+                Code::Le16 => ops::unary(r, i, |v| u64::from(v as u16)),
+                Code::Le32 => ops::unary(r, i, |v| u64::from(v as u32)),
+                Code::Nop => {}
+                // SAFETY: all accesses were proven by the verifier.
+                Code::LoadB => unsafe { ops::load::<u8>(r, i, u64::from) },
+                // SAFETY: as above.
+                Code::LoadH => unsafe { ops::load::<u16>(r, i, u64::from) },
+                // SAFETY: as above.
+                Code::LoadW => unsafe { ops::load::<u32>(r, i, u64::from) },
+                // SAFETY: as above.
+                Code::LoadD => unsafe { ops::load::<u64>(r, i, |v| v) },
+                // SAFETY: as above.
+                Code::LoadSB => unsafe { ops::load::<i8>(r, i, |v| v as u64) },
+                // SAFETY: as above.
+                Code::LoadSH => unsafe { ops::load::<i16>(r, i, |v| v as u64) },
+                // SAFETY: as above.
+                Code::LoadSW => unsafe { ops::load::<i32>(r, i, |v| v as u64) },
+                // SAFETY: as above.
+                Code::StoreBR => unsafe { ops::store_reg(r, i, |v| v as u8) },
+                // SAFETY: as above.
+                Code::StoreHR => unsafe { ops::store_reg(r, i, |v| v as u16) },
+                // SAFETY: as above.
+                Code::StoreWR => unsafe { ops::store_reg(r, i, |v| v as u32) },
+                // SAFETY: as above.
+                Code::StoreDR => unsafe { ops::store_reg(r, i, |v| v) },
+                // SAFETY: as above.
+                Code::StoreBK => unsafe { ops::store_imm(r, i, |v| v as u8) },
+                // SAFETY: as above.
+                Code::StoreHK => unsafe { ops::store_imm(r, i, |v| v as u16) },
+                // SAFETY: as above.
+                Code::StoreWK => unsafe { ops::store_imm(r, i, |v| v as u32) },
+                // SAFETY: as above.
+                Code::StoreDK => unsafe { ops::store_imm(r, i, |v| v) },
+                // SAFETY: as above, and the verifier demands alignment.
+                Code::AtomicW => unsafe { let at = ops::address(r, i.dst, i); ops::atomic_u32(r, i, at) },
+                // SAFETY: as above.
+                Code::AtomicD => unsafe { let at = ops::address(r, i.dst, i); ops::atomic_u64(r, i, at) },
+                // SAFETY: as above.
+                Code::LoadAcquire => unsafe { let at = self.guarded_address(i.src, i); ops::set(&mut self.regs, i.dst, ops::load_acquire(at, i.kind)) },
+                // SAFETY: as above.
+                Code::StoreRelease => unsafe { ops::store_release(self.guarded_address(i.dst, i), i.kind, ops::get(&self.regs, i.src)) },
+                Code::LoadGuarded => self.load_guarded(i),
+                Code::StoreGuarded => self.store_guarded(i),
+                Code::AtomicArena => self.atomic_arena(i),
+                Code::ArenaToUser => self.arena_to_user(i),
+                Code::Jump => jump!(i, true),
+                Code::Jeq64R => jump!(i, ops::cmp64r(r, i, |a, b| a == b)),
+                Code::Jeq64K => jump!(i, ops::cmp64k(r, i, |a, b| a == b)),
+                Code::Jeq32R => jump!(i, ops::cmp32r(r, i, |a, b| a == b)),
+                Code::Jeq32K => jump!(i, ops::cmp32k(r, i, |a, b| a == b)),
+                Code::Jne64R => jump!(i, ops::cmp64r(r, i, |a, b| a != b)),
+                Code::Jne64K => jump!(i, ops::cmp64k(r, i, |a, b| a != b)),
+                Code::Jne32R => jump!(i, ops::cmp32r(r, i, |a, b| a != b)),
+                Code::Jne32K => jump!(i, ops::cmp32k(r, i, |a, b| a != b)),
+                Code::Jgt64R => jump!(i, ops::cmp64r(r, i, |a, b| a > b)),
+                Code::Jgt64K => jump!(i, ops::cmp64k(r, i, |a, b| a > b)),
+                Code::Jgt32R => jump!(i, ops::cmp32r(r, i, |a, b| a > b)),
+                Code::Jgt32K => jump!(i, ops::cmp32k(r, i, |a, b| a > b)),
+                Code::Jge64R => jump!(i, ops::cmp64r(r, i, |a, b| a >= b)),
+                Code::Jge64K => jump!(i, ops::cmp64k(r, i, |a, b| a >= b)),
+                Code::Jge32R => jump!(i, ops::cmp32r(r, i, |a, b| a >= b)),
+                Code::Jge32K => jump!(i, ops::cmp32k(r, i, |a, b| a >= b)),
+                Code::Jlt64R => jump!(i, ops::cmp64r(r, i, |a, b| a < b)),
+                Code::Jlt64K => jump!(i, ops::cmp64k(r, i, |a, b| a < b)),
+                Code::Jlt32R => jump!(i, ops::cmp32r(r, i, |a, b| a < b)),
+                Code::Jlt32K => jump!(i, ops::cmp32k(r, i, |a, b| a < b)),
+                Code::Jle64R => jump!(i, ops::cmp64r(r, i, |a, b| a <= b)),
+                Code::Jle64K => jump!(i, ops::cmp64k(r, i, |a, b| a <= b)),
+                Code::Jle32R => jump!(i, ops::cmp32r(r, i, |a, b| a <= b)),
+                Code::Jle32K => jump!(i, ops::cmp32k(r, i, |a, b| a <= b)),
+                Code::Jset64R => jump!(i, ops::cmp64r(r, i, |a, b| a & b != 0)),
+                Code::Jset64K => jump!(i, ops::cmp64k(r, i, |a, b| a & b != 0)),
+                Code::Jset32R => jump!(i, ops::cmp32r(r, i, |a, b| a & b != 0)),
+                Code::Jset32K => jump!(i, ops::cmp32k(r, i, |a, b| a & b != 0)),
+                Code::Jsgt64R => jump!(i, ops::cmp64r(r, i, |a, b| a as i64 > b as i64)),
+                Code::Jsgt64K => jump!(i, ops::cmp64k(r, i, |a, b| a as i64 > b as i64)),
+                Code::Jsgt32R => jump!(i, ops::cmp32r(r, i, |a, b| a as i32 > b as i32)),
+                Code::Jsgt32K => jump!(i, ops::cmp32k(r, i, |a, b| a as i32 > b as i32)),
+                Code::Jsge64R => jump!(i, ops::cmp64r(r, i, |a, b| a as i64 >= b as i64)),
+                Code::Jsge64K => jump!(i, ops::cmp64k(r, i, |a, b| a as i64 >= b as i64)),
+                Code::Jsge32R => jump!(i, ops::cmp32r(r, i, |a, b| a as i32 >= b as i32)),
+                Code::Jsge32K => jump!(i, ops::cmp32k(r, i, |a, b| a as i32 >= b as i32)),
+                Code::Jslt64R => jump!(i, ops::cmp64r(r, i, |a, b| (a as i64) < b as i64)),
+                Code::Jslt64K => jump!(i, ops::cmp64k(r, i, |a, b| (a as i64) < b as i64)),
+                Code::Jslt32R => jump!(i, ops::cmp32r(r, i, |a, b| (a as i32) < b as i32)),
+                Code::Jslt32K => jump!(i, ops::cmp32k(r, i, |a, b| (a as i32) < b as i32)),
+                Code::Jsle64R => jump!(i, ops::cmp64r(r, i, |a, b| a as i64 <= b as i64)),
+                Code::Jsle64K => jump!(i, ops::cmp64k(r, i, |a, b| a as i64 <= b as i64)),
+                Code::Jsle32R => jump!(i, ops::cmp32r(r, i, |a, b| a as i32 <= b as i32)),
+                Code::Jsle32K => jump!(i, ops::cmp32k(r, i, |a, b| a as i32 <= b as i32)),
+                Code::MayGoto => jump!(i, self.may_goto()),
+                Code::Call => go!(self.call(i, pc as u32)),
+                Code::CallFunc => go!(self.call_func(pc as u32, i.offset as u32)),
+                Code::TailCall => go!(self.tail_call(pc as u32)),
+                Code::LoadPacket => if !self.load_packet(i) { go!(self.exit()) },
+                Code::Throw => go!(self.throw()),
+                Code::Exit => go!(self.exit()),
+                Code::Barrier => fault::speculation_barrier(),
+                Code::Unreachable => return 0,
+            }
+        }
+    }
+}
