@@ -6,12 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod command;
-
+mod event;
 mod info;
 
 pub use command::{
     BatchCursor, LinkCreate, LinkTarget, MapCreate, ProgLoad, TestRun, TestRunResult,
 };
+pub use event::{Event, EventReader};
 pub use info::{BtfInfo, LinkInfo, MapInfo, ObjKind, ProgInfo};
 pub use skep_abi::Errno;
 
@@ -67,6 +68,19 @@ impl std::fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl Error {
+    /// `EOPNOTSUPP` for something this backend does not have.
+    #[must_use]
+    pub fn unsupported(what: &str) -> Self {
+        Self {
+            errno: Errno::EOPNOTSUPP,
+            what: what.to_owned(),
+            detail: String::new(),
+            log: String::new(),
+        }
+    }
+}
 
 /// Result of a command.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -154,6 +168,22 @@ pub trait Backend: Send + Sync {
     fn btf_info(&self, btf: Handle) -> Result<BtfInfo>;
     /// `BPF_ENABLE_STATS` (`BPF_STATS_RUN_TIME`), until the handle is closed.
     fn enable_stats(&self) -> Result<Handle>;
+
+    /// Opens the stream of a ring buffer or perf event array. Closing the reader ends it; a map has one reader.
+    ///
+    /// # Errors
+    /// `EINVAL` for other maps, `EOPNOTSUPP` where a backend has no such maps.
+    fn events_open(&self, map: Handle) -> Result<Box<dyn EventReader>> {
+        let _ = map;
+        Err(Error::unsupported("events of a map"))
+    }
+    /// Opens the stream of `bpf_trace_printk` lines from now on.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where a backend has none.
+    fn trace_open(&self) -> Result<Box<dyn EventReader>> {
+        Err(Error::unsupported("the trace stream"))
+    }
 
     /// Gives a handle back; closing one twice does nothing.
     fn close(&self, handle: Handle);

@@ -1,0 +1,40 @@
+//! What programs emit: ring buffer records, perf samples, trace lines.
+
+use crate::Result;
+use std::os::fd::RawFd;
+
+/// One thing a program emitted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event<'a> {
+    /// A record of a ring buffer.
+    Record(&'a [u8]),
+    /// A sample of a perf event array; the kernel may have padded it at the end.
+    Sample {
+        /// Where the program ran.
+        cpu: u32,
+        /// The bytes.
+        data: &'a [u8],
+    },
+    /// Samples that had no room.
+    Lost {
+        /// Where the program ran.
+        cpu: u32,
+        /// How many.
+        count: u64,
+    },
+    /// A line of `bpf_trace_printk`, without its line end.
+    Trace(&'a str),
+}
+
+/// A stream of events.
+pub trait EventReader: Send {
+    /// A descriptor that polls readable when events wait (an epoll descriptor, where there are several); `None` if the
+    /// backend has none, and [`Self::drain`] is to be called from time to time.
+    fn descriptor(&self) -> Option<RawFd>;
+
+    /// Hands every waiting event to `each`, oldest first per CPU, without blocking; returns how many there were.
+    ///
+    /// # Errors
+    /// Those of the backend's reads.
+    fn drain(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<usize>;
+}
