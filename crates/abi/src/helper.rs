@@ -1,6 +1,12 @@
-//! Helper prototypes and where each helper may be called.
+//! Helper prototypes and where each helper may be called: [`lookup`].
+
+mod args;
+pub mod avail;
+pub mod id;
+pub mod table;
 
 use crate::types::{AttachType, ProgType};
+pub use table::HELPERS;
 
 /// What a helper demands of an argument (`enum bpf_arg_type`, base part).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +72,8 @@ pub enum DynptrKind {
     Skb,
     /// Over a packet (xdp).
     Xdp,
+    /// Over the metadata of a packet (skb).
+    SkbMeta,
 }
 
 /// Modifiers of an argument.
@@ -137,6 +145,8 @@ pub enum Ret {
     MemOrBtfPtr,
     /// A BTF pointer to this struct or NULL; the empty name is "that of the kptr argument".
     BtfPtrOrNull(&'static str),
+    /// A BTF pointer to this struct, neither trusted nor NULL.
+    BtfPtr(&'static str),
     /// A trusted BTF pointer to this struct.
     BtfPtrTrusted(&'static str),
 }
@@ -162,8 +172,12 @@ impl HelperFlags {
     pub const FASTCALL: Self = Self(32);
     /// Needs CAP_PERFMON.
     pub const PERFMON: Self = Self(64);
-    /// Needs CAP_BPF.
-    pub const CAP_BPF: Self = Self(128);
+    /// The result is the argument under another type and shares its reference (`is_ptr_cast_function`).
+    pub const CASTS: Self = Self(128);
+    /// The result is between `-MAX_ERRNO` and the greatest possible value of the size argument (`do_refine_retval_range`).
+    pub const RET_SIZE: Self = Self(256);
+    /// The result is below the number of CPUs (`do_refine_retval_range`).
+    pub const RET_CPU: Self = Self(512);
 
     /// True if every flag of `other` is set.
     #[must_use]
@@ -196,8 +210,10 @@ pub struct HelperProto {
 }
 
 /// Where a helper call stands: what the kernel's `func_proto` functions look at.
+///
+/// A `BPF_PROG_TYPE_EXT` program is looked up as the program it extends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ProgEnv {
+pub struct ProgEnv<'a> {
     /// Program type.
     pub prog_type: ProgType,
     /// Expected attach type, if the load names one.
@@ -206,4 +222,124 @@ pub struct ProgEnv {
     pub sleepable: bool,
     /// The loader has CAP_PERFMON.
     pub perfmon: bool,
+    /// What it attaches to, empty if nothing by name: a kernel function (`vfs_read`, `bpf_lsm_file_open`, `bpf_iter_tcp`), or
+    /// structure and member of a struct_ops program (`tcp_congestion_ops.release`).
+    pub target: &'a str,
 }
+
+/// Why a helper cannot be called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unavailable {
+    /// No helper has this number (`invalid func unknown#N`).
+    Unknown,
+    /// This program or attach type has no such helper (`program of this type cannot use helper`).
+    ProgType,
+    /// The loader lacks CAP_PERFMON; the kernel's message is that of [`Unavailable::ProgType`].
+    Perfmon,
+    /// The reference kernel does not offer it in its configuration (lockdown, error injection, LIRC); the kernel's message is
+    /// that of [`Unavailable::ProgType`].
+    Configuration,
+    /// Not at this attach target (`helper call is not allowed in probe`).
+    Target,
+}
+
+/// Helpers that the reference kernel has but its configuration keeps from all programs.
+pub const UNCONFIGURED: &[u32] = &[
+    id::PROBE_WRITE_USER,
+    id::OVERRIDE_RETURN,
+    id::RC_REPEAT,
+    id::RC_KEYDOWN,
+    id::RC_POINTER_REL,
+];
+
+/// The row of helper `id`, whoever may call it.
+#[must_use]
+pub fn by_id(id: u32) -> Option<&'static HelperProto> {
+    HELPERS.get(usize::try_from(id.checked_sub(1)?).ok()?)
+}
+
+/// The name of helper `id` as the kernel prints it (`map_lookup_elem`), `unknown` if there is none.
+#[must_use]
+pub fn kernel_name(id: u32) -> &'static str {
+    if id == 0 {
+        return "unspec";
+    }
+    by_id(id).map_or("unknown", |row| {
+        row.name.strip_prefix("bpf_").unwrap_or(row.name)
+    })
+}
+
+/// The row of the helper that [`HelperProto::name`] calls `name` (`bpf_map_lookup_elem`).
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static HelperProto> {
+    HELPERS.iter().find(|row| row.name == name)
+}
+
+/// The prototype under which a program may call helper `id`.
+///
+/// Rules on the place of the call stay with the caller: [`HelperFlags::GPL_ONLY`], [`HelperFlags::MIGHT_SLEEP`].
+///
+/// # Errors
+/// [`Unavailable`] if it may not.
+pub fn lookup(env: &ProgEnv<'_>, id: u32) -> Result<&'static HelperProto, Unavailable> {
+    let row = by_id(id).ok_or(Unavailable::Unknown)?;
+    if !granted(env, id) {
+        let reason = if UNCONFIGURED.contains(&id) {
+            Unavailable::Configuration
+        } else {
+            Unavailable::ProgType
+        };
+        return Err(reason);
+    }
+    if !env.perfmon && (row.flags.has(HelperFlags::PERFMON) || needs_perfmon(env, id)) {
+        return Err(Unavailable::Perfmon);
+    }
+    if avail::refused(env.prog_type, env.attach, env.target, id) {
+        return Err(Unavailable::Target);
+    }
+    let fits = |variant: &&table::Variant| {
+        variant.proto.id == id
+            && variant.types.contains(&env.prog_type)
+            && holds(variant.attach, env.attach)
+    };
+    Ok(table::VARIANTS
+        .iter()
+        .find(fits)
+        .map_or(row, |variant| &variant.proto))
+}
+
+/// Some line of [`avail`] grants `id`.
+fn granted(env: &ProgEnv<'_>, id: u32) -> bool {
+    if env.prog_type == ProgType::LircMode2 {
+        return avail::LIRC.contains(&id);
+    }
+    avail::BASE.contains(&id)
+        || avail::GRANTS.iter().any(|grant| {
+            grant.ids.contains(&id)
+                && grant.types.contains(&env.prog_type)
+                && holds(grant.attach, env.attach)
+                && on_target(grant.targets, env.target)
+        })
+}
+
+/// An empty list of attach types means all.
+fn holds(list: &[AttachType], attach: Option<AttachType>) -> bool {
+    list.is_empty() || attach.is_some_and(|attach| list.contains(&attach))
+}
+
+/// An empty list of targets means all; a structure's name means all its members but `release`, which runs when the socket is gone.
+fn on_target(list: &[&str], target: &str) -> bool {
+    list.is_empty()
+        || list.contains(&target)
+        || target
+            .split_once('.')
+            .is_some_and(|(name, member)| list.contains(&name) && member != "release")
+}
+
+/// Needs CAP_PERFMON only for some program types: system calls from programs.
+fn needs_perfmon(env: &ProgEnv<'_>, id: u32) -> bool {
+    env.prog_type == ProgType::Syscall && id == id::SYS_BPF
+}
+
+#[cfg(test)]
+mod tests;
