@@ -1,0 +1,355 @@
+//! A parsed blob.
+
+use crate::error::{BtfError, BtfProblem};
+use crate::index::{Names, Tags};
+use crate::raw::{Header, Info, MAX_TYPE, Order, TYPE_BYTES};
+use crate::types::{Kind, Type};
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+/// Deepest nesting of modifiers, typedefs and arrays that is followed; beyond it BTF counts as a loop (`MAX_RESOLVE_DEPTH` is 32).
+const MAX_DEPTH: usize = 64;
+
+/// Parsed BTF; clones share it.
+#[derive(Clone)]
+pub struct Btf {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// The whole blob.
+    data: Vec<u8>,
+    header: Header,
+    base: Option<Btf>,
+    /// First id of this blob; 1 without base.
+    first_id: u32,
+    /// First string offset of this blob; 0 without base.
+    first_str: u32,
+    strings: Range<usize>,
+    /// Where each type of this blob begins in `data`, then the end of the last.
+    starts: Vec<u32>,
+    names: OnceLock<Names>,
+    tags: OnceLock<Tags>,
+}
+
+impl std::fmt::Debug for Btf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Inner { data, first_id, .. } = &*self.inner;
+        write!(
+            f,
+            "Btf({} bytes, types {first_id}..{})",
+            data.len(),
+            self.type_count()
+        )
+    }
+}
+
+impl Btf {
+    /// Parses a blob of either byte order: one pass over the records, nothing is copied.
+    ///
+    /// # Errors
+    /// If the sections do not lie in the blob, or a record has an unknown kind or goes past the end.
+    pub fn parse(data: impl Into<Vec<u8>>) -> Result<Self, BtfError> {
+        Self::parse_any(data.into(), None)
+    }
+
+    /// Parses split BTF, whose ids and string offsets go on where `base` ends.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; also if the byte orders differ.
+    pub fn parse_split(data: impl Into<Vec<u8>>, base: &Self) -> Result<Self, BtfError> {
+        Self::parse_any(data.into(), Some(base.clone()))
+    }
+
+    fn parse_any(data: Vec<u8>, base: Option<Self>) -> Result<Self, BtfError> {
+        let header = Header::read(&data)?;
+        let section = |off: u32, len: u32| {
+            let start = header.hdr_len as usize + off as usize;
+            let range = start..start + len as usize;
+            (range.end <= data.len()).then_some(range)
+        };
+        let layout = || BtfError::from(BtfProblem::Layout);
+        let types = section(header.type_off, header.type_len).ok_or_else(layout)?;
+        let strings = section(header.str_off, header.str_len).ok_or_else(layout)?;
+        let (first_id, first_str) = match &base {
+            None => (1, 0),
+            Some(base) if base.order() != header.order => return Err(layout()),
+            Some(base) => (base.type_count(), base.str_end()),
+        };
+        let starts = index_types(&data, header.order, types, first_id)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                data,
+                header,
+                base,
+                first_id,
+                first_str,
+                strings,
+                starts,
+                names: OnceLock::new(),
+                tags: OnceLock::new(),
+            }),
+        })
+    }
+
+    /// The raw blob.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.inner.data
+    }
+
+    /// Its header.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.inner.header
+    }
+
+    /// Its byte order.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        self.inner.header.order
+    }
+
+    /// The BTF this one is split from.
+    #[must_use]
+    pub fn base(&self) -> Option<&Self> {
+        self.inner.base.as_ref()
+    }
+
+    /// First id of this blob itself: 1, or the base's [`Self::type_count`].
+    #[must_use]
+    pub fn first_id(&self) -> u32 {
+        self.inner.first_id
+    }
+
+    /// One more than the largest id; `void` and the base's types count.
+    #[must_use]
+    pub fn type_count(&self) -> u32 {
+        // `index_types` keeps the sum below MAX_TYPE.
+        self.inner.first_id + self.own_count()
+    }
+
+    fn own_count(&self) -> u32 {
+        u32::try_from(self.inner.starts.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// First string offset of this blob itself.
+    #[must_use]
+    pub fn first_str(&self) -> u32 {
+        self.inner.first_str
+    }
+
+    /// One more than the largest string offset.
+    #[must_use]
+    pub fn str_end(&self) -> u32 {
+        self.inner
+            .first_str
+            .saturating_add(self.inner.header.str_len)
+    }
+
+    /// The string section of this blob itself.
+    #[must_use]
+    pub fn strings(&self) -> &[u8] {
+        &self.inner.data[self.inner.strings.clone()]
+    }
+
+    /// The type with `id`; 0 is `void`.
+    #[must_use]
+    pub fn get(&self, id: u32) -> Option<Type<'_>> {
+        let order = self.order();
+        if id == 0 {
+            return Some(Type {
+                btf: self,
+                id,
+                record: &[],
+                order,
+            });
+        }
+        let inner = self.owner(id);
+        let index = (id - inner.first_id) as usize;
+        let (start, end) = (*inner.starts.get(index)?, *inner.starts.get(index + 1)?);
+        Some(Type {
+            btf: self,
+            id,
+            record: inner.data.get(start as usize..end as usize)?,
+            order,
+        })
+    }
+
+    fn owner(&self, id: u32) -> &Inner {
+        let mut inner = &*self.inner;
+        while let Some(base) = &inner.base
+            && id < inner.first_id
+        {
+            inner = &base.inner;
+        }
+        inner
+    }
+
+    /// All types but `void`, the base's first.
+    pub fn types(&self) -> impl Iterator<Item = Type<'_>> {
+        (1..self.type_count()).filter_map(|id| self.get(id))
+    }
+
+    /// The types of this blob itself.
+    pub fn own_types(&self) -> impl Iterator<Item = Type<'_>> {
+        (self.first_id()..self.type_count()).filter_map(|id| self.get(id))
+    }
+
+    /// The string at `offset`; `None` if out of range or not terminated.
+    #[must_use]
+    pub fn str_bytes(&self, offset: u32) -> Option<&[u8]> {
+        let mut inner = &*self.inner;
+        while let Some(base) = &inner.base
+            && offset < inner.first_str
+        {
+            inner = &base.inner;
+        }
+        let strings = &inner.data[inner.strings.clone()];
+        let rest = strings.get((offset - inner.first_str) as usize..)?;
+        let len = rest.iter().position(|&b| b == 0)?;
+        Some(&rest[..len])
+    }
+
+    /// The string at `offset`; empty if it is out of range or not UTF-8.
+    #[must_use]
+    pub fn str(&self, offset: u32) -> &str {
+        let bytes = self.str_bytes(offset).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    pub(crate) fn skip<'a>(&'a self, from: Type<'a>, skips: impl Fn(Kind) -> bool) -> Type<'a> {
+        let mut at = from;
+        for _ in 0..MAX_DEPTH {
+            if !skips(at.kind()) {
+                return at;
+            }
+            let Some(next) = at.target() else { break };
+            at = next;
+        }
+        at
+    }
+
+    /// The type with `id`, after `const`, `volatile`, `restrict`, type tags and typedefs.
+    #[must_use]
+    pub fn resolve(&self, id: u32) -> Option<Type<'_>> {
+        self.get(id).map(Type::resolve)
+    }
+
+    /// Bytes of a value of type `id`, through typedefs, modifiers, arrays and variables; pointers have 8.
+    ///
+    /// # Errors
+    /// [`BtfProblem::NoSize`] for `void`, functions, forward declarations; [`BtfProblem::SizeOverflow`];
+    /// [`BtfProblem::Loop`]; [`BtfProblem::TypeId`].
+    pub fn size_of(&self, id: u32) -> Result<u32, BtfError> {
+        let mut at = id;
+        let mut count = 1u32;
+        for _ in 0..MAX_DEPTH {
+            let problem = BtfProblem::TypeId { id: at };
+            let ty = self.get(at).ok_or(BtfError::at(id, problem))?;
+            let size = match ty.kind() {
+                Kind::Ptr => 8,
+                Kind::Array => {
+                    let array = ty.array().ok_or(BtfProblem::NoSize { id: at })?;
+                    count = count
+                        .checked_mul(array.len)
+                        .ok_or(BtfError::at(id, BtfProblem::SizeOverflow))?;
+                    at = array.element;
+                    continue;
+                }
+                Kind::Typedef | Kind::Var => {
+                    at = ty.size_or_type();
+                    continue;
+                }
+                kind if kind.is_modifier() => {
+                    at = ty.size_or_type();
+                    continue;
+                }
+                _ => ty
+                    .size()
+                    .ok_or(BtfError::at(id, BtfProblem::NoSize { id: at }))?,
+            };
+            return count
+                .checked_mul(size)
+                .ok_or(BtfError::at(id, BtfProblem::SizeOverflow));
+        }
+        Err(BtfError::at(id, BtfProblem::Loop))
+    }
+
+    fn names(&self) -> &Names {
+        self.inner.names.get_or_init(|| Names::build(self))
+    }
+
+    /// Ids of the types with `name`, the base's first, then ascending.
+    pub fn find_all<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = u32> + 'a> {
+        let own = self.names().find(self, name);
+        match self.base() {
+            None => Box::new(own),
+            Some(base) => Box::new(base.find_all(name).chain(own)),
+        }
+    }
+
+    /// The first type with this name and kind.
+    #[must_use]
+    pub fn find(&self, name: &str, kind: Kind) -> Option<Type<'_>> {
+        self.find_all(name)
+            .filter_map(|id| self.get(id))
+            .find(|ty| ty.kind() == kind)
+    }
+
+    /// Id of the first type with this name and kind (`btf__find_by_name_kind`).
+    #[must_use]
+    pub fn find_by_name_kind(&self, name: &str, kind: Kind) -> Option<u32> {
+        self.find(name, kind).map(|ty| ty.id())
+    }
+
+    /// Declaration tags of `type_id`: (component, text), in the order of their ids.
+    pub fn decl_tags(&self, type_id: u32) -> impl Iterator<Item = (i32, &str)> {
+        let tags = self.inner.tags.get_or_init(|| Tags::build(self));
+        let base = self.base().map(|b| b.decl_tag_ids(type_id));
+        base.unwrap_or_default()
+            .iter()
+            .chain(tags.find(type_id))
+            .filter_map(|&(_, id)| {
+                let tag = self.get(id)?.decl_tag()?;
+                Some((tag.component, tag.text))
+            })
+    }
+
+    fn decl_tag_ids(&self, type_id: u32) -> &[(u32, u32)] {
+        let tags = self.inner.tags.get_or_init(|| Tags::build(self));
+        tags.find(type_id)
+    }
+}
+
+/// Finds where each record begins; the last entry is the end.
+fn index_types(
+    data: &[u8],
+    order: Order,
+    types: Range<usize>,
+    first_id: u32,
+) -> Result<Vec<u32>, BtfError> {
+    let mut starts = Vec::with_capacity(types.len() / 24 + 1);
+    let mut at = types.start;
+    let mut id = first_id;
+    while at < types.end {
+        if id > MAX_TYPE {
+            return Err(BtfProblem::TooManyTypes.into());
+        }
+        // Data of more than 4 GiB cannot reach here: section offsets are 32 bits and the sum was checked.
+        starts.push(u32::try_from(at).map_err(|_| BtfProblem::Layout)?);
+        let info = Info(order.u32_at(data, at + 4));
+        let extra = info.extra_bytes().filter(|_| info.kind_number() != 0);
+        let Some(extra) = extra else {
+            let kind = info.kind_number();
+            return Err(BtfError::at(id, BtfProblem::Kind { kind }));
+        };
+        at += TYPE_BYTES + extra;
+        if at > types.end {
+            return Err(BtfError::at(id, BtfProblem::TypeTruncated));
+        }
+        id += 1;
+    }
+    starts.push(u32::try_from(at).map_err(|_| BtfProblem::Layout)?);
+    Ok(starts)
+}
