@@ -3,6 +3,7 @@
 //! [`Kernel`] drives the running kernel through `bpf(2)`; `skep_user` has the other implementation of the same trait,
 //! [`skep_bpf::Backend`]. Everything else here works on either.
 
+pub mod attach;
 pub mod check;
 mod kernel;
 

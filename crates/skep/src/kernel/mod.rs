@@ -4,12 +4,14 @@
 //! beside the descriptor, so that no element call can move more bytes than the caller's buffer has.
 
 mod convert;
+pub(crate) mod events;
 mod links;
 
+pub(crate) use convert::errno;
 use convert::{failed, failed_with};
 use skep_bpf::{
-    Backend, BackendKind, BatchCursor, BtfInfo, Errno, Error, Handle, LinkCreate, LinkInfo,
-    MapCreate, MapInfo, ObjKind, ProgInfo, ProgLoad, Result, TestRun, TestRunResult,
+    Backend, BackendKind, BatchCursor, BtfInfo, Errno, Error, EventReader, Handle, LinkCreate,
+    LinkInfo, MapCreate, MapInfo, ObjKind, ProgInfo, ProgLoad, Result, TestRun, TestRunResult,
 };
 use skep_sys::{attr, bpf, bpf_link, bpf_map, bpf_obj, bpf_prog, cpus};
 use std::collections::HashMap;
@@ -389,6 +391,14 @@ impl Backend for Kernel {
     fn enable_stats(&self) -> Result<Handle> {
         let fd = bpf_obj::enable_run_time_stats().map_err(|e| failed("BPF_ENABLE_STATS", &e))?;
         Ok(self.keep(fd))
+    }
+
+    fn events_open(&self, map: Handle) -> Result<Box<dyn EventReader>> {
+        self.open_events(map)
+    }
+
+    fn trace_open(&self) -> Result<Box<dyn EventReader>> {
+        Ok(Box::new(events::TraceReader::open()?))
     }
 
     fn close(&self, handle: Handle) {

@@ -1,0 +1,101 @@
+//! Traffic control: tcx links, and filters of a clsact queueing discipline on kernels without them.
+
+use super::{Link, refused};
+use skep_abi::AttachType;
+use skep_bpf::{Backend, Errno, Handle, LinkCreate, LinkTarget, Result};
+use skep_sys::netlink;
+use std::sync::Arc;
+
+/// Which packets of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// Those that come in.
+    Ingress,
+    /// Those that go out.
+    Egress,
+}
+
+/// A filter that is to be removed.
+pub(super) struct Filter {
+    ifindex: u32,
+    side: netlink::Side,
+    handle: netlink::FilterHandle,
+    /// We made the discipline, and remove it too.
+    owns_discipline: bool,
+}
+
+impl Filter {
+    pub(super) fn remove(&self) {
+        // The device may be gone; then so is the filter.
+        let Ok(mut socket) = netlink::Socket::open() else {
+            return;
+        };
+        let _ = socket.filter_delete(self.ifindex, self.side, self.handle);
+        if self.owns_discipline {
+            let _ = socket.clsact_delete(self.ifindex);
+        }
+    }
+}
+
+/// Attaches to a device.
+pub(super) fn attach(
+    backend: &Arc<dyn Backend>,
+    prog: Handle,
+    ifindex: u32,
+    direction: Direction,
+) -> Result<Link> {
+    let attach_type = match direction {
+        Direction::Ingress => AttachType::TcxIngress,
+        Direction::Egress => AttachType::TcxEgress,
+    };
+    let create = LinkCreate {
+        prog,
+        attach_type,
+        target: LinkTarget::Ifindex(ifindex),
+        flags: 0,
+    };
+    match Link::of(backend, &create, None) {
+        Err(error) if error.errno == Errno::EINVAL => {
+            filter(backend, prog, ifindex, direction).map_err(|_| error)
+        }
+        done => done,
+    }
+}
+
+/// Attaches as a filter; the program's handle is its descriptor in the kernel backend.
+fn filter(
+    backend: &Arc<dyn Backend>,
+    prog: Handle,
+    ifindex: u32,
+    direction: Direction,
+) -> Result<Link> {
+    const WHAT: &str = "netlink for a clsact filter";
+    let side = match direction {
+        Direction::Ingress => netlink::Side::Ingress,
+        Direction::Egress => netlink::Side::Egress,
+    };
+    let mut socket = netlink::Socket::open().map_err(|e| refused(WHAT, &e))?;
+    let owns_discipline = match socket.clsact_add(ifindex) {
+        Ok(()) => true,
+        Err(e) if e.raw_os_error() == Some(Errno::EEXIST.0) => false,
+        Err(e) => return Err(refused(WHAT, &e)),
+    };
+    match socket.filter_add(ifindex, side, prog.0, "skep") {
+        Ok(handle) => Ok(Link {
+            backend: Arc::clone(backend),
+            hold: super::Hold::Filter(Filter {
+                ifindex,
+                side,
+                handle,
+                owns_discipline,
+            }),
+            _event: None,
+        }),
+        Err(e) => {
+            if owns_discipline {
+                let _ = socket.clsact_delete(ifindex);
+            }
+            Err(refused(WHAT, &e))
+        }
+    }
+}
