@@ -1,0 +1,27 @@
+//! The just-in-time compiler.
+//!
+//! [`compile`] turns a [`Lowered`] program into a [`CodeImage`]: position-independent code with relocations, unwind rows, line
+//! table and exception table. [`Code::link`] copies an image to executable memory. There are two tiers with one calling
+//! convention: templates ([`Tier::Baseline`]) give code at once, the optimising compiler ([`Tier::Optimised`]) better code.
+
+pub mod image;
+mod link;
+pub mod runtime;
+mod source;
+mod x64;
+
+pub use image::{CodeImage, Symbol, Tier};
+pub use link::{Code, LinkError};
+
+use crate::lowered::Lowered;
+use source::Source;
+
+/// Compiles a program.
+#[must_use]
+pub fn compile(lowered: &Lowered, tier: Tier) -> CodeImage {
+    let calls_back = Source::calls_back_of(lowered);
+    let source = Source::of(lowered, &calls_back);
+    match tier {
+        Tier::Baseline | Tier::Optimised => x64::baseline::compile(source),
+    }
+}

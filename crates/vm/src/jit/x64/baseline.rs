@@ -1,0 +1,774 @@
+//! The template compiler: each op becomes a fixed sequence, each BPF register lives in one machine register.
+//!
+//! Compiles in one pass. Its results are the reference for the optimising compiler's calling convention, which is the same:
+//! every function has the C signature `(env, r1…r5) → r0`, so that functions of either tier, helpers and callbacks call each
+//! other without thunks.
+
+use super::asm::{Addr, Alu, Asm, Bytes, Cond, Gpr, Label, Shift, W};
+use super::frame::Prologue;
+use crate::env::RunEnv;
+use crate::jit::image::{CodeImage, Fault, FuncCode, Line, Runtime, Symbol, Tier};
+use crate::jit::source::Source;
+use crate::lowered::{ArenaView, Func, Mem, Op, OpIdx, Space};
+use skep_abi::limits::BPF_MAX_LOOPS;
+use skep_isa::{AluOp, AtomicOp, EndOp, Extend, JmpOp, Reg, Size, Src, Width};
+use std::mem::offset_of;
+
+/// Machine register of each BPF register. `r1`–`r5` are where C functions take their second to sixth argument.
+const MAP: [Gpr; Reg::COUNT] = [
+    Gpr::RAX,
+    Gpr::RSI,
+    Gpr::RDX,
+    Gpr::RCX,
+    Gpr::R8,
+    Gpr::R9,
+    Gpr::RBX,
+    Gpr::R13,
+    Gpr::R14,
+    Gpr::R15,
+    Gpr::RBP,
+];
+/// Holds the run environment.
+const ENV: Gpr = Gpr::R12;
+const TMP: Gpr = Gpr::R11;
+const TMP2: Gpr = Gpr::R10;
+const TMP3: Gpr = Gpr::RDI;
+
+// Own words at the stack pointer, below the BPF frame.
+const BUDGET: i32 = 0;
+const PROGRAM: i32 = 8;
+const CONTEXT: i32 = 16;
+const OWN_BYTES: u32 = 24;
+
+/// Offset of a field of the run environment.
+pub(super) const fn env_field(offset: usize) -> i32 {
+    assert!(offset < 1 << 12, "the fixed part of RunEnv is small");
+    offset as i32
+}
+
+pub(super) const ENV_PROGRAM: i32 = env_field(offset_of!(RunEnv, program));
+pub(super) const ENV_CALL_BACK: i32 = env_field(offset_of!(RunEnv, call_back));
+pub(super) const ENV_STOP: i32 = env_field(offset_of!(RunEnv, stop));
+pub(super) const ENV_THROWN: i32 = env_field(offset_of!(RunEnv, thrown));
+pub(super) const ENV_THROWN_VALUE: i32 = env_field(offset_of!(RunEnv, thrown_value));
+pub(super) const ENV_ARENA_BASE: i32 = env_field(offset_of!(RunEnv, arena_base));
+pub(super) const ENV_ARENA_USER_BASE: i32 = env_field(offset_of!(RunEnv, arena_user_base));
+
+pub(super) const fn reg(r: Reg) -> Gpr {
+    MAP[r.index()]
+}
+
+pub(super) const fn width(w: Width) -> W {
+    match w {
+        Width::W32 => W::D,
+        Width::W64 => W::Q,
+    }
+}
+
+pub(super) const fn bytes(size: Size) -> Bytes {
+    match size {
+        Size::B => Bytes::B1,
+        Size::H => Bytes::B2,
+        Size::W => Bytes::B4,
+        Size::DW => Bytes::B8,
+    }
+}
+
+/// Width of an access of 4 or 8 bytes.
+pub(super) const fn access_width(size: Size) -> W {
+    match size {
+        Size::DW => W::Q,
+        _ => W::D,
+    }
+}
+
+/// The hardware condition of a comparison; `Set` tests bits and is "not equal" after `test`.
+pub(super) const fn cond(op: JmpOp) -> Cond {
+    match op {
+        JmpOp::Eq => Cond::E,
+        JmpOp::Ne | JmpOp::Set => Cond::Ne,
+        JmpOp::Gt => Cond::A,
+        JmpOp::Ge => Cond::Ae,
+        JmpOp::Lt => Cond::B,
+        JmpOp::Le => Cond::Be,
+        JmpOp::Sgt => Cond::G,
+        JmpOp::Sge => Cond::Ge,
+        JmpOp::Slt => Cond::L,
+        JmpOp::Sle => Cond::Le,
+    }
+}
+
+/// Compiles a program with templates.
+pub(crate) fn compile(src: Source<'_>) -> CodeImage {
+    let mut a = Asm::default();
+    a.code.reserve(src.ops.len() * 8 + 64);
+    let func_labels = src.funcs.iter().map(|_| a.new_label()).collect();
+    let op_labels = src.ops.iter().map(|_| a.new_label()).collect();
+    let mut c = Baseline {
+        src,
+        a,
+        func_labels,
+        op_labels,
+        lines: Vec::with_capacity(src.ops.len()),
+        faults: Vec::new(),
+        pads: Vec::new(),
+        frame: Frame::default(),
+    };
+    let mut funcs = Vec::with_capacity(src.funcs.len());
+    for (i, f) in src.funcs.iter().enumerate() {
+        funcs.push(c.function(i, f));
+    }
+    let finished = c.a.finish();
+    assert!(finished.is_ok(), "forward jumps of templates are long");
+    c.faults.sort_by_key(|f| f.at);
+    CodeImage {
+        code: c.a.code,
+        relocs: c.a.relocs,
+        funcs,
+        lines: c.lines,
+        faults: c.faults,
+        tier: Tier::Baseline,
+    }
+}
+
+/// What the prologue of the current function did, and where it ends.
+struct Frame {
+    prologue: Prologue,
+    index: usize,
+    exit: Label,
+    /// Returns early: the stop flag is set, or a value was thrown.
+    abandon: Label,
+    tail_calls: bool,
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self {
+            prologue: Prologue::default(),
+            index: 0,
+            exit: Label(0),
+            abandon: Label(0),
+            tail_calls: false,
+        }
+    }
+}
+
+/// A landing pad: clears `dst` after a fault at a load and continues behind it.
+struct Pad {
+    at: u32,
+    dst: Option<Gpr>,
+    back: Label,
+}
+
+struct Baseline<'a> {
+    src: Source<'a>,
+    a: Asm,
+    func_labels: Vec<Label>,
+    op_labels: Vec<Label>,
+    lines: Vec<Line>,
+    faults: Vec<Fault>,
+    pads: Vec<Pad>,
+    frame: Frame,
+}
+
+impl Baseline<'_> {
+    fn function(&mut self, index: usize, f: &Func) -> FuncCode {
+        self.a.align(16);
+        let start = self.a.here();
+        self.a.bind(self.func_labels[index]);
+        let ops = &self.src.ops[f.start as usize..f.end as usize];
+        let catches = index == 0 && (self.src.throws || self.src.has_callbacks());
+        let saved = callee_saved(ops, catches);
+        let own = if needs_own_words(self.src, ops) { OWN_BYTES } else { 0 };
+        let uses_frame = f.stack_bytes > 0 || saved.contains(&Gpr::RBP);
+        self.frame = Frame {
+            prologue: Prologue::emit(&mut self.a, &saved, f.stack_bytes + own),
+            index,
+            exit: self.a.new_label(),
+            abandon: self.a.new_label(),
+            tail_calls: own > 0 && ops.iter().any(|op| self.restores_program(op)),
+        };
+        if saved.contains(&ENV) {
+            self.a.mov_rr(W::Q, ENV, Gpr::RDI);
+        }
+        if uses_frame {
+            let top = self.frame.prologue.frame_bytes.cast_signed();
+            self.a.lea(W::Q, Gpr::RBP, Addr::base(Gpr::RSP, top));
+        }
+        self.enter(f);
+        for i in f.start..f.end {
+            self.lines.push(Line {
+                code: self.a.here(),
+                op: i,
+            });
+            self.a.bind(self.op_labels[i as usize]);
+            let last = i + 1 == f.end;
+            self.op(i, self.src.ops[i as usize], last);
+        }
+        self.leave(index);
+        self.landing_pads();
+        FuncCode {
+            func: index as u32,
+            start,
+            end: self.a.here(),
+            unwind: self.frame.prologue.unwind.clone(),
+        }
+    }
+
+    fn restores_program(&self, op: &Op) -> bool {
+        matches!(op, Op::CallFunc { func } if self.src.may_tail_call(*func))
+    }
+
+    /// Initialises what the function keeps beside its registers.
+    fn enter(&mut self, f: &Func) {
+        if f.has_may_goto {
+            let budget = Addr::base(Gpr::RSP, BUDGET);
+            self.a
+                .store_imm(Bytes::B8, budget, BPF_MAX_LOOPS.cast_signed());
+        }
+        if self.frame.tail_calls {
+            self.a.load(Bytes::B8, TMP, Addr::base(ENV, ENV_PROGRAM));
+            self.a
+                .store(Bytes::B8, Addr::base(Gpr::RSP, PROGRAM), TMP);
+        }
+        if self.frame.index == 0 && self.src.has_callbacks() {
+            self.set_call_back();
+        }
+    }
+
+    fn set_call_back(&mut self) {
+        self.a.mov_symbol(TMP, Symbol::Runtime(Runtime::CallBack));
+        self.a
+            .store(Bytes::B8, Addr::base(ENV, ENV_CALL_BACK), TMP);
+    }
+
+    fn leave(&mut self, index: usize) {
+        self.a.bind(self.frame.abandon);
+        if index == 0 && self.src.throws {
+            self.catch();
+        }
+        self.a.bind(self.frame.exit);
+        self.frame.prologue.restore(&mut self.a);
+        self.a.ret();
+    }
+
+    /// The entry function turns a thrown value into the result.
+    fn catch(&mut self) {
+        let thrown = Addr::base(ENV, ENV_THROWN);
+        self.a.alu_mi(Alu::Cmp, W::D, thrown, 0);
+        self.a.jcc(Cond::E, self.frame.exit);
+        self.a.store_imm(Bytes::B4, thrown, 0);
+        let value = Addr::base(ENV, ENV_THROWN_VALUE);
+        match self.src.exception_callback {
+            Some(f) => {
+                self.a.load(Bytes::B8, Gpr::RSI, value);
+                self.a.mov_rr(W::Q, Gpr::RDI, ENV);
+                self.a.call_label(self.func_labels[f as usize]);
+            }
+            None => self.a.load(Bytes::B8, Gpr::RAX, value),
+        }
+    }
+
+    fn landing_pads(&mut self) {
+        for p in std::mem::take(&mut self.pads) {
+            self.faults.push(Fault {
+                at: p.at,
+                resume: self.a.here(),
+            });
+            if let Some(dst) = p.dst {
+                self.a.zero(dst);
+            }
+            self.a.jmp(p.back);
+        }
+    }
+
+    fn op(&mut self, at: OpIdx, op: Op, last: bool) {
+        match op {
+            Op::Alu { width: w, op, dst, src } => self.alu(op, width(w), reg(dst), src),
+            Op::Neg { width: w, dst } => self.a.neg(width(w), reg(dst)),
+            Op::Mov { width: w, dst, src } => self.a.mov_rr(width(w), reg(dst), reg(src)),
+            Op::Movsx { width: w, from, dst, src } => {
+                self.a.movsx_rr(bytes(from), width(w), reg(dst), reg(src));
+            }
+            Op::End { op, size, dst } => self.end(op, size, reg(dst)),
+            Op::Const { dst, value: 0 } => self.a.zero(reg(dst)),
+            Op::Const { dst, value } => self.a.mov_ri(reg(dst), value),
+            Op::MapAddr { dst, map } => self.a.mov_symbol(reg(dst), Symbol::Map(map)),
+            Op::MapValueAddr { dst, map, offset } => {
+                self.a.mov_symbol(reg(dst), Symbol::MapValue { map, offset });
+            }
+            Op::FuncAddr { dst, func } => {
+                self.a.lea_label(reg(dst), self.func_labels[func as usize]);
+            }
+            Op::ArenaCast { view, dst, src } => self.arena_cast(view, reg(dst), reg(src)),
+            Op::Load { size, extend, dst, mem } => self.load(size, extend, reg(dst), mem),
+            Op::LoadAcquire { size, dst, mem } => self.load(size, Extend::Zero, reg(dst), mem),
+            Op::Store { size, src, mem } => self.store(size, src, mem),
+            Op::StoreRelease { size, src, mem } => self.store(size, Src::Reg(src), mem),
+            Op::Atomic { size, op, src, mem } => self.atomic(size, op, reg(src), mem),
+            Op::LoadPacket { size, index, imm } => self.load_packet(size, index, imm),
+            Op::Jump { target } => self.jump(at, target),
+            Op::JumpIf { width: w, op, dst, src, target } => {
+                self.jump_if(at, (width(w), op), reg(dst), src, target);
+            }
+            Op::MayGoto { target } => self.may_goto(target),
+            Op::Call { callee } => self.call(callee),
+            Op::CallFunc { func } => self.call_func(func),
+            Op::TailCall => self.tail_call(),
+            Op::Throw => self.throw(),
+            Op::Exit if last => {}
+            Op::Exit => self.a.jmp(self.frame.exit),
+            Op::Barrier => self.a.lfence(),
+            Op::Unreachable => self.a.ud2(),
+        }
+        if last && !matches!(op, Op::Exit) {
+            // Never reached: the last op of a function does not fall through.
+            self.a.ud2();
+        } else if last && self.frame.index == 0 && self.src.throws {
+            self.a.jmp(self.frame.exit);
+        }
+    }
+
+    fn alu(&mut self, op: AluOp, w: W, dst: Gpr, src: Src) {
+        let simple = match op {
+            AluOp::Add => Alu::Add,
+            AluOp::Sub => Alu::Sub,
+            AluOp::Or => Alu::Or,
+            AluOp::And => Alu::And,
+            AluOp::Xor => Alu::Xor,
+            AluOp::Mul => return self.mul(w, dst, src),
+            AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod => {
+                return self.divide(op, w, dst, src);
+            }
+            AluOp::Lsh => return self.shift(Shift::Shl, w, dst, src),
+            AluOp::Rsh => return self.shift(Shift::Shr, w, dst, src),
+            AluOp::Arsh => return self.shift(Shift::Sar, w, dst, src),
+        };
+        match src {
+            Src::Reg(s) => self.a.alu_rr(simple, w, dst, reg(s)),
+            Src::Imm(i) => self.a.alu_ri(simple, w, dst, i),
+        }
+    }
+
+    fn mul(&mut self, w: W, dst: Gpr, src: Src) {
+        match src {
+            Src::Reg(s) => self.a.imul_rr(w, dst, reg(s)),
+            Src::Imm(i) => self.a.imul_rri(w, dst, dst, i),
+        }
+    }
+
+    fn shift(&mut self, op: Shift, w: W, dst: Gpr, src: Src) {
+        let mask = if w == W::Q { 63 } else { 31 };
+        match src {
+            Src::Imm(i) => match i.to_le_bytes()[0] & mask {
+                0 => self.a.mov_rr(w, dst, dst),
+                n => self.a.shift_ri(op, w, dst, n),
+            },
+            Src::Reg(s) if reg(s) == Gpr::RCX => {
+                // `rcx op= cl` included.
+                self.a.shift_rcl(op, w, dst);
+            }
+            Src::Reg(s) => {
+                self.a.mov_rr(W::Q, TMP, Gpr::RCX);
+                self.a.mov_rr(W::Q, TMP2, dst);
+                self.a.mov_rr(W::D, Gpr::RCX, reg(s));
+                self.a.shift_rcl(op, w, TMP2);
+                self.a.mov_rr(W::Q, Gpr::RCX, TMP);
+                self.a.mov_rr(W::Q, dst, TMP2);
+            }
+        }
+    }
+
+    /// Division and modulo with BPF's rules: by zero, and the most negative number by -1.
+    fn divide(&mut self, op: AluOp, w: W, dst: Gpr, src: Src) {
+        match src {
+            Src::Reg(s) => self.a.mov_rr(w, TMP, reg(s)),
+            Src::Imm(i) => self.a.mov_ri(TMP, divisor(w, i)),
+        }
+        self.a.mov_rr(W::Q, TMP2, Gpr::RAX);
+        self.a.mov_rr(W::Q, TMP3, Gpr::RDX);
+        self.a.mov_rr(w, Gpr::RAX, dst);
+        let (special, done) = (self.a.new_label(), self.a.new_label());
+        let signed = matches!(op, AluOp::Sdiv | AluOp::Smod);
+        let quotient = matches!(op, AluOp::Div | AluOp::Sdiv);
+        // Signed: 0 and -1 are special, that is `divisor + 1 <= 1` unsigned.
+        if signed {
+            self.a.lea(w, Gpr::RDX, Addr::base(TMP, 1));
+            self.a.alu_ri(Alu::Cmp, w, Gpr::RDX, 1);
+            self.a.jcc(Cond::Be, special);
+            self.a.sign_to_rdx(w);
+            self.a.idiv(w, TMP);
+        } else {
+            self.a.test_rr(w, TMP, TMP);
+            self.a.jcc(Cond::E, special);
+            self.a.zero(Gpr::RDX);
+            self.a.div(w, TMP);
+        }
+        let result = if quotient { Gpr::RAX } else { Gpr::RDX };
+        self.a.mov_rr(w, TMP, result);
+        self.a.jmp(done);
+        self.a.bind(special);
+        self.special_division(quotient, w);
+        self.a.bind(done);
+        self.a.mov_rr(W::Q, Gpr::RAX, TMP2);
+        self.a.mov_rr(W::Q, Gpr::RDX, TMP3);
+        self.a.mov_rr(W::Q, dst, TMP);
+    }
+
+    /// `TMP = rax op TMP` where `TMP` is 0 or, for signed operations, -1.
+    fn special_division(&mut self, quotient: bool, w: W) {
+        if quotient {
+            // rax * divisor: 0, or the negation.
+            self.a.imul_rr(w, TMP, Gpr::RAX);
+            return;
+        }
+        // By zero the dividend stays, by -1 nothing remains: rax & !divisor.
+        self.a.not(w, TMP);
+        self.a.alu_rr(Alu::And, w, TMP, Gpr::RAX);
+    }
+
+    fn end(&mut self, op: EndOp, size: Size, dst: Gpr) {
+        let swap = op != EndOp::ToLe;
+        match (size, swap) {
+            (Size::H, true) => {
+                self.a.swap16(dst);
+                self.a.movzx(Bytes::B2, dst, dst);
+            }
+            (Size::W, true) => self.a.bswap(W::D, dst),
+            (Size::DW, true) => self.a.bswap(W::Q, dst),
+            (Size::DW, false) => {}
+            (_, false) => self.a.movzx(bytes(size), dst, dst),
+            (Size::B, true) => {}
+        }
+    }
+
+    fn arena_cast(&mut self, view: ArenaView, dst: Gpr, src: Gpr) {
+        self.a.mov_rr(W::D, dst, src);
+        if view == ArenaView::User {
+            let done = self.a.new_label();
+            self.a.test_rr(W::D, dst, dst);
+            self.a.jcc(Cond::E, done);
+            let base = Addr::base(ENV, ENV_ARENA_USER_BASE);
+            self.a.alu_rm(Alu::Or, W::Q, dst, base);
+            self.a.bind(done);
+        }
+    }
+
+    /// The machine address of a memory operand; arena addresses go through `TMP2`.
+    fn addr(&mut self, mem: Mem) -> Addr {
+        if mem.space == Space::Arena {
+            self.a.mov_rr(W::D, TMP2, reg(mem.base));
+            let base = Addr::base(ENV, ENV_ARENA_BASE);
+            self.a.alu_rm(Alu::Add, W::Q, TMP2, base);
+            return Addr::base(TMP2, mem.offset);
+        }
+        Addr::base(reg(mem.base), mem.offset)
+    }
+
+    /// Notes that the access just about to be emitted may fault; [`Self::faulted`] must follow it.
+    fn may_fault(&mut self, mem: Mem, dst: Option<Gpr>) -> Option<Label> {
+        if mem.space == Space::Plain {
+            return None;
+        }
+        let back = self.a.new_label();
+        self.pads.push(Pad {
+            at: self.a.here(),
+            dst,
+            back,
+        });
+        Some(back)
+    }
+
+    fn faulted(&mut self, back: Option<Label>) {
+        if let Some(back) = back {
+            self.a.bind(back);
+        }
+    }
+
+    fn load(&mut self, size: Size, extend: Extend, dst: Gpr, mem: Mem) {
+        let addr = self.addr(mem);
+        let back = self.may_fault(mem, Some(dst));
+        match extend {
+            Extend::Zero => self.a.load(bytes(size), dst, addr),
+            Extend::Sign => self.a.load_signed(bytes(size), W::Q, dst, addr),
+        }
+        self.faulted(back);
+    }
+
+    fn store(&mut self, size: Size, src: Src, mem: Mem) {
+        let addr = self.addr(mem);
+        let back = self.may_fault(mem, None);
+        match src {
+            Src::Reg(s) => self.a.store(bytes(size), addr, reg(s)),
+            Src::Imm(i) => self.a.store_imm(bytes(size), addr, i),
+        }
+        self.faulted(back);
+    }
+
+    fn atomic(&mut self, size: Size, op: AtomicOp, src: Gpr, mem: Mem) {
+        let w = access_width(size);
+        let addr = self.addr(mem);
+        let plain = |op| (op, false);
+        let (alu, fetch) = match op {
+            AtomicOp::Add { fetch: false } => plain(Alu::Add),
+            AtomicOp::Or { fetch: false } => plain(Alu::Or),
+            AtomicOp::And { fetch: false } => plain(Alu::And),
+            AtomicOp::Xor { fetch: false } => plain(Alu::Xor),
+            AtomicOp::Or { .. } => (Alu::Or, true),
+            AtomicOp::And { .. } => (Alu::And, true),
+            AtomicOp::Xor { .. } => (Alu::Xor, true),
+            AtomicOp::Add { .. } | AtomicOp::Xchg | AtomicOp::Cmpxchg => {
+                return self.exchange(w, op, src, mem, addr);
+            }
+        };
+        if fetch {
+            return self.fetch_loop(w, alu, src, mem, addr);
+        }
+        let back = self.may_fault(mem, None);
+        self.a.lock_alu(alu, w, addr, src);
+        self.faulted(back);
+    }
+
+    fn exchange(&mut self, w: W, op: AtomicOp, src: Gpr, mem: Mem, addr: Addr) {
+        let cmpxchg = op == AtomicOp::Cmpxchg;
+        let result = if cmpxchg { Gpr::RAX } else { src };
+        let back = self.may_fault(mem, Some(result));
+        match op {
+            AtomicOp::Cmpxchg => self.a.lock_cmpxchg(w, addr, src),
+            AtomicOp::Xchg => self.a.xchg_mr(w, addr, src),
+            _ => self.a.lock_xadd(w, addr, src),
+        }
+        if cmpxchg && w == W::D {
+            self.a.mov_rr(W::D, Gpr::RAX, Gpr::RAX);
+        }
+        self.faulted(back);
+    }
+
+    /// `src = fetch_op([addr], src)` by compare and exchange, where the hardware has no single instruction.
+    fn fetch_loop(&mut self, w: W, alu: Alu, src: Gpr, mem: Mem, addr: Addr) {
+        self.a.lea(W::Q, TMP2, addr);
+        self.a.mov_rr(W::Q, TMP3, src);
+        self.a.push(Gpr::RAX);
+        let cell = Addr::base(TMP2, 0);
+        let size = if w == W::Q { Bytes::B8 } else { Bytes::B4 };
+        let retry = self.a.new_label();
+        let back = self.may_fault(mem, Some(Gpr::RAX));
+        self.a.load(size, Gpr::RAX, cell);
+        self.a.bind(retry);
+        self.a.mov_rr(W::Q, TMP, Gpr::RAX);
+        self.a.alu_rr(alu, w, TMP, TMP3);
+        self.a.lock_cmpxchg(w, cell, TMP);
+        self.a.jcc(Cond::Ne, retry);
+        self.faulted(back);
+        self.a.mov_rr(w, TMP, Gpr::RAX);
+        self.a.pop(Gpr::RAX);
+        self.a.mov_rr(W::Q, src, TMP);
+    }
+
+    fn load_packet(&mut self, size: Size, index: Option<Reg>, imm: i32) {
+        match index {
+            Some(r) => {
+                self.a.mov_rr(W::D, Gpr::RDX, reg(r));
+                self.a.alu_ri(Alu::Add, W::D, Gpr::RDX, imm);
+                self.a.movsx_rr(Bytes::B4, W::Q, Gpr::RDX, Gpr::RDX);
+            }
+            None => self.a.mov_ri(Gpr::RDX, i64::from(imm).cast_unsigned()),
+        }
+        self.a.mov_rr(W::Q, Gpr::RSI, reg(Reg::R6));
+        self.a.mov_ri(Gpr::RCX, u64::from(size.bytes()));
+        self.call_symbol(Symbol::Runtime(Runtime::LoadPacket));
+        let inside = self.a.new_label();
+        self.a.test_rr(W::Q, Gpr::RAX, Gpr::RAX);
+        self.a.jcc(Cond::Ns, inside);
+        self.a.zero(Gpr::RAX);
+        self.a.jmp(self.frame.exit);
+        self.a.bind(inside);
+    }
+
+    fn jump(&mut self, at: OpIdx, target: OpIdx) {
+        if self.src.polls(at, target) {
+            self.poll();
+        }
+        self.a.jmp(self.op_labels[target as usize]);
+    }
+
+    fn jump_if(&mut self, at: OpIdx, (w, op): (W, JmpOp), dst: Gpr, src: Src, target: OpIdx) {
+        if self.src.polls(at, target) {
+            self.poll();
+        }
+        match (op, src) {
+            (JmpOp::Set, Src::Reg(s)) => self.a.test_rr(w, dst, reg(s)),
+            (JmpOp::Set, Src::Imm(i)) => self.a.test_ri(w, dst, i),
+            (_, Src::Imm(0)) => self.a.test_rr(w, dst, dst),
+            (_, Src::Imm(i)) => self.a.alu_ri(Alu::Cmp, w, dst, i),
+            (_, Src::Reg(s)) => self.a.alu_rr(Alu::Cmp, w, dst, reg(s)),
+        }
+        self.a.jcc(cond(op), self.op_labels[target as usize]);
+    }
+
+    /// Leaves the function if somebody asked the run to stop.
+    fn poll(&mut self) {
+        self.a.load(Bytes::B8, TMP, Addr::base(ENV, ENV_STOP));
+        self.a.alu_mi(Alu::Cmp, W::D, Addr::base(TMP, 0), 0);
+        self.a.jcc(Cond::Ne, self.frame.abandon);
+    }
+
+    fn may_goto(&mut self, target: OpIdx) {
+        self.poll();
+        let budget = Addr::base(Gpr::RSP, BUDGET);
+        self.a.alu_mi(Alu::Cmp, W::Q, budget, 0);
+        self.a.jcc(Cond::E, self.op_labels[target as usize]);
+        self.a.alu_mi(Alu::Sub, W::Q, budget, 1);
+    }
+
+    fn call_symbol(&mut self, symbol: Symbol) {
+        self.a.mov_rr(W::Q, Gpr::RDI, ENV);
+        self.a.mov_symbol(Gpr::RAX, symbol);
+        self.a.call_r(Gpr::RAX);
+    }
+
+    fn call(&mut self, callee: u32) {
+        self.call_symbol(Symbol::Callee(callee));
+        if self.src.throws && self.src.calls_back[callee as usize] {
+            self.test_thrown();
+        }
+    }
+
+    fn call_func(&mut self, func: u32) {
+        self.a.mov_rr(W::Q, Gpr::RDI, ENV);
+        self.a.call_label(self.func_labels[func as usize]);
+        if self.src.may_tail_call(func) {
+            self.a.load(Bytes::B8, TMP, Addr::base(Gpr::RSP, PROGRAM));
+            self.a.store(Bytes::B8, Addr::base(ENV, ENV_PROGRAM), TMP);
+            if self.src.has_callbacks() {
+                self.set_call_back();
+            }
+        }
+        if self.src.throws {
+            self.test_thrown();
+        }
+    }
+
+    fn test_thrown(&mut self) {
+        self.a
+            .alu_mi(Alu::Cmp, W::D, Addr::base(ENV, ENV_THROWN), 0);
+        self.a.jcc(Cond::Ne, self.frame.abandon);
+    }
+
+    fn throw(&mut self) {
+        let value = Addr::base(ENV, ENV_THROWN_VALUE);
+        self.a.store(Bytes::B8, value, reg(Reg::R1));
+        self.a
+            .store_imm(Bytes::B4, Addr::base(ENV, ENV_THROWN), 1);
+        self.a.jmp(self.frame.abandon);
+    }
+
+    fn tail_call(&mut self) {
+        let context = Addr::base(Gpr::RSP, CONTEXT);
+        self.a.store(Bytes::B8, context, reg(Reg::R1));
+        self.a.mov_rr(W::Q, Gpr::RSI, reg(Reg::R2));
+        self.a.mov_rr(W::D, Gpr::RDX, reg(Reg::R3));
+        self.call_symbol(Symbol::Runtime(Runtime::TailCallEntry));
+        let failed = self.a.new_label();
+        self.a.test_rr(W::Q, Gpr::RAX, Gpr::RAX);
+        self.a.jcc(Cond::E, failed);
+        self.a.load(Bytes::B8, Gpr::RSI, context);
+        self.a.mov_rr(W::Q, Gpr::RDI, ENV);
+        self.frame.prologue.restore(&mut self.a);
+        self.a.jmp_r(Gpr::RAX);
+        self.a.bind(failed);
+        self.a.mov_ri(Gpr::RAX, TAIL_CALL_FAILED);
+    }
+}
+
+/// `r0` after a tail call that found no program (`-ENOENT`).
+pub(super) const TAIL_CALL_FAILED: u64 = (-2_i64).cast_unsigned();
+
+/// An immediate divisor at its width.
+pub(super) fn divisor(w: W, imm: i32) -> u64 {
+    match w {
+        W::Q => i64::from(imm).cast_unsigned(),
+        W::D => u64::from(imm.cast_unsigned()),
+    }
+}
+
+/// True if a function keeps words of its own on the stack.
+fn needs_own_words(src: Source<'_>, ops: &[Op]) -> bool {
+    ops.iter().any(|op| match op {
+        Op::MayGoto { .. } | Op::TailCall => true,
+        Op::CallFunc { func } => src.may_tail_call(*func),
+        _ => false,
+    })
+}
+
+/// The callee-saved registers that a function writes; `env` if it needs the run environment in any case.
+fn callee_saved(ops: &[Op], mut env: bool) -> Vec<Gpr> {
+    let mut used = [false; Reg::COUNT];
+    for op in ops {
+        note_registers(*op, &mut used);
+        env |= match op {
+            Op::Call { .. }
+            | Op::CallFunc { .. }
+            | Op::TailCall
+            | Op::Throw
+            | Op::MayGoto { .. }
+            | Op::LoadPacket { .. }
+            | Op::ArenaCast { .. } => true,
+            Op::Load { mem, .. }
+            | Op::Store { mem, .. }
+            | Op::Atomic { mem, .. }
+            | Op::LoadAcquire { mem, .. }
+            | Op::StoreRelease { mem, .. } => mem.space == Space::Arena,
+            _ => false,
+        };
+    }
+    let mut saved: Vec<Gpr> = (6..Reg::COUNT).filter(|&r| used[r]).map(|r| MAP[r]).collect();
+    if env {
+        saved.push(ENV);
+    }
+    saved
+}
+
+/// Marks `r6`–`r10` where an op reads or writes them.
+fn note_registers(op: Op, used: &mut [bool; Reg::COUNT]) {
+    let mut note = |r: Reg| used[r.index()] = true;
+    match op {
+        Op::Alu { dst, src, .. } | Op::JumpIf { dst, src, .. } => {
+            note(dst);
+            if let Src::Reg(s) = src {
+                note(s);
+            }
+        }
+        Op::Neg { dst, .. }
+        | Op::End { dst, .. }
+        | Op::Const { dst, .. }
+        | Op::MapAddr { dst, .. }
+        | Op::MapValueAddr { dst, .. }
+        | Op::FuncAddr { dst, .. } => note(dst),
+        Op::Mov { dst, src, .. } | Op::Movsx { dst, src, .. } | Op::ArenaCast { dst, src, .. } => {
+            note(dst);
+            note(src);
+        }
+        Op::Load { dst, mem, .. } | Op::LoadAcquire { dst, mem, .. } => {
+            note(dst);
+            note(mem.base);
+        }
+        Op::Store { src, mem, .. } => {
+            note(mem.base);
+            if let Src::Reg(s) = src {
+                note(s);
+            }
+        }
+        Op::Atomic { src, mem, .. } | Op::StoreRelease { src, mem, .. } => {
+            note(mem.base);
+            note(src);
+        }
+        Op::LoadPacket { index, .. } => {
+            note(Reg::R6);
+            if let Some(r) = index {
+                note(r);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,5 @@
+//! Code for x86-64.
+
+pub(crate) mod asm;
+pub(crate) mod baseline;
+mod frame;
