@@ -10,6 +10,7 @@ pub mod bpf_obj;
 pub mod bpf_prog;
 pub mod cpus;
 pub mod epoll;
+pub mod exec;
 pub mod mem;
 pub mod netlink;
 pub mod perf;

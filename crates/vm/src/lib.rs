@@ -5,6 +5,7 @@ pub mod env;
 pub mod fault;
 pub mod helpers;
 pub mod interp;
+pub mod jit;
 pub mod lower;
 pub mod lowered;
 pub mod program;

@@ -2,6 +2,7 @@
 
 use crate::env::{CallBackFn, RunEnv, STACK_AREA_BYTES};
 use crate::interp;
+use crate::jit::{self, Code, Symbol, Tier};
 use crate::lower::{Fold, LowerError, lower};
 use crate::lowered::Lowered;
 use crate::world::{Host, World};
@@ -93,6 +94,8 @@ pub struct Program {
     lowered: Lowered,
     maps: Box<[MapSlot]>,
     image: OnceLock<interp::Image>,
+    /// Keeps `entry` mapped.
+    code: Option<Code>,
     /// The universe's id, 0 until it has one.
     pub id: AtomicU32,
 }
@@ -123,13 +126,18 @@ impl Program {
         check_maps(&verified, &maps)?;
         let lowered = lower(verified, fold).map_err(ProgramError::Lower)?;
         let maps: Box<[MapSlot]> = maps.into_iter().map(MapSlot).collect();
-        if engine == Engine::Jit {
-            return Err(ProgramError::Engine("no native code here".to_owned()));
-        }
+        let code = match engine {
+            Engine::Interp => None,
+            Engine::Jit => Some(link_code(&lowered, &maps)?),
+        };
         Ok(Self {
-            entry: interp::entry,
-            call_back: interp::call_back,
+            entry: code.as_ref().map_or(interp::entry as EntryFn, Code::entry),
+            call_back: match engine {
+                Engine::Interp => interp::call_back,
+                Engine::Jit => jit::runtime::call_back,
+            },
             engine,
+            code,
             lowered,
             maps,
             image: OnceLock::new(),
@@ -141,6 +149,17 @@ impl Program {
     #[must_use]
     pub fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// Native code, if it has any.
+    #[must_use]
+    pub fn code(&self) -> Option<&Code> {
+        self.code.as_ref()
+    }
+
+    /// The code that runs it.
+    pub(crate) fn entry(&self) -> EntryFn {
+        self.entry
     }
 
     /// What runs.
@@ -188,6 +207,19 @@ impl Program {
             (self.entry)(env, ctx)
         }
     }
+}
+
+/// Compiles a program and links it to its callees and maps.
+fn link_code(lowered: &Lowered, maps: &[MapSlot]) -> Result<Code, ProgramError> {
+    let image = jit::compile(lowered, Tier::Optimised);
+    let map = |i: u32| maps.get(i as usize);
+    Code::link(&image, |symbol| match symbol {
+        Symbol::Callee(i) => Some(lowered.callees.get(i as usize)?.func as usize as u64),
+        Symbol::Map(i) => Some(map(i)?.handle()),
+        Symbol::MapValue { map: i, offset } => Some(map(i)?.value_base() + u64::from(offset)),
+        Symbol::Runtime(_) => None,
+    })
+    .map_err(|e| ProgramError::Engine(e.to_string()))
 }
 
 /// The live maps must be those of the proof.

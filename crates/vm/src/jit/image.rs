@@ -27,8 +27,8 @@ pub enum Runtime {
     LoadPacket,
     /// [`super::runtime::tail_call_entry`]
     TailCallEntry,
-    /// [`super::runtime::call_back`]
-    CallBack,
+    /// [`super::runtime::make_current`]
+    MakeCurrent,
 }
 
 /// Eight bytes of the code that the linker fills with an address.

@@ -97,7 +97,7 @@ fn runtime_address(f: Runtime) -> u64 {
     let address = match f {
         Runtime::LoadPacket => crate::helpers::load_packet as *const () as usize,
         Runtime::TailCallEntry => runtime::tail_call_entry as *const () as usize,
-        Runtime::CallBack => runtime::call_back as *const () as usize,
+        Runtime::MakeCurrent => runtime::make_current as *const () as usize,
     };
     address as u64
 }

@@ -8,6 +8,10 @@ pub mod image;
 mod link;
 pub mod runtime;
 mod source;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod x64;
 
 pub use image::{CodeImage, Symbol, Tier};
@@ -20,7 +24,10 @@ use source::Source;
 #[must_use]
 pub fn compile(lowered: &Lowered, tier: Tier) -> CodeImage {
     let calls_back = Source::calls_back_of(lowered);
-    let source = Source::of(lowered, &calls_back);
+    compile_source(Source::of(lowered, &calls_back), tier)
+}
+
+fn compile_source(source: Source<'_>, tier: Tier) -> CodeImage {
     match tier {
         Tier::Baseline | Tier::Optimised => x64::baseline::compile(source),
     }

@@ -1,6 +1,7 @@
 //! What compiled code calls besides helpers.
 
 use crate::env::RunEnv;
+use crate::program::Program;
 
 /// Code of a function of a compiled program: `(env, r1…r5) → r0`.
 type FuncCodeFn = unsafe extern "C" fn(*mut RunEnv, u64, u64, u64, u64, u64) -> u64;
@@ -10,7 +11,7 @@ type FuncCodeFn = unsafe extern "C" fn(*mut RunEnv, u64, u64, u64, u64, u64) -> 
 /// # Safety
 /// `func` must come from an [`crate::lowered::Op::FuncAddr`] of the running program, the arguments from a helper that the
 /// verifier allowed to call it.
-pub unsafe extern "C" fn call_back(
+pub(crate) unsafe extern "C" fn call_back(
     env: *mut RunEnv,
     func: u64,
     r1: u64,
@@ -38,7 +39,17 @@ pub unsafe extern "C" fn tail_call_entry(env: *mut RunEnv, map: u64, index: u64)
         let Some(program) = target.as_ref() else {
             return 0;
         };
-        (*env).program = target;
+        program.make_current(env);
         program.entry() as usize as u64
     }
+}
+
+/// Makes `program` the running one again, after a function that may have gone to another one by tail call; returns `r0`.
+///
+/// # Safety
+/// `env` must be the environment of the run, `program` what `env.program` was when the calling function began.
+pub unsafe extern "C" fn make_current(env: *mut RunEnv, program: *const Program, r0: u64) -> u64 {
+    // SAFETY: promised by the caller; a program whose function is active is alive.
+    unsafe { (*program).make_current(env) };
+    r0
 }

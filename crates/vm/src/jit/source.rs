@@ -50,11 +50,6 @@ impl<'a> Source<'a> {
         self.funcs[func as usize].has_tail_call
     }
 
-    /// True if helpers call functions of the program.
-    pub(crate) fn has_callbacks(&self) -> bool {
-        self.funcs.iter().any(|f| f.is_callback)
-    }
-
     /// Bytes of the value of array map `map`.
     pub(crate) fn array_value_bytes(&self, map: u32) -> Option<u32> {
         let m = self.maps.get(map as usize)?;

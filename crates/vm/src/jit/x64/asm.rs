@@ -607,11 +607,33 @@ impl Asm {
             Shift::Shr => 3,
             _ => 2,
         };
-        self.vex_rm(VexOp { map: 2, pp, opcode: 0xf7, w: w == W::Q, long: false }, dst.0, count.0, Rm::Reg(src));
+        self.vex_rm(
+            VexOp {
+                map: 2,
+                pp,
+                opcode: 0xf7,
+                w: w == W::Q,
+                long: false,
+            },
+            dst.0,
+            count.0,
+            Rm::Reg(src),
+        );
     }
 
     pub(crate) fn rorx(&mut self, w: W, dst: Gpr, src: Gpr, count: u8) {
-        self.vex_rm(VexOp { map: 3, pp: 3, opcode: 0xf0, w: w == W::Q, long: false }, dst.0, 0, Rm::Reg(src));
+        self.vex_rm(
+            VexOp {
+                map: 3,
+                pp: 3,
+                opcode: 0xf0,
+                w: w == W::Q,
+                long: false,
+            },
+            dst.0,
+            0,
+            Rm::Reg(src),
+        );
         self.byte(count);
     }
 

@@ -47,7 +47,7 @@ pub(super) const fn env_field(offset: usize) -> i32 {
 }
 
 pub(super) const ENV_PROGRAM: i32 = env_field(offset_of!(RunEnv, program));
-pub(super) const ENV_CALL_BACK: i32 = env_field(offset_of!(RunEnv, call_back));
+pub(super) const ENV_SECTIONS: i32 = env_field(offset_of!(RunEnv, sections));
 pub(super) const ENV_STOP: i32 = env_field(offset_of!(RunEnv, stop));
 pub(super) const ENV_THROWN: i32 = env_field(offset_of!(RunEnv, thrown));
 pub(super) const ENV_THROWN_VALUE: i32 = env_field(offset_of!(RunEnv, thrown_value));
@@ -177,9 +177,13 @@ impl Baseline<'_> {
         let start = self.a.here();
         self.a.bind(self.func_labels[index]);
         let ops = &self.src.ops[f.start as usize..f.end as usize];
-        let catches = index == 0 && (self.src.throws || self.src.has_callbacks());
+        let catches = index == 0 && self.src.throws;
         let saved = callee_saved(ops, catches);
-        let own = if needs_own_words(self.src, ops) { OWN_BYTES } else { 0 };
+        let own = if needs_own_words(self.src, ops) {
+            OWN_BYTES
+        } else {
+            0
+        };
         let uses_frame = f.stack_bytes > 0 || saved.contains(&Gpr::RBP);
         self.frame = Frame {
             prologue: Prologue::emit(&mut self.a, &saved, f.stack_bytes + own),
@@ -228,18 +232,8 @@ impl Baseline<'_> {
         }
         if self.frame.tail_calls {
             self.a.load(Bytes::B8, TMP, Addr::base(ENV, ENV_PROGRAM));
-            self.a
-                .store(Bytes::B8, Addr::base(Gpr::RSP, PROGRAM), TMP);
+            self.a.store(Bytes::B8, Addr::base(Gpr::RSP, PROGRAM), TMP);
         }
-        if self.frame.index == 0 && self.src.has_callbacks() {
-            self.set_call_back();
-        }
-    }
-
-    fn set_call_back(&mut self) {
-        self.a.mov_symbol(TMP, Symbol::Runtime(Runtime::CallBack));
-        self.a
-            .store(Bytes::B8, Addr::base(ENV, ENV_CALL_BACK), TMP);
     }
 
     fn leave(&mut self, index: usize) {
@@ -284,10 +278,20 @@ impl Baseline<'_> {
 
     fn op(&mut self, at: OpIdx, op: Op, last: bool) {
         match op {
-            Op::Alu { width: w, op, dst, src } => self.alu(op, width(w), reg(dst), src),
+            Op::Alu {
+                width: w,
+                op,
+                dst,
+                src,
+            } => self.alu(op, width(w), reg(dst), src),
             Op::Neg { width: w, dst } => self.a.neg(width(w), reg(dst)),
             Op::Mov { width: w, dst, src } => self.a.mov_rr(width(w), reg(dst), reg(src)),
-            Op::Movsx { width: w, from, dst, src } => {
+            Op::Movsx {
+                width: w,
+                from,
+                dst,
+                src,
+            } => {
                 self.a.movsx_rr(bytes(from), width(w), reg(dst), reg(src));
             }
             Op::End { op, size, dst } => self.end(op, size, reg(dst)),
@@ -295,20 +299,32 @@ impl Baseline<'_> {
             Op::Const { dst, value } => self.a.mov_ri(reg(dst), value),
             Op::MapAddr { dst, map } => self.a.mov_symbol(reg(dst), Symbol::Map(map)),
             Op::MapValueAddr { dst, map, offset } => {
-                self.a.mov_symbol(reg(dst), Symbol::MapValue { map, offset });
+                self.a
+                    .mov_symbol(reg(dst), Symbol::MapValue { map, offset });
             }
             Op::FuncAddr { dst, func } => {
                 self.a.lea_label(reg(dst), self.func_labels[func as usize]);
             }
             Op::ArenaCast { view, dst, src } => self.arena_cast(view, reg(dst), reg(src)),
-            Op::Load { size, extend, dst, mem } => self.load(size, extend, reg(dst), mem),
+            Op::Load {
+                size,
+                extend,
+                dst,
+                mem,
+            } => self.load(size, extend, reg(dst), mem),
             Op::LoadAcquire { size, dst, mem } => self.load(size, Extend::Zero, reg(dst), mem),
             Op::Store { size, src, mem } => self.store(size, src, mem),
             Op::StoreRelease { size, src, mem } => self.store(size, Src::Reg(src), mem),
             Op::Atomic { size, op, src, mem } => self.atomic(size, op, reg(src), mem),
             Op::LoadPacket { size, index, imm } => self.load_packet(size, index, imm),
             Op::Jump { target } => self.jump(at, target),
-            Op::JumpIf { width: w, op, dst, src, target } => {
+            Op::JumpIf {
+                width: w,
+                op,
+                dst,
+                src,
+                target,
+            } => {
                 self.jump_if(at, (width(w), op), reg(dst), src, target);
             }
             Op::MayGoto { target } => self.may_goto(target),
@@ -606,11 +622,16 @@ impl Baseline<'_> {
         self.a.jcc(cond(op), self.op_labels[target as usize]);
     }
 
-    /// Leaves the function if somebody asked the run to stop.
+    /// Leaves the function if somebody asked the run to stop, unless it holds a lock.
     fn poll(&mut self) {
         self.a.load(Bytes::B8, TMP, Addr::base(ENV, ENV_STOP));
         self.a.alu_mi(Alu::Cmp, W::D, Addr::base(TMP, 0), 0);
-        self.a.jcc(Cond::Ne, self.frame.abandon);
+        let go_on = self.a.new_label();
+        self.a.jcc(Cond::E, go_on);
+        self.a
+            .alu_mi(Alu::Cmp, W::D, Addr::base(ENV, ENV_SECTIONS), 0);
+        self.a.jcc(Cond::E, self.frame.abandon);
+        self.a.bind(go_on);
     }
 
     fn may_goto(&mut self, target: OpIdx) {
@@ -638,11 +659,10 @@ impl Baseline<'_> {
         self.a.mov_rr(W::Q, Gpr::RDI, ENV);
         self.a.call_label(self.func_labels[func as usize]);
         if self.src.may_tail_call(func) {
-            self.a.load(Bytes::B8, TMP, Addr::base(Gpr::RSP, PROGRAM));
-            self.a.store(Bytes::B8, Addr::base(ENV, ENV_PROGRAM), TMP);
-            if self.src.has_callbacks() {
-                self.set_call_back();
-            }
+            self.a
+                .load(Bytes::B8, Gpr::RSI, Addr::base(Gpr::RSP, PROGRAM));
+            self.a.mov_rr(W::Q, Gpr::RDX, Gpr::RAX);
+            self.call_symbol(Symbol::Runtime(Runtime::MakeCurrent));
         }
         if self.src.throws {
             self.test_thrown();
@@ -658,8 +678,7 @@ impl Baseline<'_> {
     fn throw(&mut self) {
         let value = Addr::base(ENV, ENV_THROWN_VALUE);
         self.a.store(Bytes::B8, value, reg(Reg::R1));
-        self.a
-            .store_imm(Bytes::B4, Addr::base(ENV, ENV_THROWN), 1);
+        self.a.store_imm(Bytes::B4, Addr::base(ENV, ENV_THROWN), 1);
         self.a.jmp(self.frame.abandon);
     }
 
@@ -722,7 +741,10 @@ fn callee_saved(ops: &[Op], mut env: bool) -> Vec<Gpr> {
             _ => false,
         };
     }
-    let mut saved: Vec<Gpr> = (6..Reg::COUNT).filter(|&r| used[r]).map(|r| MAP[r]).collect();
+    let mut saved: Vec<Gpr> = (6..Reg::COUNT)
+        .filter(|&r| used[r])
+        .map(|r| MAP[r])
+        .collect();
     if env {
         saved.push(ENV);
     }
