@@ -6,5 +6,6 @@
 pub mod attach;
 pub mod check;
 mod kernel;
+pub mod value;
 
 pub use kernel::Kernel;
