@@ -282,7 +282,11 @@ pub fn by_name(name: &str) -> Option<&'static HelperProto> {
 /// # Errors
 /// [`Unavailable`] if it may not.
 pub fn lookup(env: &ProgEnv<'_>, id: u32) -> Result<&'static HelperProto, Unavailable> {
-    let row = by_id(id).ok_or(Unavailable::Unknown)?;
+    let row = by_id(id).ok_or(if id == 0 {
+        Unavailable::ProgType
+    } else {
+        Unavailable::Unknown
+    })?;
     if !granted(env, id) {
         let reason = if UNCONFIGURED.contains(&id) {
             Unavailable::Configuration
@@ -291,7 +295,7 @@ pub fn lookup(env: &ProgEnv<'_>, id: u32) -> Result<&'static HelperProto, Unavai
         };
         return Err(reason);
     }
-    if !env.perfmon && (row.flags.has(HelperFlags::PERFMON) || needs_perfmon(env, id)) {
+    if !env.perfmon && needs_perfmon(env, row) {
         return Err(Unavailable::Perfmon);
     }
     if avail::refused(env.prog_type, env.attach, env.target, id) {
@@ -336,9 +340,13 @@ fn on_target(list: &[&str], target: &str) -> bool {
             .is_some_and(|(name, member)| list.contains(&name) && member != "release")
 }
 
-/// Needs CAP_PERFMON only for some program types: system calls from programs.
-fn needs_perfmon(env: &ProgEnv<'_>, id: u32) -> bool {
-    env.prog_type == ProgType::Syscall && id == id::SYS_BPF
+/// System calls from programs need CAP_PERFMON; socket casts do not where all sockets are BTF pointers anyway.
+fn needs_perfmon(env: &ProgEnv<'_>, row: &HelperProto) -> bool {
+    match (env.prog_type, row.id) {
+        (ProgType::Syscall, id::SYS_BPF) => true,
+        (ProgType::Syscall, _) if row.flags.has(HelperFlags::CASTS) => false,
+        _ => row.flags.has(HelperFlags::PERFMON),
+    }
 }
 
 #[cfg(test)]

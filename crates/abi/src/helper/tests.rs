@@ -68,7 +68,7 @@ fn lookup_knows_types_attach_types_and_capabilities() {
         get(env(P::Xdp, None), id::SKB_LOAD_BYTES),
         Err(Unavailable::ProgType)
     );
-    assert_eq!(get(env(P::Xdp, None), 0), Err(Unavailable::Unknown));
+    assert_eq!(get(env(P::Xdp, None), 0), Err(Unavailable::ProgType));
     assert_eq!(get(env(P::Xdp, None), 212), Err(Unavailable::Unknown));
     assert_eq!(
         get(env(P::Kprobe, None), id::OVERRIDE_RETURN),
