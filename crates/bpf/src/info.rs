@@ -52,6 +52,8 @@ pub struct ProgInfo {
     pub run_time_ns: u64,
     pub recursion_misses: u64,
     pub verified_insns: u32,
+    /// From /proc/self/fdinfo in the kernel backend.
+    pub bytes_memlock: u64,
 }
 
 /// `struct bpf_link_info`

@@ -6,6 +6,7 @@
 mod cmd;
 mod error;
 mod output;
+mod render;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -5,7 +5,9 @@
 
 pub mod attach;
 pub mod check;
+pub mod element;
 mod kernel;
+pub mod time;
 pub mod value;
 
 pub use kernel::Kernel;

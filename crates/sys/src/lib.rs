@@ -8,6 +8,7 @@ pub mod bpf_link;
 pub mod bpf_map;
 pub mod bpf_obj;
 pub mod bpf_prog;
+pub mod clock;
 pub mod cpus;
 pub mod epoll;
 pub mod exec;

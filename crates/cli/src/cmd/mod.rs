@@ -1,6 +1,10 @@
 //! The verbs. To add one: a file here, a line in [`Command`] and one in [`Command::run`].
 
 mod explain;
+mod link;
+mod map;
+mod noun;
+mod prog;
 
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
@@ -10,6 +14,12 @@ use crate::output::Output;
 pub(crate) enum Command {
     /// Tell what an error code means
     Explain(explain::Args),
+    /// Links of the kernel
+    Link(link::Args),
+    /// Maps of the kernel
+    Map(map::Args),
+    /// Programs
+    Prog(prog::Args),
 }
 
 impl Command {
@@ -17,6 +27,9 @@ impl Command {
     pub(crate) fn run(&self, out: &mut Output) -> Result<Outcome, CliError> {
         match self {
             Self::Explain(args) => explain::run(args, out),
+            Self::Link(args) => link::run(args, out),
+            Self::Map(args) => map::run(args, out),
+            Self::Prog(args) => prog::run(args, out),
         }
     }
 }

@@ -74,7 +74,7 @@ fn wrong(file: &Path, detail: String) -> Error {
 ///
 /// # Errors
 /// `ENOENT` if the file is not ELF or has no such function.
-pub fn symbol_offset(file: &Path, symbol: &str) -> Result<u64> {
+fn symbol_offset(file: &Path, symbol: &str) -> Result<u64> {
     let bytes =
         std::fs::read(file).map_err(|e| refused(&format!("read of \"{}\"", file.display()), &e))?;
     let elf = object::File::parse(bytes.as_slice()).map_err(|e| wrong(file, e.to_string()))?;

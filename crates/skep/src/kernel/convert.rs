@@ -120,7 +120,11 @@ pub(super) fn map_info(info: &bpf_map::MapInfo, fd: BorrowedFd<'_>) -> Result<Ma
 }
 
 /// A program's information.
-pub(super) fn prog_info(info: &bpf_prog::ProgInfo, map_ids: Vec<u32>) -> Result<ProgInfo> {
+pub(super) fn prog_info(
+    info: &bpf_prog::ProgInfo,
+    map_ids: Vec<u32>,
+    fd: BorrowedFd<'_>,
+) -> Result<ProgInfo> {
     Ok(ProgInfo {
         prog_type: ProgType::from_id(info.prog_type)
             .ok_or_else(|| unknown("program type", info.prog_type))?,
@@ -138,5 +142,6 @@ pub(super) fn prog_info(info: &bpf_prog::ProgInfo, map_ids: Vec<u32>) -> Result<
         run_time_ns: info.run_time_ns,
         recursion_misses: info.recursion_misses,
         verified_insns: info.verified_insns,
+        bytes_memlock: fdinfo(fd, "memlock").unwrap_or(0),
     })
 }

@@ -366,7 +366,7 @@ impl Backend for Kernel {
         let entry = self.entry(prog, WHAT)?;
         let info = bpf_prog::info(entry.as_fd()).map_err(|e| failed(WHAT, &e))?;
         let map_ids = bpf_prog::map_ids(entry.as_fd()).map_err(|e| failed(WHAT, &e))?;
-        convert::prog_info(&info, map_ids)
+        convert::prog_info(&info, map_ids, entry.as_fd())
     }
 
     fn link_info(&self, link: Handle) -> Result<LinkInfo> {

@@ -1,0 +1,48 @@
+//! `skep prog`: programs.
+
+mod show;
+
+use super::noun::{self, Selector};
+use crate::error::{CliError, Outcome};
+use crate::output::Output;
+use skep_bpf::ObjKind;
+use std::path::PathBuf;
+
+/// Options of `skep prog`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// List programs
+    #[command(visible_alias = "list")]
+    Show {
+        /// id N | pinned PATH | name NAME
+        program: Vec<String>,
+    },
+    /// Keep a program at a path of a bpf filesystem: PROGRAM PATH
+    Pin {
+        /// id N | pinned PATH | name NAME, then the path
+        #[arg(required = true, num_args = 3)]
+        words: Vec<String>,
+    },
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
+    match &args.verb {
+        Verb::Show { program } => show::run(program, out)?,
+        Verb::Pin { words } => {
+            let kernel = noun::kernel();
+            let (program, path) = words.split_at(2);
+            let selector =
+                Selector::parse(program)?.ok_or_else(|| CliError::usage("name a program"))?;
+            let opened = noun::select_one(&kernel, ObjKind::Prog, &selector)?;
+            noun::pin(&kernel, opened.handle, &PathBuf::from(path.concat()))?;
+        }
+    }
+    Ok(Outcome::Ok)
+}

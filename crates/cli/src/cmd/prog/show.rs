@@ -1,0 +1,109 @@
+//! `skep prog show`.
+
+use crate::cmd::noun::{self, Selector};
+use crate::error::CliError;
+use crate::output::Output;
+use crate::render::{time, value};
+use serde_json::{Value as Json, json};
+use skep_bpf::{Backend, ObjKind, ProgInfo};
+
+/// Lists the programs that the words select.
+pub(super) fn run(words: &[String], out: &mut Output) -> Result<(), CliError> {
+    let kernel = noun::kernel();
+    let selector = Selector::parse(words)?;
+    let mut rows = Vec::new();
+    for program in noun::select(&kernel, ObjKind::Prog, selector.as_ref())? {
+        let info = kernel
+            .prog_info(program.handle)
+            .map_err(CliError::environment)?;
+        if out.is_json() {
+            rows.push(row(&kernel, &info));
+        } else {
+            print(&info, out)?;
+        }
+    }
+    if out.is_json() {
+        let single = matches!(selector, Some(Selector::Id(_) | Selector::Pinned(_)));
+        match (single, rows.pop()) {
+            (true, Some(row)) => out.json(&row)?,
+            (_, last) => out.json(&rows.into_iter().chain(last).collect::<Json>())?,
+        }
+    }
+    Ok(())
+}
+
+/// Seconds since 1970 of a load.
+fn loaded_at(info: &ProgInfo) -> u64 {
+    skep::time::epoch_seconds(info.load_time_ns)
+}
+
+/// bpftool's fields, and which backend has the program.
+fn row(backend: &dyn Backend, info: &ProgInfo) -> Json {
+    let mut row = json!({"id": info.id, "type": info.prog_type.name()});
+    if !info.name.is_empty() {
+        row["name"] = json!(info.name);
+    }
+    row["tag"] = json!(value::hex(&info.tag));
+    row["gpl_compatible"] = json!(info.gpl_compatible);
+    if info.run_time_ns != 0 {
+        row["run_time_ns"] = json!(info.run_time_ns);
+        row["run_cnt"] = json!(info.run_cnt);
+    }
+    if info.recursion_misses != 0 {
+        row["recursion_misses"] = json!(info.recursion_misses);
+    }
+    row["loaded_at"] = json!(loaded_at(info));
+    row["uid"] = json!(info.created_by_uid);
+    row["bytes_xlated"] = json!(info.xlated_len);
+    row["jited"] = json!(info.jited_len != 0);
+    if info.jited_len != 0 {
+        row["bytes_jited"] = json!(info.jited_len);
+    }
+    row["bytes_memlock"] = json!(info.bytes_memlock);
+    if !info.map_ids.is_empty() {
+        row["map_ids"] = json!(info.map_ids);
+    }
+    if info.btf_id != 0 {
+        row["btf_id"] = json!(info.btf_id);
+    }
+    row["backend"] = json!(backend.kind().to_string());
+    row
+}
+
+fn print(info: &ProgInfo, out: &mut Output) -> Result<(), CliError> {
+    let gpl = if info.gpl_compatible { "  gpl" } else { "" };
+    let stats = match info.run_cnt {
+        0 => String::new(),
+        count => format!(" run_time_ns {} run_cnt {count}", info.run_time_ns),
+    };
+    out.line(format_args!(
+        "{}: {}  name {}  tag {}{gpl}{stats}",
+        info.id,
+        info.prog_type,
+        info.name,
+        value::hex(&info.tag)
+    ))?;
+    out.line(format_args!(
+        "\tloaded_at {}  uid {}",
+        time::date(loaded_at(info)),
+        info.created_by_uid
+    ))?;
+    let jited = match info.jited_len {
+        0 => "not jited".to_owned(),
+        length => format!("jited {length}B"),
+    };
+    let maps: Vec<String> = info.map_ids.iter().map(u32::to_string).collect();
+    let maps = if maps.is_empty() {
+        String::new()
+    } else {
+        format!("  map_ids {}", maps.join(","))
+    };
+    out.line(format_args!(
+        "\txlated {}B  {jited}  memlock {}B{maps}",
+        info.xlated_len, info.bytes_memlock
+    ))?;
+    if info.btf_id != 0 {
+        out.line(format_args!("\tbtf_id {}", info.btf_id))?;
+    }
+    Ok(())
+}
