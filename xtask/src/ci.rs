@@ -3,8 +3,14 @@
 use crate::TaskError;
 use std::process::Command;
 
-/// Arguments of cargo and what to add to the environment, step by step.
-const STEPS: &[(&[&str], Option<(&str, &str)>)] = &[
+/// Arguments of cargo and what to add to the environment.
+type Step = (
+    &'static [&'static str],
+    Option<(&'static str, &'static str)>,
+);
+
+/// What CI runs, step by step.
+const STEPS: &[Step] = &[
     (&["fmt", "--all", "--check"], None),
     (
         &[

@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod corpus;
+mod examples;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ type Task = fn(&[String]) -> Result<(), TaskError>;
 const TASKS: &[(&str, &str, Task)] = &[
     ("ci", "fmt, clippy, doc and tests as in CI", ci::run),
     ("corpus", "[DIR]: our verdicts against the kernel's", corpus::run),
+    ("examples", "[--check]: builds the objects in examples/", examples::run),
     ("bench", "NAME: measures against the kernel and the peers", bench::run),
 ];
 
