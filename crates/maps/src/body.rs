@@ -5,4 +5,18 @@
 pub(crate) enum Body {
     /// Array or per-CPU array.
     Array,
+    /// One of the hash maps.
+    Hash(crate::hash::Hash),
+    /// Queue or stack.
+    Queue(crate::queue::Queue),
+    /// Bloom filter.
+    Bloom(crate::bloom::Bloom),
+    /// Elements that name other objects.
+    Objects(crate::objects::Objects),
+    /// Longest-prefix-match trie.
+    Lpm(crate::lpm::Lpm),
+    /// Ring buffer or user ring buffer.
+    Ring(crate::ring::Ring),
+    /// Stack traces.
+    Stacks(crate::stacks::Stacks),
 }

@@ -70,6 +70,21 @@ pub(crate) unsafe fn copy_words(from: *const u8, to: *mut u8, len: usize) {
     unsafe { std::ptr::copy_nonoverlapping(from.add(words * 8), to.add(words * 8), len % 8) };
 }
 
+/// Zeroes the special fields of an element that left its map.
+///
+/// # Safety
+/// `value` is a value of `record`'s type that nobody uses.
+pub(crate) unsafe fn clear_fields(record: &Record, value: *mut u8) {
+    for field in &record.fields {
+        // SAFETY: fields lie inside the value (checked when the map was made).
+        unsafe {
+            value
+                .add(field.offset as usize)
+                .write_bytes(0, field.size as usize)
+        };
+    }
+}
+
 /// Zeroes the special fields of a value that user space reads (`check_and_init_map_value`).
 pub(crate) fn zero_fields(record: &Record, value: &mut [u8]) {
     for field in &record.fields {

@@ -5,11 +5,12 @@
 
 use crate::body::Body;
 use crate::fields::FieldHook;
+use crate::objects::ObjectTable;
 use crate::region::Region;
 use crate::spec::MapSpec;
 use skep_abi::{Errno, MapType};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Who performs an operation. One register wide: the CPU in the lower half.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +70,7 @@ pub struct MapHeader {
     pub frozen: AtomicBool,
     pub(crate) spec: MapSpec,
     pub(crate) hook: OnceLock<FieldHook>,
+    pub(crate) objects: OnceLock<Arc<ObjectTable>>,
     pub(crate) body: Body,
     pub(crate) region: Region,
 }
@@ -98,6 +100,7 @@ impl MapHeader {
             frozen: AtomicBool::new(false),
             spec: spec.clone(),
             hook: OnceLock::new(),
+            objects: OnceLock::new(),
             body,
             region,
         }
@@ -175,6 +178,11 @@ impl MapHeader {
     /// Who looks after special fields; set once, before the map is used.
     pub fn set_field_hook(&self, hook: FieldHook) {
         drop(self.hook.set(hook));
+    }
+
+    /// Where ids in this map's elements are looked up; set once, before the map is used.
+    pub fn set_objects(&self, table: Arc<ObjectTable>) {
+        drop(self.objects.set(table));
     }
 
     /// The universe's id of this map.

@@ -17,20 +17,30 @@
 //! so that others can take them over from the dead.
 
 mod array;
+mod bloom;
 mod body;
 mod calls;
+mod elem;
 mod fields;
+mod hash;
 mod header;
 mod lock;
+mod lpm;
 mod map;
+mod objects;
+mod queue;
 mod region;
+mod ring;
 mod spec;
+mod stacks;
 
 pub use calls::{ForEach, RecordEnd, ringbuf_commit};
+pub use elem::holds_objects;
 pub use fields::{FieldHook, FieldOwner};
 pub use header::{DeleteFn, LookupFn, MapHeader, Runner, UpdateFn};
-pub use lock::{spin_lock, spin_unlock};
+pub use lock::{Got, spin_lock, spin_unlock};
 pub use map::Map;
+pub use objects::ObjectTable;
 pub use region::Memory;
 pub use skep_abi::Errno;
 pub use spec::MapSpec;

@@ -19,17 +19,26 @@ pub(crate) fn wait(turn: &mut u32) -> bool {
     ask
 }
 
+/// How a lock was got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Got {
+    /// It was free.
+    Free,
+    /// Its owner died holding it.
+    Inherited,
+}
+
 /// Takes the lock at `word`.
 ///
 /// # Safety
 /// `word` must be aligned and valid as long as the lock is held.
-pub unsafe fn spin_lock(word: *mut u32, token: u32) {
+pub unsafe fn spin_lock(word: *mut u32, token: u32) -> Got {
     // SAFETY: the caller's promise; all accesses of lock words are atomic.
     let word = unsafe { AtomicU32::from_ptr(word) };
     let mut turn = 0;
     loop {
         match word.compare_exchange_weak(0, token, Ordering::Acquire, Ordering::Relaxed) {
-            Ok(_) => return,
+            Ok(_) => return Got::Free,
             Err(owner) => {
                 if wait(&mut turn)
                     && owner != 0
@@ -38,7 +47,7 @@ pub unsafe fn spin_lock(word: *mut u32, token: u32) {
                         .compare_exchange(owner, token, Ordering::Acquire, Ordering::Relaxed)
                         .is_ok()
                 {
-                    return;
+                    return Got::Inherited;
                 }
             }
         }

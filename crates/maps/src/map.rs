@@ -1,9 +1,10 @@
 //! Making maps.
 
-use crate::array;
+use crate::body::Body;
 use crate::header::MapHeader;
 use crate::region::Memory;
 use crate::spec::MapSpec;
+use crate::{array, bloom, hash, lpm, objects, queue, ring, stacks};
 use skep_abi::{Errno, MapType};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -19,10 +20,35 @@ impl Map {
     /// The errno of `BPF_MAP_CREATE`.
     pub fn create(spec: &MapSpec, memory: &Memory) -> Result<Self, Errno> {
         let header = match spec.map_type {
-            MapType::Array | MapType::PercpuArray => array::create(spec, memory),
-            _ => Err(Errno::EINVAL),
-        }?;
-        Ok(Self(Arc::new(header)))
+            MapType::Array | MapType::PercpuArray => array::create,
+            MapType::Hash
+            | MapType::PercpuHash
+            | MapType::LruHash
+            | MapType::LruPercpuHash
+            | MapType::HashOfMaps => hash::create,
+            MapType::SkStorage
+            | MapType::TaskStorage
+            | MapType::InodeStorage
+            | MapType::CgrpStorage => hash::create_storage,
+            MapType::Queue | MapType::Stack => queue::create,
+            MapType::BloomFilter => bloom::create,
+            MapType::LpmTrie => lpm::create,
+            MapType::Ringbuf | MapType::UserRingbuf => ring::create,
+            MapType::StackTrace => stacks::create,
+            MapType::ProgArray
+            | MapType::PerfEventArray
+            | MapType::CgroupArray
+            | MapType::ArrayOfMaps
+            | MapType::Devmap
+            | MapType::Cpumap
+            | MapType::Xskmap => objects::create,
+            _ => return Err(Errno::EOPNOTSUPP),
+        }(spec, memory)?;
+        let map = Self(Arc::new(header));
+        if let Body::Ring(ring) = &map.body {
+            ring::list(ring)?;
+        }
+        Ok(map)
     }
 
     /// What `r1` of a map helper is.
@@ -36,5 +62,13 @@ impl Deref for Map {
     type Target = MapHeader;
     fn deref(&self) -> &MapHeader {
         &self.0
+    }
+}
+
+impl Drop for MapHeader {
+    fn drop(&mut self) {
+        if let Body::Ring(ring) = &self.body {
+            ring::unlist(ring);
+        }
     }
 }

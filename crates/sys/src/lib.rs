@@ -12,6 +12,7 @@ pub mod clock;
 pub mod cpus;
 pub mod epoll;
 pub mod exec;
+pub mod futex;
 pub mod mem;
 pub mod netlink;
 pub mod perf;

@@ -1,0 +1,50 @@
+//! Eviction: a clock over the elements.
+//!
+//! The kernel keeps an active and an inactive list and moves elements by a reference bit that lookups set. A clock with the
+//! same bit keeps the same elements to within a percent of hits and has no lists to repair when somebody dies.
+
+use super::ops::Kind;
+use super::{Hash, Key};
+use crate::header::{MapHeader, Runner};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Rounds of the hand before an eviction gives up.
+const ROUNDS: u32 = 3;
+
+impl Hash {
+    fn recent(&self, index: u32) -> &AtomicU8 {
+        // SAFETY: LRU maps have one byte an element; the index was checked.
+        unsafe { &*self.recent.add(index as usize) }
+    }
+
+    /// Notes that element `index` was used.
+    #[inline(always)]
+    pub(super) fn touch(&self, index: u32) {
+        let recent = self.recent(index);
+        if recent.load(Ordering::Relaxed) == 0 {
+            recent.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Element `index` is new.
+    #[inline(always)]
+    pub(super) fn forget(&self, index: u32) {
+        self.recent(index).store(0, Ordering::Relaxed);
+    }
+
+    /// Frees the element under the hand that was not used since the hand last passed it.
+    #[cold]
+    pub(super) fn evict<K: Key, V: Kind>(&self, map: &MapHeader, runner: Runner) -> bool {
+        let hand = &self.shared().hand;
+        for _ in 0..self.total.saturating_mul(ROUNDS) {
+            let index = hand.fetch_add(1, Ordering::Relaxed) % self.total;
+            let recent = self.recent(index);
+            if recent.load(Ordering::Relaxed) != 0 {
+                recent.store(0, Ordering::Relaxed);
+            } else if self.remove_index::<K, V>(map, index, runner) {
+                return true;
+            }
+        }
+        false
+    }
+}
