@@ -3,9 +3,11 @@
 mod args;
 pub mod avail;
 pub mod id;
+mod map;
 pub mod table;
 
 use crate::types::{AttachType, ProgType};
+pub use map::{helper_map_compat, may_update_sockmap};
 pub use table::HELPERS;
 
 /// What a helper demands of an argument (`enum bpf_arg_type`, base part).
@@ -344,7 +346,7 @@ fn on_target(list: &[&str], target: &str) -> bool {
 fn needs_perfmon(env: &ProgEnv<'_>, row: &HelperProto) -> bool {
     match (env.prog_type, row.id) {
         (ProgType::Syscall, id::SYS_BPF) => true,
-        (ProgType::Syscall, _) if row.flags.has(HelperFlags::CASTS) => false,
+        (ProgType::Syscall, id) if avail::SOCKET_CASTS.contains(&id) => false,
         _ => row.flags.has(HelperFlags::PERFMON),
     }
 }

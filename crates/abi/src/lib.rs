@@ -6,6 +6,7 @@ mod errno;
 pub mod helper;
 pub mod limits;
 pub mod map_flags;
+pub mod prog;
 pub mod types;
 
 pub use errno::Errno;

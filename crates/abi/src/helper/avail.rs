@@ -107,7 +107,7 @@ const RETVAL_HOOKS: &[AttachType] = &[
 ];
 /// Casts of sockets (`bpf_sk_base_func_proto`).
 #[rustfmt::skip]
-const SOCKET_CASTS: &[u32] = &[
+pub(super) const SOCKET_CASTS: &[u32] = &[
     SKC_TO_TCP6_SOCK, SKC_TO_TCP_SOCK, SKC_TO_TCP_TIMEWAIT_SOCK, SKC_TO_TCP_REQUEST_SOCK, SKC_TO_UDP6_SOCK, SKC_TO_UNIX_SOCK,
     SKC_TO_MPTCP_SOCK,
 ];

@@ -1,5 +1,4 @@
 //! Checks of the tables themselves, and of [`super::lookup`] on known cells.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use super::*;
 
