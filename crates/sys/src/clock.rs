@@ -21,3 +21,21 @@ pub fn since_boot_ns() -> u64 {
 pub fn real_time_ns() -> u64 {
     read(libc::CLOCK_REALTIME)
 }
+
+/// Nanoseconds since boot, time asleep not included.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    read(libc::CLOCK_MONOTONIC)
+}
+
+/// As [`monotonic_ns`], as of the last tick of the timer.
+#[must_use]
+pub fn monotonic_coarse_ns() -> u64 {
+    read(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+/// Nanoseconds since 1970 without leap seconds.
+#[must_use]
+pub fn tai_ns() -> u64 {
+    read(libc::CLOCK_TAI)
+}

@@ -13,6 +13,7 @@ pub mod cpus;
 pub mod epoll;
 pub mod exec;
 pub mod futex;
+pub mod ids;
 pub mod mem;
 pub mod netlink;
 pub mod perf;

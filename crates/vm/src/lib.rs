@@ -9,6 +9,7 @@ pub mod jit;
 pub mod lower;
 pub mod lowered;
 pub mod program;
+pub mod test_run;
 pub mod world;
 
 pub use lower::{Fold, LowerError, lower};

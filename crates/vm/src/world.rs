@@ -1,5 +1,6 @@
 //! What helpers need beyond the fixed part of the run environment.
 
+use skep_abi::Errno;
 use std::sync::Arc;
 
 /// What a universe does for its running programs.
@@ -8,6 +9,42 @@ pub trait Host: Send + Sync {
     fn trace(&self, line: &str);
     /// `num_possible_cpus`
     fn possible_cpus(&self) -> u32;
+    /// `bpf_clone_redirect`: sends a copy of a packet.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is no such device.
+    fn send_clone(&self, packet: &[u8], ifindex: u32, ingress: bool) -> Result<(), Errno>;
+}
+
+/// Where a program that returned "redirect" wants its packet to go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Redirect {
+    /// `bpf_redirect`
+    Device {
+        /// Device number.
+        ifindex: u32,
+        /// Flags of the call.
+        flags: u64,
+    },
+    /// `bpf_redirect_peer`
+    Peer {
+        /// Device number.
+        ifindex: u32,
+    },
+    /// `bpf_redirect_neigh`
+    Neighbour {
+        /// Device number.
+        ifindex: u32,
+    },
+    /// `bpf_redirect_map`
+    Map {
+        /// Address of the map's header.
+        map: usize,
+        /// Key.
+        key: u32,
+        /// Flags of the call.
+        flags: u64,
+    },
 }
 
 /// Per-worker state of the helpers.
@@ -16,6 +53,10 @@ pub struct World {
     pub host: Arc<dyn Host>,
     /// State of the pseudo-random generator.
     pub random_state: u64,
+    /// What the last redirecting helper of the run said.
+    pub redirect: Option<Redirect>,
+    /// `bpf_get_attach_cookie`
+    pub attach_cookie: u64,
 }
 
 impl std::fmt::Debug for World {
@@ -31,6 +72,8 @@ impl World {
         Self {
             host,
             random_state: 0,
+            redirect: None,
+            attach_cookie: 0,
         }
     }
 }

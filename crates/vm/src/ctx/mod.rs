@@ -4,10 +4,12 @@
 //! that an access to a scalar field is the same load or store here. Pointers that programs see as 32-bit fields live
 //! behind the image, 64 bits wide; [`native_pointer`] says where.
 
-mod skb;
-mod xdp;
+pub mod skb;
+mod sock;
+pub mod xdp;
 
 pub use skb::SkbCtx;
+pub use sock::SockImage;
 pub use xdp::XdpCtx;
 
 use skep_abi::ProgType;
@@ -47,6 +49,26 @@ fn layout(prog_type: ProgType) -> Layout {
         | ProgType::FlowDissector => Layout::Skb,
         _ => Layout::Same,
     }
+}
+
+/// Programs of this type get a [`SkbCtx`].
+#[must_use]
+pub fn has_skb(prog_type: ProgType) -> bool {
+    layout(prog_type) == Layout::Skb
+}
+
+/// Programs of this type may write packet data (`may_access_direct_pkt_data`).
+#[must_use]
+pub fn packet_is_writable(prog_type: ProgType) -> bool {
+    matches!(
+        prog_type,
+        ProgType::SchedCls
+            | ProgType::SchedAct
+            | ProgType::Xdp
+            | ProgType::LwtXmit
+            | ProgType::SkSkb
+            | ProgType::SkMsg
+    )
 }
 
 /// Where to load the pointer that a 32-bit context field stands for; `None` if the field is loaded as it is.

@@ -1,4 +1,20 @@
-//! The context of programs that see a socket buffer.
+//! The context of programs that see a socket buffer, and the buffer behind it.
+//!
+//! The kernel reallocates when a packet outgrows its buffer. Here a buffer is made so large that no helper can outgrow it:
+//! pointers change, memory stays.
+
+use super::sock::SockImage;
+
+/// Room before the packet: what `bpf_skb_change_head` and `bpf_skb_adjust_room` can take.
+const HEAD_BYTES: usize = 20 * 1024;
+/// `SKB_MAX_ALLOC`: bytes a packet can grow to.
+pub const MAX_LEN: usize = 16 * 1024 - 320;
+/// Bytes of a buffer.
+const BUFFER_BYTES: usize = HEAD_BYTES + 4 * MAX_LEN;
+/// Bytes of an Ethernet header.
+pub const ETH_HLEN: usize = 14;
+/// Bytes of the image: `struct __sk_buff`.
+pub const IMAGE_BYTES: usize = std::mem::offset_of!(SkbCtx, data);
 
 /// Native `struct __sk_buff`.
 #[repr(C)]
@@ -39,7 +55,7 @@ pub struct SkbCtx {
     pub tstamp: u64,
     pub wire_len: u32,
     pub gso_segs: u32,
-    pub sk: *mut u8,
+    pub sk: *mut SockImage,
     pub gso_size: u32,
     pub tstamp_type: u8,
     pub image_padding: [u8; 3],
@@ -50,4 +66,203 @@ pub struct SkbCtx {
     pub data_end: *mut u8,
     /// First byte of the metadata, which ends at `data`.
     pub data_meta: *mut u8,
+    /// First byte of the buffer.
+    pub head: *mut u8,
+    /// Byte after the buffer.
+    pub end: *mut u8,
+    /// The link-layer header.
+    pub mac: *mut u8,
+    /// The network header.
+    pub network: *mut u8,
+    /// `skb_is_gso`, `SKB_GSO_*`
+    pub gso_type: u32,
+    /// `ip_summed` is `CHECKSUM_COMPLETE`, and this the sum; else unused.
+    pub csum: u32,
+    /// `CHECKSUM_*`
+    pub ip_summed: u8,
+    /// The hash was set by a program.
+    pub sw_hash: bool,
+    /// Hardware made the VLAN tag (it is not in the packet).
+    pub vlan_proto_set: bool,
+}
+
+impl SkbCtx {
+    /// Moves the start of the packet by `delta` bytes (negative: the packet grows).
+    pub fn move_start(&mut self, delta: isize) {
+        self.data = self.data.wrapping_offset(delta);
+        self.data_meta = self.data;
+        self.len = (self.data_end as usize - self.data as usize) as u32;
+    }
+
+    /// Moves the end of the packet to `len` bytes after its start.
+    pub fn set_len(&mut self, len: usize) {
+        self.data_end = self.data.wrapping_add(len);
+        self.len = len as u32;
+    }
+
+    /// Bytes before the packet.
+    #[must_use]
+    pub fn headroom(&self) -> usize {
+        self.data as usize - self.head as usize
+    }
+
+    /// The packet.
+    pub fn packet(&mut self) -> &mut [u8] {
+        let len = self.data_end as usize - self.data as usize;
+        // SAFETY: `data` to `data_end` lies within the buffer, which outlives the context.
+        unsafe { std::slice::from_raw_parts_mut(self.data, len) }
+    }
+
+    /// Bytes from the start of the packet to the network header (negative if it is before).
+    #[must_use]
+    pub fn network_offset(&self) -> isize {
+        (self.network as isize).wrapping_sub(self.data as isize)
+    }
+
+    /// The bytes of the packet from `offset` on, if there are `len`.
+    pub fn bytes_at(&mut self, offset: usize, len: usize) -> Option<&mut [u8]> {
+        self.packet().get_mut(offset..offset.checked_add(len)?)
+    }
+}
+
+/// Which part of the frame a program sees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum View {
+    /// From the Ethernet header on.
+    Link,
+    /// From the network header on.
+    Network,
+}
+
+/// A packet and the context that programs get for it.
+#[derive(Debug)]
+pub struct SkbBuffer {
+    buffer: Box<[u8]>,
+    ctx: Box<SkbCtx>,
+    sock: Box<SockImage>,
+}
+
+impl SkbBuffer {
+    /// A packet as a test run makes it from an Ethernet frame of at least [`ETH_HLEN`] bytes and at most [`MAX_LEN`].
+    #[must_use]
+    pub fn new(frame: &[u8], view: View) -> Self {
+        let mut buffer = vec![0; BUFFER_BYTES].into_boxed_slice();
+        let len = frame.len().min(MAX_LEN);
+        buffer[HEAD_BYTES..HEAD_BYTES + len].copy_from_slice(&frame[..len]);
+        let head = buffer.as_mut_ptr();
+        let mac = head.wrapping_add(HEAD_BYTES);
+        let network = mac.wrapping_add(ETH_HLEN);
+        let data = match view {
+            View::Link => mac,
+            View::Network => network,
+        };
+        let data_end = mac.wrapping_add(len);
+        let mut sock = Box::new(test_socket(&frame[..len]));
+        // SAFETY: every field of the context is an integer or a raw pointer, for which zero is valid.
+        let mut ctx: Box<SkbCtx> = Box::new(unsafe { std::mem::zeroed() });
+        ctx.data = data;
+        ctx.data_end = data_end;
+        ctx.data_meta = data;
+        ctx.len = (data_end as usize - data as usize) as u32;
+        ctx.head = head;
+        ctx.end = head.wrapping_add(BUFFER_BYTES);
+        ctx.mac = mac;
+        ctx.network = network;
+        ctx.pkt_type = packet_type(frame);
+        ctx.protocol = u32::from(protocol(frame).to_be());
+        ctx.ifindex = 1;
+        ctx.family = sock.family;
+        ctx.remote_ip4 = sock.dst_ip4;
+        ctx.local_ip4 = sock.src_ip4;
+        ctx.remote_ip6 = sock.dst_ip6;
+        ctx.local_ip6 = sock.src_ip6;
+        ctx.sk = &raw mut *sock;
+        Self { buffer, ctx, sock }
+    }
+
+    /// What `r1` of the program is to be.
+    pub fn ctx(&mut self) -> &mut SkbCtx {
+        &mut self.ctx
+    }
+
+    /// The socket that the packet belongs to.
+    #[must_use]
+    pub fn sock(&self) -> &SockImage {
+        &self.sock
+    }
+
+    /// What a test run gives out: the packet, with zeros in place of the Ethernet header if the program did not see it.
+    #[must_use]
+    pub fn output(&self, view: View) -> Vec<u8> {
+        let mut out = match view {
+            View::Link => Vec::new(),
+            View::Network => vec![0; ETH_HLEN],
+        };
+        let from = self.ctx.data as usize - self.buffer.as_ptr() as usize;
+        out.extend_from_slice(&self.buffer[from..from + self.ctx.len as usize]);
+        out
+    }
+}
+
+/// `eth_type_trans` for the loopback device, whose address is zero.
+fn packet_type(frame: &[u8]) -> u32 {
+    const PACKET_HOST: u32 = 0;
+    const PACKET_BROADCAST: u32 = 1;
+    const PACKET_MULTICAST: u32 = 2;
+    const PACKET_OTHERHOST: u32 = 3;
+    match &frame[..6] {
+        [0, 0, 0, 0, 0, 0] => PACKET_HOST,
+        [0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => PACKET_BROADCAST,
+        [first, ..] if first & 1 != 0 => PACKET_MULTICAST,
+        _ => PACKET_OTHERHOST,
+    }
+}
+
+/// The protocol that `eth_type_trans` finds.
+#[must_use]
+pub fn protocol(frame: &[u8]) -> u16 {
+    const ETH_P_802_3_MIN: u16 = 0x0600;
+    const ETH_P_802_3: u16 = 0x0001;
+    const ETH_P_802_2: u16 = 0x0004;
+    let word = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+    match word(12) {
+        ethertype if ethertype >= ETH_P_802_3_MIN => ethertype,
+        _ if frame.len() >= 16 && word(14) == 0xffff => ETH_P_802_3,
+        _ => ETH_P_802_2,
+    }
+}
+
+/// The socket of a test run: closed, unconnected, with the packet's addresses.
+fn test_socket(frame: &[u8]) -> SockImage {
+    const TCP_CLOSE: u32 = 7;
+    const AF_INET: u32 = 2;
+    const AF_INET6: u32 = 10;
+    let mut sock = SockImage {
+        state: TCP_CLOSE,
+        rx_queue_mapping: -1,
+        cookie: 1,
+        ..SockImage::default()
+    };
+    let ip = &frame[ETH_HLEN..];
+    let word = |at: usize| u32::from_ne_bytes([ip[at], ip[at + 1], ip[at + 2], ip[at + 3]]);
+    match protocol(frame) {
+        0x0800 => {
+            sock.family = AF_INET;
+            if ip.len() >= 20 {
+                sock.src_ip4 = word(12);
+                sock.dst_ip4 = word(16);
+            }
+        }
+        0x86dd => {
+            sock.family = AF_INET6;
+            if ip.len() >= 40 {
+                for i in 0..4 {
+                    sock.src_ip6[i] = word(8 + 4 * i);
+                    sock.dst_ip6[i] = word(24 + 4 * i);
+                }
+            }
+        }
+        _ => {}
+    }
+    sock
 }

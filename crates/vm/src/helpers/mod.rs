@@ -1,7 +1,34 @@
-//! The run-time library: helpers and kfuncs.
+//! The run-time library: helpers and kfuncs, one file a group, one table each.
+//!
+//! A helper is a safe function over [`Args`]; [`helpers!`] makes its entry point. Helpers reach the world only
+//! through the run environment, never through thread-locals. [`helper`] and [`kfunc`] find an entry; what is not there
+//! exists only in a kernel.
+
+mod args;
+mod checksum;
+mod control;
+mod dynptr;
+mod format;
+mod iter;
+mod legacy;
+mod maps;
+mod print;
+mod probe;
+mod ringbuf;
+mod skb;
+mod skb_room;
+mod sock;
+mod sync;
+mod task;
+mod text;
+mod time;
+mod xdp;
+
+pub(crate) use args::{Args, R0};
+pub use legacy::load_packet;
 
 use crate::env::RunEnv;
-use crate::lowered::Callee;
+use crate::lowered::{Callee, CalleeId};
 use crate::program::Program;
 use skep_abi::MapType;
 use skep_abi::limits::MAX_TAIL_CALL_CNT;
@@ -13,46 +40,94 @@ use skep_maps::MapHeader;
 /// The arguments must be those of a call that the verifier accepted, in a run of that program.
 pub type HelperFn = unsafe extern "C" fn(*mut RunEnv, u64, u64, u64, u64, u64) -> u64;
 
+/// A row of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    /// Number of a helper; 0 for kfuncs.
+    pub(crate) id: u32,
+    /// Name with `bpf_`.
+    pub(crate) name: &'static str,
+    /// Entry point.
+    pub(crate) func: HelperFn,
+    /// It runs callbacks.
+    pub(crate) calls_back: bool,
+}
+
+/// Makes a table of rows from lines `id "name" function [calls back];`.
+macro_rules! helpers {
+    ($($id:literal $name:literal $func:path $([$calls_back:ident])?;)*) => {
+        &[$($crate::helpers::Row {
+            id: $id,
+            name: $name,
+            func: {
+                unsafe extern "C" fn entry(
+                    env: *mut $crate::env::RunEnv, r1: u64, r2: u64, r3: u64, r4: u64, r5: u64,
+                ) -> u64 {
+                    // SAFETY: engines call entry points with the arguments of verified calls.
+                    let args = unsafe { $crate::helpers::Args::new(env, [r1, r2, r3, r4, r5]) };
+                    $crate::helpers::R0::r0($func(&args))
+                }
+                entry
+            },
+            calls_back: helpers!(@calls_back $($calls_back)?),
+        }),*]
+    };
+    (@calls_back) => { false };
+    (@calls_back calls_back) => { true };
+}
+pub(crate) use helpers;
+
+/// All groups of helpers.
+const HELPERS: &[&[Row]] = &[
+    checksum::HELPERS,
+    control::HELPERS,
+    dynptr::HELPERS,
+    maps::HELPERS,
+    print::HELPERS,
+    probe::HELPERS,
+    ringbuf::HELPERS,
+    skb::HELPERS,
+    skb_room::HELPERS,
+    sock::HELPERS,
+    task::HELPERS,
+    text::HELPERS,
+    time::HELPERS,
+    xdp::HELPERS,
+];
+
+/// All groups of kfuncs.
+const KFUNCS: &[&[Row]] = &[dynptr::KFUNCS, iter::KFUNCS, sync::KFUNCS, text::KFUNCS];
+
 /// The code of a helper, specialised for the map type where that is known.
 #[must_use]
-pub fn helper(_id: u32, _map_type: Option<MapType>) -> Option<Callee> {
-    None
+pub fn helper(id: u32, map_type: Option<MapType>) -> Option<Callee> {
+    let row = HELPERS.iter().flat_map(|g| g.iter()).find(|r| r.id == id)?;
+    Some(Callee {
+        id: CalleeId::Helper(id),
+        func: maps::specialised(id, map_type).unwrap_or(row.func),
+        calls_back: row.calls_back,
+    })
 }
 
 /// The code of a kfunc.
 #[must_use]
-pub fn kfunc(_name: &str) -> Option<Callee> {
-    None
-}
-
-/// Legacy packet load: the value of `bytes` big-endian bytes at `offset` (a sign-extended `i32`) of the packet of `ctx`,
-/// or -1 if they are not all in the packet.
-///
-/// # Safety
-/// `ctx` must be the context of the run, a [`crate::ctx::SkbCtx`].
-pub unsafe extern "C" fn load_packet(_env: *mut RunEnv, ctx: u64, offset: u64, bytes: u64) -> i64 {
-    let ctx = ctx as *const crate::ctx::SkbCtx;
-    // SAFETY: promised by the caller.
-    let (data, end) = unsafe { ((*ctx).data.cast_const(), (*ctx).data_end.cast_const()) };
-    let len = (end as usize).saturating_sub(data as usize) as u64;
-    let inside = offset.checked_add(bytes).is_some_and(|last| last <= len);
-    if !inside || bytes > 4 {
-        return -1;
-    }
-    let mut value = 0;
-    for i in 0..bytes {
-        // SAFETY: `offset + bytes` lies within the linear packet data.
-        value = value << 8 | i64::from(unsafe { *data.add((offset + i) as usize) });
-    }
-    value
+pub fn kfunc(name: &str) -> Option<Callee> {
+    let row = KFUNCS
+        .iter()
+        .flat_map(|g| g.iter())
+        .find(|r| r.name == name)?;
+    Some(Callee {
+        id: CalleeId::Kfunc(row.name),
+        func: row.func,
+        calls_back: row.calls_back,
+    })
 }
 
 /// The program that a tail call goes to, counted against the limit of the run; null if there is none.
 ///
-/// An engine that finds one calls [`Program::enter`] (`stack_top` lowered below the
-/// frames that stay), or jumps there if it is of the same engine; then it returns the result from the calling function. A
-/// function that calls one with [`crate::lowered::Func::has_tail_call`] sets `env.program` (and `env.call_back`) back
-/// afterwards.
+/// An engine that finds one calls [`Program::enter`] (`stack_top` lowered below the frames that stay), or jumps there if
+/// it is of the same engine; then it returns the result from the calling function. A function that calls one with
+/// [`crate::lowered::Func::has_tail_call`] makes its own program current again afterwards ([`Program::make_current`]).
 ///
 /// # Safety
 /// `map` must be a prog array's header from the running program.

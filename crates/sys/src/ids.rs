@@ -1,0 +1,42 @@
+//! Who this thread is.
+
+use std::os::unix::fs::MetadataExt;
+
+/// Process id and thread id.
+#[must_use]
+pub fn process_and_thread() -> (u32, u32) {
+    // SAFETY: the call has no arguments and cannot fail.
+    let thread = unsafe { libc::gettid() };
+    (std::process::id(), thread.cast_unsigned())
+}
+
+/// Real user and group id.
+#[must_use]
+pub fn user_and_group() -> (u32, u32) {
+    // SAFETY: the calls have no arguments and cannot fail.
+    unsafe { (libc::getuid(), libc::getgid()) }
+}
+
+/// The name of this thread, terminated.
+pub fn thread_name(name: &mut [u8; 16]) {
+    // SAFETY: the kernel writes at most 16 bytes.
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+}
+
+/// Inode of the cgroup (v2) of this process.
+#[must_use]
+pub fn cgroup_id() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|l| l.strip_prefix("0::"))?;
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    let is_v2 = |l: &&str| l.split(' ').nth(2) == Some("cgroup2");
+    let mount = mounts.lines().find(is_v2)?.split(' ').nth(1)?;
+    Some(std::fs::metadata(format!("{mount}{path}")).ok()?.ino())
+}
+
+/// Device and inode of the PID namespace of this process.
+#[must_use]
+pub fn pid_namespace() -> Option<(u64, u64)> {
+    let meta = std::fs::metadata("/proc/self/ns/pid").ok()?;
+    Some((meta.dev(), meta.ino()))
+}

@@ -1,0 +1,70 @@
+//! Reads of addresses that may be bad.
+//!
+//! Kernel and user addresses are the same here: those of this process.
+
+use super::{Args, Row, helpers};
+use crate::fault;
+use skep_abi::Errno;
+
+pub(super) const HELPERS: &[Row] = helpers! {
+    4 "bpf_probe_read" probe_read;
+    45 "bpf_probe_read_str" probe_read_str;
+    112 "bpf_probe_read_user" probe_read;
+    113 "bpf_probe_read_kernel" probe_read;
+    114 "bpf_probe_read_user_str" probe_read_str;
+    115 "bpf_probe_read_kernel_str" probe_read_str;
+    148 "bpf_copy_from_user" probe_read;
+};
+
+/// Bytes read at a time, so that a string near the end of a mapping does not fail.
+const CHUNK: usize = 64;
+
+/// destination, size, address
+fn probe_read(a: &Args) -> Result<i64, Errno> {
+    let len = a.get32(2) as usize;
+    let mut bytes = vec![0; len];
+    if len != 0 && !fault::read(a.get(3), &mut bytes) {
+        a.zero(1, len);
+        return Err(Errno::EFAULT);
+    }
+    a.write(1, &bytes);
+    Ok(0)
+}
+
+/// destination, size, address: bytes with the terminating zero
+fn probe_read_str(a: &Args) -> Result<u64, Errno> {
+    let len = a.get32(2) as usize;
+    match read_str(a.get(3), len) {
+        Some(text) => {
+            a.write(1, &text);
+            Ok(text.len() as u64)
+        }
+        None => {
+            a.zero(1, len);
+            Err(Errno::EFAULT)
+        }
+    }
+}
+
+/// The string at `at`, cut and terminated to fit in `max` bytes; `None` if it cannot be read.
+pub(super) fn read_str(at: u64, max: usize) -> Option<Vec<u8>> {
+    let mut text: Vec<u8> = Vec::new();
+    while text.len() < max {
+        let from = at.wrapping_add(text.len() as u64);
+        let to_boundary = CHUNK - (from as usize % CHUNK);
+        let mut chunk = [0; CHUNK];
+        let chunk = &mut chunk[..to_boundary.min(max - text.len())];
+        if !fault::read(from, chunk) {
+            return None;
+        }
+        if let Some(end) = chunk.iter().position(|&b| b == 0) {
+            text.extend_from_slice(&chunk[..=end]);
+            return Some(text);
+        }
+        text.extend_from_slice(chunk);
+    }
+    if let Some(last) = text.last_mut() {
+        *last = 0;
+    }
+    Some(text)
+}

@@ -1,0 +1,136 @@
+//! Test runs of programs whose context is plain memory: syscall, raw tracepoint, socket lookup.
+
+use super::{Input, Output, ctx_image, is_zero, repeat, word};
+use crate::program::{Program, Worker};
+use skep_abi::Errno;
+use skep_verifier::{Region, Verified};
+
+/// Bytes of a syscall program's context at most.
+const MAX_CTX: usize = u16::MAX as usize;
+/// Bytes of a raw tracepoint's arguments at most (`MAX_BPF_FUNC_ARGS` words).
+const MAX_ARGS: usize = 12 * 8;
+/// `BPF_F_TEST_RUN_ON_CPU`
+const RUN_ON_CPU: u32 = 1;
+
+/// Bytes of the context that the program may touch (`max_ctx_offset`).
+fn max_ctx_offset(verified: &Verified) -> usize {
+    let accesses = verified.facts().iter().filter_map(|f| f.access);
+    let ends = accesses.filter_map(|a| match a.region {
+        Region::Ctx(field) => Some((field.offset + field.size) as usize),
+        _ => None,
+    });
+    ends.max().unwrap_or(0)
+}
+
+/// A copy of bytes in memory aligned for 64-bit words.
+fn aligned(bytes: &[u8], room: usize) -> Vec<u64> {
+    let mut words = vec![0; room.max(bytes.len()).div_ceil(8)];
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks(8)) {
+        let mut le = [0; 8];
+        le[..chunk.len()].copy_from_slice(chunk);
+        *word = u64::from_ne_bytes(le);
+    }
+    words
+}
+
+/// `bpf_prog_test_run_raw_tp`
+pub(super) fn raw_tracepoint(
+    worker: &mut Worker,
+    program: &Program,
+    input: &Input<'_>,
+) -> Result<Output, Errno> {
+    let ctx = input.ctx.unwrap_or_default();
+    let bad_cpu = input.flags & RUN_ON_CPU == 0 && input.cpu != 0;
+    if input.data.is_some_and(|d| !d.is_empty())
+        || input.repeat != 0
+        || input.flags & !RUN_ON_CPU != 0
+        || bad_cpu
+        || ctx.len() > MAX_ARGS
+        || ctx.len() < max_ctx_offset(&program.lowered().verified)
+    {
+        return Err(Errno::EINVAL);
+    }
+    let mut args = aligned(ctx, MAX_ARGS);
+    // SAFETY: programs access at most `max_ctx_offset` bytes, which were given.
+    let (retval, duration) = unsafe { repeat(worker, program, args.as_mut_ptr().cast(), 1) };
+    Ok(Output {
+        retval,
+        duration,
+        ..Output::default()
+    })
+}
+
+/// `bpf_prog_test_run_syscall`
+pub(super) fn syscall(
+    worker: &mut Worker,
+    program: &Program,
+    input: &Input<'_>,
+) -> Result<Output, Errno> {
+    let ctx = input.ctx.unwrap_or_default();
+    let needs = max_ctx_offset(&program.lowered().verified);
+    if input.data.is_some_and(|d| !d.is_empty())
+        || input.repeat != 0
+        || input.flags != 0
+        || ctx.len() > MAX_CTX
+        || ctx.len() < needs
+    {
+        return Err(Errno::EINVAL);
+    }
+    let mut words = aligned(ctx, needs);
+    // SAFETY: programs access at most `max_ctx_offset` bytes, which were given.
+    let (retval, duration) = unsafe { repeat(worker, program, words.as_mut_ptr().cast(), 1) };
+    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+    Ok(Output {
+        retval,
+        ctx: bytes[..ctx.len()].to_vec(),
+        duration,
+        ..Output::default()
+    })
+}
+
+/// Bytes of `struct bpf_sk_lookup`, and its fields.
+const SK_LOOKUP_BYTES: usize = 72;
+const COOKIE: usize = 0;
+const FAMILY: usize = 8;
+const PROTOCOL: usize = 12;
+const REMOTE_PORT: usize = 36;
+const LOCAL_PORT: usize = 60;
+
+/// `bpf_prog_test_run_sk_lookup`: the context goes in only; the cookie of the selected socket comes out.
+pub(super) fn sk_lookup(
+    worker: &mut Worker,
+    program: &Program,
+    input: &Input<'_>,
+) -> Result<Output, Errno> {
+    if input.flags != 0 || input.data.is_some_and(|d| !d.is_empty()) || input.ctx.is_none() {
+        return Err(Errno::EINVAL);
+    }
+    let image = ctx_image(input, SK_LOOKUP_BYTES)?.ok_or(Errno::EINVAL)?;
+    let family = word(&image, FAMILY);
+    let fits = is_zero(&image, COOKIE, COOKIE + 8)
+        && word(&image, LOCAL_PORT) <= u32::from(u16::MAX)
+        && is_zero(&image, REMOTE_PORT + 2, REMOTE_PORT + 4);
+    if !fits {
+        return Err(Errno::EINVAL);
+    }
+    let protocol = word(&image, PROTOCOL);
+    let known = matches!(family, 2 | 10) && matches!(protocol, 6 | 17);
+    if !known {
+        return Err(if matches!(family, 2 | 10) {
+            Errno::EPROTONOSUPPORT
+        } else {
+            Errno::EAFNOSUPPORT
+        });
+    }
+    let mut words = aligned(&image, SK_LOOKUP_BYTES);
+    // SAFETY: the context has the size of `struct bpf_sk_lookup`.
+    let (retval, duration) =
+        unsafe { repeat(worker, program, words.as_mut_ptr().cast(), input.repeat) };
+    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+    Ok(Output {
+        retval,
+        ctx: bytes,
+        duration,
+        ..Output::default()
+    })
+}

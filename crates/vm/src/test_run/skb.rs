@@ -1,0 +1,124 @@
+//! Test runs of programs that see a socket buffer (`bpf_prog_test_run_skb`).
+
+use super::{Input, Output, ctx_image, is_zero, repeat, set_word, word};
+use crate::ctx::SkbCtx;
+use crate::ctx::skb::{ETH_HLEN, IMAGE_BYTES, SkbBuffer, View};
+use crate::program::{Program, Worker};
+use skep_abi::{Errno, ProgType};
+use std::mem::offset_of;
+
+/// Bytes of a packet at most: a page without `NET_SKB_PAD` and the fragment list.
+const MAX_DATA: usize = 4096 - 64 - 320;
+/// `GSO_LEGACY_MAX_SIZE`
+const MAX_WIRE_LEN: u32 = 65536;
+/// `GSO_MAX_SEGS`
+const MAX_GSO_SEGS: u32 = 65535;
+
+/// Fields that the caller's context may set, as offset and length; all else must be zero.
+const SETTABLE: &[(usize, usize)] = &[
+    (offset_of!(SkbCtx, mark), 4),
+    (offset_of!(SkbCtx, priority), 4),
+    (offset_of!(SkbCtx, ingress_ifindex), 4),
+    (offset_of!(SkbCtx, ifindex), 4),
+    (offset_of!(SkbCtx, cb), 20),
+    (offset_of!(SkbCtx, tstamp), 8),
+    (offset_of!(SkbCtx, wire_len), 4),
+    (offset_of!(SkbCtx, gso_segs), 4),
+    (offset_of!(SkbCtx, gso_size), 4),
+    (offset_of!(SkbCtx, hwtstamp), 8),
+];
+
+pub(super) fn run(
+    worker: &mut Worker,
+    program: &Program,
+    input: &Input<'_>,
+) -> Result<Output, Errno> {
+    if input.flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let data = input.data.unwrap_or_default();
+    if data.len() < ETH_HLEN || data.len() > MAX_DATA {
+        return Err(Errno::EINVAL);
+    }
+    let view = match program.lowered().verified.prog_type() {
+        ProgType::SchedCls | ProgType::SchedAct => View::Link,
+        _ => View::Network,
+    };
+    let mut image = ctx_image(input, IMAGE_BYTES)?;
+    let mut packet = SkbBuffer::new(data, view);
+    if let Some(image) = &image {
+        set_fields(packet.ctx(), image)?;
+    }
+    let ctx = std::ptr::from_mut(packet.ctx()).cast();
+    // SAFETY: `ctx` is an `SkbCtx` whose buffer lives until after the run.
+    let (retval, duration) = unsafe { repeat(worker, program, ctx, input.repeat) };
+    if let Some(image) = &mut image {
+        get_fields(packet.ctx(), image);
+    }
+    Ok(Output {
+        retval,
+        data: packet.output(view),
+        ctx: image.unwrap_or_default(),
+        duration,
+    })
+}
+
+/// `convert___skb_to_skb`
+fn set_fields(ctx: &mut SkbCtx, image: &[u8]) -> Result<(), Errno> {
+    let mut from = 0;
+    for &(offset, len) in SETTABLE {
+        if !is_zero(image, from, offset) {
+            return Err(Errno::EINVAL);
+        }
+        from = offset + len;
+    }
+    let at = |offset: usize| word(image, offset);
+    let wide = |offset: usize| u64::from(at(offset)) | u64::from(at(offset + 4)) << 32;
+    ctx.mark = at(offset_of!(SkbCtx, mark));
+    ctx.priority = at(offset_of!(SkbCtx, priority));
+    ctx.ingress_ifindex = at(offset_of!(SkbCtx, ingress_ifindex));
+    if at(offset_of!(SkbCtx, ifindex)) > 1 {
+        return Err(Errno::ENODEV);
+    }
+    for (i, word) in ctx.cb.iter_mut().enumerate() {
+        *word = at(offset_of!(SkbCtx, cb) + 4 * i);
+    }
+    ctx.tstamp = wide(offset_of!(SkbCtx, tstamp));
+    ctx.hwtstamp = wide(offset_of!(SkbCtx, hwtstamp));
+    let wire_len = at(offset_of!(SkbCtx, wire_len));
+    if wire_len != 0 && (wire_len < ctx.len || wire_len > MAX_WIRE_LEN) {
+        return Err(Errno::EINVAL);
+    }
+    ctx.wire_len = if wire_len == 0 { ctx.len } else { wire_len };
+    ctx.gso_segs = at(offset_of!(SkbCtx, gso_segs));
+    ctx.gso_size = at(offset_of!(SkbCtx, gso_size));
+    if ctx.gso_segs > MAX_GSO_SEGS {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+/// `convert_skb_to___skb`
+fn get_fields(ctx: &SkbCtx, image: &mut [u8]) {
+    let words = [
+        (offset_of!(SkbCtx, mark), ctx.mark),
+        (offset_of!(SkbCtx, priority), ctx.priority),
+        (offset_of!(SkbCtx, ingress_ifindex), ctx.ingress_ifindex),
+        (offset_of!(SkbCtx, ifindex), ctx.ifindex),
+        (offset_of!(SkbCtx, tstamp), ctx.tstamp as u32),
+        (offset_of!(SkbCtx, tstamp) + 4, (ctx.tstamp >> 32) as u32),
+        (offset_of!(SkbCtx, wire_len), ctx.wire_len),
+        (offset_of!(SkbCtx, gso_segs), ctx.gso_segs),
+        (offset_of!(SkbCtx, hwtstamp), ctx.hwtstamp as u32),
+        (
+            offset_of!(SkbCtx, hwtstamp) + 4,
+            (ctx.hwtstamp >> 32) as u32,
+        ),
+    ];
+    for (offset, value) in words {
+        set_word(image, offset, value);
+    }
+    for (i, &value) in ctx.cb.iter().enumerate() {
+        set_word(image, offset_of!(SkbCtx, cb) + 4 * i, value);
+    }
+}

@@ -1,0 +1,82 @@
+//! Test runs of XDP programs (`bpf_prog_test_run_xdp`).
+
+use super::{Input, Output, ctx_image, repeat, set_word, word};
+use crate::ctx::skb::ETH_HLEN;
+use crate::ctx::xdp::{MAX_LINEAR, XdpBuffer};
+use crate::program::{Program, Worker};
+use skep_abi::Errno;
+
+/// Bytes of `struct xdp_md`, and its fields.
+const XDP_MD_BYTES: usize = 24;
+const DATA: usize = 0;
+const DATA_END: usize = 4;
+const DATA_META: usize = 8;
+const INGRESS_IFINDEX: usize = 12;
+const RX_QUEUE_INDEX: usize = 16;
+const EGRESS_IFINDEX: usize = 20;
+/// `xdp_metalen_invalid`: metadata is at most this long.
+const MAX_META: u32 = 255;
+
+pub(super) fn run(
+    worker: &mut Worker,
+    program: &Program,
+    input: &Input<'_>,
+) -> Result<Output, Errno> {
+    if input.flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let data = input.data.unwrap_or_default();
+    let mut image = ctx_image(input, XDP_MD_BYTES)?;
+    let meta = match &image {
+        Some(image) if input.ctx.is_some() => check_ctx(image, data.len())?,
+        _ => 0,
+    };
+    if data.len() < meta + ETH_HLEN {
+        return Err(Errno::EINVAL);
+    }
+    let linear = (data.len() - meta).min(MAX_LINEAR);
+    let mut packet = XdpBuffer::new(data, meta, linear).ok_or(Errno::ENOMEM)?;
+    if let Some(image) = &image {
+        let ctx = packet.ctx();
+        if word(image, INGRESS_IFINDEX) != 0 {
+            ctx.ingress_ifindex = word(image, INGRESS_IFINDEX);
+            ctx.rx_queue_index = word(image, RX_QUEUE_INDEX);
+        }
+    }
+    let ctx = std::ptr::from_mut(packet.ctx()).cast();
+    // SAFETY: `ctx` is an `XdpCtx` whose buffer lives until after the run.
+    let (retval, duration) = unsafe { repeat(worker, program, ctx, input.repeat) };
+    let bytes = packet.bytes();
+    if let Some(image) = &mut image {
+        let meta_len = packet.meta_len() as u32;
+        set_word(image, DATA, meta_len);
+        set_word(image, DATA_END, bytes.len() as u32);
+        set_word(image, DATA_META, 0);
+    }
+    Ok(Output {
+        retval,
+        data: bytes,
+        ctx: image.unwrap_or_default(),
+        duration,
+    })
+}
+
+/// Checks the caller's `struct xdp_md`: the bytes of metadata.
+fn check_ctx(image: &[u8], size: usize) -> Result<usize, Errno> {
+    let (data, data_end) = (word(image, DATA), word(image, DATA_END));
+    let bad_range = word(image, DATA_META) != 0
+        || data_end as usize != size
+        || data > data_end
+        || !data.is_multiple_of(4)
+        || data > MAX_META;
+    let bad_device = word(image, EGRESS_IFINDEX) != 0
+        || (word(image, INGRESS_IFINDEX) == 0 && word(image, RX_QUEUE_INDEX) != 0);
+    if bad_range || bad_device {
+        return Err(Errno::EINVAL);
+    }
+    match word(image, INGRESS_IFINDEX) {
+        0 | 1 if word(image, RX_QUEUE_INDEX) == 0 => Ok(data as usize),
+        0 | 1 => Err(Errno::EINVAL),
+        _ => Err(Errno::ENODEV),
+    }
+}
