@@ -6,7 +6,9 @@
 pub mod attach;
 pub mod check;
 pub mod element;
+pub mod feature;
 mod kernel;
+pub mod net;
 pub mod time;
 pub mod value;
 

@@ -15,6 +15,7 @@ pub mod exec;
 pub mod futex;
 pub mod ids;
 pub mod mem;
+pub mod mount;
 pub mod netlink;
 pub mod perf;
 pub mod process;

@@ -1,8 +1,10 @@
 //! The verbs. To add one: a file here, a line in [`Command`] and one in [`Command::run`].
 
 mod explain;
+mod feature;
 mod link;
 mod map;
+mod net;
 mod noun;
 mod prog;
 
@@ -14,10 +16,14 @@ use crate::output::Output;
 pub(crate) enum Command {
     /// Tell what an error code means
     Explain(explain::Args),
+    /// What this kernel can do
+    Feature(feature::Args),
     /// Links of the kernel
     Link(link::Args),
     /// Maps of the kernel
     Map(map::Args),
+    /// Programs on network devices
+    Net(net::Args),
     /// Programs
     Prog(prog::Args),
 }
@@ -27,8 +33,10 @@ impl Command {
     pub(crate) fn run(&self, out: &mut Output) -> Result<Outcome, CliError> {
         match self {
             Self::Explain(args) => explain::run(args, out),
+            Self::Feature(args) => feature::run(args, out),
             Self::Link(args) => link::run(args, out),
             Self::Map(args) => map::run(args, out),
+            Self::Net(args) => net::run(args, out),
             Self::Prog(args) => prog::run(args, out),
         }
     }

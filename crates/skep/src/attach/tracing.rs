@@ -1,6 +1,7 @@
 //! Tracepoints, raw tracepoints, and programs that were loaded for one kernel function.
 
 use super::{Link, perf, refused};
+use crate::kernel::tracefs::Tracefs;
 use skep_abi::AttachType;
 use skep_bpf::{Backend, Handle, LinkCreate, LinkTarget, Result};
 use std::sync::Arc;
@@ -13,13 +14,9 @@ pub(super) fn tracepoint(
     name: &str,
 ) -> Result<Link> {
     let what = format!("perf_event_open of tracepoint \"{category}:{name}\"");
-    let read_id = || {
-        let folder = crate::kernel::events::tracefs()?;
-        let id =
-            std::fs::read_to_string(folder.join("events").join(category).join(name).join("id"))?;
-        id.trim().parse::<u64>().map_err(std::io::Error::other)
-    };
-    let id = read_id().map_err(|e| refused(&what, &e))?;
+    let id = Tracefs::open()
+        .and_then(|t| t.tracepoint_id(category, name))
+        .map_err(|e| refused(&what, &e))?;
     let scope = skep_sys::perf::Scope::of_process(None);
     let event = skep_sys::perf::tracepoint(id, scope).map_err(|e| refused(&what, &e))?;
     perf::link(backend, prog, event, 0)

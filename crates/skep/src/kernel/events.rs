@@ -2,6 +2,7 @@
 
 use super::Kernel;
 use super::convert::failed;
+use super::tracefs::Tracefs;
 use skep_abi::MapType;
 use skep_bpf::{Errno, Error, Event, EventReader, Handle, Result};
 use skep_sys::bpf_map::Map;
@@ -11,14 +12,11 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 /// Data pages of a perf buffer, each CPU.
 const PERF_PAGES: usize = 64;
 /// `O_NONBLOCK`
 const NONBLOCK: i32 = 0o4000;
-/// Where tracefs is mounted.
-const TRACEFS: &[&str] = &["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 /// Bytes of one read of the trace pipe.
 const TRACE_BYTES: usize = 1 << 14;
 
@@ -102,21 +100,6 @@ impl EventReader for PerfReader {
     }
 }
 
-/// The folder of tracefs.
-///
-/// # Errors
-/// If it is not mounted or cannot be read.
-pub(crate) fn tracefs() -> std::io::Result<&'static Path> {
-    let mut last = std::io::Error::from_raw_os_error(Errno::ENOENT.0);
-    for folder in TRACEFS {
-        match std::fs::metadata(Path::new(folder).join("trace_pipe")) {
-            Ok(_) => return Ok(Path::new(folder)),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
 /// Lines of `bpf_trace_printk`, all programs of the kernel.
 pub(super) struct TraceReader {
     pipe: File,
@@ -127,12 +110,12 @@ pub(super) struct TraceReader {
 impl TraceReader {
     pub(super) fn open() -> Result<Self> {
         const WHAT: &str = "trace_pipe";
-        let folder = tracefs().map_err(|e| failed(WHAT, &e))?;
+        let tracefs = Tracefs::open().map_err(|e| failed(WHAT, &e))?;
         let mut options = std::fs::OpenOptions::new();
         let pipe = options
             .read(true)
             .custom_flags(NONBLOCK)
-            .open(folder.join("trace_pipe"));
+            .open(tracefs.path("trace_pipe"));
         Ok(Self {
             pipe: pipe.map_err(|e| failed(WHAT, &e))?,
             rest: Vec::new(),

@@ -4,8 +4,9 @@
 //! beside the descriptor, so that no element call can move more bytes than the caller's buffer has.
 
 mod convert;
-pub(crate) mod events;
+mod events;
 mod links;
+pub(crate) mod tracefs;
 
 pub(crate) use convert::errno;
 use convert::{failed, failed_with};
