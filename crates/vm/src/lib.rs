@@ -9,10 +9,12 @@ pub mod jit;
 pub mod lower;
 pub mod lowered;
 pub mod program;
+mod proof;
 pub mod test_run;
 pub mod world;
 
 pub use lower::{Fold, LowerError, lower};
 pub use lowered::Lowered;
 pub use program::{Engine, Program, ProgramError, Worker};
+pub use proof::Proof;
 pub use world::Host;

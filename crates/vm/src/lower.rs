@@ -7,10 +7,10 @@
 use crate::ctx;
 use crate::helpers;
 use crate::lowered::{ArenaView, Callee, Func, Lowered, Mem, Op, OpIdx, Space};
+use crate::proof::Proof;
 use skep_abi::MapType;
 use skep_isa::{Call, Imm64, Insn, Reg, Size, Src, Width};
 use skep_verifier::{Branch, InsnFact, Region, Verified};
-use std::sync::Arc;
 
 /// Number of the tail call helper, which is an op of its own.
 const HELPER_TAIL_CALL: u32 = 12;
@@ -71,7 +71,12 @@ impl std::error::Error for LowerError {}
 ///
 /// # Errors
 /// If the program needs something that exists only in a kernel.
-pub fn lower(verified: Arc<Verified>, fold: Fold) -> Result<Lowered, LowerError> {
+pub fn lower(verified: &Verified, fold: Fold) -> Result<Lowered, LowerError> {
+    lower_proof(verified.into(), fold)
+}
+
+/// As [`lower`].
+pub(crate) fn lower_proof(verified: Proof, fold: Fold) -> Result<Lowered, LowerError> {
     let mut l = Lowering {
         v: &verified,
         fold,
@@ -127,7 +132,7 @@ pub fn lower(verified: Arc<Verified>, fold: Fold) -> Result<Lowered, LowerError>
 }
 
 struct Lowering<'a> {
-    v: &'a Verified,
+    v: &'a Proof,
     fold: Fold,
     ops: Vec<Op>,
     slots: Vec<u32>,

@@ -9,9 +9,9 @@
 //! op (which memory, constant offsets, branch facts) is in [`Lowered::fact`], by op.
 
 use crate::helpers::HelperFn;
+use crate::proof::Proof;
 use skep_isa::{AluOp, AtomicOp, EndOp, Extend, JmpOp, Reg, Size, Src, Width};
-use skep_verifier::{InsnFact, Verified};
-use std::sync::Arc;
+use skep_verifier::InsnFact;
 
 /// Index into [`Lowered::ops`].
 pub type OpIdx = u32;
@@ -180,7 +180,7 @@ pub struct Callee {
 pub struct Lowered {
     /// The ops of all functions, the entry first.
     pub ops: Vec<Op>,
-    /// The functions, ordered by `start`; the first is the entry. Same indexes as [`Verified::subprogs`].
+    /// The functions, ordered by `start`; the first is the entry. Same indexes as [`Proof::subprogs`].
     pub funcs: Vec<Func>,
     /// What [`Op::Call`] calls.
     pub callees: Vec<Callee>,
@@ -194,7 +194,7 @@ pub struct Lowered {
     /// Index of the function that receives a thrown value; without one the entry returns that value.
     pub exception_callback: Option<u32>,
     /// The proof this came from.
-    pub verified: Arc<Verified>,
+    pub verified: Proof,
 }
 
 impl Lowered {

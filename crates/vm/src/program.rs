@@ -105,11 +105,7 @@ impl Program {
     ///
     /// # Errors
     /// If it needs something that only a kernel has, or the maps differ.
-    pub fn new(
-        verified: Arc<Verified>,
-        maps: Vec<Map>,
-        engine: Engine,
-    ) -> Result<Self, ProgramError> {
+    pub fn new(verified: &Verified, maps: Vec<Map>, engine: Engine) -> Result<Self, ProgramError> {
         Self::with_fold(verified, maps, engine, Fold::Facts)
     }
 
@@ -118,13 +114,22 @@ impl Program {
     /// # Errors
     /// As [`Program::new`].
     pub fn with_fold(
-        verified: Arc<Verified>,
+        verified: &Verified,
         maps: Vec<Map>,
         engine: Engine,
         fold: Fold,
     ) -> Result<Self, ProgramError> {
-        check_maps(&verified, &maps)?;
+        check_maps(verified, &maps)?;
         let lowered = lower(verified, fold).map_err(ProgramError::Lower)?;
+        Self::link(lowered, maps, engine)
+    }
+
+    /// Links a lowered program to its maps.
+    pub(crate) fn link(
+        lowered: Lowered,
+        maps: Vec<Map>,
+        engine: Engine,
+    ) -> Result<Self, ProgramError> {
         let maps: Box<[MapSlot]> = maps.into_iter().map(MapSlot).collect();
         let code = match engine {
             Engine::Interp => None,

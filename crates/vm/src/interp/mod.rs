@@ -9,6 +9,8 @@
 mod inst;
 mod ops;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use ops::Regs;
 

@@ -2,8 +2,9 @@
 
 use super::{Input, Output, ctx_image, is_zero, repeat, word};
 use crate::program::{Program, Worker};
+use crate::proof::Proof;
 use skep_abi::Errno;
-use skep_verifier::{Region, Verified};
+use skep_verifier::Region;
 
 /// Bytes of a syscall program's context at most.
 const MAX_CTX: usize = u16::MAX as usize;
@@ -13,7 +14,7 @@ const MAX_ARGS: usize = 12 * 8;
 const RUN_ON_CPU: u32 = 1;
 
 /// Bytes of the context that the program may touch (`max_ctx_offset`).
-fn max_ctx_offset(verified: &Verified) -> usize {
+fn max_ctx_offset(verified: &Proof) -> usize {
     let accesses = verified.facts().iter().filter_map(|f| f.access);
     let ends = accesses.filter_map(|a| match a.region {
         Region::Ctx(field) => Some((field.offset + field.size) as usize),
