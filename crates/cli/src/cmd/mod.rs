@@ -1,5 +1,7 @@
 //! The verbs. To add one: a file here, a line in [`Command`] and one in [`Command::run`].
 
+mod asm;
+mod disasm;
 mod explain;
 mod feature;
 mod link;
@@ -14,6 +16,10 @@ use crate::output::Output;
 /// What to do.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
+    /// Assemble BPF instructions into an object
+    Asm(asm::Args),
+    /// Print the instructions of objects
+    Disasm(disasm::Args),
     /// Tell what an error code means
     Explain(explain::Args),
     /// What this kernel can do
@@ -32,6 +38,8 @@ impl Command {
     /// Does it.
     pub(crate) fn run(&self, out: &mut Output) -> Result<Outcome, CliError> {
         match self {
+            Self::Asm(args) => asm::run(args, out),
+            Self::Disasm(args) => disasm::run(args, out),
             Self::Explain(args) => explain::run(args, out),
             Self::Feature(args) => feature::run(args, out),
             Self::Link(args) => link::run(args, out),
