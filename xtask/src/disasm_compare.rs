@@ -3,7 +3,8 @@
 //! DIR holds objects, or an unpacked corpus (then its base objects count); the default is the dev corpus beside the
 //! checkout. llvm-objdump runs as it is, and with `--mcpu=v4`: without it, it prints 32-bit atomics that fetch as
 //! `<unknown>` or, worse, as if they did not fetch. What it does not know is excluded; what it misreads must equal its
-//! own text for v4. Both are counted.
+//! own text for v4. Malformed instructions, whose reserved fields it does not look at, are `<unknown>` to us. All three
+//! are counted; base objects have none of the last kind.
 
 use crate::{TaskError, target_dir, workspace_root};
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use std::process::Command;
 const OBJDUMP: &str = "llvm-objdump-19";
 /// Where the dev corpus is, from the workspace.
 const DEFAULT_DIR: &str = "../shared/corpus/dev";
+/// What both print instead of an instruction that does not exist.
+const UNKNOWN: &str = "<unknown>";
 /// Differences that are printed.
 const MAX_SHOWN: usize = 20;
 
@@ -26,6 +29,7 @@ struct Counts {
     equal: usize,
     unknown: usize,
     misread: usize,
+    malformed: usize,
     different: usize,
 }
 
@@ -36,7 +40,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
         [dir] => PathBuf::from(dir),
         _ => return Err("usage: disasm-compare [DIR]".to_owned()),
     };
-    let objects = objects(&crate::corpus::objects_dir(&dir)?)?;
+    let objects = if dir.join("verdicts.jsonl").is_file() {
+        objects(&crate::corpus::objects_dir(&dir)?)?
+    } else {
+        objects(&dir)?
+    };
     let skep = build()?;
     let mut counts = Counts::default();
     for object in &objects {
@@ -46,7 +54,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
         "{}",
         serde_json::json!({
             "task": "disasm-compare", "objects": counts.objects, "insns": counts.insns, "equal": counts.equal,
-            "unknown_to_llvm": counts.unknown, "misread_by_llvm": counts.misread, "different": counts.different,
+            "unknown_to_llvm": counts.unknown, "misread_by_llvm": counts.misread,
+            "malformed": counts.malformed, "different": counts.different,
         })
     );
     match counts.different {
@@ -125,15 +134,22 @@ fn compare(skep: &Path, object: &Path, counts: &mut Counts) -> Result<(), TaskEr
     let theirs = listing(objdump, &["-d"], object)?;
     let mut v4 = None;
     counts.objects += 1;
-    for key in theirs.keys().chain(ours.keys().filter(|k| !theirs.contains_key(*k))) {
+    for key in theirs
+        .keys()
+        .chain(ours.keys().filter(|k| !theirs.contains_key(*k)))
+    {
         counts.insns += 1;
         let (our, their) = (ours.get(key), theirs.get(key));
         if our == their {
             counts.equal += 1;
             continue;
         }
-        if their.is_some_and(|text| text == "<unknown>") {
+        if their.is_some_and(|text| text == UNKNOWN) {
             counts.unknown += 1;
+            continue;
+        }
+        if our.is_some_and(|text| text.starts_with(UNKNOWN)) {
+            counts.malformed += 1;
             continue;
         }
         if v4.is_none() {

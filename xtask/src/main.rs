@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod corpus;
+mod disasm_compare;
 mod examples;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("ci", "fmt, clippy, doc and tests as in CI", ci::run),
     ("corpus", "[DIR]: our verdicts against the kernel's", corpus::run),
     ("examples", "[--check]: builds the objects in examples/", examples::run),
+    ("disasm-compare", "[DIR]: skep disasm against llvm-objdump-19", disasm_compare::run),
     ("bench", "NAME: measures against the kernel and the peers", bench::run),
 ];
 

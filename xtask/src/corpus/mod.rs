@@ -10,7 +10,7 @@ mod rows;
 mod runner;
 
 use crate::TaskError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where the dev corpus is, from the workspace.
@@ -64,6 +64,11 @@ fn parse(arguments: &[String]) -> Result<Options, TaskError> {
         }
     }
     Ok(options)
+}
+
+/// The folder with the objects of a corpus, unpacked if need be.
+pub(crate) fn objects_dir(dir: &Path) -> Result<PathBuf, TaskError> {
+    rows::objects_dir(dir, &rows::read(dir, None)?)
 }
 
 /// Runs the comparison; fails on false accepts, crashes and hangs.

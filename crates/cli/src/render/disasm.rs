@@ -4,7 +4,7 @@ use crate::error::CliError;
 use crate::output::Output;
 use serde_json::{Map, Value, json};
 use skep_btf::Order;
-use skep_isa::{Insn, Names, Slot, Style, Text, insns};
+use skep_isa::{DecodeError, Insn, Names, Slot, Style, Text, insns};
 use skep_object::image::{Image, ImageSection, ImageSymbol, relocation_name};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -230,12 +230,11 @@ impl Listing<'_> {
             while let Some(relocation) = relocations.next_if(|r| r.0 < end) {
                 here.push(relocation);
             }
-            let insn = insn.ok();
             if self.out.is_json() {
-                self.json_line(&names, at, insn.as_ref(), &here)?;
+                self.json_line(&names, at, &insn, &here)?;
             } else {
                 self.lines_before(&names, at)?;
-                self.insn_line(&names, at, insn.as_ref())?;
+                self.insn_line(&names, at, &insn)?;
                 for (offset, kind, symbol) in here {
                     let text = format!("\t\t{offset:016x}:  {kind}\t{symbol}");
                     let text = self.paint(Piece::Relocation, &text);
@@ -281,11 +280,11 @@ impl Listing<'_> {
         &mut self,
         names: &CodeNames<'_>,
         at: usize,
-        insn: Option<&Insn>,
+        insn: &Result<Insn, DecodeError>,
     ) -> Result<(), CliError> {
         let text = match insn {
-            Some(insn) => Text::new(insn, self.style).named(at, names).to_string(),
-            None => self.paint(Piece::Unknown, "<unknown>"),
+            Ok(insn) => Text::new(insn, self.style).named(at, names).to_string(),
+            Err(error) => self.paint(Piece::Unknown, &format!("<unknown>\t; {error}")),
         };
         if !self.shows_bytes {
             return self.out.line(format_args!("{at:8}:\t{text}"));
@@ -303,7 +302,7 @@ impl Listing<'_> {
         &mut self,
         names: &CodeNames<'_>,
         at: usize,
-        insn: Option<&Insn>,
+        insn: &Result<Insn, DecodeError>,
         relocations: &[&(u64, &'static str, String)],
     ) -> Result<(), CliError> {
         let code = names.code;
@@ -323,8 +322,11 @@ impl Listing<'_> {
         let bytes = raw(code, at, insn);
         let bytes: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         put("bytes", bytes.into());
-        put("valid", insn.is_some().into());
-        if let Some(insn) = insn {
+        put("valid", insn.is_ok().into());
+        if let Err(error) = insn {
+            put("error", error.to_string().into());
+        }
+        if let Ok(insn) = insn {
             put("text", Text::new(insn, Style::Objdump).to_string().into());
             put("asm", insn.to_string().into());
             if let Some(target) = target(at, insn) {
@@ -351,8 +353,8 @@ impl Listing<'_> {
 }
 
 /// The bytes of an instruction.
-fn raw<'c>(code: &'c Code, at: usize, insn: Option<&Insn>) -> &'c [u8] {
-    let len = 8 * insn.map_or(1, Insn::slots);
+fn raw<'c>(code: &'c Code, at: usize, insn: &Result<Insn, DecodeError>) -> &'c [u8] {
+    let len = 8 * insn.as_ref().map_or(1, Insn::slots);
     let rest = code.bytes.get(at * 8..).unwrap_or(&[]);
     rest.get(..len).unwrap_or(rest)
 }
