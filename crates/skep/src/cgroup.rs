@@ -1,0 +1,71 @@
+//! Control groups of the v2 hierarchy.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The first mount of the v2 hierarchy.
+///
+/// # Errors
+/// If there is none.
+pub fn mount_point() -> io::Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .find_map(|fields| match fields.as_slice() {
+            [_, place, "cgroup2", ..] => Some(PathBuf::from(place)),
+            _ => None,
+        })
+        .ok_or_else(|| io::Error::other("no cgroup v2 hierarchy is mounted"))
+}
+
+/// The id that programs see (`bpf_get_current_cgroup_id`): the number of the folder's inode.
+///
+/// # Errors
+/// If `path` cannot be read.
+pub fn id(path: &Path) -> io::Result<u64> {
+    Ok(fs::metadata(path)?.ino())
+}
+
+/// A group of our own; dropping it removes it, if nobody is left in it.
+#[derive(Debug)]
+pub struct Group {
+    path: PathBuf,
+}
+
+impl Group {
+    /// Makes a group below the mount point, named after this process.
+    ///
+    /// # Errors
+    /// Those of `mkdir`; usually for want of privileges.
+    pub fn create() -> io::Result<Self> {
+        let path = mount_point()?.join(format!("skep-{}", std::process::id()));
+        fs::create_dir(&path)?;
+        Ok(Self { path })
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the file that a process enters the group by.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    pub fn procs(&self) -> io::Result<fs::File> {
+        fs::OpenOptions::new()
+            .write(true)
+            .open(self.path.join("cgroup.procs"))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Processes that a command left behind keep the group; it then stays until they end.
+        let _ = fs::remove_dir(&self.path);
+    }
+}

@@ -1,0 +1,72 @@
+//! Signals as something to read.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// The signals that end a command: `SIGINT`, `SIGTERM`, `SIGHUP`.
+const ENDING: &[i32] = &[libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
+fn ending_set() -> libc::sigset_t {
+    // SAFETY: a plain structure, which sigemptyset then initialises; the numbers are signals.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in ENDING {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        set
+    }
+}
+
+fn mask(how: i32) -> io::Result<()> {
+    let set = ending_set();
+    // SAFETY: the set is initialised; the old one is not wanted.
+    match unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Lets the ending signals through again; async-signal-safe.
+pub(crate) fn unblock() {
+    // Nobody is there to be told in a child; signals then stay blocked.
+    let _ = mask(libc::SIG_UNBLOCK);
+}
+
+/// Turns ending signals of this thread, and of threads it starts later, into events of a descriptor.
+#[derive(Debug)]
+pub struct Interrupts {
+    fd: OwnedFd,
+}
+
+impl Interrupts {
+    /// Blocks the signals and opens the descriptor.
+    ///
+    /// # Errors
+    /// Those of `signalfd`.
+    pub fn open() -> io::Result<Self> {
+        mask(libc::SIG_BLOCK)?;
+        let set = ending_set();
+        // SAFETY: the set is initialised.
+        let fd =
+            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd })
+    }
+
+    /// Polls readable once a signal came.
+    #[must_use]
+    pub fn descriptor(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        unblock();
+    }
+}
