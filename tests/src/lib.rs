@@ -1,5 +1,7 @@
 //! Cross-crate tests: ours against the kernel, engine against engine. This library is what the tests share.
 
+pub mod need;
+
 use std::path::{Path, PathBuf};
 
 /// The folder of the workspace.

@@ -1,4 +1,5 @@
 //! One test binary over the whole workspace.
 
 mod arrows;
+mod kernel_backend;
 mod tidy;
