@@ -5,6 +5,7 @@ pub mod ctx;
 mod errno;
 pub mod helper;
 pub mod limits;
+pub mod map;
 pub mod map_flags;
 pub mod prog;
 pub mod types;
