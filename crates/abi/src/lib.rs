@@ -8,6 +8,7 @@ pub mod limits;
 pub mod map;
 pub mod map_flags;
 pub mod prog;
+pub mod section;
 pub mod types;
 
 pub use errno::Errno;

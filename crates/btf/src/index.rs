@@ -3,13 +3,29 @@
 use crate::parsed::Btf;
 use crate::types::Kind;
 
-/// Types of one blob by name: a hash table of chains through ids.
+/// Types of one blob by essential name: a hash table of chains through ids.
 pub(crate) struct Names {
     first_id: u32,
     /// First id of each bucket's chain, 0 for none.
     buckets: Vec<u32>,
     /// For each type of the blob the next id of its chain, 0 for none.
     next: Vec<u32>,
+}
+
+/// The part of a name that CO-RE compares: without the flavor, which is what follows the last `___` (three underscores
+/// between other characters).
+#[must_use]
+pub fn essential_name(name: &str) -> &str {
+    let bytes = name.as_bytes();
+    let Some(last) = bytes.len().checked_sub(5) else {
+        return name;
+    };
+    let is_separator = |at: &usize| {
+        let b = &bytes[*at..*at + 5];
+        b[0] != b'_' && &b[1..4] == b"___" && b[4] != b'_'
+    };
+    let at = (0..=last).rev().find(is_separator);
+    at.and_then(|at| name.get(..at + 1)).unwrap_or(name)
 }
 
 /// FNV-1a over the bytes, spread once more.
@@ -34,8 +50,8 @@ impl Names {
             if ty.name_off() == 0 {
                 continue;
             }
-            let name = btf.str_bytes(ty.name_off()).unwrap_or_default();
-            let bucket = &mut buckets[hash(name) & mask];
+            let name = essential_name(btf.str(ty.name_off()));
+            let bucket = &mut buckets[hash(name.as_bytes()) & mask];
             next[(id - first_id) as usize] = *bucket;
             *bucket = id;
         }
@@ -46,19 +62,21 @@ impl Names {
         }
     }
 
+    /// The types whose essential name is that of `name`, ascending; with their names.
     pub(crate) fn find<'a>(
         &'a self,
         btf: &'a Btf,
-        name: &'a str,
-    ) -> impl Iterator<Item = u32> + 'a {
+        name: &str,
+    ) -> impl Iterator<Item = (u32, &'a str)> + use<'a> {
+        let name = essential_name(name).to_owned();
         let mut at = self.buckets[hash(name.as_bytes()) & (self.buckets.len() - 1)];
         std::iter::from_fn(move || {
             while at != 0 {
                 let id = at;
                 at = self.next[(id - self.first_id) as usize];
-                let found = btf.get(id).map(|ty| ty.name_off())?;
-                if btf.str_bytes(found) == Some(name.as_bytes()) {
-                    return Some(id);
+                let found = btf.str(btf.get(id)?.name_off());
+                if essential_name(found) == name {
+                    return Some((id, found));
                 }
             }
             None

@@ -8,7 +8,9 @@
 //! BTF that was parsed but not validated: an id or string offset out of range reads as absent or empty.
 #![forbid(unsafe_code)]
 
+pub mod build;
 mod error;
+pub mod ext;
 mod fields;
 mod index;
 mod parsed;
@@ -16,7 +18,10 @@ pub mod raw;
 pub mod record;
 mod types;
 
+pub use build::Builder;
 pub use error::{BtfError, BtfProblem};
+pub use ext::{CoreRelo, Ext, FuncInfo, LineInfo};
+pub use index::essential_name;
 pub use parsed::Btf;
 pub use raw::Order;
 pub use record::{Field, FieldKind, KptrTag, Record};

@@ -281,12 +281,18 @@ impl Btf {
     }
 
     /// Ids of the types with `name`, the base's first, then ascending.
-    pub fn find_all<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = u32> + 'a> {
+    pub fn find_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = u32> + 'a {
+        let base = self.base();
+        let base = base.into_iter().flat_map(|b| b.names().find(b, name));
         let own = self.names().find(self, name);
-        match self.base() {
-            None => Box::new(own),
-            Some(base) => Box::new(base.find_all(name).chain(own)),
-        }
+        base.chain(own)
+            .filter(move |&(_, found)| found == name)
+            .map(|(id, _)| id)
+    }
+
+    /// Types of this blob itself (not of its base) whose name without flavor is that of `name` without flavor, ascending.
+    pub fn find_essential(&self, name: &str) -> impl Iterator<Item = u32> {
+        self.names().find(self, name).map(|(id, _)| id)
     }
 
     /// The first type with this name and kind.

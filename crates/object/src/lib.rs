@@ -1,5 +1,31 @@
 //! BPF object files: ELF, CO-RE, linking.
+//!
+//! [`Object::parse`] reads what a file says; [`Object::relocate`] fits it to a [`Target`] and gives [`Linked`], which is plain
+//! data: programs whose map operands index a list of maps to create. Nothing here asks the machine it runs on.
 #![forbid(unsafe_code)]
 
+mod core;
+mod data;
+mod elf;
+mod error;
+mod externs;
+mod fixup;
+mod function;
 pub mod image;
+mod kconfig;
+mod link;
+mod linked;
+mod mapdef;
+mod object;
+mod resolve;
+mod spec;
+mod target;
 pub mod write;
+
+pub use core::{CoreError, POISON, RelocKind};
+pub use error::ObjectError;
+pub use externs::{ConfigForm, Extern, ExternKind};
+pub use linked::{AttachBtf, Failure, FailureCause, Linked, Program};
+pub use object::{Needs, Object, Options};
+pub use spec::{MapKind, MapSpec, SlotInit, kernel_name};
+pub use target::Target;

@@ -1,0 +1,35 @@
+//! The machine that programs will run on, as data.
+
+use skep_btf::Btf;
+
+/// What relocation may use of the target. [`crate::Object::needs`] tells which parts an object asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// The kernel's BTF.
+    pub btf: Option<Btf>,
+    /// BTF of its modules: name, and split BTF on top of the kernel's.
+    pub modules: Vec<(String, Btf)>,
+    /// Text of its configuration (`CONFIG_X=y` lines).
+    pub kconfig: Option<String>,
+    /// `LINUX_VERSION_CODE`
+    pub kernel_version: u32,
+    /// Addresses of kernel symbols (`/proc/kallsyms`).
+    pub addresses: Vec<(String, u64)>,
+    /// Programs can read a cookie of their attachment (`LINUX_HAS_BPF_COOKIE`).
+    pub bpf_cookie: bool,
+    /// System calls take their arguments through a wrapper (`LINUX_HAS_SYSCALL_WRAPPER`).
+    pub syscall_wrapper: bool,
+    /// Possible CPUs; perf event arrays without size get one entry each.
+    pub cpus: u32,
+    /// Bytes of a page; ring buffers are rounded up to a power of two of pages.
+    pub page_size: u32,
+}
+
+impl Target {
+    /// The value of configuration option `name`, as it is written.
+    #[must_use]
+    pub fn config(&self, name: &str) -> Option<&str> {
+        let mut lines = self.kconfig.as_deref().unwrap_or_default().lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+    }
+}
