@@ -4,6 +4,7 @@
 //! [`verify`]; engines rest on it.
 #![forbid(unsafe_code)]
 
+mod domain;
 mod rejection;
 mod request;
 mod verified;
