@@ -4,13 +4,48 @@
 //! [`verify`]; engines rest on it.
 #![forbid(unsafe_code)]
 
+mod args;
+mod atomic;
+mod call;
+mod cfg;
+mod check_alu;
+mod code;
 mod domain;
+mod equal;
+mod exit;
+mod facts;
+mod fail;
+mod format;
+mod global;
+mod helper;
+mod imm64;
+mod jump;
+mod kept;
+mod live_regs;
+mod live_stack;
+mod loops;
+mod memory;
+mod pointer_alu;
+mod precision;
+mod program;
+mod prune;
+mod reg;
+mod refs;
 mod rejection;
 mod request;
+mod rules;
+mod stack;
+mod stack_depth;
+mod state;
+mod typed;
 mod verified;
+mod verifier;
+mod verify;
 
+pub use code::{CODES, Code, find as find_code};
 pub use rejection::{Class, Rejection};
 pub use request::{Caps, FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Request};
 pub use verified::{
     AccessFact, Branch, CallFact, InsnFact, Region, SockKind, Stats, Subprog, Verified,
 };
+pub use verify::verify;

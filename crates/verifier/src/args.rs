@@ -1,0 +1,444 @@
+//! Arguments of helpers: each must be what the prototype says.
+
+use crate::code;
+use crate::fail::{Check, errno, fail};
+use crate::reg::{BtfSource, Flags, Kind, Reg};
+use crate::stack::place;
+use crate::state::Byte;
+use crate::verifier::Verifier;
+use skep_abi::MapType;
+use skep_abi::ctx::Access;
+use skep_abi::helper::{Arg, ArgFlags, ArgKind, HelperFlags, HelperProto};
+use skep_abi::limits::BPF_MAX_VAR_SIZ;
+
+/// What the arguments of one call told.
+#[derive(Debug, Default)]
+pub(crate) struct CallArgs {
+    /// Map of the call: index as in [`Kind::ConstMap`], and which inner map.
+    pub map: Option<(u32, u32)>,
+    /// Reference of an argument.
+    pub ref_id: u32,
+    /// Register whose reference is released.
+    pub release: Option<usize>,
+    /// Subprog passed as callback.
+    pub callback: Option<u32>,
+    /// Size of allocated memory.
+    pub alloc_size: u32,
+    /// Greatest value of a size argument.
+    pub max_size: Option<u64>,
+    /// Constant key of an array lookup.
+    pub const_key: Option<u64>,
+    /// Stack that the helper fills: frame, offset, size.
+    pub filled: Option<(usize, i64, i64)>,
+    /// Type of a per-CPU or other BTF argument.
+    pub btf: Option<(u32, BtfSource)>,
+    /// Field of a kptr argument: map index and field index.
+    pub kptr: Option<(u32, usize)>,
+}
+
+impl Verifier<'_> {
+    /// Checks argument `n` (0–4) of a call of `proto`.
+    pub(crate) fn check_arg(&mut self, proto: &HelperProto, n: usize, args: &mut CallArgs) -> Check {
+        let arg = proto.args[n];
+        let i = n + 1;
+        self.check_readable(i)?;
+        if arg.kind == ArgKind::Anything {
+            if self.is_secret_pointer(i) {
+                let message = format!("r{i} passes {} where {} takes a number", self.reg(i).describe(), proto.name);
+                return fail(code::LEAK_TO_HELPER, errno::EACCES, message);
+            }
+            return Ok(());
+        }
+        if self.reg(i).is_packet() && !(proto.flags.has(HelperFlags::PKT_ACCESS) && self.may_access_packet(false)) {
+            let message = format!("r{i} passes a packet pointer, which {} does not take from this program type", proto.name);
+            return fail(code::PACKET_FORBIDDEN, errno::EACCES, message);
+        }
+        let arg = self.resolve_sockmap_value(arg, args);
+        let null = self.reg(i).is_zero() && arg.flags.has(ArgFlags::NULLABLE);
+        if !null {
+            self.check_arg_type(proto, i, arg, args)?;
+            self.check_arg_offset(i, arg)?;
+        }
+        let reg = *self.reg(i);
+        if arg.flags.has(ArgFlags::RELEASE) {
+            if reg.ref_id == 0 && !reg.is_zero() && !matches!(arg.kind, ArgKind::Dynptr(_)) {
+                let message = format!("{} releases r{i}, which is no acquired reference", proto.name);
+                return fail(code::ARG_REFERENCE, errno::EINVAL, message);
+            }
+            args.release = Some(i);
+        }
+        if reg.ref_id != 0 && arg.kind != ArgKind::Kptr {
+            args.ref_id = reg.ref_id;
+        }
+        self.check_arg_value(proto, n, arg, args, null)
+    }
+
+    /// Values of socket maps are sockets.
+    fn resolve_sockmap_value(&self, arg: Arg, args: &CallArgs) -> Arg {
+        let is_sockmap = args
+            .map
+            .is_some_and(|m| matches!(self.map_at(m.0).map_type, MapType::Sockmap | MapType::Sockhash));
+        if arg.kind == ArgKind::MapValue && is_sockmap {
+            return Arg { kind: ArgKind::BtfSockCommon, flags: arg.flags };
+        }
+        arg
+    }
+
+    fn check_arg_value(&mut self, proto: &HelperProto, n: usize, arg: Arg, args: &mut CallArgs, null: bool) -> Check {
+        let i = n + 1;
+        let writes = arg.flags.has(ArgFlags::WRITE);
+        match arg.kind {
+            ArgKind::ConstMapPtr => self.arg_map(i, args),
+            ArgKind::MapKey => self.arg_map_key(i, args),
+            ArgKind::MapValue if null => Ok(()),
+            ArgKind::MapValue => {
+                let size = self.arg_map_sizes(args)?.1;
+                self.memory_arg(i, i64::from(size), writes, false, arg.flags.has(ArgFlags::UNINIT), args)
+            }
+            ArgKind::FixedMem(size) => {
+                if null {
+                    return Ok(());
+                }
+                self.memory_arg(i, i64::from(size), writes, false, arg.flags.has(ArgFlags::UNINIT), args)?;
+                if arg.flags.has(ArgFlags::ALIGNED) { self.check_arg_alignment(i, size) } else { Ok(()) }
+            }
+            ArgKind::ConstSize | ArgKind::ConstSizeOrZero => {
+                let of = n.checked_sub(1).map(|p| proto.args[p].flags).unwrap_or(ArgFlags::NONE);
+                let writes = of.has(ArgFlags::WRITE);
+                self.size_arg(i, writes, of.has(ArgFlags::UNINIT), arg.kind == ArgKind::ConstSizeOrZero, args)
+            }
+            ArgKind::ConstAllocSizeOrZero => {
+                let Some(size) = self.reg(i).var.as_const() else {
+                    return fail(code::ARG_CONSTANT, errno::EACCES, format!("r{i} must be a known constant: it is a size to allocate"));
+                };
+                args.alloc_size = size as u32;
+                self.mark_precise(i)
+            }
+            ArgKind::SpinLock => self.spin_lock(i, proto.id == skep_abi::helper::id::SPIN_LOCK),
+            ArgKind::Timer => self.timer_arg(i, args),
+            ArgKind::Func => {
+                args.callback = Some(self.reg(i).aux);
+                Ok(())
+            }
+            ArgKind::ConstStr => self.const_string_arg(i),
+            ArgKind::Kptr => self.kptr_arg(i, args),
+            ArgKind::Dynptr(_) => self.dynptr_arg(proto, i, arg, args),
+            ArgKind::PercpuBtfPtr => {
+                let reg = self.reg(i);
+                args.btf = Some((reg.aux, if reg.aux2 == 1 { BtfSource::Program } else { BtfSource::Kernel }));
+                Ok(())
+            }
+            ArgKind::Anything
+            | ArgKind::Mem
+            | ArgKind::Ctx
+            | ArgKind::SockCommon
+            | ArgKind::Socket
+            | ArgKind::BtfSockCommon
+            | ArgKind::BtfPtr(_)
+            | ArgKind::RingbufMem
+            | ArgKind::Stack => Ok(()),
+        }
+    }
+
+    fn check_arg_type(&mut self, proto: &HelperProto, i: usize, arg: Arg, args: &CallArgs) -> Check {
+        let reg = *self.reg(i);
+        let plain = {
+            let mut flags = reg.flags;
+            if arg.flags.has(ArgFlags::RDONLY) {
+                flags = flags.without(Flags::RDONLY);
+            }
+            if arg.flags.has(ArgFlags::NULLABLE) {
+                flags = flags.without(Flags::NULLABLE);
+            }
+            if matches!(arg.kind, ArgKind::Mem | ArgKind::FixedMem(_)) {
+                flags = flags.without(Flags::DYNPTR_PKT);
+            }
+            flags.without(Flags::FIXED)
+        };
+        let none = plain == Flags::NONE;
+        let sock = matches!(reg.kind, Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock) && none;
+        let fits = match arg.kind {
+            ArgKind::Anything => true,
+            ArgKind::ConstSize | ArgKind::ConstSizeOrZero | ArgKind::ConstAllocSizeOrZero => reg.is_scalar(),
+            ArgKind::ConstMapPtr => reg.kind == Kind::ConstMap && none,
+            ArgKind::Ctx => reg.kind == Kind::Ctx && none,
+            ArgKind::MapKey | ArgKind::MapValue | ArgKind::Mem | ArgKind::FixedMem(_) => is_memory(&reg, plain),
+            ArgKind::SockCommon => sock,
+            ArgKind::Socket => reg.kind == Kind::Socket && none,
+            ArgKind::BtfSockCommon => sock || self.is_btf_struct(&reg, plain, "sock_common"),
+            ArgKind::BtfPtr(name) => self.is_btf_struct(&reg, plain, name),
+            ArgKind::RingbufMem => reg.kind == Kind::Mem && plain == Flags::RINGBUF,
+            ArgKind::PercpuBtfPtr => reg.kind == Kind::Btf && plain.has(Flags::PERCPU),
+            ArgKind::Func => reg.kind == Kind::Func,
+            ArgKind::Stack => reg.kind == Kind::Stack,
+            ArgKind::ConstStr | ArgKind::Timer => reg.kind == Kind::MapValue && none,
+            ArgKind::SpinLock | ArgKind::Kptr => {
+                (reg.kind == Kind::MapValue && none) || (reg.kind == Kind::Btf && plain.has(Flags::ALLOC))
+            }
+            ArgKind::Dynptr(_) => matches!(reg.kind, Kind::Stack | Kind::Dynptr),
+        };
+        let _ = args;
+        if fits {
+            return self.check_written_btf(proto, i, arg, &reg);
+        }
+        let nullable = reg.is_nullable() && !arg.flags.has(ArgFlags::NULLABLE);
+        let (code, hint) = if nullable { (code::ARG_NULL, ": check it for NULL first") } else { (code::ARG_TYPE, "") };
+        let message = format!("r{i} passes {} where {} takes {}{hint}", reg.describe(), proto.name, expected(arg.kind));
+        fail(code, errno::EACCES, message)
+    }
+
+    /// Kernel structures are not for helpers to write.
+    fn check_written_btf(&self, proto: &HelperProto, i: usize, arg: Arg, reg: &Reg) -> Check {
+        let memory = matches!(arg.kind, ArgKind::MapKey | ArgKind::MapValue | ArgKind::Mem | ArgKind::FixedMem(_));
+        if reg.kind == Kind::Btf && memory && !arg.flags.has(ArgFlags::RDONLY) {
+            let message = format!("{} may write to the kernel memory that r{i} points to", proto.name);
+            return fail(code::READ_ONLY, errno::EACCES, message);
+        }
+        Ok(())
+    }
+
+    fn check_arg_offset(&self, i: usize, arg: Arg) -> Check {
+        let reg = self.reg(i);
+        if arg.flags.has(ArgFlags::RELEASE) {
+            if matches!(arg.kind, ArgKind::Dynptr(_)) && reg.kind == Kind::Stack {
+                return Ok(());
+            }
+            return if reg.off != 0 {
+                let message = format!("r{i} must point to the start of what is released, not {} bytes past it", reg.off);
+                fail(code::MODIFIED_POINTER, errno::EINVAL, message)
+            } else {
+                self.check_unmoved(i, false)
+            };
+        }
+        match reg.kind {
+            Kind::Stack
+            | Kind::Pkt
+            | Kind::PktMeta
+            | Kind::MapKey
+            | Kind::MapValue
+            | Kind::Mem
+            | Kind::Buf
+            | Kind::Arena
+            | Kind::Scalar => Ok(()),
+            Kind::Btf => self.check_unmoved(i, true),
+            _ => self.check_unmoved(i, false),
+        }
+    }
+
+    /// The pointer in register `i` has no variable offset, and no fixed one unless `fixed_ok`.
+    pub(crate) fn check_unmoved(&self, i: usize, fixed_ok: bool) -> Check {
+        let reg = self.reg(i);
+        if reg.off < 0 || (!fixed_ok && reg.off != 0) {
+            let message = format!("r{i} is {} moved by {} bytes; it must be passed as it is", reg.describe(), reg.off);
+            return fail(code::MODIFIED_POINTER, errno::EACCES, message);
+        }
+        if reg.var.as_const() != Some(0) {
+            let message = format!("r{i} is {} at a variable offset; it must be passed as it is", reg.describe());
+            return fail(code::MODIFIED_POINTER, errno::EACCES, message);
+        }
+        Ok(())
+    }
+
+    fn arg_map(&mut self, i: usize, args: &mut CallArgs) -> Check {
+        let reg = self.reg(i);
+        let map = (reg.aux, reg.aux2);
+        if args.map.is_some_and(|old| old != map) {
+            let message = format!("r{i} is another map than the one the timer lies in");
+            return fail(code::ARG_TYPE, errno::EINVAL, message);
+        }
+        args.map = Some(map);
+        Ok(())
+    }
+
+    fn arg_map_sizes(&self, args: &CallArgs) -> Check<(u32, u32)> {
+        let Some((map, _)) = args.map else {
+            return fail(code::ARG_TYPE, errno::EACCES, "a key or value is passed without a map");
+        };
+        let map = self.map_at(map);
+        Ok((map.key_size, map.value_size))
+    }
+
+    fn arg_map_key(&mut self, i: usize, args: &mut CallArgs) -> Check {
+        let size = self.arg_map_sizes(args)?.0;
+        self.memory_arg(i, i64::from(size), false, false, false, args)?;
+        let is_array = args
+            .map
+            .is_some_and(|m| matches!(self.map_at(m.0).map_type, MapType::Array | MapType::PercpuArray));
+        if is_array {
+            args.const_key = self.constant_key(i, size);
+        }
+        Ok(())
+    }
+
+    /// The key of an array lookup, if it lies on the stack and is known.
+    fn constant_key(&mut self, i: usize, size: u32) -> Option<u64> {
+        let reg = *self.reg(i);
+        let at = reg.fixed_offset().filter(|_| reg.kind == Kind::Stack)?;
+        let (slot, first) = place(at);
+        let frame = reg.aux as usize;
+        let s = *self.cur.frames[frame].stack.get(slot)?;
+        let run = |byte: Byte| s.bytes[..=first].iter().rev().take_while(|&&b| b == byte).count() as u32;
+        if run(Byte::Zero) >= size {
+            return Some(0);
+        }
+        if !s.is_spilled_scalar() || run(Byte::Spill) != size {
+            return None;
+        }
+        let value = s.reg.var.as_const()?;
+        self.mark_slot_precise(frame, slot);
+        Some(value)
+    }
+
+    fn size_arg(&mut self, i: usize, writes: bool, uninit: bool, zero_ok: bool, args: &mut CallArgs) -> Check {
+        let var = self.reg(i).var;
+        args.max_size = Some(var.umax);
+        if var.smin < 0 {
+            let message = format!("the size in r{i} may be negative (as low as {}): make it unsigned or bound it", var.smin);
+            return fail(code::ARG_SIZE, errno::EACCES, message);
+        }
+        if var.umin == 0 && !zero_ok {
+            return fail(code::ARG_SIZE, errno::EACCES, format!("the size in r{i} may be zero"));
+        }
+        if var.umax >= BPF_MAX_VAR_SIZ.cast_unsigned() {
+            return fail(code::ARG_SIZE, errno::EACCES, format!("the size in r{i} has no upper bound"));
+        }
+        // Memory that may be filled only partly must be initialised before.
+        let uninit = uninit && var.is_const();
+        self.memory_arg(i - 1, var.umax.cast_signed(), writes, zero_ok, uninit, args)?;
+        self.mark_precise(i)
+    }
+
+    fn check_arg_alignment(&self, i: usize, size: u32) -> Check {
+        let reg = self.reg(i);
+        if reg.bits_at(0).is_aligned(u64::from(size)) {
+            return Ok(());
+        }
+        fail(code::MISALIGNED, errno::EACCES, format!("r{i} must be aligned to {size} bytes"))
+    }
+
+    /// The `size` bytes that register `i` points to must be accessible to the helper.
+    pub(crate) fn memory_arg(
+        &mut self,
+        i: usize,
+        size: i64,
+        writes: bool,
+        zero_ok: bool,
+        uninit: bool,
+        args: &mut CallArgs,
+    ) -> Check {
+        let reg = *self.reg(i);
+        let bytes = u32::try_from(size).unwrap_or(u32::MAX);
+        let kind = if writes { Access::Write } else { Access::Read };
+        let off = i64::from(reg.off);
+        let read_only = |what: &str| fail(code::READ_ONLY, errno::EACCES, format!("the helper would write to {what} through r{i}"));
+        match reg.kind {
+            Kind::Pkt | Kind::PktMeta => self.check_packet(i, &reg, off, bytes, zero_ok),
+            Kind::MapKey if writes => read_only("a map key"),
+            Kind::MapKey => self.check_region(i, &reg, off, bytes, self.map(&reg).key_size, false),
+            Kind::MapValue => {
+                self.check_map_mode(&reg, kind)?;
+                self.check_map_bounds(i, off, bytes, zero_ok, true)
+            }
+            Kind::Mem if writes && reg.flags.has(Flags::RDONLY) => read_only("read-only memory"),
+            Kind::Mem => self.check_region(i, &reg, off, bytes, reg.aux, zero_ok),
+            Kind::Buf if writes && reg.flags.has(Flags::RDONLY) => read_only("a read-only buffer"),
+            Kind::Buf if off < 0 || reg.var.as_const() != Some(0) => {
+                fail(code::OUT_OF_BOUNDS, errno::EACCES, format!("r{i} is a buffer at a negative or variable offset"))
+            }
+            Kind::Buf => Ok(()),
+            Kind::Stack => {
+                if size == 0 && !zero_ok {
+                    return fail(code::ARG_SIZE, errno::EACCES, format!("r{i} passes memory of size zero"));
+                }
+                let mut raw = None;
+                let want = uninit.then_some(&mut raw);
+                self.check_stack_initialised(i, 0, size, writes, want)?;
+                if let Some((frame, at)) = raw {
+                    args.filled = Some((frame, at, size));
+                }
+                Ok(())
+            }
+            Kind::Btf => self.btf_memory_arg(i, bytes),
+            Kind::Ctx if self.ctx_is_plain_memory() => self.ctx_memory_arg(i, size, kind, zero_ok),
+            _ if zero_ok && size == 0 && reg.is_zero() => Ok(()),
+            _ => fail(code::ARG_TYPE, errno::EACCES, format!("r{i} is {}, memory was expected", reg.describe())),
+        }
+    }
+
+    fn ctx_memory_arg(&mut self, i: usize, size: i64, kind: Access, zero_ok: bool) -> Check {
+        if size == 0 {
+            return if zero_ok { Ok(()) } else { fail(code::ARG_SIZE, errno::EACCES, format!("r{i} passes memory of size zero")) };
+        }
+        self.check_unmoved(i, false)?;
+        let last = i32::try_from(size - 1).unwrap_or(i32::MAX);
+        self.ctx_access(last, 1, kind).map(|_| ())
+    }
+
+    /// A constant string: in a read-only map, terminated.
+    fn const_string_arg(&self, i: usize) -> Check {
+        let reg = self.reg(i);
+        let not_const = |why: &str| fail(code::ARG_STRING, errno::EACCES, format!("r{i} must point to a constant string: {why}"));
+        let Some(bytes) = self.map(reg).frozen.as_deref() else { return not_const("its map is not frozen and read-only") };
+        let Some(at) = reg.fixed_offset().and_then(|a| usize::try_from(a).ok()) else { return not_const("its offset is not known") };
+        match bytes.get(at..) {
+            Some(rest) if rest.contains(&0) => Ok(()),
+            Some(_) => fail(code::ARG_STRING, errno::EINVAL, format!("the string behind r{i} is not terminated")),
+            None => not_const("it lies outside of the map's value"),
+        }
+    }
+
+    fn timer_arg(&mut self, i: usize, args: &mut CallArgs) -> Check {
+        let reg = *self.reg(i);
+        let bad = |why: String| fail(code::ARG_TYPE, errno::EINVAL, format!("r{i} is no bpf_timer: {why}"));
+        let Some(at) = reg.fixed_offset() else { return bad("its offset is not known".into()) };
+        let map = self.map(&reg);
+        if !map.has_btf {
+            return bad(format!("map \"{}\" has no BTF", map.name));
+        }
+        let timer = map.record.fields.iter().find(|f| matches!(f.kind, skep_btf::FieldKind::Timer));
+        match timer {
+            None => bad(format!("values of map \"{}\" have none", map.name)),
+            Some(f) if i64::from(f.offset) != at => bad(format!("the timer is at byte {}, not {at}", f.offset)),
+            Some(_) if args.map.is_some() => bad("two timers in one call".into()),
+            Some(_) => {
+                args.map = Some((reg.aux, reg.aux2));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Memory that helpers may be given.
+fn is_memory(reg: &Reg, flags: Flags) -> bool {
+    match reg.kind {
+        Kind::Stack | Kind::Pkt | Kind::PktMeta | Kind::MapKey | Kind::MapValue | Kind::Buf => flags == Flags::NONE,
+        Kind::Mem => flags == Flags::NONE || flags == Flags::RINGBUF,
+        Kind::Btf => flags == Flags::TRUSTED,
+        _ => false,
+    }
+}
+
+/// What a prototype asks for, in words.
+fn expected(kind: ArgKind) -> String {
+    match kind {
+        ArgKind::Anything => "anything".into(),
+        ArgKind::ConstMapPtr => "a map".into(),
+        ArgKind::MapKey => "memory with a key".into(),
+        ArgKind::MapValue => "memory with a value".into(),
+        ArgKind::Mem | ArgKind::FixedMem(_) => "memory".into(),
+        ArgKind::ConstSize | ArgKind::ConstSizeOrZero | ArgKind::ConstAllocSizeOrZero => "a size".into(),
+        ArgKind::Ctx => "the context".into(),
+        ArgKind::SpinLock => "a bpf_spin_lock in a map value".into(),
+        ArgKind::Timer => "a bpf_timer in a map value".into(),
+        ArgKind::SockCommon | ArgKind::BtfSockCommon => "a socket".into(),
+        ArgKind::Socket => "a full socket".into(),
+        ArgKind::BtfPtr(name) => format!("a pointer to struct {name}"),
+        ArgKind::RingbufMem => "a ring buffer record".into(),
+        ArgKind::PercpuBtfPtr => "a per-CPU variable".into(),
+        ArgKind::Func => "a callback".into(),
+        ArgKind::Stack => "a stack pointer".into(),
+        ArgKind::ConstStr => "a constant string".into(),
+        ArgKind::Kptr => "a kptr slot in a map value".into(),
+        ArgKind::Dynptr(_) => "a dynptr".into(),
+    }
+}

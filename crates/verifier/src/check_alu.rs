@@ -1,0 +1,251 @@
+//! Arithmetic and moves on scalars; pointers are passed on to `pointer_alu`.
+
+use crate::code;
+use crate::domain::{Scalar, alu};
+use crate::fail::{Check, errno, fail};
+use crate::reg::{ADD_CONST, Kind, Reg};
+use crate::verifier::Verifier;
+use skep_isa::{AluOp, Reg as R, Size, Src, Width};
+
+impl Verifier<'_> {
+    /// `dst op= src`
+    pub(crate) fn check_alu(&mut self, width: Width, op: AluOp, dst: R, src: Src) -> Check {
+        if let Src::Reg(src) = src {
+            self.check_readable(src.index())?;
+        }
+        self.check_readable(dst.index())?;
+        if let Src::Imm(imm) = src {
+            check_immediate(width, op, imm)?;
+        }
+        self.check_writable(dst.index())?;
+        let d = *self.reg(dst.index());
+        if d.kind == Kind::Arena {
+            return Ok(());
+        }
+        let s = match src {
+            Src::Reg(src) => *self.reg(src.index()),
+            Src::Imm(imm) => Reg::constant(i64::from(imm).cast_unsigned()),
+        };
+        match (d.is_scalar(), s.is_scalar()) {
+            (true, true) => self.scalar_alu(width, op, dst, src, &s)?,
+            (false, true) => {
+                if let Src::Reg(src) = src {
+                    self.mark_precise(src.index())?;
+                }
+                self.pointer_alu(width, op, dst, src, &d, &s, true)?;
+            }
+            (true, false) => {
+                self.mark_precise(dst.index())?;
+                self.pointer_alu(width, op, dst, src, &s, &d, false)?;
+            }
+            (false, false) if op == AluOp::Sub && self.privileges.leak_pointers => {
+                *self.reg_mut(dst.index()) = Reg::UNKNOWN;
+            }
+            (false, false) => {
+                let message = format!("arithmetic on two pointers ({dst} is {}, the other is {})", d.describe(), s.describe());
+                return fail(code::POINTER_ARITHMETIC, errno::EACCES, message);
+            }
+        }
+        self.note_result(dst);
+        Ok(())
+    }
+
+    fn scalar_alu(&mut self, width: Width, op: AluOp, dst: R, src: Src, s: &Reg) -> Check {
+        if let (true, Src::Reg(src)) = (self.reg(dst.index()).precise, src) {
+            self.mark_precise(src.index())?;
+        }
+        if matches!(op, AluOp::Add | AluOp::Sub) && matches!(src, Src::Reg(_)) {
+            self.limit_scalar_alu()?;
+        }
+        let d = self.reg_mut(dst.index());
+        d.var = alu::binary(width, op, &d.var, &s.var);
+        let distance = s.var.as_const().and_then(|v| i32::try_from(v).ok());
+        match distance {
+            // The distance between linked scalars is remembered once; a second one would have to be added up.
+            Some(distance) if op == AluOp::Add && width == Width::W64 && d.id != 0 && d.id & ADD_CONST == 0 => {
+                d.id |= ADD_CONST;
+                d.off = distance;
+            }
+            _ => d.unlink(),
+        }
+        repair(d);
+        Ok(())
+    }
+
+    /// `dst = -dst`
+    pub(crate) fn check_neg(&mut self, width: Width, dst: R) -> Check {
+        self.check_readable(dst.index())?;
+        if self.is_secret_pointer(dst.index()) {
+            return fail(code::POINTER_ARITHMETIC, errno::EACCES, format!("{dst} is a pointer and cannot be negated"));
+        }
+        self.check_writable(dst.index())?;
+        let d = self.reg_mut(dst.index());
+        if d.is_scalar() {
+            d.var = alu::negate(width, &d.var);
+            d.unlink();
+            repair(d);
+        } else {
+            *d = Reg::UNKNOWN;
+        }
+        self.note_result(dst);
+        Ok(())
+    }
+
+    /// Byte swaps: nothing is known of the result.
+    pub(crate) fn check_end(&mut self, dst: R) -> Check {
+        self.check_readable(dst.index())?;
+        if self.is_secret_pointer(dst.index()) {
+            return fail(code::POINTER_ARITHMETIC, errno::EACCES, format!("{dst} is a pointer and cannot be swapped"));
+        }
+        self.check_writable(dst.index())?;
+        *self.reg_mut(dst.index()) = Reg::UNKNOWN;
+        Ok(())
+    }
+
+    /// `dst = src`
+    pub(crate) fn check_mov(&mut self, width: Width, dst: R, src: Src) -> Check {
+        let Src::Reg(src) = src else {
+            let Src::Imm(imm) = src else { return Ok(()) };
+            self.check_writable(dst.index())?;
+            let value = match width {
+                Width::W64 => i64::from(imm).cast_unsigned(),
+                Width::W32 => u64::from(imm.cast_unsigned()),
+            };
+            *self.reg_mut(dst.index()) = Reg::constant(value);
+            self.note_result(dst);
+            return Ok(());
+        };
+        self.check_readable(src.index())?;
+        self.check_writable(dst.index())?;
+        match width {
+            Width::W64 => {
+                self.link_scalar(src);
+                *self.reg_mut(dst.index()) = *self.reg(src.index());
+            }
+            Width::W32 => self.mov32(dst, src)?,
+        }
+        self.note_result(dst);
+        Ok(())
+    }
+
+    fn mov32(&mut self, dst: R, src: R) -> Check {
+        if self.is_secret_pointer(src.index()) {
+            return fail(code::PARTIAL_POINTER, errno::EACCES, format!("only half of the pointer in {src} is copied"));
+        }
+        let mut d = Reg::UNKNOWN;
+        if self.reg(src.index()).is_scalar() {
+            let fits = self.reg(src.index()).var.umax <= u64::from(u32::MAX);
+            if fits {
+                self.link_scalar(src);
+            }
+            d = *self.reg(src.index());
+            if !fits {
+                d.unlink();
+            }
+        }
+        d.var.zero_upper();
+        d.var.sync();
+        *self.reg_mut(dst.index()) = d;
+        Ok(())
+    }
+
+    /// `dst = (sN)src`
+    pub(crate) fn check_movsx(&mut self, width: Width, from: Size, dst: R, src: R) -> Check {
+        self.check_readable(src.index())?;
+        self.check_writable(dst.index())?;
+        if self.is_secret_pointer(src.index()) {
+            return fail(code::PARTIAL_POINTER, errno::EACCES, format!("part of the pointer in {src} is sign-extended"));
+        }
+        let mut d = Reg::UNKNOWN;
+        if self.reg(src.index()).is_scalar() {
+            let keeps_value = self.reg(src.index()).var.umax < 1 << (from.bits() - 1);
+            if keeps_value {
+                self.link_scalar(src);
+            }
+            d = *self.reg(src.index());
+            if !keeps_value {
+                d.unlink();
+            }
+            match width {
+                Width::W64 => d.var.sign_extend(from.bytes()),
+                Width::W32 => d.var.sign_extend32(from.bytes()),
+            }
+        }
+        if width == Width::W32 {
+            d.var.zero_upper();
+            d.var.sync();
+        }
+        *self.reg_mut(dst.index()) = d;
+        self.note_result(dst);
+        Ok(())
+    }
+
+    /// `dst = addr_space_cast(src, …)`: into the arena's address space, or out of it.
+    pub(crate) fn check_addr_space_cast(&mut self, dst: R, src: R, dst_as: u16, src_as: u16) -> Check {
+        if !matches!((dst_as, src_as), (1, 0) | (0, 1)) {
+            let message = format!("address space {src_as} cannot be cast to {dst_as}, only 0 to 1 and 1 to 0");
+            return fail(code::MALFORMED, errno::EINVAL, message);
+        }
+        if !self.has_arena() {
+            return fail(code::MAP_PROGRAM_MISMATCH, errno::EINVAL, "addr_space_cast needs an arena map in the program");
+        }
+        self.check_readable(src.index())?;
+        self.check_writable(dst.index())?;
+        let kind = if dst_as == 0 { Kind::Arena } else { Kind::Scalar };
+        *self.reg_mut(dst.index()) = Reg { kind, ..Reg::UNKNOWN };
+        Ok(())
+    }
+
+    /// Gives a scalar an id before it is copied, so that what is learned of one copy is learned of both.
+    pub(crate) fn link_scalar(&mut self, src: R) {
+        let mut r = *self.reg(src.index());
+        if self.assign_link(&mut r) {
+            *self.reg_mut(src.index()) = r;
+        }
+    }
+
+    /// As [`Self::link_scalar`] for any register state; true if it changed.
+    pub(crate) fn assign_link(&mut self, r: &mut Reg) -> bool {
+        if !r.is_scalar() {
+            return false;
+        }
+        let before = (r.id, r.off);
+        if r.id & ADD_CONST != 0 {
+            r.unlink();
+        }
+        if r.id == 0 && !r.var.is_const() {
+            r.id = self.new_id();
+        }
+        before != (r.id, r.off)
+    }
+
+    /// Records what the instruction left in `dst`.
+    pub(crate) fn note_result(&mut self, dst: R) {
+        let d = self.reg(dst.index());
+        let value = if d.is_scalar() { d.var.as_const() } else { None };
+        self.rec.result(self.insn, value);
+    }
+}
+
+/// Contradicting ranges mean that no value can get here; nothing is claimed of it.
+pub(crate) fn repair(r: &mut Reg) {
+    if r.var.is_broken() {
+        r.var = Scalar::UNKNOWN;
+    }
+}
+
+fn check_immediate(width: Width, op: AluOp, imm: i32) -> Check {
+    match op {
+        AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod if imm == 0 => {
+            fail(code::DIV_BY_ZERO, errno::EINVAL, "division by the constant zero")
+        }
+        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => {
+            let bits = if width == Width::W64 { 64 } else { 32 };
+            if (0..bits).contains(&imm) {
+                return Ok(());
+            }
+            fail(code::BAD_SHIFT, errno::EINVAL, format!("shift by {imm} in a {bits}-bit operation"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,169 @@
+//! What the walk learns of each instruction, joined over all paths.
+
+use crate::code;
+use crate::fail::{Check, errno, fail};
+use crate::reg::Kind;
+use crate::verified::{AccessFact, Branch, CallFact, InsnFact, Region};
+use std::collections::HashMap;
+
+/// Facts under construction.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    facts: Vec<InsnFact>,
+    /// Kind of pointer each access went through.
+    kinds: HashMap<usize, Kind>,
+    /// Slots that have had an access recorded.
+    seen_access: Vec<bool>,
+    /// Stores after which speculation must stop.
+    store_barriers: Vec<bool>,
+    /// Limits of pointer arithmetic under speculation rules.
+    alu_limits: HashMap<usize, (u8, u32)>,
+    constants: Vec<Constant>,
+    pending_limit: Option<(usize, u8, u32)>,
+}
+
+/// The value an instruction leaves in its destination.
+#[derive(Clone, Copy, Debug)]
+enum Constant {
+    Unseen,
+    Always(u64),
+    Varies,
+}
+
+impl Recorder {
+    pub(crate) fn new(slots: usize) -> Self {
+        Self {
+            facts: vec![InsnFact::default(); slots],
+            kinds: HashMap::new(),
+            seen_access: vec![false; slots],
+            store_barriers: vec![false; slots],
+            alu_limits: HashMap::new(),
+            constants: vec![Constant::Unseen; slots],
+            pending_limit: None,
+        }
+    }
+
+    /// The facts, complete.
+    pub(crate) fn finish(mut self) -> Vec<InsnFact> {
+        for (fact, constant) in self.facts.iter_mut().zip(&self.constants) {
+            fact.constant = if let Constant::Always(v) = constant { Some(*v) } else { None };
+        }
+        self.facts
+    }
+
+    /// A path gets to slot `at`. Code that is only reached speculatively counts too: it stays in the program.
+    pub(crate) fn reach(&mut self, at: usize, _speculative: bool) {
+        self.facts[at].reached = true;
+    }
+
+    pub(crate) fn has_barrier(&self, at: usize) -> bool {
+        self.facts[at].barrier
+    }
+
+    pub(crate) fn set_barrier(&mut self, at: usize) {
+        self.facts[at].barrier = true;
+        self.alu_limits.remove(&at);
+    }
+
+    pub(crate) fn has_store_barrier(&self, at: usize) -> bool {
+        self.store_barriers[at]
+    }
+
+    pub(crate) fn set_store_barrier(&mut self, at: usize) {
+        self.store_barriers[at] = true;
+    }
+
+    /// A conditional jump went this way.
+    pub(crate) fn branch(&mut self, at: usize, way: Branch) {
+        let known = &mut self.facts[at].branch;
+        *known = Some(match *known {
+            None => way,
+            Some(old) if old == way => way,
+            Some(_) => Branch::Both,
+        });
+    }
+
+    /// The instruction left this in its destination.
+    pub(crate) fn result(&mut self, at: usize, value: Option<u64>) {
+        let known = &mut self.constants[at];
+        *known = match (*known, value) {
+            (Constant::Unseen, Some(v)) => Constant::Always(v),
+            (Constant::Always(old), Some(v)) if old == v => Constant::Always(v),
+            _ => Constant::Varies,
+        };
+    }
+
+    /// An access goes through a pointer of this kind; kinds whose accesses are rewritten must not mix with others.
+    pub(crate) fn pointer_kind(&mut self, at: usize, kind: Kind) -> Check {
+        let previous = *self.kinds.entry(at).or_insert(kind);
+        if previous != kind && (is_rewritten(kind) || is_rewritten(previous)) {
+            let message = "this instruction accesses different kinds of memory on different paths";
+            return fail(code::MIXED_POINTERS, errno::EINVAL, message);
+        }
+        Ok(())
+    }
+
+    /// The memory an access touches.
+    pub(crate) fn access(&mut self, at: usize, region: Region, offset: Option<i64>) {
+        let fact = &mut self.facts[at].access;
+        if !std::mem::replace(&mut self.seen_access[at], true) {
+            *fact = Some(AccessFact { region, offset });
+            return;
+        }
+        if let Some(old) = fact {
+            if old.region != region {
+                old.region = Region::Mixed;
+                old.offset = None;
+            }
+            if old.offset != offset {
+                old.offset = None;
+            }
+        }
+    }
+
+    /// What a call knows of its arguments.
+    pub(crate) fn call(&mut self, at: usize, new: CallFact) {
+        match &mut self.facts[at].call {
+            None => self.facts[at].call = Some(Box::new(new)),
+            Some(old) => {
+                if old.map != new.map {
+                    old.map = None;
+                }
+                if old.callback != new.callback {
+                    old.callback = None;
+                }
+                for i in 0..5 {
+                    if old.constants[i] != new.constants[i] {
+                        old.constants[i] = None;
+                    }
+                    if old.stack_args[i] != new.stack_args[i] {
+                        old.stack_args[i] = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Remembers how arithmetic at `at` must be limited; false if it must be limited in two ways.
+    pub(crate) fn alu_limit(&mut self, at: usize, state: u8, limit: u32) -> bool {
+        *self.alu_limits.entry(at).or_insert((state, limit)) == (state, limit)
+    }
+
+    /// Remembers the state and limit before the pointer at `at` is moved.
+    pub(crate) fn narrow_pending(&mut self, at: usize, state: u8, limit: u32) {
+        self.pending_limit = Some((at, state, limit));
+    }
+
+    /// What [`Self::narrow_pending`] remembered for `at`.
+    pub(crate) fn take_pending(&mut self, at: usize) -> Option<(u8, u32)> {
+        self.pending_limit.take().filter(|p| p.0 == at).map(|p| (p.1, p.2))
+    }
+}
+
+/// Kinds whose loads and stores are converted or may fault.
+fn is_rewritten(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Ctx | Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock | Kind::Btf | Kind::Arena
+    )
+}

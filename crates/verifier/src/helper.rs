@@ -1,0 +1,250 @@
+//! Calls of helpers.
+
+use crate::args::CallArgs;
+use crate::code;
+use crate::domain::Scalar;
+use crate::fail::{Check, errno, fail};
+use crate::reg::{Flags, Kind, Reg};
+use crate::verified::CallFact;
+use crate::verifier::{Flow, Verifier};
+use skep_abi::MapType;
+use skep_abi::helper::{self, HelperFlags, HelperProto, Ret, Unavailable, id};
+use skep_abi::prog::MAX_ERRNO;
+
+/// What failed CO-RE relocations leave as helper number (libbpf's poison, 0xbad2310).
+const POISONED_RELOCATION: i32 = 0x0bad_2310;
+/// libbpf's poison for kfuncs and variables that do not exist.
+const POISONED_KSYM: i32 = 2_002_000_000;
+
+impl Verifier<'_> {
+    /// `call helper`
+    pub(crate) fn check_helper_call(&mut self, number: i32) -> Check<Flow> {
+        let proto = self.find_helper(number)?;
+        self.check_call_context(proto)?;
+        let mut args = CallArgs::default();
+        for n in 0..proto.args.len() {
+            self.check_arg(proto, n, &mut args)?;
+        }
+        if let Some((map, _)) = args.map {
+            self.check_map_compatible(proto, map)?;
+        }
+        self.note_call(&args);
+        if let Some((frame, at, size)) = args.filled {
+            self.fill_stack_by_helper(frame, at, size)?;
+        }
+        self.release_args(proto, &args)?;
+        self.check_helper_rules(proto, &args)?;
+        let result = self.helper_result(proto, &args)?;
+        let regs = &mut self.cur.frame_mut().regs;
+        regs[1..=5].fill(Reg::NOT_INIT);
+        regs[0] = result;
+        if proto.flags.has(HelperFlags::CHANGES_PKT) {
+            self.forget_packet_pointers();
+        }
+        Ok(Flow::Next(self.insn + 1))
+    }
+
+    fn find_helper(&self, number: i32) -> Check<&'static HelperProto> {
+        if number == POISONED_RELOCATION {
+            let message = "this instruction depends on a CO-RE relocation that failed: the type, field or enumerator does not exist in this kernel";
+            return fail(code::FAILED_RELOCATION, errno::EINVAL, message);
+        }
+        if number >= POISONED_KSYM {
+            let message = "this call names a kernel function or variable that does not exist in this kernel";
+            return fail(code::UNKNOWN_KFUNC, errno::EINVAL, message);
+        }
+        let id = u32::try_from(number).unwrap_or(0);
+        let name = helper::by_id(id).map_or("", |h| h.name);
+        let prog_type = self.env.prog_type;
+        let proto = match helper::lookup(&self.env, id) {
+            Ok(proto) => proto,
+            Err(Unavailable::Unknown) => {
+                return fail(code::UNKNOWN_HELPER, errno::EINVAL, format!("there is no helper number {number}"));
+            }
+            Err(Unavailable::ProgType) => {
+                let message = format!("{prog_type} programs cannot use helper {name}");
+                return fail(code::HELPER_NOT_ALLOWED, errno::EINVAL, message);
+            }
+            Err(Unavailable::Perfmon) => {
+                return fail(code::NEEDS_CAPABILITY, errno::EINVAL, format!("helper {name} needs CAP_PERFMON"));
+            }
+            Err(Unavailable::Configuration) => {
+                let message = format!("this kernel's configuration does not offer helper {name}");
+                return fail(code::HELPER_NOT_ALLOWED, errno::EINVAL, message);
+            }
+            Err(Unavailable::Target) => {
+                let message = format!("helper {name} is not allowed at this attach target");
+                return fail(code::HELPER_NOT_ALLOWED, errno::EINVAL, message);
+            }
+        };
+        if proto.flags.has(HelperFlags::GPL_ONLY) && !self.req.gpl_compatible {
+            let message = format!("helper {name} is only for programs with a GPL-compatible license");
+            return fail(code::GPL_ONLY, errno::EINVAL, message);
+        }
+        Ok(proto)
+    }
+
+    /// Locks, sections and sleeping.
+    fn check_call_context(&self, proto: &HelperProto) -> Check {
+        if self.cur.locks > 0 && !matches!(proto.id, id::SPIN_UNLOCK | id::KPTR_XCHG) {
+            let message = format!("{} is called while a spin lock is held", proto.name);
+            return fail(code::LOCK_CALL, errno::EINVAL, message);
+        }
+        if !proto.flags.has(HelperFlags::MIGHT_SLEEP) {
+            return Ok(());
+        }
+        let sections = [
+            (!self.in_sleepable(), "the program is not sleepable"),
+            (self.cur.rcu_locks > 0, "this is an RCU section"),
+            (self.cur.preempt_off > 0, "preemption is disabled"),
+            (self.cur.irq_id != 0, "interrupts are disabled"),
+        ];
+        match sections.iter().find(|s| s.0) {
+            Some((_, why)) => fail(code::SLEEP, errno::EINVAL, format!("{} may sleep, but {why}", proto.name)),
+            None => Ok(()),
+        }
+    }
+
+    fn note_call(&mut self, args: &CallArgs) {
+        let mut fact = CallFact { map: args.map.map(|m| m.0), callback: args.callback, ..CallFact::default() };
+        if let Some((map, _)) = args.map {
+            // Inner maps are known only at run time.
+            if map & crate::jump::INNER_MAP != 0 {
+                fact.map = None;
+            }
+        }
+        let depth = self.cur.depth() as u32;
+        for n in 0..5 {
+            let r = self.reg(n + 1);
+            if r.is_scalar() {
+                fact.constants[n] = r.var.as_const();
+            } else if r.kind == Kind::Stack && r.aux == depth {
+                fact.stack_args[n] = r.fixed_offset().and_then(|o| i32::try_from(o).ok());
+            }
+        }
+        self.rec.call(self.insn, fact);
+    }
+
+    fn release_args(&mut self, proto: &HelperProto, args: &CallArgs) -> Check {
+        let Some(i) = args.release else { return Ok(()) };
+        if self.release_dynptr_arg(proto, i)? {
+            return Ok(());
+        }
+        if proto.id == id::KPTR_XCHG && args.ref_id != 0 {
+            return self.release_into_kptr(args);
+        }
+        if args.ref_id != 0 {
+            return self.release(args.ref_id);
+        }
+        if self.reg(i).is_zero() {
+            return Ok(());
+        }
+        let message = format!("{} releases r{i}, which was not acquired", proto.name);
+        fail(code::NOT_ACQUIRED, errno::EINVAL, message)
+    }
+
+    /// Rules of single helpers.
+    fn check_helper_rules(&mut self, proto: &HelperProto, args: &CallArgs) -> Check {
+        match proto.id {
+            id::TAIL_CALL => self.check_nothing_held("a tail call", true, true),
+            id::GET_LOCAL_STORAGE if !self.reg(2).is_zero() => {
+                fail(code::ARG_FLAGS, errno::EINVAL, "the flags of bpf_get_local_storage must be 0")
+            }
+            id::SNPRINTF => self.check_format(args),
+            id::DYNPTR_FROM_MEM => self.check_dynptr_from_mem(),
+            _ if args.callback.is_some() => self.check_callback(proto, args),
+            _ => Ok(()),
+        }
+    }
+
+    /// What `r0` holds afterwards.
+    fn helper_result(&mut self, proto: &HelperProto, args: &CallArgs) -> Check<Reg> {
+        let pointer = |kind: Kind, flags: Flags| Reg { flags, ..Reg::pointer(kind) };
+        let mut r = match proto.ret {
+            Ret::Integer => Reg::scalar(self.helper_number(proto, args)),
+            Ret::Void => Reg::NOT_INIT,
+            Ret::MapValue => self.map_value_result(proto, args, Flags::NONE)?,
+            Ret::MapValueOrNull => self.map_value_result(proto, args, Flags::NULLABLE)?,
+            Ret::SocketOrNull => pointer(Kind::Socket, Flags::NULLABLE),
+            Ret::TcpSockOrNull => pointer(Kind::TcpSock, Flags::NULLABLE),
+            Ret::SockCommonOrNull => pointer(Kind::SockCommon, Flags::NULLABLE),
+            Ret::RingbufMemOrNull => {
+                Reg { aux: args.alloc_size, ..pointer(Kind::Mem, Flags::NULLABLE.with(Flags::RINGBUF)) }
+            }
+            Ret::DynptrMemOrNull => self.dynptr_data_result(args)?,
+            Ret::MemOrBtfPtrOrNull => self.percpu_result(args, Flags::NULLABLE)?,
+            Ret::MemOrBtfPtr => self.percpu_result(args, Flags::NONE)?,
+            Ret::BtfPtrOrNull(name) => self.btf_result(name, Flags::NULLABLE, args)?,
+            Ret::BtfPtr(name) => self.btf_result(name, Flags::NONE, args)?,
+            Ret::BtfPtrTrusted(name) => self.btf_result(name, Flags::TRUSTED, args)?,
+        };
+        if r.is_nullable() && r.id == 0 {
+            r.id = self.new_id();
+        }
+        let is_sock_lookup = proto.id == id::MAP_LOOKUP_ELEM
+            && args.map.is_some_and(|m| matches!(self.map_at(m.0).map_type, MapType::Sockmap | MapType::Sockhash));
+        if proto.flags.has(HelperFlags::CASTS) {
+            r.ref_id = args.ref_id;
+        } else if proto.flags.has(HelperFlags::ACQUIRES) || is_sock_lookup {
+            let id = self.acquire();
+            (r.id, r.ref_id) = (id, id);
+        }
+        Ok(r)
+    }
+
+    /// What is known of a number that a helper returns.
+    fn helper_number(&self, proto: &HelperProto, args: &CallArgs) -> Scalar {
+        let mut s = Scalar::UNKNOWN;
+        if proto.flags.has(HelperFlags::RET_SIZE) {
+            let max = args.max_size.unwrap_or(u64::MAX).min(i64::MAX.cast_unsigned()).cast_signed();
+            s.smax = max;
+            s.s32_max = i32::try_from(max).unwrap_or(i32::MAX);
+            (s.smin, s.s32_min) = (i64::from(-MAX_ERRNO), -MAX_ERRNO);
+            s.sync();
+        } else if proto.flags.has(HelperFlags::RET_CPU) {
+            let last = MAX_CPUS - 1;
+            (s.umax, s.smax, s.u32_max, s.s32_max) = (last.into(), last.into(), last, last.cast_signed());
+            (s.smin, s.s32_min) = (0, 0);
+            s.sync();
+        }
+        s
+    }
+
+    fn map_value_result(&mut self, proto: &HelperProto, args: &CallArgs, flags: Flags) -> Check<Reg> {
+        let Some((map, uid)) = args.map else {
+            return fail(code::ARG_TYPE, errno::EINVAL, format!("{} is called without a map", proto.name));
+        };
+        let desc = self.map_at(map);
+        let in_range = proto.id == id::MAP_LOOKUP_ELEM
+            && args.const_key.is_some_and(|key| key < u64::from(desc.max_entries));
+        let flags = if in_range { Flags::NONE } else { flags };
+        let locks = desc.record.fields.iter().any(|f| {
+            matches!(f.kind, skep_btf::FieldKind::SpinLock | skep_btf::FieldKind::ResSpinLock)
+        });
+        let mut r = Reg { flags, aux: map, aux2: uid, ..Reg::pointer(Kind::MapValue) };
+        if flags == Flags::NONE {
+            if locks {
+                r.id = self.new_id();
+            }
+            crate::jump::make_not_null(&mut r, self.req.maps);
+        }
+        Ok(r)
+    }
+
+    /// The callback of a helper is entered, and the call goes on without it too.
+    fn check_callback(&mut self, proto: &HelperProto, args: &CallArgs) -> Check {
+        if proto.id == id::LOOP {
+            // How often it runs decides when the exploration of the callback ends.
+            self.mark_precise(1)?;
+            let rounds = self.reg(1).var.umax;
+            if u64::from(self.cur.frame().callback_depth) >= rounds {
+                self.cur.frame_mut().callback_depth = 0;
+                return Ok(());
+            }
+        }
+        self.enter_callback(proto.id, args)
+    }
+}
+
+/// CPUs that a kernel of the profile may have (`nr_cpu_ids` bounds `bpf_get_smp_processor_id`).
+const MAX_CPUS: u32 = 2;

@@ -1,0 +1,72 @@
+//! Which registers may still be read from each slot on: a backward data flow over each function.
+
+use crate::cfg::successors;
+use crate::program::Program;
+use skep_isa::{AtomicOp, Call, Insn, Reg, Src};
+
+const CALLER_SAVED: u16 = 0b11_1111;
+const R0: u16 = 1;
+
+fn bit(r: Reg) -> u16 {
+    1 << r.number()
+}
+
+fn src_bit(s: Src) -> u16 {
+    match s {
+        Src::Reg(r) => bit(r),
+        Src::Imm(_) => 0,
+    }
+}
+
+/// Registers that the instruction reads, and those it overwrites.
+fn uses_and_defs(insn: &Insn, params: &dyn Fn(&Call) -> Option<usize>) -> (u16, u16) {
+    match *insn {
+        Insn::Alu { dst, src, .. } => (bit(dst) | src_bit(src), bit(dst)),
+        Insn::Neg { dst, .. } | Insn::End { dst, .. } => (bit(dst), bit(dst)),
+        Insn::Mov { dst, src, .. } => (src_bit(src), bit(dst)),
+        Insn::Movsx { dst, src, .. } | Insn::AddrSpaceCast { dst, src, .. } => (bit(src), bit(dst)),
+        Insn::LoadImm64 { dst, .. } => (0, bit(dst)),
+        Insn::LoadAbs { .. } => (bit(Reg::R6), CALLER_SAVED),
+        Insn::LoadInd { src, .. } => (bit(Reg::R6) | bit(src), CALLER_SAVED),
+        Insn::Load { dst, src, .. } | Insn::LoadAcquire { dst, src, .. } => (bit(src), bit(dst)),
+        Insn::Store { dst, src, .. } => (bit(dst) | src_bit(src), 0),
+        Insn::StoreRelease { dst, src, .. } => (bit(dst) | bit(src), 0),
+        Insn::Atomic { op, dst, src, .. } => {
+            let uses = bit(dst) | bit(src);
+            match op {
+                AtomicOp::Cmpxchg => (uses | R0, R0),
+                op if op.fetches() => (uses, bit(src)),
+                _ => (uses, 0),
+            }
+        }
+        Insn::Jump { .. } | Insn::MayGoto { .. } => (0, 0),
+        Insn::JumpIf { dst, src, .. } => (bit(dst) | src_bit(src), 0),
+        Insn::Call(call) => {
+            let count = params(&call).unwrap_or(5).min(5);
+            (((1 << (count + 1)) - 1) & !R0, CALLER_SAVED)
+        }
+        Insn::CallReg { dst } => (bit(dst) | CALLER_SAVED & !R0, CALLER_SAVED),
+        Insn::Exit => (R0, 0),
+    }
+}
+
+/// Fills [`crate::program::Marks::live_regs`]. `params` tells how many arguments a call takes, if that is known.
+pub(crate) fn compute(p: &mut Program, params: &dyn Fn(&Call) -> Option<usize>) {
+    let effects: Vec<(u16, u16)> =
+        p.insns.iter().map(|i| i.as_ref().map_or((0, 0), |i| uses_and_defs(i, params))).collect();
+    for f in 0..p.funcs.len() {
+        let (start, end) = (p.funcs[f].start, p.funcs[f].end);
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for at in (start..end).rev() {
+                let (next, count) = successors(p, at);
+                let out = next[..count].iter().filter(|&&n| n < end).fold(0, |m, &n| m | p.marks[n].live_regs);
+                let (uses, defs) = effects[at];
+                let live = (out & !defs) | uses;
+                changed |= live != p.marks[at].live_regs;
+                p.marks[at].live_regs = live;
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The frames of a call chain share one stack.
+
+use crate::code;
+use crate::fail::{Check, errno, fail_nowhere};
+use crate::program::Program;
+use skep_abi::ProgType;
+use skep_abi::limits::{MAX_BPF_STACK, MAX_CALL_FRAMES};
+use skep_isa::opcode as op;
+
+/// The JIT rounds each frame up to this.
+const FRAME_ROUNDING: u32 = 16;
+/// Frames below this stay on the shared stack even where programs have a private one.
+const PRIVATE_STACK_MIN: u32 = 64;
+/// Bytes of callers' frames above which a tail call is refused.
+const TAIL_CALL_STACK: u32 = 256;
+
+/// Checks the depth of every call chain; returns the greatest.
+pub(crate) fn check(p: &Program, prog_type: ProgType) -> Check<u32> {
+    let private = !p.funcs.iter().any(|f| f.has_tail_call)
+        && matches!(
+            prog_type,
+            ProgType::Kprobe | ProgType::Tracepoint | ProgType::PerfEvent | ProgType::RawTracepoint
+        );
+    let mut deepest = 0;
+    for root in 0..p.funcs.len() {
+        if root == 0 || p.funcs[root].is_async_callback {
+            // Async callbacks may interrupt the program: each has its chain checked on its own.
+            let mut chain = Chain { p, private: private && root == 0, frames: Vec::new(), steps: 0 };
+            deepest = deepest.max(chain.descend(root, 0)?);
+        }
+    }
+    Ok(deepest)
+}
+
+struct Chain<'a> {
+    p: &'a Program,
+    private: bool,
+    frames: Vec<usize>,
+    steps: u32,
+}
+
+/// Calls followed over all chains; programs with more are refused.
+const MAX_STEPS: u32 = 1_000_000;
+
+impl Chain<'_> {
+    /// The greatest depth below function `f`, whose callers use `depth` bytes.
+    fn descend(&mut self, f: usize, depth: u32) -> Check<u32> {
+        let func = &self.p.funcs[f];
+        self.frames.push(f);
+        self.steps += 1;
+        if self.frames.len() > MAX_CALL_FRAMES || self.steps > MAX_STEPS {
+            let message = format!("the chain {} is more than {MAX_CALL_FRAMES} calls deep", self.names());
+            return fail_nowhere(code::CALL_DEPTH, errno::E2BIG, message);
+        }
+        if func.has_tail_call && depth >= TAIL_CALL_STACK {
+            let message = format!("a tail call in {} after {depth} bytes of callers' stack, less than {TAIL_CALL_STACK} are allowed", self.names());
+            return fail_nowhere(code::STACK_DEPTH, errno::EACCES, message);
+        }
+        let own = func.stack_bytes.max(1).next_multiple_of(FRAME_ROUNDING);
+        let depth = if self.private && own >= PRIVATE_STACK_MIN {
+            if own > MAX_BPF_STACK {
+                return self.too_large(own);
+            }
+            depth
+        } else {
+            depth + own
+        };
+        if depth > MAX_BPF_STACK {
+            return self.too_large(depth);
+        }
+        let mut deepest = depth;
+        for at in func.start..func.end {
+            let s = self.p.slots[at];
+            let is_call = s.code == op::JMP | op::CALL && s.src() == op::PSEUDO_CALL;
+            let is_callback = s.is_wide() && s.src() == op::PSEUDO_FUNC;
+            if !is_call && !is_callback {
+                continue;
+            }
+            let Some(callee) = self.p.func_at(at.wrapping_add_signed(s.imm as isize + 1)) else { continue };
+            let callee_func = &self.p.funcs[callee];
+            if is_callback && (callee_func.is_async_callback || callee_func.is_exception_callback) {
+                continue;
+            }
+            deepest = deepest.max(self.descend(callee, depth)?);
+        }
+        self.frames.pop();
+        Ok(deepest)
+    }
+
+    fn too_large<T>(&self, depth: u32) -> Check<T> {
+        let message = format!(
+            "the frames of the call chain {} take {depth} bytes, the stack has {MAX_BPF_STACK}",
+            self.names()
+        );
+        fail_nowhere(code::STACK_DEPTH, errno::EACCES, message)
+    }
+
+    fn names(&self) -> String {
+        let name = |&f: &usize| {
+            let func = &self.p.funcs[f];
+            let name = func.name.clone().unwrap_or_else(|| format!("func{f}"));
+            format!("{name} ({} bytes)", func.stack_bytes)
+        };
+        self.frames.iter().map(name).collect::<Vec<_>>().join(" -> ")
+    }
+}

@@ -1,0 +1,169 @@
+//! The steps of a verification, in the kernel's order.
+
+use crate::cfg::{self, CallNature};
+use crate::fail::Fail;
+use crate::live_regs;
+use crate::program::Program;
+use crate::reg::{Kind, Reg};
+use crate::rejection::Rejection;
+use crate::request::{Caps, Request};
+use crate::stack_depth;
+use crate::verified::{Stats, Subprog, Verified};
+use crate::verifier::Verifier;
+use skep_abi::helper::{self, HelperFlags, id};
+use skep_isa::{Call, Insn};
+
+/// Proves `req`, or says why it cannot.
+///
+/// # Errors
+/// The first rule the program breaks, in the kernel's order of exploration.
+pub fn verify(req: &Request<'_>) -> Result<Verified, Rejection> {
+    let program = Program::new(req.insns).map_err(|e| rejection(*e, 0, None))?;
+    let mut v = Verifier::new(req, program);
+    match steps(&mut v) {
+        Ok(stack_depth) => Ok(verified(v, stack_depth)),
+        Err(e) => {
+            let at = v.insn as u32;
+            Err(rejection(*e, v.insns_processed, Some(at)))
+        }
+    }
+}
+
+fn steps(v: &mut Verifier<'_>) -> Result<u32, Box<Fail>> {
+    v.check_func_info()?;
+    v.check_line_info()?;
+    v.check_program()?;
+    v.check_opcodes()?;
+    v.check_map_operands()?;
+    prepare(v)?;
+    v.walk(0, &|v| {
+        *v.reg_mut(1) = Reg::pointer(Kind::Ctx);
+        Ok(())
+    })?;
+    walk_global_functions(v)?;
+    stack_depth::check(&v.p, v.env.prog_type)
+}
+
+/// Everything about the instructions that does not depend on paths.
+fn prepare(v: &mut Verifier<'_>) -> Result<(), Box<Fail>> {
+    let natures: Vec<CallNature> = v.p.insns.iter().map(|i| nature(v, i.as_ref().ok())).collect();
+    let entries: Vec<usize> = Vec::new();
+    cfg::check(&mut v.p, &|at| natures[at], &entries)?;
+    note_effects(&mut v.p);
+    cfg::number_loops(&mut v.p);
+    live_regs::compute(&mut v.p, &|call| match call {
+        Call::Helper(number) => helper::by_id(u32::try_from(*number).ok()?).map(|h| h.args.len()),
+        _ => None,
+    });
+    v.has_converging_loops = v.p.marks.iter().any(|m| m.force_checkpoint);
+    Ok(())
+}
+
+fn nature(v: &Verifier<'_>, insn: Option<&Insn>) -> CallNature {
+    match insn {
+        Some(Insn::Call(Call::Helper(number))) => match u32::try_from(*number) {
+            Ok(id::LOOP | id::FOR_EACH_MAP_ELEM | id::USER_RINGBUF_DRAIN | id::FIND_VMA) => CallNature::SyncCallback,
+            Ok(id::TIMER_SET_CALLBACK) => CallNature::AsyncCallback,
+            _ => CallNature::Plain,
+        },
+        Some(Insn::Call(Call::Kfunc { id, .. })) => v.kfunc_nature(*id),
+        _ => CallNature::Plain,
+    }
+}
+
+/// Which functions may move packet data or sleep, directly or through what they call.
+fn note_effects(p: &mut Program) {
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for f in 0..p.funcs.len() {
+            for at in p.funcs[f].start..p.funcs[f].end {
+                let (changes, sleeps) = match &p.insns[at] {
+                    Ok(Insn::Call(Call::Helper(number))) => {
+                        let flags = u32::try_from(*number).ok().and_then(helper::by_id).map(|h| h.flags);
+                        let has = |flag| flags.is_some_and(|f| f.has(flag));
+                        (has(HelperFlags::CHANGES_PKT), has(HelperFlags::MIGHT_SLEEP))
+                    }
+                    Ok(Insn::Call(Call::Subprog(offset))) => {
+                        let callee = p.func_at((at + 1).wrapping_add_signed(*offset as isize));
+                        callee.map_or((false, false), |c| (p.funcs[c].changes_pkt, p.funcs[c].might_sleep))
+                    }
+                    _ => continue,
+                };
+                let func = &mut p.funcs[f];
+                changed |= (changes && !func.changes_pkt) || (sleeps && !func.might_sleep);
+                func.changes_pkt |= changes;
+                func.might_sleep |= sleeps;
+            }
+        }
+    }
+}
+
+/// Global functions that are called, each on its own, until no new one is called.
+fn walk_global_functions(v: &mut Verifier<'_>) -> Result<(), Box<Fail>> {
+    let mut done = vec![false; v.p.funcs.len()];
+    loop {
+        let next = (1..v.p.funcs.len()).find(|&f| v.p.funcs[f].is_global && v.p.funcs[f].called && !done[f]);
+        let Some(f) = next else { return Ok(()) };
+        done[f] = true;
+        v.walk(f, &|v| v.setup_global(f))?;
+    }
+}
+
+fn rejection(e: Fail, insns_processed: u32, at: Option<u32>) -> Rejection {
+    Rejection {
+        code: e.code.id,
+        class: e.code.class,
+        insn: e.insn.unwrap_or(at),
+        message: e.message,
+        errno: e.errno,
+        insns_processed,
+    }
+}
+
+fn verified(v: Verifier<'_>, stack_depth: u32) -> Verified {
+    let subprogs = v
+        .p
+        .funcs
+        .iter()
+        .map(|f| Subprog {
+            start: f.start as u32,
+            end: f.end as u32,
+            stack_bytes: f.stack_bytes,
+            is_callback: f.is_callback,
+            is_exception_callback: f.is_exception_callback,
+            has_tail_call: f.has_tail_call,
+        })
+        .collect();
+    Verified {
+        insns: v.p.slots,
+        facts: v.rec.finish(),
+        subprogs,
+        maps: v.req.maps.to_vec(),
+        prog_type: v.req.prog_type,
+        attach: v.req.attach,
+        caps: v.req.caps,
+        sleepable: v.env.sleepable,
+        stats: Stats {
+            insns_processed: v.insns_processed,
+            peak_states: v.kept.peak,
+            total_states: v.kept.total,
+            stack_depth,
+        },
+    }
+}
+
+impl Verifier<'_> {
+    /// What the load itself is refused for.
+    fn check_program(&self) -> Result<(), Box<Fail>> {
+        use crate::code;
+        use crate::fail::{errno, fail_nowhere};
+        use skep_abi::prog::{Capability, facts};
+        let capability = facts(self.env.prog_type).capability;
+        if self.req.caps == Caps::Bpf && matches!(capability, Capability::Perfmon | Capability::Both) {
+            let message = format!("{} programs need CAP_PERFMON", self.env.prog_type);
+            return fail_nowhere(code::NEEDS_CAPABILITY, errno::EPERM, message);
+        }
+        Ok(())
+    }
+}
