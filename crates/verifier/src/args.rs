@@ -38,19 +38,33 @@ pub(crate) struct CallArgs {
 
 impl Verifier<'_> {
     /// Checks argument `n` (0–4) of a call of `proto`.
-    pub(crate) fn check_arg(&mut self, proto: &HelperProto, n: usize, args: &mut CallArgs) -> Check {
+    pub(crate) fn check_arg(
+        &mut self,
+        proto: &HelperProto,
+        n: usize,
+        args: &mut CallArgs,
+    ) -> Check {
         let arg = proto.args[n];
         let i = n + 1;
         self.check_readable(i)?;
         if arg.kind == ArgKind::Anything {
             if self.is_secret_pointer(i) {
-                let message = format!("r{i} passes {} where {} takes a number", self.reg(i).describe(), proto.name);
+                let message = format!(
+                    "r{i} passes {} where {} takes a number",
+                    self.reg(i).describe(),
+                    proto.name
+                );
                 return fail(code::LEAK_TO_HELPER, errno::EACCES, message);
             }
             return Ok(());
         }
-        if self.reg(i).is_packet() && !(proto.flags.has(HelperFlags::PKT_ACCESS) && self.may_access_packet(false)) {
-            let message = format!("r{i} passes a packet pointer, which {} does not take from this program type", proto.name);
+        if self.reg(i).is_packet()
+            && !(proto.flags.has(HelperFlags::PKT_ACCESS) && self.may_access_packet(false))
+        {
+            let message = format!(
+                "r{i} passes a packet pointer, which {} does not take from this program type",
+                proto.name
+            );
             return fail(code::PACKET_FORBIDDEN, errno::EACCES, message);
         }
         let arg = self.resolve_sockmap_value(arg, args);
@@ -62,7 +76,10 @@ impl Verifier<'_> {
         let reg = *self.reg(i);
         if arg.flags.has(ArgFlags::RELEASE) {
             if reg.ref_id == 0 && !reg.is_zero() && !matches!(arg.kind, ArgKind::Dynptr(_)) {
-                let message = format!("{} releases r{i}, which is no acquired reference", proto.name);
+                let message = format!(
+                    "{} releases r{i}, which is no acquired reference",
+                    proto.name
+                );
                 return fail(code::ARG_REFERENCE, errno::EINVAL, message);
             }
             args.release = Some(i);
@@ -75,16 +92,29 @@ impl Verifier<'_> {
 
     /// Values of socket maps are sockets.
     fn resolve_sockmap_value(&self, arg: Arg, args: &CallArgs) -> Arg {
-        let is_sockmap = args
-            .map
-            .is_some_and(|m| matches!(self.map_at(m.0).map_type, MapType::Sockmap | MapType::Sockhash));
+        let is_sockmap = args.map.is_some_and(|m| {
+            matches!(
+                self.map_at(m.0).map_type,
+                MapType::Sockmap | MapType::Sockhash
+            )
+        });
         if arg.kind == ArgKind::MapValue && is_sockmap {
-            return Arg { kind: ArgKind::BtfSockCommon, flags: arg.flags };
+            return Arg {
+                kind: ArgKind::BtfSockCommon,
+                flags: arg.flags,
+            };
         }
         arg
     }
 
-    fn check_arg_value(&mut self, proto: &HelperProto, n: usize, arg: Arg, args: &mut CallArgs, null: bool) -> Check {
+    fn check_arg_value(
+        &mut self,
+        proto: &HelperProto,
+        n: usize,
+        arg: Arg,
+        args: &mut CallArgs,
+        null: bool,
+    ) -> Check {
         let i = n + 1;
         let writes = arg.flags.has(ArgFlags::WRITE);
         match arg.kind {
@@ -93,23 +123,54 @@ impl Verifier<'_> {
             ArgKind::MapValue if null => Ok(()),
             ArgKind::MapValue => {
                 let size = self.arg_map_sizes(args)?.1;
-                self.memory_arg(i, i64::from(size), writes, false, arg.flags.has(ArgFlags::UNINIT), args)
+                self.memory_arg(
+                    i,
+                    i64::from(size),
+                    writes,
+                    false,
+                    arg.flags.has(ArgFlags::UNINIT),
+                    args,
+                )
             }
             ArgKind::FixedMem(size) => {
                 if null {
                     return Ok(());
                 }
-                self.memory_arg(i, i64::from(size), writes, false, arg.flags.has(ArgFlags::UNINIT), args)?;
-                if arg.flags.has(ArgFlags::ALIGNED) { self.check_arg_alignment(i, size) } else { Ok(()) }
+                self.memory_arg(
+                    i,
+                    i64::from(size),
+                    writes,
+                    false,
+                    arg.flags.has(ArgFlags::UNINIT),
+                    args,
+                )?;
+                if arg.flags.has(ArgFlags::ALIGNED) {
+                    self.check_arg_alignment(i, size)
+                } else {
+                    Ok(())
+                }
             }
             ArgKind::ConstSize | ArgKind::ConstSizeOrZero => {
-                let of = n.checked_sub(1).map(|p| proto.args[p].flags).unwrap_or(ArgFlags::NONE);
+                let of = n
+                    .checked_sub(1)
+                    .map(|p| proto.args[p].flags)
+                    .unwrap_or(ArgFlags::NONE);
                 let writes = of.has(ArgFlags::WRITE);
-                self.size_arg(i, writes, of.has(ArgFlags::UNINIT), arg.kind == ArgKind::ConstSizeOrZero, args)
+                self.size_arg(
+                    i,
+                    writes,
+                    of.has(ArgFlags::UNINIT),
+                    arg.kind == ArgKind::ConstSizeOrZero,
+                    args,
+                )
             }
             ArgKind::ConstAllocSizeOrZero => {
                 let Some(size) = self.reg(i).var.as_const() else {
-                    return fail(code::ARG_CONSTANT, errno::EACCES, format!("r{i} must be a known constant: it is a size to allocate"));
+                    return fail(
+                        code::ARG_CONSTANT,
+                        errno::EACCES,
+                        format!("r{i} must be a known constant: it is a size to allocate"),
+                    );
                 };
                 args.alloc_size = size as u32;
                 self.mark_precise(i)
@@ -125,7 +186,14 @@ impl Verifier<'_> {
             ArgKind::Dynptr(_) => self.dynptr_arg(proto, i, arg, args),
             ArgKind::PercpuBtfPtr => {
                 let reg = self.reg(i);
-                args.btf = Some((reg.aux, if reg.aux2 == 1 { BtfSource::Program } else { BtfSource::Kernel }));
+                args.btf = Some((
+                    reg.aux,
+                    if reg.aux2 == 1 {
+                        BtfSource::Program
+                    } else {
+                        BtfSource::Kernel
+                    },
+                ));
                 Ok(())
             }
             ArgKind::Anything
@@ -140,7 +208,13 @@ impl Verifier<'_> {
         }
     }
 
-    fn check_arg_type(&mut self, proto: &HelperProto, i: usize, arg: Arg, args: &CallArgs) -> Check {
+    fn check_arg_type(
+        &mut self,
+        proto: &HelperProto,
+        i: usize,
+        arg: Arg,
+        args: &CallArgs,
+    ) -> Check {
         let reg = *self.reg(i);
         let plain = {
             let mut flags = reg.flags;
@@ -156,13 +230,20 @@ impl Verifier<'_> {
             flags.without(Flags::FIXED)
         };
         let none = plain == Flags::NONE;
-        let sock = matches!(reg.kind, Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock) && none;
+        let sock = matches!(
+            reg.kind,
+            Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock
+        ) && none;
         let fits = match arg.kind {
             ArgKind::Anything => true,
-            ArgKind::ConstSize | ArgKind::ConstSizeOrZero | ArgKind::ConstAllocSizeOrZero => reg.is_scalar(),
+            ArgKind::ConstSize | ArgKind::ConstSizeOrZero | ArgKind::ConstAllocSizeOrZero => {
+                reg.is_scalar()
+            }
             ArgKind::ConstMapPtr => reg.kind == Kind::ConstMap && none,
             ArgKind::Ctx => reg.kind == Kind::Ctx && none,
-            ArgKind::MapKey | ArgKind::MapValue | ArgKind::Mem | ArgKind::FixedMem(_) => is_memory(&reg, plain),
+            ArgKind::MapKey | ArgKind::MapValue | ArgKind::Mem | ArgKind::FixedMem(_) => {
+                is_memory(&reg, plain)
+            }
             ArgKind::SockCommon => sock,
             ArgKind::Socket => reg.kind == Kind::Socket && none,
             ArgKind::BtfSockCommon => sock || self.is_btf_struct(&reg, plain, "sock_common"),
@@ -173,7 +254,8 @@ impl Verifier<'_> {
             ArgKind::Stack => reg.kind == Kind::Stack,
             ArgKind::ConstStr | ArgKind::Timer => reg.kind == Kind::MapValue && none,
             ArgKind::SpinLock | ArgKind::Kptr => {
-                (reg.kind == Kind::MapValue && none) || (reg.kind == Kind::Btf && plain.has(Flags::ALLOC))
+                (reg.kind == Kind::MapValue && none)
+                    || (reg.kind == Kind::Btf && plain.has(Flags::ALLOC))
             }
             ArgKind::Dynptr(_) => matches!(reg.kind, Kind::Stack | Kind::Dynptr),
         };
@@ -182,16 +264,31 @@ impl Verifier<'_> {
             return self.check_written_btf(proto, i, arg, &reg);
         }
         let nullable = reg.is_nullable() && !arg.flags.has(ArgFlags::NULLABLE);
-        let (code, hint) = if nullable { (code::ARG_NULL, ": check it for NULL first") } else { (code::ARG_TYPE, "") };
-        let message = format!("r{i} passes {} where {} takes {}{hint}", reg.describe(), proto.name, expected(arg.kind));
+        let (code, hint) = if nullable {
+            (code::ARG_NULL, ": check it for NULL first")
+        } else {
+            (code::ARG_TYPE, "")
+        };
+        let message = format!(
+            "r{i} passes {} where {} takes {}{hint}",
+            reg.describe(),
+            proto.name,
+            expected(arg.kind)
+        );
         fail(code, errno::EACCES, message)
     }
 
     /// Kernel structures are not for helpers to write.
     fn check_written_btf(&self, proto: &HelperProto, i: usize, arg: Arg, reg: &Reg) -> Check {
-        let memory = matches!(arg.kind, ArgKind::MapKey | ArgKind::MapValue | ArgKind::Mem | ArgKind::FixedMem(_));
+        let memory = matches!(
+            arg.kind,
+            ArgKind::MapKey | ArgKind::MapValue | ArgKind::Mem | ArgKind::FixedMem(_)
+        );
         if reg.kind == Kind::Btf && memory && !arg.flags.has(ArgFlags::RDONLY) {
-            let message = format!("{} may write to the kernel memory that r{i} points to", proto.name);
+            let message = format!(
+                "{} may write to the kernel memory that r{i} points to",
+                proto.name
+            );
             return fail(code::READ_ONLY, errno::EACCES, message);
         }
         Ok(())
@@ -204,7 +301,10 @@ impl Verifier<'_> {
                 return Ok(());
             }
             return if reg.off != 0 {
-                let message = format!("r{i} must point to the start of what is released, not {} bytes past it", reg.off);
+                let message = format!(
+                    "r{i} must point to the start of what is released, not {} bytes past it",
+                    reg.off
+                );
                 fail(code::MODIFIED_POINTER, errno::EINVAL, message)
             } else {
                 self.check_unmoved(i, false)
@@ -229,11 +329,18 @@ impl Verifier<'_> {
     pub(crate) fn check_unmoved(&self, i: usize, fixed_ok: bool) -> Check {
         let reg = self.reg(i);
         if reg.off < 0 || (!fixed_ok && reg.off != 0) {
-            let message = format!("r{i} is {} moved by {} bytes; it must be passed as it is", reg.describe(), reg.off);
+            let message = format!(
+                "r{i} is {} moved by {} bytes; it must be passed as it is",
+                reg.describe(),
+                reg.off
+            );
             return fail(code::MODIFIED_POINTER, errno::EACCES, message);
         }
         if reg.var.as_const() != Some(0) {
-            let message = format!("r{i} is {} at a variable offset; it must be passed as it is", reg.describe());
+            let message = format!(
+                "r{i} is {} at a variable offset; it must be passed as it is",
+                reg.describe()
+            );
             return fail(code::MODIFIED_POINTER, errno::EACCES, message);
         }
         Ok(())
@@ -252,7 +359,11 @@ impl Verifier<'_> {
 
     fn arg_map_sizes(&self, args: &CallArgs) -> Check<(u32, u32)> {
         let Some((map, _)) = args.map else {
-            return fail(code::ARG_TYPE, errno::EACCES, "a key or value is passed without a map");
+            return fail(
+                code::ARG_TYPE,
+                errno::EACCES,
+                "a key or value is passed without a map",
+            );
         };
         let map = self.map_at(map);
         Ok((map.key_size, map.value_size))
@@ -261,9 +372,12 @@ impl Verifier<'_> {
     fn arg_map_key(&mut self, i: usize, args: &mut CallArgs) -> Check {
         let size = self.arg_map_sizes(args)?.0;
         self.memory_arg(i, i64::from(size), false, false, false, args)?;
-        let is_array = args
-            .map
-            .is_some_and(|m| matches!(self.map_at(m.0).map_type, MapType::Array | MapType::PercpuArray));
+        let is_array = args.map.is_some_and(|m| {
+            matches!(
+                self.map_at(m.0).map_type,
+                MapType::Array | MapType::PercpuArray
+            )
+        });
         if is_array {
             args.const_key = self.constant_key(i, size);
         }
@@ -277,7 +391,13 @@ impl Verifier<'_> {
         let (slot, first) = place(at);
         let frame = reg.aux as usize;
         let s = *self.cur.frames[frame].stack.get(slot)?;
-        let run = |byte: Byte| s.bytes[..=first].iter().rev().take_while(|&&b| b == byte).count() as u32;
+        let run = |byte: Byte| {
+            s.bytes[..=first]
+                .iter()
+                .rev()
+                .take_while(|&&b| b == byte)
+                .count() as u32
+        };
         if run(Byte::Zero) >= size {
             return Some(0);
         }
@@ -289,18 +409,36 @@ impl Verifier<'_> {
         Some(value)
     }
 
-    fn size_arg(&mut self, i: usize, writes: bool, uninit: bool, zero_ok: bool, args: &mut CallArgs) -> Check {
+    fn size_arg(
+        &mut self,
+        i: usize,
+        writes: bool,
+        uninit: bool,
+        zero_ok: bool,
+        args: &mut CallArgs,
+    ) -> Check {
         let var = self.reg(i).var;
         args.max_size = Some(var.umax);
         if var.smin < 0 {
-            let message = format!("the size in r{i} may be negative (as low as {}): make it unsigned or bound it", var.smin);
+            let message = format!(
+                "the size in r{i} may be negative (as low as {}): make it unsigned or bound it",
+                var.smin
+            );
             return fail(code::ARG_SIZE, errno::EACCES, message);
         }
         if var.umin == 0 && !zero_ok {
-            return fail(code::ARG_SIZE, errno::EACCES, format!("the size in r{i} may be zero"));
+            return fail(
+                code::ARG_SIZE,
+                errno::EACCES,
+                format!("the size in r{i} may be zero"),
+            );
         }
         if var.umax >= BPF_MAX_VAR_SIZ.cast_unsigned() {
-            return fail(code::ARG_SIZE, errno::EACCES, format!("the size in r{i} has no upper bound"));
+            return fail(
+                code::ARG_SIZE,
+                errno::EACCES,
+                format!("the size in r{i} has no upper bound"),
+            );
         }
         // Memory that may be filled only partly must be initialised before.
         let uninit = uninit && var.is_const();
@@ -313,7 +451,11 @@ impl Verifier<'_> {
         if reg.bits_at(0).is_aligned(u64::from(size)) {
             return Ok(());
         }
-        fail(code::MISALIGNED, errno::EACCES, format!("r{i} must be aligned to {size} bytes"))
+        fail(
+            code::MISALIGNED,
+            errno::EACCES,
+            format!("r{i} must be aligned to {size} bytes"),
+        )
     }
 
     /// The `size` bytes that register `i` points to must be accessible to the helper.
@@ -330,7 +472,13 @@ impl Verifier<'_> {
         let bytes = u32::try_from(size).unwrap_or(u32::MAX);
         let kind = if writes { Access::Write } else { Access::Read };
         let off = i64::from(reg.off);
-        let read_only = |what: &str| fail(code::READ_ONLY, errno::EACCES, format!("the helper would write to {what} through r{i}"));
+        let read_only = |what: &str| {
+            fail(
+                code::READ_ONLY,
+                errno::EACCES,
+                format!("the helper would write to {what} through r{i}"),
+            )
+        };
         match reg.kind {
             Kind::Pkt | Kind::PktMeta => self.check_packet(i, &reg, off, bytes, zero_ok),
             Kind::MapKey if writes => read_only("a map key"),
@@ -342,13 +490,19 @@ impl Verifier<'_> {
             Kind::Mem if writes && reg.flags.has(Flags::RDONLY) => read_only("read-only memory"),
             Kind::Mem => self.check_region(i, &reg, off, bytes, reg.aux, zero_ok),
             Kind::Buf if writes && reg.flags.has(Flags::RDONLY) => read_only("a read-only buffer"),
-            Kind::Buf if off < 0 || reg.var.as_const() != Some(0) => {
-                fail(code::OUT_OF_BOUNDS, errno::EACCES, format!("r{i} is a buffer at a negative or variable offset"))
-            }
+            Kind::Buf if off < 0 || reg.var.as_const() != Some(0) => fail(
+                code::OUT_OF_BOUNDS,
+                errno::EACCES,
+                format!("r{i} is a buffer at a negative or variable offset"),
+            ),
             Kind::Buf => Ok(()),
             Kind::Stack => {
                 if size == 0 && !zero_ok {
-                    return fail(code::ARG_SIZE, errno::EACCES, format!("r{i} passes memory of size zero"));
+                    return fail(
+                        code::ARG_SIZE,
+                        errno::EACCES,
+                        format!("r{i} passes memory of size zero"),
+                    );
                 }
                 let mut raw = None;
                 let want = uninit.then_some(&mut raw);
@@ -361,13 +515,25 @@ impl Verifier<'_> {
             Kind::Btf => self.btf_memory_arg(i, bytes),
             Kind::Ctx if self.ctx_is_plain_memory() => self.ctx_memory_arg(i, size, kind, zero_ok),
             _ if zero_ok && size == 0 && reg.is_zero() => Ok(()),
-            _ => fail(code::ARG_TYPE, errno::EACCES, format!("r{i} is {}, memory was expected", reg.describe())),
+            _ => fail(
+                code::ARG_TYPE,
+                errno::EACCES,
+                format!("r{i} is {}, memory was expected", reg.describe()),
+            ),
         }
     }
 
     fn ctx_memory_arg(&mut self, i: usize, size: i64, kind: Access, zero_ok: bool) -> Check {
         if size == 0 {
-            return if zero_ok { Ok(()) } else { fail(code::ARG_SIZE, errno::EACCES, format!("r{i} passes memory of size zero")) };
+            return if zero_ok {
+                Ok(())
+            } else {
+                fail(
+                    code::ARG_SIZE,
+                    errno::EACCES,
+                    format!("r{i} passes memory of size zero"),
+                )
+            };
         }
         self.check_unmoved(i, false)?;
         let last = i32::try_from(size - 1).unwrap_or(i32::MAX);
@@ -377,28 +543,56 @@ impl Verifier<'_> {
     /// A constant string: in a read-only map, terminated.
     fn const_string_arg(&self, i: usize) -> Check {
         let reg = self.reg(i);
-        let not_const = |why: &str| fail(code::ARG_STRING, errno::EACCES, format!("r{i} must point to a constant string: {why}"));
-        let Some(bytes) = self.map(reg).frozen.as_deref() else { return not_const("its map is not frozen and read-only") };
-        let Some(at) = reg.fixed_offset().and_then(|a| usize::try_from(a).ok()) else { return not_const("its offset is not known") };
+        let not_const = |why: &str| {
+            fail(
+                code::ARG_STRING,
+                errno::EACCES,
+                format!("r{i} must point to a constant string: {why}"),
+            )
+        };
+        let Some(bytes) = self.map(reg).frozen.as_deref() else {
+            return not_const("its map is not frozen and read-only");
+        };
+        let Some(at) = reg.fixed_offset().and_then(|a| usize::try_from(a).ok()) else {
+            return not_const("its offset is not known");
+        };
         match bytes.get(at..) {
             Some(rest) if rest.contains(&0) => Ok(()),
-            Some(_) => fail(code::ARG_STRING, errno::EINVAL, format!("the string behind r{i} is not terminated")),
+            Some(_) => fail(
+                code::ARG_STRING,
+                errno::EINVAL,
+                format!("the string behind r{i} is not terminated"),
+            ),
             None => not_const("it lies outside of the map's value"),
         }
     }
 
     fn timer_arg(&mut self, i: usize, args: &mut CallArgs) -> Check {
         let reg = *self.reg(i);
-        let bad = |why: String| fail(code::ARG_TYPE, errno::EINVAL, format!("r{i} is no bpf_timer: {why}"));
-        let Some(at) = reg.fixed_offset() else { return bad("its offset is not known".into()) };
+        let bad = |why: String| {
+            fail(
+                code::ARG_TYPE,
+                errno::EINVAL,
+                format!("r{i} is no bpf_timer: {why}"),
+            )
+        };
+        let Some(at) = reg.fixed_offset() else {
+            return bad("its offset is not known".into());
+        };
         let map = self.map(&reg);
         if !map.has_btf {
             return bad(format!("map \"{}\" has no BTF", map.name));
         }
-        let timer = map.record.fields.iter().find(|f| matches!(f.kind, skep_btf::FieldKind::Timer));
+        let timer = map
+            .record
+            .fields
+            .iter()
+            .find(|f| matches!(f.kind, skep_btf::FieldKind::Timer));
         match timer {
             None => bad(format!("values of map \"{}\" have none", map.name)),
-            Some(f) if i64::from(f.offset) != at => bad(format!("the timer is at byte {}, not {at}", f.offset)),
+            Some(f) if i64::from(f.offset) != at => {
+                bad(format!("the timer is at byte {}, not {at}", f.offset))
+            }
             Some(_) if args.map.is_some() => bad("two timers in one call".into()),
             Some(_) => {
                 args.map = Some((reg.aux, reg.aux2));
@@ -411,7 +605,9 @@ impl Verifier<'_> {
 /// Memory that helpers may be given.
 fn is_memory(reg: &Reg, flags: Flags) -> bool {
     match reg.kind {
-        Kind::Stack | Kind::Pkt | Kind::PktMeta | Kind::MapKey | Kind::MapValue | Kind::Buf => flags == Flags::NONE,
+        Kind::Stack | Kind::Pkt | Kind::PktMeta | Kind::MapKey | Kind::MapValue | Kind::Buf => {
+            flags == Flags::NONE
+        }
         Kind::Mem => flags == Flags::NONE || flags == Flags::RINGBUF,
         Kind::Btf => flags == Flags::TRUSTED,
         _ => false,
@@ -426,7 +622,9 @@ fn expected(kind: ArgKind) -> String {
         ArgKind::MapKey => "memory with a key".into(),
         ArgKind::MapValue => "memory with a value".into(),
         ArgKind::Mem | ArgKind::FixedMem(_) => "memory".into(),
-        ArgKind::ConstSize | ArgKind::ConstSizeOrZero | ArgKind::ConstAllocSizeOrZero => "a size".into(),
+        ArgKind::ConstSize | ArgKind::ConstSizeOrZero | ArgKind::ConstAllocSizeOrZero => {
+            "a size".into()
+        }
         ArgKind::Ctx => "the context".into(),
         ArgKind::SpinLock => "a bpf_spin_lock in a map value".into(),
         ArgKind::Timer => "a bpf_timer in a map value".into(),

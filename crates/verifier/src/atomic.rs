@@ -10,7 +10,14 @@ use skep_isa::{AtomicOp, Extend, Reg as R, Size};
 
 impl Verifier<'_> {
     /// `lock *(size *)(dst + offset) op= src`
-    pub(crate) fn check_atomic(&mut self, size: Size, op: AtomicOp, dst: R, src: R, offset: i16) -> Check {
+    pub(crate) fn check_atomic(
+        &mut self,
+        size: Size,
+        op: AtomicOp,
+        dst: R,
+        src: R,
+        offset: i16,
+    ) -> Check {
         self.check_readable(src.index())?;
         self.check_readable(dst.index())?;
         if op == AtomicOp::Cmpxchg {
@@ -56,12 +63,20 @@ impl Verifier<'_> {
     }
 
     fn write_atomic(&mut self, read: &MemAccess) -> Check {
-        self.check_access(&MemAccess { kind: Access::Write, value: None, ..*read })
+        self.check_access(&MemAccess {
+            kind: Access::Write,
+            value: None,
+            ..*read
+        })
     }
 
     fn check_no_pointer(&self, i: usize) -> Check {
         if self.is_secret_pointer(i) {
-            return fail(code::POINTER_LEAK, errno::EACCES, format!("the pointer in r{i} would be stored as a number"));
+            return fail(
+                code::POINTER_LEAK,
+                errno::EACCES,
+                format!("the pointer in r{i} would be stored as a number"),
+            );
         }
         Ok(())
     }
@@ -81,7 +96,10 @@ impl Verifier<'_> {
                 | Kind::XdpSock
         );
         if forbidden {
-            let message = format!("r{i} is {}: atomic access to it is not allowed", self.reg(i).describe());
+            let message = format!(
+                "r{i} is {}: atomic access to it is not allowed",
+                self.reg(i).describe()
+            );
             return fail(code::ATOMIC_TARGET, errno::EACCES, message);
         }
         Ok(())

@@ -25,7 +25,11 @@ impl Verifier<'_> {
     fn check_subprog_call(&mut self, offset: i32) -> Check<Flow> {
         let target = (self.insn + 1).wrapping_add_signed(offset as isize);
         let Some(callee) = self.p.func_at(target) else {
-            return fail(code::BAD_CALL_TARGET, errno::EINVAL, format!("no function starts at slot {target}"));
+            return fail(
+                code::BAD_CALL_TARGET,
+                errno::EINVAL,
+                format!("no function starts at slot {target}"),
+            );
         };
         if self.p.funcs[callee].is_global {
             return self.check_global_call(callee);
@@ -46,9 +50,13 @@ impl Verifier<'_> {
             let message = format!("the global function {name} is called while a spin lock is held");
             return fail(code::LOCK_CALL, errno::EINVAL, message);
         }
-        let atomic = !self.in_sleepable() || self.cur.rcu_locks > 0 || self.cur.preempt_off > 0 || self.cur.irq_id != 0;
+        let atomic = !self.in_sleepable()
+            || self.cur.rcu_locks > 0
+            || self.cur.preempt_off > 0
+            || self.cur.irq_id != 0;
         if self.p.funcs[callee].might_sleep && atomic {
-            let message = format!("the global function {name} may sleep, which is not allowed here");
+            let message =
+                format!("the global function {name} may sleep, which is not allowed here");
             return fail(code::SLEEP, errno::EINVAL, message);
         }
         self.check_global_args(callee)?;
@@ -64,13 +72,19 @@ impl Verifier<'_> {
 
     /// Name of a function, for messages.
     pub(crate) fn func_name(&self, f: usize) -> String {
-        self.p.funcs[f].name.clone().unwrap_or_else(|| format!("func{f}"))
+        self.p.funcs[f]
+            .name
+            .clone()
+            .unwrap_or_else(|| format!("func{f}"))
     }
 
     fn new_frame(&self, callee: usize, kind: FrameKind) -> Check<Frame> {
         let depth = self.cur.frames.len();
         if depth >= MAX_CALL_FRAMES {
-            let message = format!("the call of {} is more than {MAX_CALL_FRAMES} calls deep", self.func_name(callee));
+            let message = format!(
+                "the call of {} is more than {MAX_CALL_FRAMES} calls deep",
+                self.func_name(callee)
+            );
             return fail(code::CALL_DEPTH, errno::E2BIG, message);
         }
         Ok(Frame::new(self.insn as u32, callee as u32, depth, kind))
@@ -78,9 +92,15 @@ impl Verifier<'_> {
 
     /// The helper with number `helper` runs a callback: it is walked as if called from here.
     pub(crate) fn enter_callback(&mut self, helper: u32, args: &CallArgs) -> Check {
-        let Some(callee) = args.callback.map(|c| c as usize) else { return Ok(()) };
+        let Some(callee) = args.callback.map(|c| c as usize) else {
+            return Ok(());
+        };
         let Some(start) = self.p.funcs.get(callee).map(|f| f.start) else {
-            return fail(code::ARG_CALLBACK, errno::EINVAL, "the callback is no function of this program");
+            return fail(
+                code::ARG_CALLBACK,
+                errno::EINVAL,
+                "the callback is no function of this program",
+            );
         };
         self.check_callback_map(helper, args)?;
         self.p.funcs[callee].is_callback = true;
@@ -88,7 +108,12 @@ impl Verifier<'_> {
             return self.enter_async_callback(callee, start, args, false);
         }
         let range = callback_range(helper);
-        let mut frame = self.new_frame(callee, FrameKind::Callback { ret: (range.min, range.max) })?;
+        let mut frame = self.new_frame(
+            callee,
+            FrameKind::Callback {
+                ret: (range.min, range.max),
+            },
+        )?;
         self.set_callback_args(helper, args, &mut frame)?;
         self.push_path(start, |state| {
             state.callback_unroll_depth += 1;
@@ -100,26 +125,51 @@ impl Verifier<'_> {
     }
 
     /// A callback that runs later starts with frames of its own.
-    pub(crate) fn enter_async_callback(&mut self, callee: usize, start: usize, args: &CallArgs, sleepable: bool) -> Check {
+    pub(crate) fn enter_async_callback(
+        &mut self,
+        callee: usize,
+        start: usize,
+        args: &CallArgs,
+        sleepable: bool,
+    ) -> Check {
         self.p.funcs[callee].is_async_callback = true;
         self.async_entries += 1;
-        let mut frame = Frame::new(crate::state::NO_INSN, callee as u32, 0, FrameKind::AsyncCallback);
+        let mut frame = Frame::new(
+            crate::state::NO_INSN,
+            callee as u32,
+            0,
+            FrameKind::AsyncCallback,
+        );
         frame.async_entry = self.cur.frame().async_entry + 1;
         let map = args.map.unwrap_or((0, 0));
-        let of_map = |kind: Kind| Reg { aux: map.0, aux2: map.1, ..Reg::pointer(kind) };
+        let of_map = |kind: Kind| Reg {
+            aux: map.0,
+            aux2: map.1,
+            ..Reg::pointer(kind)
+        };
         frame.regs[1] = of_map(Kind::ConstMap);
         frame.regs[2] = of_map(Kind::MapKey);
         frame.regs[3] = of_map(Kind::MapValue);
         self.push_path(start, |state| {
             let (parent, first, depth) = (state.parent, state.first_insn, state.dfs_depth);
-            *state = State { parent, first_insn: first, dfs_depth: depth, sleepable, ..State::empty() };
+            *state = State {
+                parent,
+                first_insn: first,
+                dfs_depth: depth,
+                sleepable,
+                ..State::empty()
+            };
             state.frames.push(Rc::new(frame));
         })
     }
 
     fn check_callback_map(&self, helper: u32, args: &CallArgs) -> Check {
         if helper == id::FOR_EACH_MAP_ELEM && args.map.is_none() {
-            return fail(code::ARG_TYPE, errno::EINVAL, "bpf_for_each_map_elem is called without a map");
+            return fail(
+                code::ARG_TYPE,
+                errno::EINVAL,
+                "bpf_for_each_map_elem is called without a map",
+            );
         }
         Ok(())
     }
@@ -128,7 +178,11 @@ impl Verifier<'_> {
     fn set_callback_args(&mut self, helper: u32, args: &CallArgs, frame: &mut Frame) -> Check {
         let caller = &self.cur.frame().regs;
         let map = args.map.unwrap_or((0, 0));
-        let of_map = |kind: Kind| Reg { aux: map.0, aux2: map.1, ..Reg::pointer(kind) };
+        let of_map = |kind: Kind| Reg {
+            aux: map.0,
+            aux2: map.1,
+            ..Reg::pointer(kind)
+        };
         match helper {
             id::FOR_EACH_MAP_ELEM => {
                 frame.regs[1] = of_map(Kind::ConstMap);
@@ -150,7 +204,13 @@ impl Verifier<'_> {
                 frame.regs[2] = self.kernel_struct("vm_area_struct")?;
                 frame.regs[3] = context;
             }
-            _ => return fail(code::ARG_CALLBACK, errno::EINVAL, "this helper takes no callback that is known here"),
+            _ => {
+                return fail(
+                    code::ARG_CALLBACK,
+                    errno::EINVAL,
+                    "this helper takes no callback that is known here",
+                );
+            }
         }
         Ok(())
     }

@@ -19,8 +19,15 @@ pub(crate) enum CallNature {
 }
 
 /// Marks prune points and checks that every slot can be reached from an entry.
-pub(crate) fn check(p: &mut Program, nature: &dyn Fn(usize) -> CallNature, extra_entries: &[usize]) -> Check {
-    let mut walk = Walk { seen: vec![false; p.len()], todo: vec![0] };
+pub(crate) fn check(
+    p: &mut Program,
+    nature: &dyn Fn(usize) -> CallNature,
+    extra_entries: &[usize],
+) -> Check {
+    let mut walk = Walk {
+        seen: vec![false; p.len()],
+        todo: vec![0],
+    };
     walk.seen[0] = true;
     walk.run(p, nature)?;
     for &entry in extra_entries {
@@ -30,12 +37,18 @@ pub(crate) fn check(p: &mut Program, nature: &dyn Fn(usize) -> CallNature, extra
     let mut at = 0;
     while at < p.len() {
         if !walk.seen[at] {
-            return fail_at(code::UNREACHABLE, errno::EINVAL, at, format!("no path leads to slot {at}"));
+            return fail_at(
+                code::UNREACHABLE,
+                errno::EINVAL,
+                at,
+                format!("no path leads to slot {at}"),
+            );
         }
         if p.slots[at].is_wide() {
             at += 1;
             if walk.seen.get(at) == Some(&true) {
-                let message = format!("a jump leads to slot {at}, the middle of a wide instruction");
+                let message =
+                    format!("a jump leads to slot {at}, the middle of a wide instruction");
                 return fail_at(code::JUMP_INTO_WIDE, errno::EINVAL, at, message);
             }
         }
@@ -65,7 +78,12 @@ impl Walk {
 
     fn next(&mut self, p: &Program, at: usize, next: usize) -> Check {
         if next >= p.len() {
-            return fail_at(code::FALL_THROUGH, errno::EINVAL, at, "the path runs past the end of the program");
+            return fail_at(
+                code::FALL_THROUGH,
+                errno::EINVAL,
+                at,
+                "the path runs past the end of the program",
+            );
         }
         self.mark(next);
         Ok(())
@@ -93,7 +111,8 @@ impl Walk {
             op::EXIT => Ok(()),
             op::CALL => {
                 mark_call(p, at, nature(at));
-                let callee = (s.src() == op::PSEUDO_CALL).then(|| at.wrapping_add_signed(s.imm as isize + 1));
+                let callee = (s.src() == op::PSEUDO_CALL)
+                    .then(|| at.wrapping_add_signed(s.imm as isize + 1));
                 self.visit_call(p, at, 1, callee)
             }
             op::JA => {
@@ -114,7 +133,13 @@ impl Walk {
         }
     }
 
-    fn visit_call(&mut self, p: &mut Program, at: usize, slots: usize, callee: Option<usize>) -> Check {
+    fn visit_call(
+        &mut self,
+        p: &mut Program,
+        at: usize,
+        slots: usize,
+        callee: Option<usize>,
+    ) -> Check {
         self.next(p, at, at + slots)?;
         join(p, at + slots);
         if let Some(callee) = callee {
@@ -126,7 +151,9 @@ impl Walk {
 }
 
 fn target(p: &Program, at: usize) -> usize {
-    jump_target(p.slots[at], at).and_then(|t| usize::try_from(t).ok()).unwrap_or(usize::MAX)
+    jump_target(p.slots[at], at)
+        .and_then(|t| usize::try_from(t).ok())
+        .unwrap_or(usize::MAX)
 }
 
 fn join(p: &mut Program, at: usize) {
@@ -140,7 +167,12 @@ fn mark_call(p: &mut Program, at: usize, nature: CallNature) {
         CallNature::Plain => {}
         CallNature::AsyncCallback => (m.prune_point, m.jump_point) = (true, true),
         CallNature::SyncCallback => {
-            (m.prune_point, m.jump_point, m.force_checkpoint, m.calls_callback) = (true, true, true, true);
+            (
+                m.prune_point,
+                m.jump_point,
+                m.force_checkpoint,
+                m.calls_callback,
+            ) = (true, true, true, true);
         }
         CallNature::IterNext => (m.prune_point, m.force_checkpoint) = (true, true),
     }
@@ -165,7 +197,14 @@ pub(crate) fn successors(p: &Program, at: usize) -> ([usize; 2], usize) {
 /// Numbers the loops: slots of one strongly connected component share a number above 0.
 pub(crate) fn number_loops(p: &mut Program) {
     let n = p.len();
-    let mut t = Tarjan { index: vec![0; n], low: vec![0; n], on_stack: vec![false; n], stack: Vec::new(), next: 1, loops: 0 };
+    let mut t = Tarjan {
+        index: vec![0; n],
+        low: vec![0; n],
+        on_stack: vec![false; n],
+        stack: Vec::new(),
+        next: 1,
+        loops: 0,
+    };
     for at in 0..n {
         if t.index[at] == 0 {
             t.component(p, at);
@@ -221,7 +260,8 @@ impl Tarjan {
         let first = self.stack.iter().rposition(|&w| w == root).unwrap_or(0);
         let members = self.stack.split_off(first);
         let (next, count) = successors(p, root);
-        let is_loop = members.len() > 1 || next[..count].contains(&root) || p.marks[root].calls_callback;
+        let is_loop =
+            members.len() > 1 || next[..count].contains(&root) || p.marks[root].calls_callback;
         if is_loop {
             self.loops += 1;
         }

@@ -42,7 +42,11 @@ impl Verifier<'_> {
                 *self.reg_mut(dst.index()) = Reg::UNKNOWN;
             }
             (false, false) => {
-                let message = format!("arithmetic on two pointers ({dst} is {}, the other is {})", d.describe(), s.describe());
+                let message = format!(
+                    "arithmetic on two pointers ({dst} is {}, the other is {})",
+                    d.describe(),
+                    s.describe()
+                );
                 return fail(code::POINTER_ARITHMETIC, errno::EACCES, message);
             }
         }
@@ -62,7 +66,12 @@ impl Verifier<'_> {
         let distance = s.var.as_const().and_then(|v| i32::try_from(v).ok());
         match distance {
             // The distance between linked scalars is remembered once; a second one would have to be added up.
-            Some(distance) if op == AluOp::Add && width == Width::W64 && d.id != 0 && d.id & ADD_CONST == 0 => {
+            Some(distance)
+                if op == AluOp::Add
+                    && width == Width::W64
+                    && d.id != 0
+                    && d.id & ADD_CONST == 0 =>
+            {
                 d.id |= ADD_CONST;
                 d.off = distance;
             }
@@ -76,7 +85,11 @@ impl Verifier<'_> {
     pub(crate) fn check_neg(&mut self, width: Width, dst: R) -> Check {
         self.check_readable(dst.index())?;
         if self.is_secret_pointer(dst.index()) {
-            return fail(code::POINTER_ARITHMETIC, errno::EACCES, format!("{dst} is a pointer and cannot be negated"));
+            return fail(
+                code::POINTER_ARITHMETIC,
+                errno::EACCES,
+                format!("{dst} is a pointer and cannot be negated"),
+            );
         }
         self.check_writable(dst.index())?;
         let d = self.reg_mut(dst.index());
@@ -95,7 +108,11 @@ impl Verifier<'_> {
     pub(crate) fn check_end(&mut self, dst: R) -> Check {
         self.check_readable(dst.index())?;
         if self.is_secret_pointer(dst.index()) {
-            return fail(code::POINTER_ARITHMETIC, errno::EACCES, format!("{dst} is a pointer and cannot be swapped"));
+            return fail(
+                code::POINTER_ARITHMETIC,
+                errno::EACCES,
+                format!("{dst} is a pointer and cannot be swapped"),
+            );
         }
         self.check_writable(dst.index())?;
         *self.reg_mut(dst.index()) = Reg::UNKNOWN;
@@ -130,7 +147,11 @@ impl Verifier<'_> {
 
     fn mov32(&mut self, dst: R, src: R) -> Check {
         if self.is_secret_pointer(src.index()) {
-            return fail(code::PARTIAL_POINTER, errno::EACCES, format!("only half of the pointer in {src} is copied"));
+            return fail(
+                code::PARTIAL_POINTER,
+                errno::EACCES,
+                format!("only half of the pointer in {src} is copied"),
+            );
         }
         let mut d = Reg::UNKNOWN;
         if self.reg(src.index()).is_scalar() {
@@ -154,7 +175,11 @@ impl Verifier<'_> {
         self.check_readable(src.index())?;
         self.check_writable(dst.index())?;
         if self.is_secret_pointer(src.index()) {
-            return fail(code::PARTIAL_POINTER, errno::EACCES, format!("part of the pointer in {src} is sign-extended"));
+            return fail(
+                code::PARTIAL_POINTER,
+                errno::EACCES,
+                format!("part of the pointer in {src} is sign-extended"),
+            );
         }
         let mut d = Reg::UNKNOWN;
         if self.reg(src.index()).is_scalar() {
@@ -181,18 +206,37 @@ impl Verifier<'_> {
     }
 
     /// `dst = addr_space_cast(src, …)`: into the arena's address space, or out of it.
-    pub(crate) fn check_addr_space_cast(&mut self, dst: R, src: R, dst_as: u16, src_as: u16) -> Check {
+    pub(crate) fn check_addr_space_cast(
+        &mut self,
+        dst: R,
+        src: R,
+        dst_as: u16,
+        src_as: u16,
+    ) -> Check {
         if !matches!((dst_as, src_as), (1, 0) | (0, 1)) {
-            let message = format!("address space {src_as} cannot be cast to {dst_as}, only 0 to 1 and 1 to 0");
+            let message = format!(
+                "address space {src_as} cannot be cast to {dst_as}, only 0 to 1 and 1 to 0"
+            );
             return fail(code::MALFORMED, errno::EINVAL, message);
         }
         if !self.has_arena() {
-            return fail(code::MAP_PROGRAM_MISMATCH, errno::EINVAL, "addr_space_cast needs an arena map in the program");
+            return fail(
+                code::MAP_PROGRAM_MISMATCH,
+                errno::EINVAL,
+                "addr_space_cast needs an arena map in the program",
+            );
         }
         self.check_readable(src.index())?;
         self.check_writable(dst.index())?;
-        let kind = if dst_as == 0 { Kind::Arena } else { Kind::Scalar };
-        *self.reg_mut(dst.index()) = Reg { kind, ..Reg::UNKNOWN };
+        let kind = if dst_as == 0 {
+            Kind::Arena
+        } else {
+            Kind::Scalar
+        };
+        *self.reg_mut(dst.index()) = Reg {
+            kind,
+            ..Reg::UNKNOWN
+        };
         Ok(())
     }
 
@@ -222,7 +266,11 @@ impl Verifier<'_> {
     /// Records what the instruction left in `dst`.
     pub(crate) fn note_result(&mut self, dst: R) {
         let d = self.reg(dst.index());
-        let value = if d.is_scalar() { d.var.as_const() } else { None };
+        let value = if d.is_scalar() {
+            d.var.as_const()
+        } else {
+            None
+        };
         self.rec.result(self.insn, value);
     }
 }
@@ -236,15 +284,21 @@ pub(crate) fn repair(r: &mut Reg) {
 
 fn check_immediate(width: Width, op: AluOp, imm: i32) -> Check {
     match op {
-        AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod if imm == 0 => {
-            fail(code::DIV_BY_ZERO, errno::EINVAL, "division by the constant zero")
-        }
+        AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod if imm == 0 => fail(
+            code::DIV_BY_ZERO,
+            errno::EINVAL,
+            "division by the constant zero",
+        ),
         AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => {
             let bits = if width == Width::W64 { 64 } else { 32 };
             if (0..bits).contains(&imm) {
                 return Ok(());
             }
-            fail(code::BAD_SHIFT, errno::EINVAL, format!("shift by {imm} in a {bits}-bit operation"))
+            fail(
+                code::BAD_SHIFT,
+                errno::EINVAL,
+                format!("shift by {imm} in a {bits}-bit operation"),
+            )
         }
         _ => Ok(()),
     }

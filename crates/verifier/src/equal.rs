@@ -90,7 +90,11 @@ impl Compare<'_> {
             return false;
         }
         for i in 0..old.frames.len() {
-            let insn = if i + 1 == old.frames.len() { old.insn } else { old.frames[i + 1].callsite };
+            let insn = if i + 1 == old.frames.len() {
+                old.insn
+            } else {
+                old.frames[i + 1].callsite
+            };
             let (fo, fc) = (&old.frames[i], &cur.frames[i]);
             if fo.callsite != fc.callsite || !self.frames(fo, fc, insn as usize, exact) {
                 return false;
@@ -163,12 +167,16 @@ impl Compare<'_> {
 
     fn scalar(&mut self, old: &Reg, cur: &Reg, exact: Exact) -> bool {
         if self.strict_scalars {
-            return old.off == cur.off && old.var == cur.var && self.ids.check_scalar(old.id, cur.id);
+            return old.off == cur.off
+                && old.var == cur.var
+                && self.ids.check_scalar(old.id, cur.id);
         }
         if !old.precise && exact == Exact::No {
             return true;
         }
-        if old.id & ADD_CONST != cur.id & ADD_CONST || (old.id & ADD_CONST != 0 && old.off != cur.off) {
+        if old.id & ADD_CONST != cur.id & ADD_CONST
+            || (old.id & ADD_CONST != 0 && old.off != cur.off)
+        {
             return false;
         }
         within(old, cur) && self.ids.check_scalar(old.id, cur.id)
@@ -218,7 +226,9 @@ impl Compare<'_> {
             }
         }
         match old.bytes[SLOT - 1] {
-            Byte::Spill | Byte::Dynptr | Byte::Iter | Byte::IrqFlag => self.special(old, cur, exact),
+            Byte::Spill | Byte::Dynptr | Byte::Iter | Byte::IrqFlag => {
+                self.special(old, cur, exact)
+            }
             _ => true,
         }
     }
@@ -229,7 +239,10 @@ impl Compare<'_> {
             Byte::Spill => self.reg(o, c, exact),
             // Iterators: the same type and state; the depth may differ.
             Byte::Iter => {
-                o.aux == c.aux && o.flags == c.flags && o.off == c.off && self.ids.check(o.ref_id, c.ref_id)
+                o.aux == c.aux
+                    && o.flags == c.flags
+                    && o.off == c.off
+                    && self.ids.check(o.ref_id, c.ref_id)
             }
             _ => {
                 o.kind == c.kind
@@ -248,7 +261,10 @@ impl Compare<'_> {
             return Some(slot.reg);
         }
         let is_data = |b: Byte| b == Byte::Misc || (self.allow_uninit_stack && b == Byte::Invalid);
-        slot.bytes.iter().all(|&b| is_data(b)).then_some(Reg::UNKNOWN)
+        slot.bytes
+            .iter()
+            .all(|&b| is_data(b))
+            .then_some(Reg::UNKNOWN)
     }
 }
 

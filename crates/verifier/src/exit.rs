@@ -26,16 +26,32 @@ impl Verifier<'_> {
         let callee = self.cur.frame().clone();
         let r0 = callee.regs[0];
         if r0.kind == Kind::Stack {
-            return fail(code::RETURN_POINTER, errno::EINVAL, "a pointer to its own stack is returned to the caller");
+            return fail(
+                code::RETURN_POINTER,
+                errno::EINVAL,
+                "a pointer to its own stack is returned to the caller",
+            );
         }
-        let callback = if let FrameKind::Callback { ret } = callee.kind { Some(ret) } else { None };
+        let callback = if let FrameKind::Callback { ret } = callee.kind {
+            Some(ret)
+        } else {
+            None
+        };
         if let Some(range) = callback {
             if !r0.is_scalar() {
-                return fail(code::CALLBACK_RETURN, errno::EACCES, "the callback does not return a number");
+                return fail(
+                    code::CALLBACK_RETURN,
+                    errno::EACCES,
+                    "the callback does not return a number",
+                );
             }
             self.mark_precise(0)?;
             if !within(&r0, range, false) {
-                return fail(code::CALLBACK_RETURN, errno::EINVAL, out_of_range("the callback", &r0, range, false));
+                return fail(
+                    code::CALLBACK_RETURN,
+                    errno::EINVAL,
+                    out_of_range("the callback", &r0, range, false),
+                );
             }
         }
         self.cur.frames.pop();
@@ -60,14 +76,24 @@ impl Verifier<'_> {
         }
         self.check_readable(0)?;
         if self.is_secret_pointer(0) {
-            return fail(code::RETURN_POINTER, errno::EACCES, format!("r0 is {}: it would be returned as a number", self.reg(0).describe()));
+            return fail(
+                code::RETURN_POINTER,
+                errno::EACCES,
+                format!(
+                    "r0 is {}: it would be returned as a number",
+                    self.reg(0).describe()
+                ),
+            );
         }
         let r0 = *self.reg(0);
         if !is_async && subprog > 0 {
             if r0.is_scalar() {
                 return Ok(());
             }
-            let message = format!("the global function returns {}, not a number", r0.describe());
+            let message = format!(
+                "the global function returns {}, not a number",
+                r0.describe()
+            );
             return fail(code::RETURN_POINTER, errno::EINVAL, message);
         }
         let (who, allowed, half) = if is_async {
@@ -78,14 +104,23 @@ impl Verifier<'_> {
         };
         let Some(range) = allowed else { return Ok(()) };
         if !r0.is_scalar() {
-            let message = format!("r0 is {} at exit, allowed are numbers from {} to {}", r0.describe(), range.0, range.1);
+            let message = format!(
+                "r0 is {} at exit, allowed are numbers from {} to {}",
+                r0.describe(),
+                range.0,
+                range.1
+            );
             return fail(code::RETURN_VALUE, errno::EINVAL, message);
         }
         self.mark_precise(0)?;
         if within(&r0, range, half) {
             return Ok(());
         }
-        let code = if is_async { code::CALLBACK_RETURN } else { code::RETURN_VALUE };
+        let code = if is_async {
+            code::CALLBACK_RETURN
+        } else {
+            code::RETURN_VALUE
+        };
         fail(code, errno::EINVAL, out_of_range(who, &r0, range, half))
     }
 }
@@ -100,6 +135,13 @@ fn within(r: &Reg, range: RetRange, half: bool) -> bool {
 }
 
 fn out_of_range(who: &str, r: &Reg, range: RetRange, half: bool) -> String {
-    let (min, max) = if half { (i64::from(r.var.s32_min), i64::from(r.var.s32_max)) } else { (r.var.smin, r.var.smax) };
-    format!("{who} may return {min} to {max}, allowed are {} to {}", range.0, range.1)
+    let (min, max) = if half {
+        (i64::from(r.var.s32_min), i64::from(r.var.s32_max))
+    } else {
+        (r.var.smin, r.var.smax)
+    };
+    format!(
+        "{who} may return {min} to {max}, allowed are {} to {}",
+        range.0, range.1
+    )
 }

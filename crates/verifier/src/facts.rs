@@ -46,7 +46,11 @@ impl Recorder {
     /// The facts, complete.
     pub(crate) fn finish(mut self) -> Vec<InsnFact> {
         for (fact, constant) in self.facts.iter_mut().zip(&self.constants) {
-            fact.constant = if let Constant::Always(v) = constant { Some(*v) } else { None };
+            fact.constant = if let Constant::Always(v) = constant {
+                Some(*v)
+            } else {
+                None
+            };
         }
         self.facts
     }
@@ -156,7 +160,10 @@ impl Recorder {
 
     /// What [`Self::narrow_pending`] remembered for `at`.
     pub(crate) fn take_pending(&mut self, at: usize) -> Option<(u8, u32)> {
-        self.pending_limit.take().filter(|p| p.0 == at).map(|p| (p.1, p.2))
+        self.pending_limit
+            .take()
+            .filter(|p| p.0 == at)
+            .map(|p| (p.1, p.2))
     }
 }
 
@@ -164,6 +171,12 @@ impl Recorder {
 fn is_rewritten(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Ctx | Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock | Kind::Btf | Kind::Arena
+        Kind::Ctx
+            | Kind::Socket
+            | Kind::SockCommon
+            | Kind::TcpSock
+            | Kind::XdpSock
+            | Kind::Btf
+            | Kind::Arena
     )
 }

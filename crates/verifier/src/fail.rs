@@ -30,15 +30,39 @@ pub(crate) type Check<T = ()> = Result<T, Box<Fail>>;
 
 /// A refusal at the current instruction.
 pub(crate) fn fail<T>(code: &'static Code, errno: i32, message: impl Into<String>) -> Check<T> {
-    Err(Box::new(Fail { code, errno, message: message.into(), insn: None }))
+    Err(Box::new(Fail {
+        code,
+        errno,
+        message: message.into(),
+        insn: None,
+    }))
 }
 
 /// A refusal at instruction `insn`, before or after the walk.
-pub(crate) fn fail_at<T>(code: &'static Code, errno: i32, insn: usize, message: impl Into<String>) -> Check<T> {
-    Err(Box::new(Fail { code, errno, message: message.into(), insn: Some(Some(insn as u32)) }))
+pub(crate) fn fail_at<T>(
+    code: &'static Code,
+    errno: i32,
+    insn: usize,
+    message: impl Into<String>,
+) -> Check<T> {
+    Err(Box::new(Fail {
+        code,
+        errno,
+        message: message.into(),
+        insn: Some(Some(insn as u32)),
+    }))
 }
 
 /// A refusal without a place.
-pub(crate) fn fail_nowhere<T>(code: &'static Code, errno: i32, message: impl Into<String>) -> Check<T> {
-    Err(Box::new(Fail { code, errno, message: message.into(), insn: Some(None) }))
+pub(crate) fn fail_nowhere<T>(
+    code: &'static Code,
+    errno: i32,
+    message: impl Into<String>,
+) -> Check<T> {
+    Err(Box::new(Fail {
+        code,
+        errno,
+        message: message.into(),
+        insn: Some(None),
+    }))
 }

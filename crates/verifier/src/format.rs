@@ -14,18 +14,37 @@ impl Verifier<'_> {
         let fmt = *self.reg(3);
         let data_len = self.reg(5).var.as_const();
         let Some(data_len) = data_len.filter(|n| n % 8 == 0) else {
-            return fail(code::ARG_FORMAT, errno::EINVAL, "the data of bpf_snprintf must be a known multiple of 8 bytes");
+            return fail(
+                code::ARG_FORMAT,
+                errno::EINVAL,
+                "the data of bpf_snprintf must be a known multiple of 8 bytes",
+            );
         };
         let count = (data_len / 8) as usize;
         let bytes = self.map(&fmt).frozen.clone();
-        let text = bytes.as_deref().zip(fmt.fixed_offset()).and_then(|(b, at)| b.get(usize::try_from(at).ok()?..));
+        let text = bytes
+            .as_deref()
+            .zip(fmt.fixed_offset())
+            .and_then(|(b, at)| b.get(usize::try_from(at).ok()?..));
         let Some(text) = text.and_then(|t| t.split(|&b| b == 0).next()) else {
-            return fail(code::ARG_STRING, errno::EINVAL, "the format string is not constant");
+            return fail(
+                code::ARG_STRING,
+                errno::EINVAL,
+                "the format string is not constant",
+            );
         };
         match arguments(text) {
             Some(n) if n == count && n <= MAX_ARGS => Ok(()),
-            Some(n) => fail(code::ARG_FORMAT, errno::EINVAL, format!("the format takes {n} arguments, {count} are passed")),
-            None => fail(code::ARG_FORMAT, errno::EINVAL, "the format string has a conversion that is not allowed"),
+            Some(n) => fail(
+                code::ARG_FORMAT,
+                errno::EINVAL,
+                format!("the format takes {n} arguments, {count} are passed"),
+            ),
+            None => fail(
+                code::ARG_FORMAT,
+                errno::EINVAL,
+                "the format string has a conversion that is not allowed",
+            ),
         }
     }
 }
@@ -63,7 +82,8 @@ fn arguments(fmt: &[u8]) -> Option<usize> {
 /// The end of the conversion at `i`.
 fn conversion(fmt: &[u8], mut i: usize) -> Option<usize> {
     let at = |i: usize| fmt.get(i).copied().unwrap_or(0);
-    let ends_here = |i: usize| at(i) == 0 || at(i).is_ascii_whitespace() || at(i).is_ascii_punctuation();
+    let ends_here =
+        |i: usize| at(i) == 0 || at(i).is_ascii_whitespace() || at(i).is_ascii_punctuation();
     match at(i) {
         b'p' => {
             i += 1;

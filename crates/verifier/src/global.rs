@@ -55,7 +55,10 @@ const CTX_STRUCTS: &[(&[ProgType], &str)] = &[
     (&[ProgType::Kprobe], "bpf_user_pt_regs_t"),
     (&[ProgType::PerfEvent], "bpf_perf_event_data"),
     (&[ProgType::PerfEvent], "pt_regs"),
-    (&[ProgType::RawTracepoint, ProgType::RawTracepointWritable], "bpf_raw_tracepoint_args"),
+    (
+        &[ProgType::RawTracepoint, ProgType::RawTracepointWritable],
+        "bpf_raw_tracepoint_args",
+    ),
     (&[ProgType::CgroupDevice], "bpf_cgroup_dev_ctx"),
     (&[ProgType::CgroupSysctl], "bpf_sysctl"),
     (&[ProgType::CgroupSockopt], "bpf_sockopt"),
@@ -68,16 +71,33 @@ impl Verifier<'_> {
     /// Parameters of the global function `f`, from its BTF.
     fn params_of(&self, f: usize) -> Check<Vec<Param>> {
         let name = self.func_name(f);
-        let no_btf = || fail(code::NO_BTF, errno::EINVAL, format!("the global function {name} has no BTF"));
-        let Some(func) = self.req.btf.and_then(|b| b.get(self.p.funcs[f].func_type)) else { return no_btf() };
-        let Some(proto) = func.target().filter(|p| p.kind() == BtfKind::FuncProto) else { return no_btf() };
+        let no_btf = || {
+            fail(
+                code::NO_BTF,
+                errno::EINVAL,
+                format!("the global function {name} has no BTF"),
+            )
+        };
+        let Some(func) = self.req.btf.and_then(|b| b.get(self.p.funcs[f].func_type)) else {
+            return no_btf();
+        };
+        let Some(proto) = func.target().filter(|p| p.kind() == BtfKind::FuncProto) else {
+            return no_btf();
+        };
         if proto.vlen() as usize > MAX_PARAMS {
-            let message = format!("the global function {name} has {} parameters, at most {MAX_PARAMS} are allowed", proto.vlen());
+            let message = format!(
+                "the global function {name} has {} parameters, at most {MAX_PARAMS} are allowed",
+                proto.vlen()
+            );
             return fail(code::GLOBAL_ARGS, errno::EINVAL, message);
         }
         let returns_number = proto.target().is_some_and(|t| is_number(t.resolve()));
         if !returns_number {
-            return fail(code::GLOBAL_ARGS, errno::EINVAL, format!("the global function {name} does not return a number"));
+            return fail(
+                code::GLOBAL_ARGS,
+                errno::EINVAL,
+                format!("the global function {name} does not return a number"),
+            );
         }
         let btf = func.btf();
         let tags: Vec<(i32, &str)> = btf.decl_tags(func.id()).collect();
@@ -85,17 +105,33 @@ impl Verifier<'_> {
             .params()
             .enumerate()
             .map(|(i, p)| {
-                let tags: Vec<&str> = tags.iter().filter(|t| t.0 == i as i32).filter_map(|t| t.1.strip_prefix("arg:")).collect();
+                let tags: Vec<&str> = tags
+                    .iter()
+                    .filter(|t| t.0 == i as i32)
+                    .filter_map(|t| t.1.strip_prefix("arg:"))
+                    .collect();
                 self.param(btf, p.type_id, &tags, &name, i)
             })
             .collect()
     }
 
     fn param(&self, btf: &Btf, type_id: u32, tags: &[&str], name: &str, i: usize) -> Check<Param> {
-        let bad = |why: String| fail(code::GLOBAL_ARGS, errno::EINVAL, format!("parameter {i} of global function {name} {why}"));
-        let Some(ty) = btf.resolve(type_id) else { return bad("has no type".into()) };
+        let bad = |why: String| {
+            fail(
+                code::GLOBAL_ARGS,
+                errno::EINVAL,
+                format!("parameter {i} of global function {name} {why}"),
+            )
+        };
+        let Some(ty) = btf.resolve(type_id) else {
+            return bad("has no type".into());
+        };
         if is_number(ty) {
-            return if tags.is_empty() { Ok(Param::Scalar) } else { bad("is a number with a pointer's tag".into()) };
+            return if tags.is_empty() {
+                Ok(Param::Scalar)
+            } else {
+                bad("is a number with a pointer's tag".into())
+            };
         }
         if ty.kind() != BtfKind::Ptr {
             return bad(format!("is passed by value as {}", ty.kind().name()));
@@ -107,18 +143,31 @@ impl Verifier<'_> {
             return Ok(Param::Arena);
         }
         if tags.iter().any(|t| matches!(*t, "trusted" | "untrusted")) {
-            return fail(code::NOT_SUPPORTED, errno::EOPNOTSUPP, "typed kernel pointers as parameters are not supported yet");
+            return fail(
+                code::NOT_SUPPORTED,
+                errno::EOPNOTSUPP,
+                "typed kernel pointers as parameters are not supported yet",
+            );
         }
-        let Some(target) = ty.target().map(Type::resolve) else { return bad("points to void".into()) };
+        let Some(target) = ty.target().map(Type::resolve) else {
+            return bad("points to void".into());
+        };
         if tags.is_empty() && self.is_ctx_struct(ty, target) {
             return Ok(Param::Ctx);
         }
         if target.kind() == BtfKind::Struct && target.name() == "bpf_dynptr" {
-            return fail(code::NOT_SUPPORTED, errno::EOPNOTSUPP, "dynptr parameters are not supported yet");
+            return fail(
+                code::NOT_SUPPORTED,
+                errno::EOPNOTSUPP,
+                "dynptr parameters are not supported yet",
+            );
         }
         match btf.size_of(target.id()) {
             Ok(size) if target.kind() != BtfKind::Func && target.kind() != BtfKind::FuncProto => {
-                Ok(Param::Memory { size, nullable: !tags.contains(&"nonnull") })
+                Ok(Param::Memory {
+                    size,
+                    nullable: !tags.contains(&"nonnull"),
+                })
             }
             _ => bad("points to something without a size".into()),
         }
@@ -126,11 +175,16 @@ impl Verifier<'_> {
 
     fn is_ctx_struct(&self, pointer: Type<'_>, target: Type<'_>) -> bool {
         let prog_type = self.env.prog_type;
-        let typedef_name = pointer.target().filter(|t| t.kind() == BtfKind::Typedef).map_or("", |t| t.name());
+        let typedef_name = pointer
+            .target()
+            .filter(|t| t.kind() == BtfKind::Typedef)
+            .map_or("", |t| t.name());
         let named = |name: &str| {
             (target.kind() == BtfKind::Struct && target.name() == name) || typedef_name == name
         };
-        CTX_STRUCTS.iter().any(|(types, name)| types.contains(&prog_type) && named(name))
+        CTX_STRUCTS
+            .iter()
+            .any(|(types, name)| types.contains(&prog_type) && named(name))
     }
 
     /// Registers at the entry of global function `f` when it is verified on its own.
@@ -139,9 +193,15 @@ impl Verifier<'_> {
             *self.reg_mut(i + 1) = match param {
                 Param::Scalar => Reg::UNKNOWN,
                 Param::Ctx => Reg::pointer(Kind::Ctx),
-                Param::Arena => Reg { kind: Kind::Arena, ..Reg::UNKNOWN },
+                Param::Arena => Reg {
+                    kind: Kind::Arena,
+                    ..Reg::UNKNOWN
+                },
                 Param::Memory { size, nullable } => {
-                    let mut r = Reg { aux: size, ..Reg::pointer(Kind::Mem) };
+                    let mut r = Reg {
+                        aux: size,
+                        ..Reg::pointer(Kind::Mem)
+                    };
                     if nullable {
                         r.flags = Flags::NULLABLE;
                         r.id = self.new_id();
@@ -159,14 +219,19 @@ impl Verifier<'_> {
         for (i, param) in self.params_of(f)?.into_iter().enumerate() {
             let (n, reg) = (i + 1, *self.reg(i + 1));
             let bad = |what: &str| {
-                let message = format!("argument {i} of global function {name} is {}, {what} was expected", reg.describe());
+                let message = format!(
+                    "argument {i} of global function {name} is {}, {what} was expected",
+                    reg.describe()
+                );
                 fail(code::GLOBAL_ARGS, errno::EINVAL, message)
             };
             match param {
                 Param::Scalar if !reg.is_scalar() => return bad("a number"),
                 Param::Ctx if reg.kind != Kind::Ctx => return bad("the context"),
                 Param::Ctx => self.check_unmoved(n, false)?,
-                Param::Arena if !matches!(reg.kind, Kind::Arena | Kind::Scalar) => return bad("an arena pointer"),
+                Param::Arena if !matches!(reg.kind, Kind::Arena | Kind::Scalar) => {
+                    return bad("an arena pointer");
+                }
                 Param::Memory { size, nullable } => {
                     if !nullable && (reg.is_nullable() || reg.is_zero()) {
                         let message = format!("argument {i} of global function {name} may be NULL");
@@ -187,8 +252,24 @@ impl Verifier<'_> {
         if saved.is_nullable() {
             self.reg_mut(n).flags = saved.flags.without(Flags::NULLABLE);
         }
-        let read = self.memory_arg(n, i64::from(size), false, true, false, &mut CallArgs::default());
-        let both = read.and_then(|()| self.memory_arg(n, i64::from(size), true, true, false, &mut CallArgs::default()));
+        let read = self.memory_arg(
+            n,
+            i64::from(size),
+            false,
+            true,
+            false,
+            &mut CallArgs::default(),
+        );
+        let both = read.and_then(|()| {
+            self.memory_arg(
+                n,
+                i64::from(size),
+                true,
+                true,
+                false,
+                &mut CallArgs::default(),
+            )
+        });
         *self.reg_mut(n) = saved;
         both.map_err(|mut e| {
             e.errno = errno::EINVAL;
@@ -210,20 +291,41 @@ impl Verifier<'_> {
         }
         let bad = |why: String| fail_nowhere(code::BAD_FUNC_INFO, errno::EINVAL, why);
         if info.len() != self.p.funcs.len() {
-            return bad(format!("{} functions have BTF, the program has {}", info.len(), self.p.funcs.len()));
+            return bad(format!(
+                "{} functions have BTF, the program has {}",
+                info.len(),
+                self.p.funcs.len()
+            ));
         }
-        let Some(btf) = self.req.btf else { return bad("func_info without BTF".into()) };
+        let Some(btf) = self.req.btf else {
+            return bad("func_info without BTF".into());
+        };
         for (f, record) in info.iter().enumerate() {
             if record.insn as usize != self.p.funcs[f].start {
-                return bad(format!("func_info names slot {}, where no function starts", record.insn));
+                return bad(format!(
+                    "func_info names slot {}, where no function starts",
+                    record.insn
+                ));
             }
-            let Some(func) = btf.get(record.type_id).filter(|t| t.kind() == BtfKind::Func) else {
-                return bad(format!("BTF id {} of func_info is no function", record.type_id));
+            let Some(func) = btf
+                .get(record.type_id)
+                .filter(|t| t.kind() == BtfKind::Func)
+            else {
+                return bad(format!(
+                    "BTF id {} of func_info is no function",
+                    record.type_id
+                ));
             };
-            let returns_int = func.target().and_then(|p| p.target()).is_some_and(|t| is_number(t.resolve()));
+            let returns_int = func
+                .target()
+                .and_then(|p| p.target())
+                .is_some_and(|t| is_number(t.resolve()));
             let needs_int = self.p.funcs[f].has_ld_abs || self.p.funcs[f].has_tail_call;
             if f > 0 && needs_int && !returns_int {
-                let message = format!("function {} has tail calls or legacy loads, so it must return int", func.name());
+                let message = format!(
+                    "function {} has tail calls or legacy loads, so it must return int",
+                    func.name()
+                );
                 return fail_nowhere(code::TAIL_CALL, errno::EINVAL, message);
             }
             let target = &mut self.p.funcs[f];
@@ -245,16 +347,26 @@ impl Verifier<'_> {
         for line in lines {
             let at = line.insn as usize;
             if previous.is_some_and(|p| line.insn <= p) || at >= self.p.len() {
-                return bad(format!("line information for slot {at} is out of order or outside of the program"));
+                return bad(format!(
+                    "line information for slot {at} is out of order or outside of the program"
+                ));
             }
             if self.p.slots[at].code == 0 {
-                return bad(format!("line information names slot {at}, the middle of a wide instruction"));
+                return bad(format!(
+                    "line information names slot {at}, the middle of a wide instruction"
+                ));
             }
             previous = Some(line.insn);
         }
         for f in &self.p.funcs {
-            if lines.binary_search_by_key(&(f.start as u32), |l| l.insn).is_err() {
-                return bad(format!("the function at slot {} has no line information", f.start));
+            if lines
+                .binary_search_by_key(&(f.start as u32), |l| l.insn)
+                .is_err()
+            {
+                return bad(format!(
+                    "the function at slot {} has no line information",
+                    f.start
+                ));
             }
         }
         Ok(())

@@ -50,7 +50,8 @@ impl Verifier<'_> {
             return fail(code::FAILED_RELOCATION, errno::EINVAL, message);
         }
         if number >= POISONED_KSYM {
-            let message = "this call names a kernel function or variable that does not exist in this kernel";
+            let message =
+                "this call names a kernel function or variable that does not exist in this kernel";
             return fail(code::UNKNOWN_KFUNC, errno::EINVAL, message);
         }
         let id = u32::try_from(number).unwrap_or(0);
@@ -59,14 +60,22 @@ impl Verifier<'_> {
         let proto = match helper::lookup(&self.env, id) {
             Ok(proto) => proto,
             Err(Unavailable::Unknown) => {
-                return fail(code::UNKNOWN_HELPER, errno::EINVAL, format!("there is no helper number {number}"));
+                return fail(
+                    code::UNKNOWN_HELPER,
+                    errno::EINVAL,
+                    format!("there is no helper number {number}"),
+                );
             }
             Err(Unavailable::ProgType) => {
                 let message = format!("{prog_type} programs cannot use helper {name}");
                 return fail(code::HELPER_NOT_ALLOWED, errno::EINVAL, message);
             }
             Err(Unavailable::Perfmon) => {
-                return fail(code::NEEDS_CAPABILITY, errno::EINVAL, format!("helper {name} needs CAP_PERFMON"));
+                return fail(
+                    code::NEEDS_CAPABILITY,
+                    errno::EINVAL,
+                    format!("helper {name} needs CAP_PERFMON"),
+                );
             }
             Err(Unavailable::Configuration) => {
                 let message = format!("this kernel's configuration does not offer helper {name}");
@@ -78,7 +87,8 @@ impl Verifier<'_> {
             }
         };
         if proto.flags.has(HelperFlags::GPL_ONLY) && !self.req.gpl_compatible {
-            let message = format!("helper {name} is only for programs with a GPL-compatible license");
+            let message =
+                format!("helper {name} is only for programs with a GPL-compatible license");
             return fail(code::GPL_ONLY, errno::EINVAL, message);
         }
         Ok(proto)
@@ -100,13 +110,21 @@ impl Verifier<'_> {
             (self.cur.irq_id != 0, "interrupts are disabled"),
         ];
         match sections.iter().find(|s| s.0) {
-            Some((_, why)) => fail(code::SLEEP, errno::EINVAL, format!("{} may sleep, but {why}", proto.name)),
+            Some((_, why)) => fail(
+                code::SLEEP,
+                errno::EINVAL,
+                format!("{} may sleep, but {why}", proto.name),
+            ),
             None => Ok(()),
         }
     }
 
     fn note_call(&mut self, args: &CallArgs) {
-        let mut fact = CallFact { map: args.map.map(|m| m.0), callback: args.callback, ..CallFact::default() };
+        let mut fact = CallFact {
+            map: args.map.map(|m| m.0),
+            callback: args.callback,
+            ..CallFact::default()
+        };
         if let Some((map, _)) = args.map {
             // Inner maps are known only at run time.
             if map & crate::jump::INNER_MAP != 0 {
@@ -147,9 +165,11 @@ impl Verifier<'_> {
     fn check_helper_rules(&mut self, proto: &HelperProto, args: &CallArgs) -> Check {
         match proto.id {
             id::TAIL_CALL => self.check_nothing_held("a tail call", true, true),
-            id::GET_LOCAL_STORAGE if !self.reg(2).is_zero() => {
-                fail(code::ARG_FLAGS, errno::EINVAL, "the flags of bpf_get_local_storage must be 0")
-            }
+            id::GET_LOCAL_STORAGE if !self.reg(2).is_zero() => fail(
+                code::ARG_FLAGS,
+                errno::EINVAL,
+                "the flags of bpf_get_local_storage must be 0",
+            ),
             id::SNPRINTF => self.check_format(args),
             id::DYNPTR_FROM_MEM => self.check_dynptr_from_mem(),
             _ if args.callback.is_some() => self.check_callback(proto, args),
@@ -159,7 +179,10 @@ impl Verifier<'_> {
 
     /// What `r0` holds afterwards.
     fn helper_result(&mut self, proto: &HelperProto, args: &CallArgs) -> Check<Reg> {
-        let pointer = |kind: Kind, flags: Flags| Reg { flags, ..Reg::pointer(kind) };
+        let pointer = |kind: Kind, flags: Flags| Reg {
+            flags,
+            ..Reg::pointer(kind)
+        };
         let mut r = match proto.ret {
             Ret::Integer => Reg::scalar(self.helper_number(proto, args)),
             Ret::Void => Reg::NOT_INIT,
@@ -168,9 +191,10 @@ impl Verifier<'_> {
             Ret::SocketOrNull => pointer(Kind::Socket, Flags::NULLABLE),
             Ret::TcpSockOrNull => pointer(Kind::TcpSock, Flags::NULLABLE),
             Ret::SockCommonOrNull => pointer(Kind::SockCommon, Flags::NULLABLE),
-            Ret::RingbufMemOrNull => {
-                Reg { aux: args.alloc_size, ..pointer(Kind::Mem, Flags::NULLABLE.with(Flags::RINGBUF)) }
-            }
+            Ret::RingbufMemOrNull => Reg {
+                aux: args.alloc_size,
+                ..pointer(Kind::Mem, Flags::NULLABLE.with(Flags::RINGBUF))
+            },
             Ret::DynptrMemOrNull => self.dynptr_data_result(args)?,
             Ret::MemOrBtfPtrOrNull => self.percpu_result(args, Flags::NULLABLE)?,
             Ret::MemOrBtfPtr => self.percpu_result(args, Flags::NONE)?,
@@ -182,7 +206,12 @@ impl Verifier<'_> {
             r.id = self.new_id();
         }
         let is_sock_lookup = proto.id == id::MAP_LOOKUP_ELEM
-            && args.map.is_some_and(|m| matches!(self.map_at(m.0).map_type, MapType::Sockmap | MapType::Sockhash));
+            && args.map.is_some_and(|m| {
+                matches!(
+                    self.map_at(m.0).map_type,
+                    MapType::Sockmap | MapType::Sockhash
+                )
+            });
         if proto.flags.has(HelperFlags::CASTS) {
             r.ref_id = args.ref_id;
         } else if proto.flags.has(HelperFlags::ACQUIRES) || is_sock_lookup {
@@ -196,32 +225,56 @@ impl Verifier<'_> {
     fn helper_number(&self, proto: &HelperProto, args: &CallArgs) -> Scalar {
         let mut s = Scalar::UNKNOWN;
         if proto.flags.has(HelperFlags::RET_SIZE) {
-            let max = args.max_size.unwrap_or(u64::MAX).min(i64::MAX.cast_unsigned()).cast_signed();
+            let max = args
+                .max_size
+                .unwrap_or(u64::MAX)
+                .min(i64::MAX.cast_unsigned())
+                .cast_signed();
             s.smax = max;
             s.s32_max = i32::try_from(max).unwrap_or(i32::MAX);
             (s.smin, s.s32_min) = (i64::from(-MAX_ERRNO), -MAX_ERRNO);
             s.sync();
         } else if proto.flags.has(HelperFlags::RET_CPU) {
             let last = MAX_CPUS - 1;
-            (s.umax, s.smax, s.u32_max, s.s32_max) = (last.into(), last.into(), last, last.cast_signed());
+            (s.umax, s.smax, s.u32_max, s.s32_max) =
+                (last.into(), last.into(), last, last.cast_signed());
             (s.smin, s.s32_min) = (0, 0);
             s.sync();
         }
         s
     }
 
-    fn map_value_result(&mut self, proto: &HelperProto, args: &CallArgs, flags: Flags) -> Check<Reg> {
+    fn map_value_result(
+        &mut self,
+        proto: &HelperProto,
+        args: &CallArgs,
+        flags: Flags,
+    ) -> Check<Reg> {
         let Some((map, uid)) = args.map else {
-            return fail(code::ARG_TYPE, errno::EINVAL, format!("{} is called without a map", proto.name));
+            return fail(
+                code::ARG_TYPE,
+                errno::EINVAL,
+                format!("{} is called without a map", proto.name),
+            );
         };
         let desc = self.map_at(map);
         let in_range = proto.id == id::MAP_LOOKUP_ELEM
-            && args.const_key.is_some_and(|key| key < u64::from(desc.max_entries));
+            && args
+                .const_key
+                .is_some_and(|key| key < u64::from(desc.max_entries));
         let flags = if in_range { Flags::NONE } else { flags };
         let locks = desc.record.fields.iter().any(|f| {
-            matches!(f.kind, skep_btf::FieldKind::SpinLock | skep_btf::FieldKind::ResSpinLock)
+            matches!(
+                f.kind,
+                skep_btf::FieldKind::SpinLock | skep_btf::FieldKind::ResSpinLock
+            )
         });
-        let mut r = Reg { flags, aux: map, aux2: uid, ..Reg::pointer(Kind::MapValue) };
+        let mut r = Reg {
+            flags,
+            aux: map,
+            aux2: uid,
+            ..Reg::pointer(Kind::MapValue)
+        };
         if flags == Flags::NONE {
             if locks {
                 r.id = self.new_id();

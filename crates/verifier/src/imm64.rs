@@ -14,9 +14,10 @@ impl Verifier<'_> {
         self.check_writable(dst.index())?;
         let r = match imm {
             Imm64::Value(value) => Reg::constant(value),
-            Imm64::MapFd(map) | Imm64::MapIdx(map) => {
-                Reg { aux: map.cast_unsigned(), ..Reg::pointer(Kind::ConstMap) }
-            }
+            Imm64::MapFd(map) | Imm64::MapIdx(map) => Reg {
+                aux: map.cast_unsigned(),
+                ..Reg::pointer(Kind::ConstMap)
+            },
             Imm64::MapFdValue { fd: map, offset } | Imm64::MapIdxValue { index: map, offset } => {
                 self.direct_value(map.cast_unsigned(), offset)
             }
@@ -31,21 +32,34 @@ impl Verifier<'_> {
     fn direct_value(&mut self, map: u32, offset: u32) -> Reg {
         let desc = self.map_at(map);
         if desc.map_type == MapType::Arena {
-            return Reg { kind: Kind::Arena, ..Reg::UNKNOWN };
+            return Reg {
+                kind: Kind::Arena,
+                ..Reg::UNKNOWN
+            };
         }
-        let locks = desc
-            .record
-            .fields
-            .iter()
-            .any(|f| matches!(f.kind, skep_btf::FieldKind::SpinLock | skep_btf::FieldKind::ResSpinLock));
+        let locks = desc.record.fields.iter().any(|f| {
+            matches!(
+                f.kind,
+                skep_btf::FieldKind::SpinLock | skep_btf::FieldKind::ResSpinLock
+            )
+        });
         let id = if locks { self.new_id() } else { 0 };
-        Reg { aux: map, off: offset.cast_signed(), id, ..Reg::pointer(Kind::MapValue) }
+        Reg {
+            aux: map,
+            off: offset.cast_signed(),
+            id,
+            ..Reg::pointer(Kind::MapValue)
+        }
     }
 
     fn function_pointer(&mut self, offset: i32) -> Check<Reg> {
         let target = (self.insn + 1).wrapping_add_signed(offset as isize);
         let Some(f) = self.p.func_at(target) else {
-            return fail(code::BAD_CALL_TARGET, errno::EINVAL, format!("no function starts at slot {target}"));
+            return fail(
+                code::BAD_CALL_TARGET,
+                errno::EINVAL,
+                format!("no function starts at slot {target}"),
+            );
         };
         if self.p.funcs[f].func_type == 0 {
             let message = format!("the callback {} has no BTF", self.func_name(f));
@@ -55,19 +69,28 @@ impl Verifier<'_> {
             let message = format!("the callback {} is not static", self.func_name(f));
             return fail(code::ARG_CALLBACK, errno::EINVAL, message);
         }
-        Ok(Reg { aux: f as u32, ..Reg::pointer(Kind::Func) })
+        Ok(Reg {
+            aux: f as u32,
+            ..Reg::pointer(Kind::Func)
+        })
     }
 
     /// `r0 = *(size *)skb[…]`: needs the packet in r6 and ends the program if it is too short.
     pub(crate) fn check_legacy_load(&mut self, _size: Size, src: Option<R>) -> Check {
         if !facts(self.env.prog_type).ld_abs {
-            let message = format!("{} programs have no legacy packet loads", self.env.prog_type);
+            let message = format!(
+                "{} programs have no legacy packet loads",
+                self.env.prog_type
+            );
             return fail(code::LEGACY_LOAD, errno::EINVAL, message);
         }
         self.check_readable(6)?;
         self.check_nothing_held("a legacy packet load", true, true)?;
         if self.reg(6).kind != Kind::Ctx {
-            let message = format!("r6 is {}; a legacy packet load needs the context there", self.reg(6).describe());
+            let message = format!(
+                "r6 is {}; a legacy packet load needs the context there",
+                self.reg(6).describe()
+            );
             return fail(code::LEGACY_LOAD, errno::EINVAL, message);
         }
         if let Some(src) = src {

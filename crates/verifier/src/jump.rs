@@ -20,7 +20,14 @@ const BEYOND_PKT_END: i32 = -2;
 
 impl Verifier<'_> {
     /// `if dst op src goto target`
-    pub(crate) fn check_jump_if(&mut self, width: Width, op: JmpOp, dst: R, src: Src, target: usize) -> Check<Flow> {
+    pub(crate) fn check_jump_if(
+        &mut self,
+        width: Width,
+        op: JmpOp,
+        dst: R,
+        src: Src,
+        target: usize,
+    ) -> Check<Flow> {
         let next = self.insn + 1;
         self.check_readable(dst.index())?;
         let d = *self.reg(dst.index());
@@ -28,7 +35,8 @@ impl Verifier<'_> {
             Src::Reg(src) => {
                 self.check_readable(src.index())?;
                 let s = *self.reg(src.index());
-                if !(d.is_packet_any() && s.is_packet_any()) && self.is_secret_pointer(src.index()) {
+                if !(d.is_packet_any() && s.is_packet_any()) && self.is_secret_pointer(src.index())
+                {
                     return self.comparison_forbidden(src.index());
                 }
                 if s.kind == Kind::Stack {
@@ -48,8 +56,11 @@ impl Verifier<'_> {
             if let (Src::Reg(src), true) = (src, s.is_scalar()) {
                 self.mark_precise(src.index())?;
             }
-            let (way, flow, other) =
-                if taken { (Branch::Taken, target, next) } else { (Branch::NotTaken, next, target) };
+            let (way, flow, other) = if taken {
+                (Branch::Taken, target, next)
+            } else {
+                (Branch::NotTaken, next, target)
+            };
             self.rec.branch(self.insn, way);
             self.speculate(other, dst, src)?;
             return Ok(Flow::Next(flow));
@@ -60,7 +71,10 @@ impl Verifier<'_> {
     }
 
     fn comparison_forbidden<T>(&self, i: usize) -> Check<T> {
-        let message = format!("r{i} is {}: comparing it would reveal its address", self.reg(i).describe());
+        let message = format!(
+            "r{i} is {}: comparing it would reveal its address",
+            self.reg(i).describe()
+        );
         fail(code::POINTER_COMPARISON, errno::EACCES, message)
     }
 
@@ -80,9 +94,25 @@ impl Verifier<'_> {
     }
 
     /// Both sides are possible: the jump waits, the fall-through goes on.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one instruction and its operands")]
-    fn split(&mut self, width: Width, op: JmpOp, dst: R, src: Src, d: Reg, s: Reg, target: usize) -> Check {
-        let src_reg = if let Src::Reg(r) = src { Some(r.index()) } else { None };
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one instruction and its operands"
+    )]
+    fn split(
+        &mut self,
+        width: Width,
+        op: JmpOp,
+        dst: R,
+        src: Src,
+        d: Reg,
+        s: Reg,
+        target: usize,
+    ) -> Check {
+        let src_reg = if let Src::Reg(r) = src {
+            Some(r.index())
+        } else {
+            None
+        };
         let linked = self.linked_with(&[(src_reg.is_some(), &s), (true, &d)]);
         if linked.len > 1 {
             self.push_linked_step(linked);
@@ -124,7 +154,10 @@ impl Verifier<'_> {
         self.push_path(target, |state| *state = other)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one instruction and its operands")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one instruction and its operands"
+    )]
     fn learn_nullness(
         &mut self,
         width: Width,
@@ -139,9 +172,18 @@ impl Verifier<'_> {
         let is_equality = matches!(op, JmpOp::Eq | JmpOp::Ne);
         if let (Src::Reg(src), Width::W64, true) = (src, width, is_equality) {
             // Equal to something that is not NULL: not NULL either. Kernel pointers may be NULL without being marked.
-            if d.is_pointer() && s.is_pointer() && d.is_nullable() != s.is_nullable() && d.kind != Kind::Btf && s.kind != Kind::Btf {
+            if d.is_pointer()
+                && s.is_pointer()
+                && d.is_nullable() != s.is_nullable()
+                && d.kind != Kind::Btf
+                && s.kind != Kind::Btf
+            {
                 let i = if s.is_nullable() { src.index() } else { dst };
-                let equal = if op == JmpOp::Eq { &mut *other } else { &mut self.cur };
+                let equal = if op == JmpOp::Eq {
+                    &mut *other
+                } else {
+                    &mut self.cur
+                };
                 make_not_null(&mut equal.frame_mut().regs[i], maps);
             }
         }
@@ -152,27 +194,53 @@ impl Verifier<'_> {
             return Ok(());
         }
         if let (Src::Reg(_), Width::W64) = (src, width) {
-            let registers = (dst, if let Src::Reg(r) = src { r.index() } else { dst });
+            let registers = (
+                dst,
+                if let Src::Reg(r) = src {
+                    r.index()
+                } else {
+                    dst
+                },
+            );
             if compare_with_packet_end(op, registers, (d, s), &mut self.cur, other) {
                 return Ok(());
             }
         }
-        if self.is_secret_pointer(dst) { self.comparison_forbidden(dst) } else { Ok(()) }
+        if self.is_secret_pointer(dst) {
+            self.comparison_forbidden(dst)
+        } else {
+            Ok(())
+        }
     }
 
     /// All scalars linked with the given ones; those beyond the limit lose their link.
     fn linked_with(&mut self, of: &[(bool, &Reg)]) -> LinkedRegs {
         let mut linked = LinkedRegs::default();
-        for id in of.iter().filter(|(used, r)| *used && r.is_scalar() && r.id != 0).map(|(_, r)| r.id & !ADD_CONST) {
+        for id in of
+            .iter()
+            .filter(|(used, r)| *used && r.is_scalar() && r.id != 0)
+            .map(|(_, r)| r.id & !ADD_CONST)
+        {
             let mut overflow = Vec::new();
             for (f, frame) in self.cur.frames.iter().enumerate().rev() {
                 let has = |r: &Reg| r.is_scalar() && r.id & !ADD_CONST == id;
-                for (i, _) in frame.regs.iter().enumerate().take(10).filter(|(_, r)| has(r)) {
+                for (i, _) in frame
+                    .regs
+                    .iter()
+                    .enumerate()
+                    .take(10)
+                    .filter(|(_, r)| has(r))
+                {
                     if !linked.push(f, true, i) {
                         overflow.push((f, true, i));
                     }
                 }
-                for (i, _) in frame.stack.iter().enumerate().filter(|(_, s)| s.is_spill() && has(&s.reg)) {
+                for (i, _) in frame
+                    .stack
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, s)| s.is_spill() && has(&s.reg))
+                {
                     if !linked.push(f, false, i) {
                         overflow.push((f, false, i));
                     }
@@ -180,7 +248,11 @@ impl Verifier<'_> {
             }
             for (f, is_reg, i) in overflow {
                 let frame = self.cur.frame_at_mut(f);
-                if is_reg { frame.regs[i].unlink() } else { frame.stack_mut()[i].reg.unlink() }
+                if is_reg {
+                    frame.regs[i].unlink()
+                } else {
+                    frame.stack_mut()[i].reg.unlink()
+                }
             }
         }
         linked
@@ -251,7 +323,11 @@ fn decide_packet(op: JmpOp, d: &Reg, s: &Reg) -> Option<bool> {
 fn sync_linked(state: &mut State, known: &Reg, linked: &LinkedRegs) {
     for (f, is_reg, i) in linked.iter() {
         let frame = state.frame_at_mut(f);
-        let reg = if is_reg { &mut frame.regs[i] } else { &mut frame.stack_mut()[i].reg };
+        let reg = if is_reg {
+            &mut frame.regs[i]
+        } else {
+            &mut frame.stack_mut()[i].reg
+        };
         if !reg.is_scalar() || reg.id & !ADD_CONST != known.id & !ADD_CONST {
             continue;
         }
@@ -259,12 +335,19 @@ fn sync_linked(state: &mut State, known: &Reg, linked: &LinkedRegs) {
         if distances == (0, 0) || (reg.off == known.off && distances.0 == distances.1) {
             let precise = reg.precise;
             let (id, off) = (reg.id, reg.off);
-            *reg = Reg { precise, id, off, ..*known };
+            *reg = Reg {
+                precise,
+                id,
+                off,
+                ..*known
+            };
             continue;
         }
-        let delta = i64::from(if distances.0 != 0 { reg.off } else { 0 }) - i64::from(if distances.1 != 0 { known.off } else { 0 });
+        let delta = i64::from(if distances.0 != 0 { reg.off } else { 0 })
+            - i64::from(if distances.1 != 0 { known.off } else { 0 });
         let distance = crate::domain::Scalar::constant(delta.cast_unsigned());
-        reg.var = crate::domain::alu::binary(Width::W64, skep_isa::AluOp::Add, &known.var, &distance);
+        reg.var =
+            crate::domain::alu::binary(Width::W64, skep_isa::AluOp::Add, &known.var, &distance);
         repair(reg);
     }
 }
@@ -279,7 +362,10 @@ fn settle_null(state: &mut State, tested: &Reg, is_null: bool, maps: &[MapDesc])
     state.for_each_reg(|r| {
         if r.is_nullable() && r.id == id {
             if is_null {
-                *r = Reg { var: crate::domain::Scalar::constant(0), ..Reg::UNKNOWN };
+                *r = Reg {
+                    var: crate::domain::Scalar::constant(0),
+                    ..Reg::UNKNOWN
+                };
             } else {
                 make_not_null(r, maps);
                 if !may_point_to_spin_lock(r, maps) {
@@ -293,7 +379,10 @@ fn settle_null(state: &mut State, tested: &Reg, is_null: bool, maps: &[MapDesc])
 /// Values with a lock keep their id: the same value must be locked and unlocked.
 fn may_point_to_spin_lock(r: &Reg, maps: &[MapDesc]) -> bool {
     let has_lock = |m: &MapDesc| {
-        m.record.fields.iter().any(|f| matches!(f.kind, FieldKind::SpinLock | FieldKind::ResSpinLock))
+        m.record
+            .fields
+            .iter()
+            .any(|f| matches!(f.kind, FieldKind::SpinLock | FieldKind::ResSpinLock))
     };
     match r.kind {
         Kind::MapValue => maps.get(r.aux as usize).is_some_and(has_lock),
@@ -312,10 +401,19 @@ pub(crate) fn make_not_null(r: &mut Reg, maps: &[MapDesc]) {
         Some(MapType::ArrayOfMaps | MapType::HashOfMaps) => {
             // Inner maps with timers are told apart by the id of their lookup.
             let inner = maps.get(r.aux as usize).and_then(|m| m.inner.as_ref());
-            let async_field = |f: &skep_btf::Field| matches!(f.kind, FieldKind::Timer | FieldKind::Workqueue | FieldKind::TaskWork);
+            let async_field = |f: &skep_btf::Field| {
+                matches!(
+                    f.kind,
+                    FieldKind::Timer | FieldKind::Workqueue | FieldKind::TaskWork
+                )
+            };
             r.kind = Kind::ConstMap;
             r.aux |= INNER_MAP;
-            r.aux2 = if inner.is_some_and(|m| m.record.fields.iter().any(async_field)) { r.id } else { 0 };
+            r.aux2 = if inner.is_some_and(|m| m.record.fields.iter().any(async_field)) {
+                r.id
+            } else {
+                0
+            };
         }
         Some(MapType::Xskmap) => r.kind = Kind::XdpSock,
         Some(MapType::Sockmap | MapType::Sockhash) => r.kind = Kind::Socket,
@@ -335,7 +433,8 @@ fn compare_with_packet_end(
     other: &mut State,
 ) -> bool {
     let covers = |p: &Reg, end: &Reg| {
-        (p.kind == Kind::Pkt && end.kind == Kind::PktEnd) || (p.kind == Kind::PktMeta && is_packet_start(end))
+        (p.kind == Kind::Pkt && end.kind == Kind::PktEnd)
+            || (p.kind == Kind::PktMeta && is_packet_start(end))
     };
     let (op, pointer, register) = if covers(d, s) {
         (op, d, registers.0)
@@ -405,5 +504,9 @@ pub(crate) fn widen_imprecise(old: &State, cur: &mut State) {
 }
 
 fn is_widened(old: &Reg, cur: &Reg) -> bool {
-    old.is_scalar() && cur.is_scalar() && !old.precise && !cur.precise && (old.var != cur.var || (old.id == 0) != (cur.id == 0))
+    old.is_scalar()
+        && cur.is_scalar()
+        && !old.precise
+        && !cur.precise
+        && (old.var != cur.var || (old.id == 0) != (cur.id == 0))
 }

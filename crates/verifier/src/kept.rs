@@ -39,7 +39,10 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new(slots: usize) -> Self {
-        Self { lists: vec![Vec::new(); slots], ..Self::default() }
+        Self {
+            lists: vec![Vec::new(); slots],
+            ..Self::default()
+        }
     }
 
     /// Keeps `kept` at slot `insn`.
@@ -90,7 +93,9 @@ impl Store {
 impl Index<StateId> for Store {
     type Output = Kept;
     fn index(&self, id: StateId) -> &Kept {
-        self.states[id as usize].as_ref().map_or_else(|| unreachable!("a freed state is not referred to"), |k| k)
+        self.states[id as usize]
+            .as_ref()
+            .map_or_else(|| unreachable!("a freed state is not referred to"), |k| k)
     }
 }
 

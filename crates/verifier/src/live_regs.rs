@@ -52,8 +52,11 @@ fn uses_and_defs(insn: &Insn, params: &dyn Fn(&Call) -> Option<usize>) -> (u16, 
 
 /// Fills [`crate::program::Marks::live_regs`]. `params` tells how many arguments a call takes, if that is known.
 pub(crate) fn compute(p: &mut Program, params: &dyn Fn(&Call) -> Option<usize>) {
-    let effects: Vec<(u16, u16)> =
-        p.insns.iter().map(|i| i.as_ref().map_or((0, 0), |i| uses_and_defs(i, params))).collect();
+    let effects: Vec<(u16, u16)> = p
+        .insns
+        .iter()
+        .map(|i| i.as_ref().map_or((0, 0), |i| uses_and_defs(i, params)))
+        .collect();
     for f in 0..p.funcs.len() {
         let (start, end) = (p.funcs[f].start, p.funcs[f].end);
         let mut changed = true;
@@ -61,7 +64,10 @@ pub(crate) fn compute(p: &mut Program, params: &dyn Fn(&Call) -> Option<usize>) 
             changed = false;
             for at in (start..end).rev() {
                 let (next, count) = successors(p, at);
-                let out = next[..count].iter().filter(|&&n| n < end).fold(0, |m, &n| m | p.marks[n].live_regs);
+                let out = next[..count]
+                    .iter()
+                    .filter(|&&n| n < end)
+                    .fold(0, |m, &n| m | p.marks[n].live_regs);
                 let (uses, defs) = effects[at];
                 let live = (out & !defs) | uses;
                 changed |= live != p.marks[at].live_regs;

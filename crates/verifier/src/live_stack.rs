@@ -19,7 +19,11 @@ struct Access {
 }
 
 impl Access {
-    const NONE: Self = Self { may_read: 0, must_write: u64::MAX, live: 0 };
+    const NONE: Self = Self {
+        may_read: 0,
+        must_write: u64::MAX,
+        live: 0,
+    };
 }
 
 /// Accesses of a function under one chain of call sites, for each frame of the chain.
@@ -46,7 +50,13 @@ pub(crate) struct LiveStack {
 
 impl LiveStack {
     /// The instance of the frame that `subprog` gets when it is called at `callsite` from `outer`.
-    pub(crate) fn instance(&mut self, p: &Program, outer: Option<usize>, callsite: u32, subprog: u32) -> usize {
+    pub(crate) fn instance(
+        &mut self,
+        p: &Program,
+        outer: Option<usize>,
+        callsite: u32,
+        subprog: u32,
+    ) -> usize {
         let key = (outer.map_or(0, |o| o + 1), callsite, subprog);
         if let Some(&i) = self.index.get(&key) {
             return i;
@@ -55,7 +65,13 @@ impl LiveStack {
         let depth = outer.map_or(1, |o| self.instances[o].frames.len() + 1);
         let frames = (0..depth).map(|_| None).collect();
         let outer = outer.map(|o| (o, callsite as usize));
-        self.instances.push(Instance { start: f.start, end: f.end, outer, frames, dirty: false });
+        self.instances.push(Instance {
+            start: f.start,
+            end: f.end,
+            outer,
+            frames,
+            dirty: false,
+        });
         self.index.insert(key, self.instances.len() - 1);
         self.instances.len() - 1
     }
@@ -99,7 +115,9 @@ impl LiveStack {
                 continue;
             }
             self.instances[i].flow(p);
-            let Some((outer, callsite)) = self.instances[i].outer else { continue };
+            let Some((outer, callsite)) = self.instances[i].outer else {
+                continue;
+            };
             let start = self.instances[i].start;
             for frame in 0..self.instances[outer].frames.len() {
                 let live = self.instances[i].live_before(frame, start);
@@ -120,11 +138,17 @@ impl LiveStack {
         insn: usize,
         frame: usize,
     ) -> u64 {
-        let Some((&inner, outer)) = instances.split_last() else { return u64::MAX };
+        let Some((&inner, outer)) = instances.split_last() else {
+            return u64::MAX;
+        };
         let mut live = self.instances[inner].live_before(frame, insn);
         for (i, &instance) in outer.iter().enumerate().skip(frame) {
             let call = callsites[i];
-            let resume = if p.marks[call].calls_callback { call } else { call + 1 };
+            let resume = if p.marks[call].calls_callback {
+                call
+            } else {
+                call + 1
+            };
             live |= self.instances[instance].live_before(frame, resume);
         }
         live
@@ -146,7 +170,9 @@ impl Instance {
     }
 
     fn live_before(&self, frame: usize, insn: usize) -> u64 {
-        self.frames[frame].as_ref().map_or(0, |t| t[insn - self.start].live)
+        self.frames[frame]
+            .as_ref()
+            .map_or(0, |t| t[insn - self.start].live)
     }
 
     /// Backward data flow to the fixed point.
@@ -158,10 +184,17 @@ impl Instance {
                 changed = false;
                 for at in (self.start..self.end).rev() {
                     let (next, count) = successors(p, at);
-                    let out = next[..count].iter().filter(|&&n| n < self.end).fold(0, |m, &n| m | table[n - self.start].live);
+                    let out = next[..count]
+                        .iter()
+                        .filter(|&&n| n < self.end)
+                        .fold(0, |m, &n| m | table[n - self.start].live);
                     let a = &mut table[at - self.start];
                     // What was never visited overwrites nothing for certain.
-                    let written = if a.must_write == u64::MAX { 0 } else { a.must_write };
+                    let written = if a.must_write == u64::MAX {
+                        0
+                    } else {
+                        a.must_write
+                    };
                     let live = (out & !written) | a.may_read;
                     changed |= live != a.live;
                     a.live = live;

@@ -40,7 +40,11 @@ impl Verifier<'_> {
     fn visit_key(&self, state: &State) -> Option<(Vec<u32>, u32)> {
         let mut sites = Vec::new();
         for i in (0..state.frames.len()).rev() {
-            let insn = if i + 1 == state.frames.len() { state.insn } else { state.frames[i + 1].callsite };
+            let insn = if i + 1 == state.frames.len() {
+                state.insn
+            } else {
+                state.frames[i + 1].callsite
+            };
             let scc = self.p.marks[insn as usize].scc;
             if scc != 0 {
                 sites.extend(state.frames[1..=i].iter().map(|f| f.callsite));
@@ -58,7 +62,11 @@ impl Verifier<'_> {
         let key = self.visit_key(state)?;
         let found = self.loops.visits.iter().position(|v| v.key == key);
         Some(found.unwrap_or_else(|| {
-            self.loops.visits.push(Visit { key, entry: None, backedges: Vec::new() });
+            self.loops.visits.push(Visit {
+                key,
+                entry: None,
+                backedges: Vec::new(),
+            });
             self.loops.visits.len() - 1
         }))
     }
@@ -72,16 +80,22 @@ impl Verifier<'_> {
 
     /// Does the visit of this state wait for back edges to be settled?
     pub(crate) fn has_open_backedges(&self, id: StateId) -> bool {
-        self.kept[id].visit.is_some_and(|v| !self.loops.visits[v].backedges.is_empty())
+        self.kept[id]
+            .visit
+            .is_some_and(|v| !self.loops.visits[v].backedges.is_empty())
     }
 
     /// The current state was covered by `equal`, a state of a loop that is still open.
     pub(crate) fn add_backedge(&mut self, equal: StateId) {
-        let Some(v) = self.kept[equal].visit else { return };
+        let Some(v) = self.kept[equal].visit else {
+            return;
+        };
         let mut state = self.cur.clone();
         state.insn = self.insn as u32;
         // The kept states this path came from are states of a loop visit, which are not freed.
-        self.loops.visits[v].backedges.push(Backedge { state, equal });
+        self.loops.visits[v]
+            .backedges
+            .push(Backedge { state, equal });
     }
 
     /// All paths from the kept state `id` are finished: if its loop was entered there, the loop is left.

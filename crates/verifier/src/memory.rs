@@ -37,7 +37,14 @@ pub(crate) struct MemAccess {
 
 impl Verifier<'_> {
     /// `dst = *(size *)(src + offset)`
-    pub(crate) fn check_load(&mut self, size: Size, extend: Extend, dst: R, src: R, offset: i16) -> Check {
+    pub(crate) fn check_load(
+        &mut self,
+        size: Size,
+        extend: Extend,
+        dst: R,
+        src: R,
+        offset: i16,
+    ) -> Check {
         self.load(size, extend, dst, src, offset, false)
     }
 
@@ -48,13 +55,29 @@ impl Verifier<'_> {
         self.load(size, Extend::Zero, dst, src, offset, true)
     }
 
-    fn load(&mut self, size: Size, extend: Extend, dst: R, src: R, offset: i16, aligned: bool) -> Check {
+    fn load(
+        &mut self,
+        size: Size,
+        extend: Extend,
+        dst: R,
+        src: R,
+        offset: i16,
+        aligned: bool,
+    ) -> Check {
         self.check_readable(src.index())?;
         self.check_writable(dst.index())?;
         let kind = self.reg(src.index()).kind;
         let value = Some(dst.index());
-        let access =
-            MemAccess { base: src.index(), offset, size, kind: Access::Read, value, extend, aligned, imm: None };
+        let access = MemAccess {
+            base: src.index(),
+            offset,
+            size,
+            kind: Access::Read,
+            value,
+            extend,
+            aligned,
+            imm: None,
+        };
         self.check_access(&access)?;
         self.rec.pointer_kind(self.insn, kind)?;
         self.note_result(dst);
@@ -70,7 +93,11 @@ impl Verifier<'_> {
             }
             Src::Imm(_) => None,
         };
-        let imm = if let Src::Imm(imm) = src { Some(imm) } else { None };
+        let imm = if let Src::Imm(imm) = src {
+            Some(imm)
+        } else {
+            None
+        };
         self.store(size, dst, value, imm, offset, false)
     }
 
@@ -79,13 +106,25 @@ impl Verifier<'_> {
         self.check_readable(src.index())?;
         self.check_readable(dst.index())?;
         if self.is_secret_pointer(src.index()) {
-            return fail(code::POINTER_LEAK, errno::EACCES, format!("the pointer in {src} would be stored as a number"));
+            return fail(
+                code::POINTER_LEAK,
+                errno::EACCES,
+                format!("the pointer in {src} would be stored as a number"),
+            );
         }
         self.check_atomic_memory(dst.index())?;
         self.store(size, dst, Some(src.index()), None, offset, true)
     }
 
-    fn store(&mut self, size: Size, dst: R, value: Option<usize>, imm: Option<i32>, offset: i16, aligned: bool) -> Check {
+    fn store(
+        &mut self,
+        size: Size,
+        dst: R,
+        value: Option<usize>,
+        imm: Option<i32>,
+        offset: i16,
+        aligned: bool,
+    ) -> Check {
         self.check_readable(dst.index())?;
         let kind = self.reg(dst.index()).kind;
         let access = MemAccess {
@@ -117,7 +156,9 @@ impl Verifier<'_> {
             Kind::Stack => return self.access_stack(a, &reg),
             Kind::Pkt | Kind::PktMeta => self.access_packet(a, &reg, off)?,
             Kind::FlowKeys => self.access_flow_keys(off, size)?,
-            Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock if !reg.is_nullable() => {
+            Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock
+                if !reg.is_nullable() =>
+            {
                 self.access_sock(a, &reg, off)?
             }
             Kind::TpBuffer | Kind::Buf if !reg.is_nullable() => self.access_buffer(a, &reg, off)?,
@@ -128,8 +169,20 @@ impl Verifier<'_> {
                 Reg::UNKNOWN
             }
             _ => {
-                let code = if reg.is_nullable() { code::NULL_DEREFERENCE } else { code::NOT_A_POINTER };
-                return fail(code, errno::EACCES, format!("r{} is {} and must not be dereferenced", a.base, reg.describe()));
+                let code = if reg.is_nullable() {
+                    code::NULL_DEREFERENCE
+                } else {
+                    code::NOT_A_POINTER
+                };
+                return fail(
+                    code,
+                    errno::EACCES,
+                    format!(
+                        "r{} is {} and must not be dereferenced",
+                        a.base,
+                        reg.describe()
+                    ),
+                );
             }
         };
         if let (Access::Read, Some(value)) = (a.kind, a.value) {
@@ -140,10 +193,18 @@ impl Verifier<'_> {
 
     /// A pointer must not be stored where it could be read as a number.
     fn check_leak(&self, a: &MemAccess, reg: &Reg) -> Check {
-        let (Access::Write, Some(value)) = (a.kind, a.value) else { return Ok(()) };
-        let visible = !matches!(reg.kind, Kind::Stack | Kind::Scalar | Kind::NotInit | Kind::Btf | Kind::ConstMap);
+        let (Access::Write, Some(value)) = (a.kind, a.value) else {
+            return Ok(());
+        };
+        let visible = !matches!(
+            reg.kind,
+            Kind::Stack | Kind::Scalar | Kind::NotInit | Kind::Btf | Kind::ConstMap
+        );
         if visible && self.is_secret_pointer(value) {
-            let message = format!("the pointer in r{value} would be stored in {}", reg.describe());
+            let message = format!(
+                "the pointer in r{value} would be stored in {}",
+                reg.describe()
+            );
             return fail(code::POINTER_LEAK, errno::EACCES, message);
         }
         Ok(())
@@ -161,29 +222,56 @@ impl Verifier<'_> {
         if at.is_aligned(size) {
             return Ok(());
         }
-        let message = format!("access of {size} bytes to {} at an offset that is not a multiple of {size}", reg.describe());
+        let message = format!(
+            "access of {size} bytes to {} at an offset that is not a multiple of {size}",
+            reg.describe()
+        );
         fail(code::MISALIGNED, errno::EACCES, message)
     }
 
     /// `size` bytes at `off` plus the variable part of `reg` must lie within `limit` bytes.
-    pub(crate) fn check_region(&self, i: usize, reg: &Reg, off: i64, size: u32, limit: u32, zero_ok: bool) -> Check {
+    pub(crate) fn check_region(
+        &self,
+        i: usize,
+        reg: &Reg,
+        off: i64,
+        size: u32,
+        limit: u32,
+        zero_ok: bool,
+    ) -> Check {
         let min = i128::from(reg.var.smin) + i128::from(off);
         if reg.var.smin < 0 && (i32::try_from(min).is_err() || min < 0) {
-            let message = format!("the offset of r{i} may be negative (as low as {}): test it, or use an unsigned index", min);
+            let message = format!(
+                "the offset of r{i} may be negative (as low as {}): test it, or use an unsigned index",
+                min
+            );
             return fail(code::NEGATIVE_OFFSET, errno::EACCES, message);
         }
-        let fits = |start: i128| start >= 0 && (size > 0 || zero_ok) && start + i128::from(size) <= i128::from(limit);
+        let fits = |start: i128| {
+            start >= 0 && (size > 0 || zero_ok) && start + i128::from(size) <= i128::from(limit)
+        };
         if !fits(min) {
-            let message = format!("r{i} may reach byte {} of {}; {limit} bytes are accessible", min + i128::from(size), reg.describe());
+            let message = format!(
+                "r{i} may reach byte {} of {}; {limit} bytes are accessible",
+                min + i128::from(size),
+                reg.describe()
+            );
             return fail(code::OUT_OF_BOUNDS, errno::EACCES, message);
         }
         if reg.var.umax >= BPF_MAX_VAR_OFF.cast_unsigned() {
-            let message = format!("the offset of r{i} into {} has no upper bound: check it before the access", reg.describe());
+            let message = format!(
+                "the offset of r{i} into {} has no upper bound: check it before the access",
+                reg.describe()
+            );
             return fail(code::UNBOUNDED_OFFSET, errno::EACCES, message);
         }
         let max = i128::from(reg.var.umax) + i128::from(off);
         if !fits(max) {
-            let message = format!("r{i} may reach byte {} of {}; {limit} bytes are accessible", max + i128::from(size), reg.describe());
+            let message = format!(
+                "r{i} may reach byte {} of {}; {limit} bytes are accessible",
+                max + i128::from(size),
+                reg.describe()
+            );
             return fail(code::OUT_OF_BOUNDS, errno::EACCES, message);
         }
         Ok(())
@@ -196,9 +284,20 @@ impl Verifier<'_> {
 
     fn access_map_key(&mut self, a: &MemAccess, reg: &Reg, off: i64) -> Check<Reg> {
         if a.kind == Access::Write {
-            return fail(code::READ_ONLY, errno::EACCES, "the key of a map element must not be changed");
+            return fail(
+                code::READ_ONLY,
+                errno::EACCES,
+                "the key of a map element must not be changed",
+            );
         }
-        self.check_region(a.base, reg, off, a.size.bytes(), self.map(reg).key_size, false)?;
+        self.check_region(
+            a.base,
+            reg,
+            off,
+            a.size.bytes(),
+            self.map(reg).key_size,
+            false,
+        )?;
         self.rec.access(self.insn, Region::Memory, None);
         Ok(Reg::UNKNOWN)
     }
@@ -207,22 +306,36 @@ impl Verifier<'_> {
     pub(crate) fn check_map_mode(&self, reg: &Reg, kind: Access) -> Check {
         let map = self.map(reg);
         match kind {
-            Access::Write if map.map_flags & BPF_F_RDONLY_PROG != 0 => {
-                fail(code::READ_ONLY, errno::EACCES, format!("map \"{}\" is read-only for programs", map.name))
-            }
-            Access::Read if map.map_flags & BPF_F_WRONLY_PROG != 0 => {
-                fail(code::WRITE_ONLY, errno::EACCES, format!("map \"{}\" is write-only for programs", map.name))
-            }
+            Access::Write if map.map_flags & BPF_F_RDONLY_PROG != 0 => fail(
+                code::READ_ONLY,
+                errno::EACCES,
+                format!("map \"{}\" is read-only for programs", map.name),
+            ),
+            Access::Read if map.map_flags & BPF_F_WRONLY_PROG != 0 => fail(
+                code::WRITE_ONLY,
+                errno::EACCES,
+                format!("map \"{}\" is write-only for programs", map.name),
+            ),
             _ => Ok(()),
         }
     }
 
     /// The access must lie within the map's value and keep away from its special fields.
-    pub(crate) fn check_map_bounds(&self, i: usize, off: i64, size: u32, zero_ok: bool, indirect: bool) -> Check {
+    pub(crate) fn check_map_bounds(
+        &self,
+        i: usize,
+        off: i64,
+        size: u32,
+        zero_ok: bool,
+        indirect: bool,
+    ) -> Check {
         let reg = *self.reg(i);
         let map = self.map(&reg);
         self.check_region(i, &reg, off, size, map.value_size, zero_ok)?;
-        let (start, end) = (reg.var.smin.wrapping_add(off), reg.var.umax.cast_signed().wrapping_add(off) + i64::from(size));
+        let (start, end) = (
+            reg.var.smin.wrapping_add(off),
+            reg.var.umax.cast_signed().wrapping_add(off) + i64::from(size),
+        );
         for f in &map.record.fields {
             if start < i64::from(f.offset + f.size) && i64::from(f.offset) < end {
                 self.check_special_field(&reg, off, size, f, indirect)?;
@@ -231,15 +344,32 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn check_special_field(&self, reg: &Reg, off: i64, size: u32, f: &skep_btf::Field, indirect: bool) -> Check {
+    fn check_special_field(
+        &self,
+        reg: &Reg,
+        off: i64,
+        size: u32,
+        f: &skep_btf::Field,
+        indirect: bool,
+    ) -> Check {
         let name = field_name(&f.kind);
         if !matches!(f.kind, FieldKind::Kptr { .. }) {
-            let message = format!("the {name} at byte {} of the value must not be accessed directly", f.offset);
+            let message = format!(
+                "the {name} at byte {} of the value must not be accessed directly",
+                f.offset
+            );
             return fail(code::SPECIAL_FIELD, errno::EACCES, message);
         }
-        let exact = reg.var.as_const().map(|v| v.cast_signed().wrapping_add(off)) == Some(i64::from(f.offset));
+        let exact = reg
+            .var
+            .as_const()
+            .map(|v| v.cast_signed().wrapping_add(off))
+            == Some(i64::from(f.offset));
         if indirect || !exact || size != 8 {
-            let message = format!("the kptr at byte {} is only accessible by a load or store of exactly its eight bytes", f.offset);
+            let message = format!(
+                "the kptr at byte {} is only accessible by a load or store of exactly its eight bytes",
+                f.offset
+            );
             return fail(code::KPTR, errno::EACCES, message);
         }
         Ok(())
@@ -249,14 +379,28 @@ impl Verifier<'_> {
         let size = a.size.bytes();
         self.check_map_mode(reg, a.kind)?;
         self.check_map_bounds(a.base, off, size, false, false)?;
-        let fixed = reg.var.as_const().map(|v| v.cast_signed().wrapping_add(off));
-        self.rec.access(self.insn, Region::MapValue { map: reg.aux }, fixed);
+        let fixed = reg
+            .var
+            .as_const()
+            .map(|v| v.cast_signed().wrapping_add(off));
+        self.rec
+            .access(self.insn, Region::MapValue { map: reg.aux }, fixed);
         if let Some(at) = fixed.and_then(|f| u32::try_from(f).ok()) {
-            let kptr = self.map(reg).record.fields.iter().position(|f| f.offset == at && matches!(f.kind, FieldKind::Kptr { .. }));
+            let kptr = self
+                .map(reg)
+                .record
+                .fields
+                .iter()
+                .position(|f| f.offset == at && matches!(f.kind, FieldKind::Kptr { .. }));
             if let Some(field) = kptr {
                 return self.access_kptr(a, reg, field);
             }
-            if let Some(value) = self.map(reg).frozen.as_deref().and_then(|bytes| read_constant(bytes, at, a)) {
+            if let Some(value) = self
+                .map(reg)
+                .frozen
+                .as_deref()
+                .and_then(|bytes| read_constant(bytes, at, a))
+            {
                 return Ok(Reg::constant(value));
             }
         }
@@ -266,13 +410,21 @@ impl Verifier<'_> {
     fn access_mem(&mut self, a: &MemAccess, reg: &Reg, off: i64) -> Check<Reg> {
         let rdonly = reg.flags.has(Flags::RDONLY);
         if a.kind == Access::Write && rdonly {
-            return fail(code::READ_ONLY, errno::EACCES, format!("the memory behind r{} is read-only", a.base));
+            return fail(
+                code::READ_ONLY,
+                errno::EACCES,
+                format!("the memory behind r{} is read-only", a.base),
+            );
         }
         let untrusted = rdonly && reg.flags.has(Flags::UNTRUSTED);
         if !untrusted {
             self.check_region(a.base, reg, off, a.size.bytes(), reg.aux, false)?;
         }
-        let region = if untrusted { Region::Btf { type_id: 0 } } else { Region::Memory };
+        let region = if untrusted {
+            Region::Btf { type_id: 0 }
+        } else {
+            Region::Memory
+        };
         self.rec.access(self.insn, region, None);
         Ok(Reg::UNKNOWN)
     }
@@ -280,12 +432,21 @@ impl Verifier<'_> {
     fn access_ctx(&mut self, a: &MemAccess, reg: &Reg) -> Check<Reg> {
         let off = self.check_ctx_offset(a, reg)?;
         let signed = a.kind == Access::Read && a.extend == Extend::Sign;
-        let info = self.ctx_access(off, a.size.bytes(), if signed { Access::ReadSigned } else { a.kind })?;
-        self.rec.access(self.insn, Region::Ctx(info), Some(i64::from(off)));
+        let info = self.ctx_access(
+            off,
+            a.size.bytes(),
+            if signed { Access::ReadSigned } else { a.kind },
+        )?;
+        self.rec
+            .access(self.insn, Region::Ctx(info), Some(i64::from(off)));
         let pointer = |kind: Kind| Ok(Reg::pointer(kind));
         let or_null = |v: &mut Self, kind: Kind| {
             let id = v.new_id();
-            Ok(Reg { flags: Flags::NULLABLE, id, ..Reg::pointer(kind) })
+            Ok(Reg {
+                flags: Flags::NULLABLE,
+                id,
+                ..Reg::pointer(kind)
+            })
         };
         match info.yields {
             Yields::Scalar => Ok(Reg::UNKNOWN),
@@ -305,21 +466,39 @@ impl Verifier<'_> {
     fn check_ctx_offset(&self, a: &MemAccess, reg: &Reg) -> Check<i32> {
         let moved = |what: String| fail(code::MODIFIED_POINTER, errno::EACCES, what);
         if reg.off < 0 {
-            return moved(format!("r{} points before the context (offset {})", a.base, reg.off));
+            return moved(format!(
+                "r{} points before the context (offset {})",
+                a.base, reg.off
+            ));
         }
         if reg.off != 0 {
-            return moved(format!("r{} is the context moved by {}; only the context itself can be accessed", a.base, reg.off));
+            return moved(format!(
+                "r{} is the context moved by {}; only the context itself can be accessed",
+                a.base, reg.off
+            ));
         }
         match reg.var.as_const() {
             Some(0) => Ok(i32::from(a.offset)),
-            Some(v) => moved(format!("r{} is the context moved by {}", a.base, v.cast_signed())),
-            None => fail(code::CTX_VARIABLE, errno::EACCES, format!("r{} is the context at a variable offset", a.base)),
+            Some(v) => moved(format!(
+                "r{} is the context moved by {}",
+                a.base,
+                v.cast_signed()
+            )),
+            None => fail(
+                code::CTX_VARIABLE,
+                errno::EACCES,
+                format!("r{} is the context at a variable offset", a.base),
+            ),
         }
     }
 
     fn access_packet(&mut self, a: &MemAccess, reg: &Reg, off: i64) -> Check<Reg> {
         if a.kind == Access::Write && !self.may_access_packet(true) {
-            return fail(code::PACKET_FORBIDDEN, errno::EACCES, "this program type may not write to the packet");
+            return fail(
+                code::PACKET_FORBIDDEN,
+                errno::EACCES,
+                "this program type may not write to the packet",
+            );
         }
         self.check_packet(a.base, reg, off, a.size.bytes(), false)?;
         self.rec.access(self.insn, Region::Packet, None);
@@ -327,17 +506,34 @@ impl Verifier<'_> {
     }
 
     /// The access must be covered by a comparison with the packet's end.
-    pub(crate) fn check_packet(&self, i: usize, reg: &Reg, off: i64, size: u32, zero_ok: bool) -> Check {
+    pub(crate) fn check_packet(
+        &self,
+        i: usize,
+        reg: &Reg,
+        off: i64,
+        size: u32,
+        zero_ok: bool,
+    ) -> Check {
         if reg.var.smin < 0 {
-            let message = format!("the offset of r{i} into the packet may be negative (as low as {})", reg.var.smin);
+            let message = format!(
+                "the offset of r{i} into the packet may be negative (as low as {})",
+                reg.var.smin
+            );
             return fail(code::NEGATIVE_OFFSET, errno::EACCES, message);
         }
         let range = reg.aux.cast_signed();
         let fits = off >= 0 && (size > 0 || zero_ok) && off + i64::from(size) <= i64::from(range);
         if range < 0 || !fits || i64::from(size) + off > i64::from(MAX_PACKET_OFF) + 1 {
             let proven = range.max(0);
-            let message = format!("r{i} may reach byte {} of the packet; {proven} bytes were checked against data_end", off + i64::from(size));
-            let errno = if range < 0 { errno::EINVAL } else { errno::EACCES };
+            let message = format!(
+                "r{i} may reach byte {} of the packet; {proven} bytes were checked against data_end",
+                off + i64::from(size)
+            );
+            let errno = if range < 0 {
+                errno::EINVAL
+            } else {
+                errno::EACCES
+            };
             return fail(code::PACKET_BOUNDS, errno, message);
         }
         Ok(())
@@ -345,7 +541,10 @@ impl Verifier<'_> {
 
     fn access_flow_keys(&mut self, off: i64, size: u32) -> Check<Reg> {
         if off < 0 || off + i64::from(size) > FLOW_KEYS_BYTES {
-            let message = format!("byte {} of the flow keys; they have {FLOW_KEYS_BYTES} bytes", off + i64::from(size));
+            let message = format!(
+                "byte {} of the flow keys; they have {FLOW_KEYS_BYTES} bytes",
+                off + i64::from(size)
+            );
             return fail(code::OUT_OF_BOUNDS, errno::EACCES, message);
         }
         self.rec.access(self.insn, Region::FlowKeys, Some(off));
@@ -354,18 +553,31 @@ impl Verifier<'_> {
 
     fn access_sock(&mut self, a: &MemAccess, reg: &Reg, off: i64) -> Check<Reg> {
         if a.kind == Access::Write {
-            return fail(code::READ_ONLY, errno::EACCES, format!("{} must not be written", reg.describe()));
+            return fail(
+                code::READ_ONLY,
+                errno::EACCES,
+                format!("{} must not be written", reg.describe()),
+            );
         }
         if reg.var.smin < 0 {
-            return fail(code::NEGATIVE_OFFSET, errno::EACCES, format!("the offset of r{} may be negative", a.base));
+            return fail(
+                code::NEGATIVE_OFFSET,
+                errno::EACCES,
+                format!("the offset of r{} may be negative", a.base),
+            );
         }
         let (kind, common) = match reg.kind {
             Kind::TcpSock => (SockKind::TcpSock, false),
             Kind::XdpSock => (SockKind::XdpSock, false),
             other => (SockKind::Sock, other == Kind::SockCommon),
         };
-        if reg.var.as_const() != Some(0) || !self.sock_access_ok(kind, common, off, a.size.bytes()) {
-            let message = format!("{} has no field of {} bytes at byte {off} that programs may read", reg.describe(), a.size.bytes());
+        if reg.var.as_const() != Some(0) || !self.sock_access_ok(kind, common, off, a.size.bytes())
+        {
+            let message = format!(
+                "{} has no field of {} bytes at byte {off} that programs may read",
+                reg.describe(),
+                a.size.bytes()
+            );
             return fail(code::SOCK_ACCESS, errno::EACCES, message);
         }
         self.rec.access(self.insn, Region::Sock(kind), Some(off));
@@ -374,10 +586,17 @@ impl Verifier<'_> {
 
     fn access_buffer(&mut self, a: &MemAccess, reg: &Reg, off: i64) -> Check<Reg> {
         if a.kind == Access::Write && reg.flags.has(Flags::RDONLY) {
-            return fail(code::READ_ONLY, errno::EACCES, format!("the buffer behind r{} is read-only", a.base));
+            return fail(
+                code::READ_ONLY,
+                errno::EACCES,
+                format!("the buffer behind r{} is read-only", a.base),
+            );
         }
         if off < 0 || reg.var.as_const() != Some(0) {
-            let message = format!("the buffer behind r{} is accessed at a negative or variable offset", a.base);
+            let message = format!(
+                "the buffer behind r{} is accessed at a negative or variable offset",
+                a.base
+            );
             return fail(code::OUT_OF_BOUNDS, errno::EACCES, message);
         }
         self.rec.access(self.insn, Region::Memory, Some(off));

@@ -40,7 +40,10 @@ impl Verifier<'_> {
             return fail(code::POINTER_ARITHMETIC, errno::EACCES, message);
         }
         if ptr.is_nullable() {
-            let message = format!("{dst} is {}: check it for NULL before arithmetic", ptr.describe());
+            let message = format!(
+                "{dst} is {}: check it for NULL before arithmetic",
+                ptr.describe()
+            );
             return fail(code::NULLABLE_ARITHMETIC, errno::EACCES, message);
         }
         if ptr.kind == Kind::Mem && ptr.flags.has(Flags::UNTRUSTED) {
@@ -49,8 +52,14 @@ impl Verifier<'_> {
         check_movable(op, ptr, off)?;
         check_offset_sane(off, ptr)?;
         check_offset_sane(ptr, ptr)?;
-        let limited = matches!(op, AluOp::Add | AluOp::Sub) && matches!(src, Src::Reg(_)) && !self.privileges.speculation;
-        let left = if limited { self.limit_pointer_alu(op, dst, ptr, off, ptr_is_dst)? } else { None };
+        let limited = matches!(op, AluOp::Add | AluOp::Sub)
+            && matches!(src, Src::Reg(_))
+            && !self.privileges.speculation;
+        let left = if limited {
+            self.limit_pointer_alu(op, dst, ptr, off, ptr_is_dst)?
+        } else {
+            None
+        };
         let mut r = match op {
             AluOp::Add => self.add_offset(ptr, off),
             AluOp::Sub => self.sub_offset(ptr, off, ptr_is_dst)?,
@@ -59,7 +68,10 @@ impl Verifier<'_> {
                 return fail(code::POINTER_ARITHMETIC, errno::EACCES, message);
             }
             _ => {
-                let message = format!("only addition and subtraction work on {} in {dst}", ptr.describe());
+                let message = format!(
+                    "only addition and subtraction work on {} in {dst}",
+                    ptr.describe()
+                );
                 return fail(code::POINTER_ARITHMETIC, errno::EACCES, message);
             }
         };
@@ -74,9 +86,15 @@ impl Verifier<'_> {
     }
 
     fn add_offset(&mut self, ptr: &Reg, off: &Reg) -> Reg {
-        let mut r = Reg { precise: false, ..*ptr };
+        let mut r = Reg {
+            precise: false,
+            ..*ptr
+        };
         r.var.forget_range32();
-        let fixed = off.var.as_const().map(|v| i64::from(ptr.off).wrapping_add(v.cast_signed()));
+        let fixed = off
+            .var
+            .as_const()
+            .map(|v| i64::from(ptr.off).wrapping_add(v.cast_signed()));
         if let Some(fixed) = fixed.and_then(|f| i32::try_from(f).ok()) {
             r.off = fixed;
             return r;
@@ -100,14 +118,28 @@ impl Verifier<'_> {
 
     fn sub_offset(&mut self, ptr: &Reg, off: &Reg, ptr_is_dst: bool) -> Check<Reg> {
         if !ptr_is_dst {
-            return fail(code::POINTER_ARITHMETIC, errno::EACCES, "a pointer is subtracted from a scalar");
+            return fail(
+                code::POINTER_ARITHMETIC,
+                errno::EACCES,
+                "a pointer is subtracted from a scalar",
+            );
         }
         if ptr.kind == Kind::Stack {
-            return fail(code::POINTER_ARITHMETIC, errno::EACCES, "subtraction from a stack pointer (add a negative number instead)");
+            return fail(
+                code::POINTER_ARITHMETIC,
+                errno::EACCES,
+                "subtraction from a stack pointer (add a negative number instead)",
+            );
         }
-        let mut r = Reg { precise: false, ..*ptr };
+        let mut r = Reg {
+            precise: false,
+            ..*ptr
+        };
         r.var.forget_range32();
-        let fixed = off.var.as_const().map(|v| i64::from(ptr.off).wrapping_sub(v.cast_signed()));
+        let fixed = off
+            .var
+            .as_const()
+            .map(|v| i64::from(ptr.off).wrapping_sub(v.cast_signed()));
         if let Some(fixed) = fixed.and_then(|f| i32::try_from(f).ok()) {
             r.off = fixed;
             return Ok(r);
@@ -117,8 +149,11 @@ impl Verifier<'_> {
             (Some(min), Some(max)) => (min, max),
             _ => (i64::MIN, i64::MAX),
         };
-        (r.var.umin, r.var.umax) =
-            if p.umin < o.umax { (0, u64::MAX) } else { (p.umin - o.umax, p.umax.wrapping_sub(o.umin)) };
+        (r.var.umin, r.var.umax) = if p.umin < o.umax {
+            (0, u64::MAX)
+        } else {
+            (p.umin - o.umax, p.umax.wrapping_sub(o.umin))
+        };
         r.var.bits = p.bits.sub(o.bits);
         if ptr.is_packet() {
             r.id = self.new_id();
@@ -138,11 +173,15 @@ impl Verifier<'_> {
         match r.kind {
             Kind::Stack => {
                 let Some(at) = r.fixed_offset() else {
-                    let message = format!("{dst} is a stack pointer at a variable offset, which needs CAP_PERFMON");
+                    let message = format!(
+                        "{dst} is a stack pointer at a variable offset, which needs CAP_PERFMON"
+                    );
                     return fail(code::STACK_VARIABLE, errno::EACCES, message);
                 };
                 if !(-i64::from(MAX_BPF_STACK)..0).contains(&at) {
-                    let message = format!("{dst} would leave the stack (offset {at}), which needs CAP_PERFMON");
+                    let message = format!(
+                        "{dst} would leave the stack (offset {at}), which needs CAP_PERFMON"
+                    );
                     return fail(code::STACK_BOUNDS, errno::EACCES, message);
                 }
                 Ok(())
@@ -161,7 +200,14 @@ impl Verifier<'_> {
     }
 
     /// Decides how the move must be masked; the walk of the masked result starts here. Returns what narrowing needs.
-    fn limit_pointer_alu(&mut self, op: AluOp, dst: R, ptr: &Reg, off: &Reg, ptr_is_dst: bool) -> Check<Option<bool>> {
+    fn limit_pointer_alu(
+        &mut self,
+        op: AluOp,
+        dst: R,
+        ptr: &Reg,
+        off: &Reg,
+        ptr_is_dst: bool,
+    ) -> Check<Option<bool>> {
         let known = off.var.is_const();
         let negative = off.var.smin < 0;
         let mut left = None;
@@ -174,7 +220,11 @@ impl Verifier<'_> {
             let limit = self.pointer_limit(ptr, to_left)?;
             let state = u8::from(known) * ALU_IMMEDIATE
                 + u8::from(negative) * ALU_NEGATIVE
-                + if ptr_is_dst { ALU_POINTER_IS_DST } else { ALU_POINTER_IS_SRC };
+                + if ptr_is_dst {
+                    ALU_POINTER_IS_DST
+                } else {
+                    ALU_POINTER_IS_SRC
+                };
             self.strict_scalars |= !known;
             // The limit proper is noted after the move, when the window is known; the first limit takes part in it.
             self.rec.narrow_pending(self.insn, state, limit);
@@ -194,20 +244,41 @@ impl Verifier<'_> {
     fn narrow_pointer_limit(&mut self, dst: R, left: bool) -> Check {
         let r = *self.reg(dst.index());
         let after = self.pointer_limit(&r, left)?;
-        let Some((state, before)) = self.rec.take_pending(self.insn) else { return Ok(()) };
-        if self.rec.alu_limit(self.insn, state, before.abs_diff(after)) { Ok(()) } else { mixed_paths() }
+        let Some((state, before)) = self.rec.take_pending(self.insn) else {
+            return Ok(());
+        };
+        if self.rec.alu_limit(self.insn, state, before.abs_diff(after)) {
+            Ok(())
+        } else {
+            mixed_paths()
+        }
     }
 
     /// How far the pointer may move to that side.
     fn pointer_limit(&self, ptr: &Reg, left: bool) -> Check<u32> {
         let (limit, max) = match ptr.kind {
             Kind::Stack => {
-                let at = ptr.var.bits.value.cast_signed().wrapping_add(i64::from(ptr.off));
-                (at.wrapping_neg(), i64::from(MAX_BPF_STACK) + i64::from(left))
+                let at = ptr
+                    .var
+                    .bits
+                    .value
+                    .cast_signed()
+                    .wrapping_add(i64::from(ptr.off));
+                (
+                    at.wrapping_neg(),
+                    i64::from(MAX_BPF_STACK) + i64::from(left),
+                )
             }
             Kind::MapValue => {
-                let at = if left { ptr.var.smin } else { ptr.var.umax.cast_signed() };
-                (at.wrapping_add(i64::from(ptr.off)), i64::from(self.map(ptr).value_size))
+                let at = if left {
+                    ptr.var.smin
+                } else {
+                    ptr.var.umax.cast_signed()
+                };
+                (
+                    at.wrapping_add(i64::from(ptr.off)),
+                    i64::from(self.map(ptr).value_size),
+                )
             }
             _ => {
                 let message = format!("moving {} by a register needs CAP_PERFMON", ptr.describe());
@@ -216,14 +287,19 @@ impl Verifier<'_> {
         };
         let limit = limit as u32;
         if i64::from(limit) >= max {
-            return fail(code::OUT_OF_BOUNDS, errno::EACCES, "the pointer would leave its memory, which needs CAP_PERFMON");
+            return fail(
+                code::OUT_OF_BOUNDS,
+                errno::EACCES,
+                "the pointer would leave its memory, which needs CAP_PERFMON",
+            );
         }
         Ok(limit)
     }
 }
 
 fn mixed_paths() -> Check {
-    let message = "this instruction moves pointers differently on different paths, which needs CAP_PERFMON";
+    let message =
+        "this instruction moves pointers differently on different paths, which needs CAP_PERFMON";
     fail(code::MIXED_POINTERS, errno::EACCES, message)
 }
 
@@ -249,7 +325,11 @@ fn check_movable(op: AluOp, ptr: &Reg, off: &Reg) -> Check {
     if movable {
         return Ok(());
     }
-    fail(code::POINTER_ARITHMETIC, errno::EACCES, format!("{} must not be moved", ptr.describe()))
+    fail(
+        code::POINTER_ARITHMETIC,
+        errno::EACCES,
+        format!("{} must not be moved", ptr.describe()),
+    )
 }
 
 /// Offsets beyond ±2^29 are not tracked.
@@ -262,15 +342,26 @@ fn check_offset_sane(r: &Reg, ptr: &Reg) -> Check {
         }
     }
     if too_far(i64::from(r.off)) && !r.is_scalar() {
-        let message = format!("{} would be {} bytes away from its start", ptr.describe(), r.off);
+        let message = format!(
+            "{} would be {} bytes away from its start",
+            ptr.describe(),
+            r.off
+        );
         return fail(code::POINTER_BOUNDS, errno::EINVAL, message);
     }
     if r.var.smin == i64::MIN {
-        let message = format!("{} is moved by a number without lower bound", ptr.describe());
+        let message = format!(
+            "{} is moved by a number without lower bound",
+            ptr.describe()
+        );
         return fail(code::UNBOUNDED_OFFSET, errno::EINVAL, message);
     }
     if too_far(r.var.smin) {
-        let message = format!("{} may be moved by {}, more than 2^29 bytes", ptr.describe(), r.var.smin);
+        let message = format!(
+            "{} may be moved by {}, more than 2^29 bytes",
+            ptr.describe(),
+            r.var.smin
+        );
         return fail(code::POINTER_BOUNDS, errno::EINVAL, message);
     }
     Ok(())

@@ -25,7 +25,10 @@ struct GiveUp;
 
 impl Wanted {
     pub(crate) fn in_frame(frame: usize) -> Self {
-        Self { frame, ..Self::default() }
+        Self {
+            frame,
+            ..Self::default()
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -54,13 +57,23 @@ impl Wanted {
 
     /// Scalars that learned from each other are wanted together.
     fn sync_linked(&mut self, step: Option<&Step>) {
-        let Some(step) = step.filter(|s| s.linked.len > 0) else { return };
+        let Some(step) = step.filter(|s| s.linked.len > 0) else {
+            return;
+        };
         let is_wanted = |w: &Self, (frame, is_reg, i): (usize, bool, usize)| {
-            if is_reg { w.regs[frame] & (1 << i) != 0 } else { w.slots[frame] & (1 << i) != 0 }
+            if is_reg {
+                w.regs[frame] & (1 << i) != 0
+            } else {
+                w.slots[frame] & (1 << i) != 0
+            }
         };
         if step.linked.iter().any(|e| is_wanted(self, e)) {
             for (frame, is_reg, i) in step.linked.iter() {
-                if is_reg { self.want_in(frame, i) } else { self.want_slot(frame, i) }
+                if is_reg {
+                    self.want_in(frame, i)
+                } else {
+                    self.want_slot(frame, i)
+                }
             }
         }
     }
@@ -116,7 +129,12 @@ impl Verifier<'_> {
     }
 
     /// As [`Self::propagate_precision`] for a state that closed a loop; true if anything new was marked.
-    pub(crate) fn propagate_precision_backedge(&mut self, visit: usize, edge: usize, old: StateId) -> bool {
+    pub(crate) fn propagate_precision_backedge(
+        &mut self,
+        visit: usize,
+        edge: usize,
+        old: StateId,
+    ) -> bool {
         let wanted = precise_parts(&self.kept[old].state);
         self.walk_back(Start::Backedge(visit, edge), wanted)
     }
@@ -150,7 +168,15 @@ impl Verifier<'_> {
                 let Some(id) = at else { return changed };
                 return self.mark_entry(id, &wanted) || changed;
             }
-            match walk_segment(&self.p.insns, &self.p, state, &mut wanted, last, following, skip) {
+            match walk_segment(
+                &self.p.insns,
+                &self.p,
+                state,
+                &mut wanted,
+                last,
+                following,
+                skip,
+            ) {
                 Ok(()) => {}
                 Err(GiveUp) => return self.mark_all_precise(start),
             }
@@ -189,7 +215,10 @@ impl Verifier<'_> {
                 }
             }
             for i in bits(wanted.slots[f]) {
-                let settled = state.frames[f].stack.get(i).is_none_or(|s| !s.is_spilled_scalar() || s.reg.precise);
+                let settled = state.frames[f]
+                    .stack
+                    .get(i)
+                    .is_none_or(|s| !s.is_spilled_scalar() || s.reg.precise);
                 if settled {
                     wanted.slots[f] &= !(1 << i);
                 } else {
@@ -235,10 +264,20 @@ impl Verifier<'_> {
 fn precise_parts(state: &State) -> Wanted {
     let mut wanted = Wanted::in_frame(state.depth());
     for (f, frame) in state.frames.iter().enumerate() {
-        for (i, _) in frame.regs.iter().enumerate().filter(|(_, r)| r.is_scalar() && r.precise) {
+        for (i, _) in frame
+            .regs
+            .iter()
+            .enumerate()
+            .filter(|(_, r)| r.is_scalar() && r.precise)
+        {
             wanted.want_in(f, i);
         }
-        for (i, _) in frame.stack.iter().enumerate().filter(|(_, s)| s.is_spilled_scalar() && s.reg.precise) {
+        for (i, _) in frame
+            .stack
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.is_spilled_scalar() && s.reg.precise)
+        {
             wanted.want_slot(f, i);
         }
     }
@@ -260,10 +299,16 @@ fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
 pub(crate) fn forget_precision(state: &mut State) {
     for frame in &mut state.frames {
         if frame.regs.iter().any(|r| r.precise) {
-            Rc::make_mut(frame).regs.iter_mut().for_each(|r| r.precise = false);
+            Rc::make_mut(frame)
+                .regs
+                .iter_mut()
+                .for_each(|r| r.precise = false);
         }
         if frame.stack.iter().any(|s| s.reg.precise) {
-            Rc::make_mut(frame).stack_mut().iter_mut().for_each(|s| s.reg.precise = false);
+            Rc::make_mut(frame)
+                .stack_mut()
+                .iter_mut()
+                .for_each(|s| s.reg.precise = false);
         }
     }
 }
@@ -283,7 +328,10 @@ fn walk_segment(
     let mut left = state.history.len();
     let mut at = last;
     loop {
-        let step = left.checked_sub(1).map(|i| &state.history[i]).filter(|s| s.insn == at);
+        let step = left
+            .checked_sub(1)
+            .map(|i| &state.history[i])
+            .filter(|s| s.insn == at);
         if !std::mem::replace(&mut skip, false) {
             step_back(insns, p, at, following, step, wanted)?;
             if wanted.is_empty() {
@@ -318,7 +366,9 @@ fn step_back(
     if p.slots[at as usize].code == 0 {
         return Ok(());
     }
-    let Ok(insn) = &insns[at as usize] else { return Err(GiveUp) };
+    let Ok(insn) = &insns[at as usize] else {
+        return Err(GiveUp);
+    };
     w.sync_linked(step);
     match *insn {
         Insn::Alu { dst, src, .. } => {
@@ -334,13 +384,19 @@ fn step_back(
                 want_source(w, src.number());
             }
         }
-        Insn::Movsx { dst, src, .. } | Insn::AddrSpaceCast { dst, src, .. } if w.has(dst.number()) => {
+        Insn::Movsx { dst, src, .. } | Insn::AddrSpaceCast { dst, src, .. }
+            if w.has(dst.number()) =>
+        {
             w.found(dst.number());
             want_source(w, src.number());
         }
         Insn::Load { dst, .. } | Insn::LoadAcquire { dst, .. } => fill(w, dst.number(), step),
         Insn::Store { dst, src, .. } => {
-            let src = if let Src::Reg(r) = src { Some(r.number()) } else { None };
+            let src = if let Src::Reg(r) = src {
+                Some(r.number())
+            } else {
+                None
+            };
             spill(w, dst.number(), src, step)?;
         }
         Insn::StoreRelease { dst, src, .. } => spill(w, dst.number(), Some(src.number()), step)?,
@@ -350,7 +406,11 @@ fn step_back(
         Insn::Call(call) => back_over_call(p, at, following, call, w)?,
         Insn::CallReg { .. } => return Err(GiveUp),
         Insn::Exit => back_into_callee(p, following, w)?,
-        Insn::JumpIf { dst, src: Src::Reg(src), .. } if w.has(dst.number()) || w.has(src.number()) => {
+        Insn::JumpIf {
+            dst,
+            src: Src::Reg(src),
+            ..
+        } if w.has(dst.number()) || w.has(src.number()) => {
             if step.is_none_or(|s| !s.src_is_stack) {
                 w.want(src.number());
             }
@@ -386,7 +446,9 @@ fn spill(w: &mut Wanted, dst: u8, src: Option<u8>, step: Option<&Step>) -> Resul
         // A scalar is no address: the walk met a subtraction of pointers.
         return Err(GiveUp);
     }
-    let Some((frame, slot)) = step.and_then(|s| s.stack) else { return Ok(()) };
+    let Some((frame, slot)) = step.and_then(|s| s.stack) else {
+        return Ok(());
+    };
     let (frame, slot) = (usize::from(frame), usize::from(slot));
     if w.slots[frame] & (1 << slot) == 0 {
         return Ok(());
@@ -399,7 +461,13 @@ fn spill(w: &mut Wanted, dst: u8, src: Option<u8>, step: Option<&Step>) -> Resul
 }
 
 /// An atomic changes memory and, if it fetches, a register that then holds what memory held.
-fn atomic(w: &mut Wanted, op: AtomicOp, dst: u8, src: u8, step: Option<&Step>) -> Result<(), GiveUp> {
+fn atomic(
+    w: &mut Wanted,
+    op: AtomicOp,
+    dst: u8,
+    src: u8,
+    step: Option<&Step>,
+) -> Result<(), GiveUp> {
     let fetched = match op {
         AtomicOp::Cmpxchg => Some(0),
         op if op.fetches() => Some(src),
@@ -423,7 +491,9 @@ fn back_over_call(
     w: &mut Wanted,
 ) -> Result<(), GiveUp> {
     if let Call::Subprog(offset) = call {
-        let callee = p.func_at((i64::from(at) + 1 + i64::from(offset)) as usize).ok_or(GiveUp)?;
+        let callee = p
+            .func_at((i64::from(at) + 1 + i64::from(offset)) as usize)
+            .ok_or(GiveUp)?;
         if p.funcs[callee].is_global {
             w.found(0);
             return Ok(());
@@ -447,18 +517,30 @@ fn back_over_call(
         return Err(GiveUp);
     }
     w.found(0);
-    if w.regs[w.frame] & ARGS != 0 { Err(GiveUp) } else { Ok(()) }
+    if w.regs[w.frame] & ARGS != 0 {
+        Err(GiveUp)
+    } else {
+        Ok(())
+    }
 }
 
-fn back_into_callee(p: &crate::program::Program, following: u32, w: &mut Wanted) -> Result<(), GiveUp> {
+fn back_into_callee(
+    p: &crate::program::Program,
+    following: u32,
+    w: &mut Wanted,
+) -> Result<(), GiveUp> {
     if following != NO_INSN && p.marks[following as usize].calls_callback {
         w.regs[w.frame] &= !ARGS;
     }
     if w.regs[w.frame] & ARGS != 0 {
         return Err(GiveUp);
     }
-    let call = following.checked_sub(1).filter(|_| following != NO_INSN).map(|i| p.slots[i as usize]);
-    let is_subprog = call.is_some_and(|s| s.code == op::JMP | op::CALL && s.src() == op::PSEUDO_CALL);
+    let call = following
+        .checked_sub(1)
+        .filter(|_| following != NO_INSN)
+        .map(|i| p.slots[i as usize]);
+    let is_subprog =
+        call.is_some_and(|s| s.code == op::JMP | op::CALL && s.src() == op::PSEUDO_CALL);
     let r0_wanted = is_subprog && w.has(0);
     w.found(0);
     w.enter_frame()?;
@@ -467,4 +549,3 @@ fn back_into_callee(p: &crate::program::Program, following: u32, w: &mut Wanted)
     }
     Ok(())
 }
-

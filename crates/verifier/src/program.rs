@@ -74,11 +74,19 @@ impl Program {
     /// Decodes `slots`, finds the functions and checks that jumps stay inside them.
     pub(crate) fn new(slots: &[Slot]) -> Check<Self> {
         if slots.is_empty() || slots.len() > BPF_COMPLEXITY_LIMIT_INSNS as usize {
-            let message = format!("the program has {} instructions, allowed are 1 to 1000000", slots.len());
+            let message = format!(
+                "the program has {} instructions, allowed are 1 to 1000000",
+                slots.len()
+            );
             return fail_nowhere(code::PROGRAM_SIZE, errno::E2BIG, message);
         }
         let insns = (0..slots.len()).map(|i| decode(slots, i)).collect();
-        let mut p = Self { slots: slots.to_vec(), insns, marks: vec![Marks::default(); slots.len()], funcs: Vec::new() };
+        let mut p = Self {
+            slots: slots.to_vec(),
+            insns,
+            marks: vec![Marks::default(); slots.len()],
+            funcs: Vec::new(),
+        };
         p.find_functions()?;
         p.check_functions()?;
         Ok(p)
@@ -110,7 +118,8 @@ impl Program {
                 match usize::try_from(target) {
                     Ok(t) if t < self.len() => starts.push(t),
                     _ => {
-                        let message = format!("the call leads to slot {target}, outside of the program");
+                        let message =
+                            format!("the call leads to slot {target}, outside of the program");
                         return fail_at(code::BAD_CALL_TARGET, errno::EINVAL, at, message);
                     }
                 }
@@ -120,11 +129,22 @@ impl Program {
         starts.sort_unstable();
         starts.dedup();
         if starts.len() > BPF_MAX_SUBPROGS {
-            let message = format!("the program has {} functions, at most {BPF_MAX_SUBPROGS} are allowed", starts.len());
+            let message = format!(
+                "the program has {} functions, at most {BPF_MAX_SUBPROGS} are allowed",
+                starts.len()
+            );
             return fail_nowhere(code::TOO_MANY_SUBPROGS, errno::E2BIG, message);
         }
         let ends = starts.iter().skip(1).copied().chain([self.len()]);
-        self.funcs = starts.iter().zip(ends).map(|(&start, end)| Func { start, end, ..Func::default() }).collect();
+        self.funcs = starts
+            .iter()
+            .zip(ends)
+            .map(|(&start, end)| Func {
+                start,
+                end,
+                ..Func::default()
+            })
+            .collect();
         Ok(())
     }
 
@@ -136,18 +156,32 @@ impl Program {
                     f.has_tail_call = true;
                     f.tail_call_reachable = true;
                 }
-                if s.code & op::CLASS_MASK == op::LD && matches!(s.code & op::MODE_MASK, op::ABS | op::IND) {
+                if s.code & op::CLASS_MASK == op::LD
+                    && matches!(s.code & op::MODE_MASK, op::ABS | op::IND)
+                {
                     f.has_ld_abs = true;
                 }
-                let Some(target) = jump_target(s, at) else { continue };
+                let Some(target) = jump_target(s, at) else {
+                    continue;
+                };
                 if target < f.start as i64 || target >= f.end as i64 {
-                    let message = format!("the jump to slot {target} leaves its function (slots {} to {})", f.start, f.end - 1);
+                    let message = format!(
+                        "the jump to slot {target} leaves its function (slots {} to {})",
+                        f.start,
+                        f.end - 1
+                    );
                     return fail_at(code::JUMP_RANGE, errno::EINVAL, at, message);
                 }
             }
             let last = self.slots[f.end - 1].code;
-            if last != op::JMP | op::EXIT && last != op::JMP | op::JA && last != op::JMP32 | op::JA {
-                return fail_at(code::FALL_THROUGH, errno::EINVAL, f.end - 1, "the last instruction of the function is neither an exit nor a jump");
+            if last != op::JMP | op::EXIT && last != op::JMP | op::JA && last != op::JMP32 | op::JA
+            {
+                return fail_at(
+                    code::FALL_THROUGH,
+                    errno::EINVAL,
+                    f.end - 1,
+                    "the last instruction of the function is neither an exit nor a jump",
+                );
             }
         }
         Ok(())

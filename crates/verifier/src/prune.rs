@@ -6,7 +6,7 @@ use crate::fail::{Check, errno, fail};
 use crate::kept::Kept;
 use crate::precision::forget_precision;
 use crate::reg::{ADD_CONST, Reg};
-use crate::state::{Byte, FrameKind, State, StackSlot, StateId};
+use crate::state::{Byte, FrameKind, StackSlot, State, StateId};
 use crate::verifier::{Verifier, prog_flags};
 use skep_isa::{Call, Insn};
 use std::rc::Rc;
@@ -73,7 +73,10 @@ impl Verifier<'_> {
             return Ok(self.states_equal(id, Exact::Within) && self.iter_is_active());
         }
         let may_goto_differs = self.kept[id].state.may_goto_depth != self.cur.may_goto_depth;
-        if matches!(self.p.insns[at], Ok(Insn::MayGoto { .. })) && may_goto_differs && self.states_equal(id, Exact::Within) {
+        if matches!(self.p.insns[at], Ok(Insn::MayGoto { .. }))
+            && may_goto_differs
+            && self.states_equal(id, Exact::Within)
+        {
             return Ok(true);
         }
         if self.p.marks[at].calls_callback {
@@ -85,7 +88,8 @@ impl Verifier<'_> {
             && old.callback_unroll_depth == self.cur.callback_unroll_depth
             && !may_goto_differs;
         if may_loop && self.states_equal(id, Exact::Yes) && !self.iter_depths_differ(id) {
-            let message = format!("the loop at slot {at} comes back to the same state: it would never end");
+            let message =
+                format!("the loop at slot {at} comes back to the same state: it would never end");
             return fail(code::INFINITE_LOOP, errno::EINVAL, message);
         }
         Ok(false)
@@ -125,10 +129,21 @@ impl Verifier<'_> {
         self.note_state_kept();
         forget_precision(&mut self.cur);
         clear_singular_ids(&mut self.cur);
-        let mut state = State { history: std::mem::take(&mut self.cur.history), ..self.cur.clone() };
+        let mut state = State {
+            history: std::mem::take(&mut self.cur.history),
+            ..self.cur.clone()
+        };
         state.insn = self.insn as u32;
         let visit = self.enter_loop(&state);
-        let kept = Kept { state, branches: 1, hits: 0, misses: 0, cleaned: false, retired: false, visit };
+        let kept = Kept {
+            state,
+            branches: 1,
+            hits: 0,
+            misses: 0,
+            cleaned: false,
+            retired: false,
+            visit,
+        };
         let id = self.kept.add(self.insn, kept);
         self.set_loop_entry(id);
         self.cur.parent = Some(id);
@@ -143,7 +158,11 @@ impl Verifier<'_> {
         for k in 0..self.kept.at(at).len() {
             let id = self.kept.at(at)[k];
             let kept = &self.kept[id];
-            if kept.branches > 0 || kept.cleaned || !kept.state.same_callsites(&self.cur) || self.has_open_backedges(id) {
+            if kept.branches > 0
+                || kept.cleaned
+                || !kept.state.same_callsites(&self.cur)
+                || self.has_open_backedges(id)
+            {
                 continue;
             }
             if !std::mem::replace(&mut updated, true) {
@@ -158,11 +177,20 @@ impl Verifier<'_> {
         kept.cleaned = true;
         let state = &mut kept.state;
         let count = state.frames.len();
-        let callsites: Vec<usize> = state.frames[1..].iter().map(|f| f.callsite as usize).collect();
+        let callsites: Vec<usize> = state.frames[1..]
+            .iter()
+            .map(|f| f.callsite as usize)
+            .collect();
         for i in 0..count {
-            let insn = if i + 1 == count { state.insn as usize } else { callsites[i] };
+            let insn = if i + 1 == count {
+                state.insn as usize
+            } else {
+                callsites[i]
+            };
             let regs = self.p.marks[insn].live_regs;
-            let slots = self.live.live(&self.p, &self.instances, &callsites, state.insn as usize, i);
+            let slots =
+                self.live
+                    .live(&self.p, &self.instances, &callsites, state.insn as usize, i);
             let frame = Rc::make_mut(&mut state.frames[i]);
             for (r, reg) in frame.regs.iter_mut().enumerate().take(10) {
                 if regs & (1 << r) == 0 {
@@ -173,7 +201,10 @@ impl Verifier<'_> {
             if (0..frame.stack.len()).any(|s| is_dead(s) && frame.stack[s] != StackSlot::EMPTY) {
                 for (s, slot) in frame.stack_mut().iter_mut().enumerate() {
                     if is_dead(s) {
-                        *slot = StackSlot { bytes: [Byte::Invalid; 8], reg: Reg::NOT_INIT };
+                        *slot = StackSlot {
+                            bytes: [Byte::Invalid; 8],
+                            reg: Reg::NOT_INIT,
+                        };
                     }
                 }
             }
@@ -195,7 +226,11 @@ fn clear_singular_ids(state: &mut State) {
     });
     if counts.iter().any(|c| c.1 == 1) {
         state.for_each_reg(|r| {
-            if r.is_scalar() && counts.iter().any(|&(id, n)| n == 1 && id == r.id & !ADD_CONST) {
+            if r.is_scalar()
+                && counts
+                    .iter()
+                    .any(|&(id, n)| n == 1 && id == r.id & !ADD_CONST)
+            {
                 r.unlink();
             }
         });
@@ -204,5 +239,10 @@ fn clear_singular_ids(state: &mut State) {
 
 /// The same but for precision marks.
 fn same_registers(old: &[Reg; 11], cur: &[Reg; 11]) -> bool {
-    old.iter().zip(cur).all(|(o, c)| *o == Reg { precise: o.precise, ..*c })
+    old.iter().zip(cur).all(|(o, c)| {
+        *o == Reg {
+            precise: o.precise,
+            ..*c
+        }
+    })
 }

@@ -12,14 +12,28 @@ impl Verifier<'_> {
     /// A new reference, to be released.
     pub(crate) fn acquire(&mut self) -> u32 {
         let id = self.new_id();
-        self.cur.refs.push(Ref { kind: RefKind::Pointer, id, insn: self.insn as u32, object: 0 });
+        self.cur.refs.push(Ref {
+            kind: RefKind::Pointer,
+            id,
+            insn: self.insn as u32,
+            object: 0,
+        });
         id
     }
 
     /// Releases reference `id`: every pointer to it becomes unusable.
     pub(crate) fn release(&mut self, id: u32) -> Check {
-        let Some(at) = self.cur.refs.iter().position(|r| r.kind == RefKind::Pointer && r.id == id) else {
-            return fail(code::NOT_ACQUIRED, errno::EINVAL, "the pointer to be released was not acquired, or was released before");
+        let Some(at) = self
+            .cur
+            .refs
+            .iter()
+            .position(|r| r.kind == RefKind::Pointer && r.id == id)
+        else {
+            return fail(
+                code::NOT_ACQUIRED,
+                errno::EINVAL,
+                "the pointer to be released was not acquired, or was released before",
+            );
         };
         self.cur.refs.swap_remove(at);
         let leak = self.privileges.leak_pointers;
@@ -32,10 +46,18 @@ impl Verifier<'_> {
     }
 
     /// Nothing may be held when `what` happens.
-    pub(crate) fn check_nothing_held(&self, what: &str, check_sections: bool, check_refs: bool) -> Check {
+    pub(crate) fn check_nothing_held(
+        &self,
+        what: &str,
+        check_sections: bool,
+        check_refs: bool,
+    ) -> Check {
         if check_refs {
             if let Some(r) = self.cur.refs.iter().find(|r| r.kind == RefKind::Pointer) {
-                let message = format!("{what} would leak the reference acquired at instruction {}", r.insn);
+                let message = format!(
+                    "{what} would leak the reference acquired at instruction {}",
+                    r.insn
+                );
                 return fail(code::REFERENCE_LEAK, errno::EINVAL, message);
             }
         }
@@ -43,10 +65,26 @@ impl Verifier<'_> {
             return Ok(());
         }
         let held = [
-            (self.cur.locks > 0, code::LOCK_STATE, "while a spin lock is held"),
-            (self.cur.irq_id != 0, code::RCU_STATE, "with interrupts disabled"),
-            (self.cur.rcu_locks > 0, code::RCU_STATE, "inside of an RCU section"),
-            (self.cur.preempt_off > 0, code::RCU_STATE, "with preemption disabled"),
+            (
+                self.cur.locks > 0,
+                code::LOCK_STATE,
+                "while a spin lock is held",
+            ),
+            (
+                self.cur.irq_id != 0,
+                code::RCU_STATE,
+                "with interrupts disabled",
+            ),
+            (
+                self.cur.rcu_locks > 0,
+                code::RCU_STATE,
+                "inside of an RCU section",
+            ),
+            (
+                self.cur.preempt_off > 0,
+                code::RCU_STATE,
+                "with preemption disabled",
+            ),
         ];
         match held.iter().find(|h| h.0) {
             Some((_, code, how)) => fail(code, errno::EINVAL, format!("{what} {how}")),
@@ -63,7 +101,11 @@ impl Verifier<'_> {
     pub(crate) fn spin_lock(&mut self, i: usize, lock: bool) -> Check {
         let reg = *self.reg(i);
         let Some(at) = reg.fixed_offset() else {
-            return fail(code::LOCK_STATE, errno::EINVAL, format!("r{i} points to a lock at a variable offset"));
+            return fail(
+                code::LOCK_STATE,
+                errno::EINVAL,
+                format!("r{i} points to a lock at a variable offset"),
+            );
         };
         let (object, record) = match reg.kind {
             Kind::MapValue => {
@@ -76,21 +118,46 @@ impl Verifier<'_> {
             }
             _ => (0, self.object_record(&reg)),
         };
-        let Some(field) = record.fields.iter().find(|f| matches!(f.kind, FieldKind::SpinLock)) else {
-            return fail(code::LOCK_STATE, errno::EINVAL, "the value has no bpf_spin_lock");
+        let Some(field) = record
+            .fields
+            .iter()
+            .find(|f| matches!(f.kind, FieldKind::SpinLock))
+        else {
+            return fail(
+                code::LOCK_STATE,
+                errno::EINVAL,
+                "the value has no bpf_spin_lock",
+            );
         };
         if i64::from(field.offset) != at {
-            let message = format!("r{i} points to byte {at}, but the {} is at byte {}", field_name(&field.kind), field.offset);
+            let message = format!(
+                "r{i} points to byte {at}, but the {} is at byte {}",
+                field_name(&field.kind),
+                field.offset
+            );
             return fail(code::LOCK_STATE, errno::EINVAL, message);
         }
-        if lock { self.take_lock(&reg, object) } else { self.give_lock(&reg, object) }
+        if lock {
+            self.take_lock(&reg, object)
+        } else {
+            self.give_lock(&reg, object)
+        }
     }
 
     fn take_lock(&mut self, reg: &Reg, object: u32) -> Check {
         if self.cur.locks > 0 {
-            return fail(code::LOCK_STATE, errno::EINVAL, "a second bpf_spin_lock while one is held");
+            return fail(
+                code::LOCK_STATE,
+                errno::EINVAL,
+                "a second bpf_spin_lock while one is held",
+            );
         }
-        self.cur.refs.push(Ref { kind: RefKind::Lock, id: reg.id, insn: self.insn as u32, object });
+        self.cur.refs.push(Ref {
+            kind: RefKind::Lock,
+            id: reg.id,
+            insn: self.insn as u32,
+            object,
+        });
         self.cur.locks += 1;
         (self.cur.lock_id, self.cur.lock_object) = (reg.id, object);
         Ok(())
@@ -98,11 +165,23 @@ impl Verifier<'_> {
 
     fn give_lock(&mut self, reg: &Reg, object: u32) -> Check {
         if self.cur.locks == 0 {
-            return fail(code::LOCK_STATE, errno::EINVAL, "bpf_spin_unlock without a lock");
+            return fail(
+                code::LOCK_STATE,
+                errno::EINVAL,
+                "bpf_spin_unlock without a lock",
+            );
         }
-        let held = self.cur.refs.iter().position(|r| r.kind == RefKind::Lock && r.id == reg.id && r.object == object);
+        let held = self
+            .cur
+            .refs
+            .iter()
+            .position(|r| r.kind == RefKind::Lock && r.id == reg.id && r.object == object);
         let Some(at) = held else {
-            return fail(code::LOCK_STATE, errno::EINVAL, "bpf_spin_unlock of another lock than the one that is held");
+            return fail(
+                code::LOCK_STATE,
+                errno::EINVAL,
+                "bpf_spin_unlock of another lock than the one that is held",
+            );
         };
         self.cur.refs.remove(at);
         self.cur.locks -= 1;

@@ -156,11 +156,17 @@ impl Reg {
     };
 
     /// Any number, whose exact value does not matter so far.
-    pub(crate) const UNKNOWN: Self = Self { kind: Kind::Scalar, ..Self::NOT_INIT };
+    pub(crate) const UNKNOWN: Self = Self {
+        kind: Kind::Scalar,
+        ..Self::NOT_INIT
+    };
 
     /// A number.
     pub(crate) const fn scalar(var: Scalar) -> Self {
-        Self { var, ..Self::UNKNOWN }
+        Self {
+            var,
+            ..Self::UNKNOWN
+        }
     }
 
     /// Exactly this number.
@@ -170,7 +176,11 @@ impl Reg {
 
     /// A pointer to the start of something.
     pub(crate) const fn pointer(kind: Kind) -> Self {
-        Self { kind, var: Scalar::constant(0), ..Self::NOT_INIT }
+        Self {
+            kind,
+            var: Scalar::constant(0),
+            ..Self::NOT_INIT
+        }
     }
 
     pub(crate) const fn is_scalar(&self) -> bool {
@@ -197,7 +207,9 @@ impl Reg {
 
     /// The constant offset of a pointer without variable part.
     pub(crate) fn fixed_offset(&self) -> Option<i64> {
-        self.var.as_const().map(|v| v.cast_signed().wrapping_add(i64::from(self.off)))
+        self.var
+            .as_const()
+            .map(|v| v.cast_signed().wrapping_add(i64::from(self.off)))
     }
 
     /// Is it the number 0 for certain.
@@ -224,7 +236,9 @@ impl Reg {
                 | Kind::Arena
         ) || (matches!(self.kind, Kind::Btf)
             && !self.flags.any(Flags::UNTRUSTED)
-            && self.flags.any(Flags::TRUSTED.with(Flags::RCU).with(Flags::ALLOC)))
+            && self
+                .flags
+                .any(Flags::TRUSTED.with(Flags::RCU).with(Flags::ALLOC)))
             || (matches!(self.kind, Kind::Mem) && !self.flags.has(Flags::UNTRUSTED))
     }
 
@@ -243,7 +257,9 @@ impl Reg {
 
     /// The bits of a pointer's variable part shifted by its fixed offset and `offset`.
     pub(crate) fn bits_at(&self, offset: i64) -> Tnum {
-        self.var.bits.add(Tnum::constant((i64::from(self.off)).wrapping_add(offset).cast_unsigned()))
+        self.var.bits.add(Tnum::constant(
+            (i64::from(self.off)).wrapping_add(offset).cast_unsigned(),
+        ))
     }
 
     /// Words for messages: `a map value`.
@@ -262,7 +278,9 @@ impl Reg {
             Kind::Pkt => "a packet pointer",
             Kind::PktEnd => "the end of the packet",
             Kind::FlowKeys => "the flow keys",
-            Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock if nullable => "a socket or NULL",
+            Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock if nullable => {
+                "a socket or NULL"
+            }
             Kind::Socket => "a socket",
             Kind::SockCommon => "a sock_common",
             Kind::TcpSock => "a TCP socket",

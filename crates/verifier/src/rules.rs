@@ -21,7 +21,11 @@ impl Verifier<'_> {
     /// The map with index `map`; for inner maps the template.
     pub(crate) fn map_at(&self, map: u32) -> &MapDesc {
         let outer = &self.req.maps[(map & !INNER_MAP) as usize];
-        if map & INNER_MAP == 0 { outer } else { outer.inner.as_deref().unwrap_or(outer) }
+        if map & INNER_MAP == 0 {
+            outer
+        } else {
+            outer.inner.as_deref().unwrap_or(outer)
+        }
     }
 
     /// May packet data be read, or written, directly?
@@ -46,13 +50,30 @@ impl Verifier<'_> {
             Err(denied) => denied,
         };
         let prog_type = self.env.prog_type;
-        let (verb, bytes) = (if kind == Access::Write { "written" } else { "read" }, size);
+        let (verb, bytes) = (
+            if kind == Access::Write {
+                "written"
+            } else {
+                "read"
+            },
+            size,
+        );
         let message = match denied {
-            CtxDenied::NoField => format!("the context of {prog_type} programs has no field of {bytes} bytes at byte {off}"),
-            CtxDenied::Hidden(field) => format!("field {field} of the context cannot be {verb} by this program or attach type"),
-            CtxDenied::ReadOnly(field) => format!("field {field} of the context is read-only for this program"),
-            CtxDenied::Size(field) => format!("field {field} of the context cannot be {verb} with {bytes} bytes at byte {off}"),
-            CtxDenied::SignedPointer(field) => format!("field {field} of the context is a pointer and has no sign to extend"),
+            CtxDenied::NoField => format!(
+                "the context of {prog_type} programs has no field of {bytes} bytes at byte {off}"
+            ),
+            CtxDenied::Hidden(field) => format!(
+                "field {field} of the context cannot be {verb} by this program or attach type"
+            ),
+            CtxDenied::ReadOnly(field) => {
+                format!("field {field} of the context is read-only for this program")
+            }
+            CtxDenied::Size(field) => format!(
+                "field {field} of the context cannot be {verb} with {bytes} bytes at byte {off}"
+            ),
+            CtxDenied::SignedPointer(field) => {
+                format!("field {field} of the context is a pointer and has no sign to extend")
+            }
             CtxDenied::Btf => String::new(),
         };
         fail(code::CTX_ACCESS, errno::EACCES, message)
@@ -72,7 +93,10 @@ impl Verifier<'_> {
     /// What the program may return, and whether only the lower half of `r0` counts.
     pub(crate) fn return_range(&self) -> Check<(Option<RetRange>, bool)> {
         let range = prog::ret_range(&self.env, self.target_returns());
-        Ok((range.map(|r| (r.min, r.max)), range.is_some_and(|r| r.lower_half)))
+        Ok((
+            range.map(|r| (r.min, r.max)),
+            range.is_some_and(|r| r.lower_half),
+        ))
     }
 
     /// The hook ignores what the program returns, and `r0` need not be set.
@@ -85,11 +109,16 @@ impl Verifier<'_> {
     pub(crate) fn check_map_compatible(&self, proto: &HelperProto, map: u32) -> Check {
         let map = self.map_at(map);
         if !works_on(&self.env, proto.id, map.map_type) {
-            let message = format!("{} does not work on map \"{}\" of type {}", proto.name, map.name, map.map_type);
+            let message = format!(
+                "{} does not work on map \"{}\" of type {}",
+                proto.name, map.name, map.map_type
+            );
             return fail(code::MAP_HELPER_MISMATCH, errno::EINVAL, message);
         }
-        let changes =
-            matches!(proto.id, id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM | id::MAP_PUSH_ELEM | id::MAP_POP_ELEM);
+        let changes = matches!(
+            proto.id,
+            id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM | id::MAP_PUSH_ELEM | id::MAP_POP_ELEM
+        );
         if changes && map.map_flags & BPF_F_RDONLY_PROG != 0 {
             let message = format!("map \"{}\" is read-only for programs", map.name);
             return fail(code::READ_ONLY, errno::EACCES, message);
@@ -105,7 +134,9 @@ impl Verifier<'_> {
             let s = self.p.slots[at];
             let is_load = s.code & op::CLASS_MASK == op::LDX;
             match &self.p.insns[at] {
-                Err(e) if is_load || s.is_wide() || matches!(e, DecodeError::UnknownOpcode { .. }) => {
+                Err(e)
+                    if is_load || s.is_wide() || matches!(e, DecodeError::UnknownOpcode { .. }) =>
+                {
                     return fail_at(code::MALFORMED, errno::EINVAL, at, e.to_string());
                 }
                 _ => {}
@@ -119,15 +150,25 @@ impl Verifier<'_> {
     pub(crate) fn check_map_operands(&self) -> Check {
         let mut used = std::collections::BTreeSet::new();
         for (at, insn) in self.p.insns.iter().enumerate() {
-            let Ok(Insn::LoadImm64 { imm, .. }) = insn else { continue };
+            let Ok(Insn::LoadImm64 { imm, .. }) = insn else {
+                continue;
+            };
             let (index, offset) = match *imm {
                 Imm64::MapFd(map) | Imm64::MapIdx(map) => (map, None),
                 Imm64::MapFdValue { fd, offset } => (fd, Some(offset)),
                 Imm64::MapIdxValue { index, offset } => (index, Some(offset)),
                 _ => continue,
             };
-            let Some(map) = usize::try_from(index).ok().and_then(|i| self.req.maps.get(i)) else {
-                return fail_at(code::BAD_MAP_REF, 9, at, format!("operand {index} names no map"));
+            let Some(map) = usize::try_from(index)
+                .ok()
+                .and_then(|i| self.req.maps.get(i))
+            else {
+                return fail_at(
+                    code::BAD_MAP_REF,
+                    9,
+                    at,
+                    format!("operand {index} names no map"),
+                );
             };
             self.check_map_use(at, map)?;
             if let Some(offset) = offset {
@@ -156,17 +197,31 @@ impl Verifier<'_> {
             Err(denied) => denied,
         };
         let why = match denied {
-            MapDenied::TracingGraphRoot => "tracing programs cannot use lists and trees in maps".to_owned(),
+            MapDenied::TracingGraphRoot => {
+                "tracing programs cannot use lists and trees in maps".to_owned()
+            }
             MapDenied::SocketFilterSpinLock => "socket filters cannot use spin locks".to_owned(),
             MapDenied::TracingSpinLock => "tracing programs cannot use spin locks".to_owned(),
             MapDenied::TracingTimer => "tracing programs cannot use timers".to_owned(),
             MapDenied::TracingWorkQueue => "tracing programs cannot use work queues".to_owned(),
             MapDenied::StructOps => "struct_ops maps cannot be used in programs".to_owned(),
-            MapDenied::Sleepable => "sleepable programs can only use array, hash, ring buffer and local storage maps".to_owned(),
+            MapDenied::Sleepable => {
+                "sleepable programs can only use array, hash, ring buffer and local storage maps"
+                    .to_owned()
+            }
             MapDenied::Arena => "arenas need CAP_PERFMON".to_owned(),
         };
-        let errno = if denied == MapDenied::Arena { errno::EPERM } else { errno::EINVAL };
-        fail_at(code::MAP_NOT_ALLOWED, errno, at, format!("map \"{}\" in this {prog_type} program: {why}", map.name))
+        let errno = if denied == MapDenied::Arena {
+            errno::EPERM
+        } else {
+            errno::EINVAL
+        };
+        fail_at(
+            code::MAP_NOT_ALLOWED,
+            errno,
+            at,
+            format!("map \"{}\" in this {prog_type} program: {why}", map.name),
+        )
     }
 }
 
@@ -180,12 +235,18 @@ fn check_direct_value(at: usize, map: &MapDesc, offset: u32) -> Check {
         MapType::Array if map.max_entries == 1 => u64::from(map.value_size),
         MapType::Arena => u64::from(map.max_entries) << 12,
         _ => {
-            let message = format!("map \"{}\" is no array with one element: its value has no fixed address", map.name);
+            let message = format!(
+                "map \"{}\" is no array with one element: its value has no fixed address",
+                map.name
+            );
             return fail_at(code::BAD_DIRECT_VALUE, errno::EINVAL, at, message);
         }
     };
     if u64::from(offset) >= limit {
-        let message = format!("byte {offset} lies outside of the value of map \"{}\" ({limit} bytes)", map.name);
+        let message = format!(
+            "byte {offset} lies outside of the value of map \"{}\" ({limit} bytes)",
+            map.name
+        );
         return fail_at(code::BAD_DIRECT_VALUE, errno::EINVAL, at, message);
     }
     Ok(())
@@ -198,7 +259,13 @@ const ONLY_HELPERS: &[(&[MapType], &[u32])] = &[
     (&[M::ProgArray], &[id::TAIL_CALL]),
     (
         &[M::PerfEventArray],
-        &[id::PERF_EVENT_READ, id::PERF_EVENT_OUTPUT, id::SKB_OUTPUT, id::PERF_EVENT_READ_VALUE, id::XDP_OUTPUT],
+        &[
+            id::PERF_EVENT_READ,
+            id::PERF_EVENT_OUTPUT,
+            id::SKB_OUTPUT,
+            id::PERF_EVENT_READ_VALUE,
+            id::XDP_OUTPUT,
+        ],
     ),
     (
         &[M::Ringbuf],
@@ -213,9 +280,18 @@ const ONLY_HELPERS: &[(&[MapType], &[u32])] = &[
     ),
     (&[M::UserRingbuf], &[id::USER_RINGBUF_DRAIN]),
     (&[M::StackTrace], &[id::GET_STACKID]),
-    (&[M::CgroupArray], &[id::SKB_UNDER_CGROUP, id::CURRENT_TASK_UNDER_CGROUP]),
-    (&[M::CgroupStorage, M::PercpuCgroupStorage], &[id::GET_LOCAL_STORAGE]),
-    (&[M::Devmap, M::DevmapHash, M::Xskmap], &[id::REDIRECT_MAP, id::MAP_LOOKUP_ELEM]),
+    (
+        &[M::CgroupArray],
+        &[id::SKB_UNDER_CGROUP, id::CURRENT_TASK_UNDER_CGROUP],
+    ),
+    (
+        &[M::CgroupStorage, M::PercpuCgroupStorage],
+        &[id::GET_LOCAL_STORAGE],
+    ),
+    (
+        &[M::Devmap, M::DevmapHash, M::Xskmap],
+        &[id::REDIRECT_MAP, id::MAP_LOOKUP_ELEM],
+    ),
     (&[M::Cpumap], &[id::REDIRECT_MAP]),
     (&[M::ArrayOfMaps, M::HashOfMaps], &[id::MAP_LOOKUP_ELEM]),
     (
@@ -239,11 +315,30 @@ const ONLY_HELPERS: &[(&[MapType], &[u32])] = &[
         ],
     ),
     (&[M::ReuseportSockarray], &[id::SK_SELECT_REUSEPORT]),
-    (&[M::Queue, M::Stack], &[id::MAP_PEEK_ELEM, id::MAP_POP_ELEM, id::MAP_PUSH_ELEM]),
-    (&[M::SkStorage], &[id::SK_STORAGE_GET, id::SK_STORAGE_DELETE, id::KPTR_XCHG]),
-    (&[M::InodeStorage], &[id::INODE_STORAGE_GET, id::INODE_STORAGE_DELETE, id::KPTR_XCHG]),
-    (&[M::TaskStorage], &[id::TASK_STORAGE_GET, id::TASK_STORAGE_DELETE, id::KPTR_XCHG]),
-    (&[M::CgrpStorage], &[id::CGRP_STORAGE_GET, id::CGRP_STORAGE_DELETE, id::KPTR_XCHG]),
+    (
+        &[M::Queue, M::Stack],
+        &[id::MAP_PEEK_ELEM, id::MAP_POP_ELEM, id::MAP_PUSH_ELEM],
+    ),
+    (
+        &[M::SkStorage],
+        &[id::SK_STORAGE_GET, id::SK_STORAGE_DELETE, id::KPTR_XCHG],
+    ),
+    (
+        &[M::InodeStorage],
+        &[
+            id::INODE_STORAGE_GET,
+            id::INODE_STORAGE_DELETE,
+            id::KPTR_XCHG,
+        ],
+    ),
+    (
+        &[M::TaskStorage],
+        &[id::TASK_STORAGE_GET, id::TASK_STORAGE_DELETE, id::KPTR_XCHG],
+    ),
+    (
+        &[M::CgrpStorage],
+        &[id::CGRP_STORAGE_GET, id::CGRP_STORAGE_DELETE, id::KPTR_XCHG],
+    ),
     (&[M::BloomFilter], &[id::MAP_PEEK_ELEM, id::MAP_PUSH_ELEM]),
 ];
 
@@ -251,7 +346,13 @@ const ONLY_HELPERS: &[(&[MapType], &[u32])] = &[
 const ONLY_MAPS: &[(&[u32], &[MapType])] = &[
     (&[id::TAIL_CALL], &[M::ProgArray]),
     (
-        &[id::PERF_EVENT_READ, id::PERF_EVENT_OUTPUT, id::PERF_EVENT_READ_VALUE, id::SKB_OUTPUT, id::XDP_OUTPUT],
+        &[
+            id::PERF_EVENT_READ,
+            id::PERF_EVENT_OUTPUT,
+            id::PERF_EVENT_READ_VALUE,
+            id::SKB_OUTPUT,
+            id::XDP_OUTPUT,
+        ],
         &[M::PerfEventArray],
     ),
     (
@@ -267,22 +368,73 @@ const ONLY_MAPS: &[(&[u32], &[MapType])] = &[
     ),
     (&[id::USER_RINGBUF_DRAIN], &[M::UserRingbuf]),
     (&[id::GET_STACKID], &[M::StackTrace]),
-    (&[id::CURRENT_TASK_UNDER_CGROUP, id::SKB_UNDER_CGROUP], &[M::CgroupArray]),
-    (&[id::REDIRECT_MAP], &[M::Devmap, M::DevmapHash, M::Cpumap, M::Xskmap]),
-    (&[id::SK_REDIRECT_MAP, id::MSG_REDIRECT_MAP, id::SOCK_MAP_UPDATE], &[M::Sockmap]),
-    (&[id::SK_REDIRECT_HASH, id::MSG_REDIRECT_HASH, id::SOCK_HASH_UPDATE], &[M::Sockhash]),
-    (&[id::GET_LOCAL_STORAGE], &[M::CgroupStorage, M::PercpuCgroupStorage]),
-    (&[id::SK_SELECT_REUSEPORT], &[M::ReuseportSockarray, M::Sockmap, M::Sockhash]),
+    (
+        &[id::CURRENT_TASK_UNDER_CGROUP, id::SKB_UNDER_CGROUP],
+        &[M::CgroupArray],
+    ),
+    (
+        &[id::REDIRECT_MAP],
+        &[M::Devmap, M::DevmapHash, M::Cpumap, M::Xskmap],
+    ),
+    (
+        &[
+            id::SK_REDIRECT_MAP,
+            id::MSG_REDIRECT_MAP,
+            id::SOCK_MAP_UPDATE,
+        ],
+        &[M::Sockmap],
+    ),
+    (
+        &[
+            id::SK_REDIRECT_HASH,
+            id::MSG_REDIRECT_HASH,
+            id::SOCK_HASH_UPDATE,
+        ],
+        &[M::Sockhash],
+    ),
+    (
+        &[id::GET_LOCAL_STORAGE],
+        &[M::CgroupStorage, M::PercpuCgroupStorage],
+    ),
+    (
+        &[id::SK_SELECT_REUSEPORT],
+        &[M::ReuseportSockarray, M::Sockmap, M::Sockhash],
+    ),
     (&[id::MAP_POP_ELEM], &[M::Queue, M::Stack]),
-    (&[id::MAP_PEEK_ELEM, id::MAP_PUSH_ELEM], &[M::Queue, M::Stack, M::BloomFilter]),
-    (&[id::MAP_LOOKUP_PERCPU_ELEM], &[M::PercpuArray, M::PercpuHash, M::LruPercpuHash]),
-    (&[id::SK_STORAGE_GET, id::SK_STORAGE_DELETE], &[M::SkStorage]),
-    (&[id::INODE_STORAGE_GET, id::INODE_STORAGE_DELETE], &[M::InodeStorage]),
-    (&[id::TASK_STORAGE_GET, id::TASK_STORAGE_DELETE], &[M::TaskStorage]),
-    (&[id::CGRP_STORAGE_GET, id::CGRP_STORAGE_DELETE], &[M::CgrpStorage]),
+    (
+        &[id::MAP_PEEK_ELEM, id::MAP_PUSH_ELEM],
+        &[M::Queue, M::Stack, M::BloomFilter],
+    ),
+    (
+        &[id::MAP_LOOKUP_PERCPU_ELEM],
+        &[M::PercpuArray, M::PercpuHash, M::LruPercpuHash],
+    ),
+    (
+        &[id::SK_STORAGE_GET, id::SK_STORAGE_DELETE],
+        &[M::SkStorage],
+    ),
+    (
+        &[id::INODE_STORAGE_GET, id::INODE_STORAGE_DELETE],
+        &[M::InodeStorage],
+    ),
+    (
+        &[id::TASK_STORAGE_GET, id::TASK_STORAGE_DELETE],
+        &[M::TaskStorage],
+    ),
+    (
+        &[id::CGRP_STORAGE_GET, id::CGRP_STORAGE_DELETE],
+        &[M::CgrpStorage],
+    ),
     (
         &[id::FOR_EACH_MAP_ELEM],
-        &[M::Hash, M::Array, M::PercpuHash, M::PercpuArray, M::LruHash, M::LruPercpuHash],
+        &[
+            M::Hash,
+            M::Array,
+            M::PercpuHash,
+            M::PercpuArray,
+            M::LruHash,
+            M::LruPercpuHash,
+        ],
     ),
 ];
 
@@ -290,8 +442,14 @@ fn works_on(env: &skep_abi::helper::ProgEnv<'_>, helper: u32, map: MapType) -> b
     if matches!(map, M::Sockmap | M::Sockhash) && may_change_sockmap(env, helper) {
         return true;
     }
-    let map_ok = ONLY_HELPERS.iter().find(|r| r.0.contains(&map)).is_none_or(|r| r.1.contains(&helper));
-    let helper_ok = ONLY_MAPS.iter().find(|r| r.0.contains(&helper)).is_none_or(|r| r.1.contains(&map));
+    let map_ok = ONLY_HELPERS
+        .iter()
+        .find(|r| r.0.contains(&map))
+        .is_none_or(|r| r.1.contains(&helper));
+    let helper_ok = ONLY_MAPS
+        .iter()
+        .find(|r| r.0.contains(&helper))
+        .is_none_or(|r| r.1.contains(&map));
     map_ok && helper_ok
 }
 

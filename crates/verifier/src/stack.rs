@@ -52,13 +52,26 @@ impl Verifier<'_> {
     }
 
     /// `size` bytes at `off` from register `i` must lie in its frame; the frame grows to hold them.
-    pub(crate) fn check_stack_bounds(&mut self, i: usize, off: i64, size: i64, kind: Access) -> Check {
+    pub(crate) fn check_stack_bounds(
+        &mut self,
+        i: usize,
+        off: i64,
+        size: i64,
+        kind: Access,
+    ) -> Check {
         let reg = *self.reg(i);
         let base = i64::from(reg.off) + off;
         let (min, max) = match reg.var.as_const() {
-            Some(v) => (v.cast_signed().wrapping_add(base), v.cast_signed().wrapping_add(base).saturating_add(size)),
+            Some(v) => (
+                v.cast_signed().wrapping_add(base),
+                v.cast_signed().wrapping_add(base).saturating_add(size),
+            ),
             None if reg.var.smax >= BPF_MAX_VAR_OFF || reg.var.smin <= -BPF_MAX_VAR_OFF => {
-                return fail(code::STACK_VARIABLE, errno::EACCES, format!("the offset of r{i} into the stack is not bounded"));
+                return fail(
+                    code::STACK_VARIABLE,
+                    errno::EACCES,
+                    format!("the offset of r{i} into the stack is not bounded"),
+                );
             }
             None => (reg.var.smin + base, reg.var.smax + base + size),
         };
@@ -69,7 +82,9 @@ impl Verifier<'_> {
             -((frame.stack.len() * SLOT) as i64)
         };
         if min < lowest || min > -1 || max > 0 || size < 0 {
-            let message = format!("r{i} accesses bytes {min} to {max} of a stack that ends at 0 and starts at {lowest}");
+            let message = format!(
+                "r{i} accesses bytes {min} to {max} of a stack that ends at 0 and starts at {lowest}"
+            );
             return fail(code::STACK_BOUNDS, errno::EACCES, message);
         }
         self.grow_frame(reg.aux as usize, min);
@@ -98,7 +113,13 @@ impl Verifier<'_> {
     }
 
     /// A load at fixed offset `at`; without `value` only asks whether the bytes may be used as a number.
-    pub(crate) fn read_stack(&mut self, frame: usize, at: i64, size: u32, value: Option<usize>) -> Check {
+    pub(crate) fn read_stack(
+        &mut self,
+        frame: usize,
+        at: i64,
+        size: u32,
+        value: Option<usize>,
+    ) -> Check {
         let (slot, first) = place(at);
         let s = self.cur.frames[frame].stack[slot];
         self.live_read(frame, slot);
@@ -121,28 +142,54 @@ impl Verifier<'_> {
                 Byte::Dynptr | Byte::Iter | Byte::IrqFlag => false,
             };
             if !readable {
-                let (code, what) =
-                    if b == Byte::Invalid { (code::STACK_UNINIT, "was not written on this path") } else { (code::STACK_SPECIAL, "holds a special object") };
-                return fail(code, errno::EACCES, format!("a stack byte of this load of {size} bytes {what}"));
+                let (code, what) = if b == Byte::Invalid {
+                    (code::STACK_UNINIT, "was not written on this path")
+                } else {
+                    (code::STACK_SPECIAL, "holds a special object")
+                };
+                return fail(
+                    code,
+                    errno::EACCES,
+                    format!("a stack byte of this load of {size} bytes {what}"),
+                );
             }
         }
         Ok(())
     }
 
-    fn read_spill(&mut self, frame: usize, at: i64, size: u32, value: Option<usize>, s: &StackSlot) -> Check {
-        let spill_size = s.bytes.iter().rev().take_while(|&&b| b == Byte::Spill).count() as u32;
+    fn read_spill(
+        &mut self,
+        frame: usize,
+        at: i64,
+        size: u32,
+        value: Option<usize>,
+        s: &StackSlot,
+    ) -> Check {
+        let spill_size = s
+            .bytes
+            .iter()
+            .rev()
+            .take_while(|&&b| b == Byte::Spill)
+            .count() as u32;
         let (slot, first) = place(at);
         if size == 8 && spill_size == 8 {
             return self.fill(frame, slot, value, at);
         }
         if !s.reg.is_scalar() {
-            let message = format!("a load of {size} bytes takes part of {}, spilled at {at}", s.reg.describe());
+            let message = format!(
+                "a load of {size} bytes takes part of {}, spilled at {at}",
+                s.reg.describe()
+            );
             return fail(code::PARTIAL_POINTER, errno::EACCES, message);
         }
         let Some(value) = value else { return Ok(()) };
         if size <= spill_size && at % SLOT as i64 == 0 {
             let mut reg = s.reg;
-            if size == 4 && spill_size == 4 && reg.var.umax <= u64::from(u32::MAX) && self.assign_link(&mut reg) {
+            if size == 4
+                && spill_size == 4
+                && reg.var.umax <= u64::from(u32::MAX)
+                && self.assign_link(&mut reg)
+            {
                 self.cur.frame_at_mut(frame).stack_mut()[slot].reg = reg;
             }
             if width_of(&reg) > size * 8 {
@@ -158,7 +205,11 @@ impl Verifier<'_> {
             *self.reg_mut(value) = Reg::constant(0);
             self.push_stack_step(frame, slot);
         } else {
-            *self.reg_mut(value) = if all(Byte::Zero) { Reg::constant(0) } else { Reg::UNKNOWN };
+            *self.reg_mut(value) = if all(Byte::Zero) {
+                Reg::constant(0)
+            } else {
+                Reg::UNKNOWN
+            };
         }
         Ok(())
     }
@@ -167,7 +218,11 @@ impl Verifier<'_> {
         let mut reg = self.cur.frames[frame].stack[slot].reg;
         let Some(value) = value else {
             if !self.privileges.leak_pointers && reg.is_pointer() {
-                return fail(code::POINTER_LEAK, errno::EACCES, format!("the pointer spilled at {at} is used as a number"));
+                return fail(
+                    code::POINTER_LEAK,
+                    errno::EACCES,
+                    format!("the pointer spilled at {at} is used as a number"),
+                );
             }
             self.push_stack_step(frame, slot);
             return Ok(());
@@ -181,10 +236,19 @@ impl Verifier<'_> {
     }
 
     fn read_stack_variable(&mut self, a: &MemAccess, frame: usize) -> Check {
-        self.check_stack_initialised(a.base, i64::from(a.offset), i64::from(a.size.bytes()), false, None)?;
+        self.check_stack_initialised(
+            a.base,
+            i64::from(a.offset),
+            i64::from(a.size.bytes()),
+            false,
+            None,
+        )?;
         let reg = *self.reg(a.base);
         let base = i64::from(reg.off) + i64::from(a.offset);
-        let (min, max) = (reg.var.smin + base, reg.var.smax + base + i64::from(a.size.bytes()));
+        let (min, max) = (
+            reg.var.smin + base,
+            reg.var.smax + base + i64::from(a.size.bytes()),
+        );
         let stack = &self.cur.frames[frame].stack;
         let zero = (min..max).all(|i| {
             let (slot, byte) = place(i);
@@ -202,8 +266,12 @@ impl Verifier<'_> {
         let (slot, first) = place(at);
         let size = a.size.bytes() as usize;
         let old = self.cur.frames[frame].stack[slot];
-        if !self.privileges.leak_pointers && old.is_spill() && !old.reg.is_scalar() && size != SLOT {
-            let message = format!("a store of {size} bytes would overwrite part of {} spilled at {at}", old.reg.describe());
+        if !self.privileges.leak_pointers && old.is_spill() && !old.reg.is_scalar() && size != SLOT
+        {
+            let message = format!(
+                "a store of {size} bytes would overwrite part of {} spilled at {at}",
+                old.reg.describe()
+            );
             return fail(code::STACK_CORRUPTS_SPILL, errno::EACCES, message);
         }
         self.note_store_speculation(&old, a);
@@ -234,7 +302,10 @@ impl Verifier<'_> {
             }
             Some(reg) if reg.is_pointer() => {
                 if size != SLOT {
-                    let message = format!("{} is stored with {size} bytes, eight are needed", reg.describe());
+                    let message = format!(
+                        "{} is stored with {size} bytes, eight are needed",
+                        reg.describe()
+                    );
                     return fail(code::STACK_SPILL_SIZE, errno::EACCES, message);
                 }
                 if frame != self.cur.depth() && reg.kind == Kind::Stack {
@@ -298,7 +369,10 @@ impl Verifier<'_> {
             return;
         }
         let stores_value = a.value.is_some_and(|v| self.reg(v).is_pointer());
-        let replaces = old.bytes[..].iter().take(a.size.bytes() as usize).any(|&b| b != Byte::Misc && b != Byte::Zero);
+        let replaces = old.bytes[..]
+            .iter()
+            .take(a.size.bytes() as usize)
+            .any(|&b| b != Byte::Misc && b != Byte::Zero);
         if stores_value || replaces {
             self.rec.set_store_barrier(self.insn);
         }
@@ -308,7 +382,10 @@ impl Verifier<'_> {
     fn write_stack_variable(&mut self, frame: usize, a: &MemAccess) -> Check {
         let reg = *self.reg(a.base);
         let base = i64::from(reg.off) + i64::from(a.offset);
-        let (min, max) = (reg.var.smin + base, reg.var.smax + base + i64::from(a.size.bytes()));
+        let (min, max) = (
+            reg.var.smin + base,
+            reg.var.smax + base + i64::from(a.size.bytes()),
+        );
         let zero = self.stores_zero(a);
         for slot in place(max - 1).0..=place(min).0 {
             self.drop_special_object(frame, slot)?;
@@ -319,7 +396,9 @@ impl Verifier<'_> {
             let s = self.cur.frames[frame].stack[slot];
             let b = s.bytes[byte];
             if !self.privileges.leak_pointers && b != Byte::Misc && b != Byte::Zero {
-                let message = format!("a store at a variable offset may hit byte {i}, which holds a spilled register or nothing");
+                let message = format!(
+                    "a store at a variable offset may hit byte {i}, which holds a spilled register or nothing"
+                );
                 return fail(code::STACK_VARIABLE, errno::EINVAL, message);
             }
             if zero && b == Byte::Spill && s.reg.is_zero() {
@@ -359,7 +438,9 @@ impl Verifier<'_> {
             Some(v) => (v.cast_signed() + base, v.cast_signed() + base),
             None => {
                 if !self.privileges.speculation {
-                    let message = format!("r{i} points to the stack at a variable offset, which needs CAP_PERFMON");
+                    let message = format!(
+                        "r{i} points to the stack at a variable offset, which needs CAP_PERFMON"
+                    );
                     return fail(code::STACK_VARIABLE, errno::EACCES, message);
                 }
                 raw = None;
@@ -369,8 +450,16 @@ impl Verifier<'_> {
         if let Some(raw) = raw {
             for at in min..max + size {
                 let (slot, byte) = place(at);
-                if self.cur.frames[frame].stack.get(slot).is_some_and(|s| s.bytes[byte] == Byte::Dynptr) {
-                    return fail(code::STACK_SPECIAL, errno::EACCES, format!("the helper could overwrite the dynptr at {at}"));
+                if self.cur.frames[frame]
+                    .stack
+                    .get(slot)
+                    .is_some_and(|s| s.bytes[byte] == Byte::Dynptr)
+                {
+                    return fail(
+                        code::STACK_SPECIAL,
+                        errno::EACCES,
+                        format!("the helper could overwrite the dynptr at {at}"),
+                    );
                 }
             }
             *raw = Some((frame, min));
@@ -388,7 +477,8 @@ impl Verifier<'_> {
         let clobbered = match s.bytes[byte] {
             Byte::Misc => None,
             Byte::Invalid if !self.privileges.uninit_stack => {
-                let message = format!("r{i} passes stack byte {at}, which was not written on this path");
+                let message =
+                    format!("r{i} passes stack byte {at}, which was not written on this path");
                 return fail(code::STACK_UNINIT, errno::EACCES, message);
             }
             Byte::Zero | Byte::Invalid => Some(false),
@@ -398,7 +488,8 @@ impl Verifier<'_> {
                 return fail(code::POINTER_LEAK, errno::EACCES, message);
             }
             _ => {
-                let message = format!("r{i} passes stack byte {at}, which belongs to a special object");
+                let message =
+                    format!("r{i} passes stack byte {at}, which belongs to a special object");
                 return fail(code::STACK_SPECIAL, errno::EACCES, message);
             }
         };
@@ -429,10 +520,16 @@ impl Verifier<'_> {
             let (slot, byte) = place(i);
             let s = self.cur.frames[frame].stack[slot];
             if !self.privileges.leak_pointers && s.is_spill() && !s.reg.is_scalar() {
-                let message = format!("the helper would overwrite {} spilled at {i}", s.reg.describe());
+                let message = format!(
+                    "the helper would overwrite {} spilled at {i}",
+                    s.reg.describe()
+                );
                 return fail(code::STACK_CORRUPTS_SPILL, errno::EACCES, message);
             }
-            if !self.privileges.speculation && s.bytes[byte] != Byte::Misc && s.bytes[byte] != Byte::Zero {
+            if !self.privileges.speculation
+                && s.bytes[byte] != Byte::Misc
+                && s.bytes[byte] != Byte::Zero
+            {
                 self.rec.set_store_barrier(self.insn);
             }
             self.drop_special_object(frame, slot)?;

@@ -25,7 +25,12 @@ pub(crate) fn check(p: &Program, prog_type: ProgType) -> Check<u32> {
     for root in 0..p.funcs.len() {
         if root == 0 || p.funcs[root].is_async_callback {
             // Async callbacks may interrupt the program: each has its chain checked on its own.
-            let mut chain = Chain { p, private: private && root == 0, frames: Vec::new(), steps: 0 };
+            let mut chain = Chain {
+                p,
+                private: private && root == 0,
+                frames: Vec::new(),
+                steps: 0,
+            };
             deepest = deepest.max(chain.descend(root, 0)?);
         }
     }
@@ -49,11 +54,17 @@ impl Chain<'_> {
         self.frames.push(f);
         self.steps += 1;
         if self.frames.len() > MAX_CALL_FRAMES || self.steps > MAX_STEPS {
-            let message = format!("the chain {} is more than {MAX_CALL_FRAMES} calls deep", self.names());
+            let message = format!(
+                "the chain {} is more than {MAX_CALL_FRAMES} calls deep",
+                self.names()
+            );
             return fail_nowhere(code::CALL_DEPTH, errno::E2BIG, message);
         }
         if func.has_tail_call && depth >= TAIL_CALL_STACK {
-            let message = format!("a tail call in {} after {depth} bytes of callers' stack, less than {TAIL_CALL_STACK} are allowed", self.names());
+            let message = format!(
+                "a tail call in {} after {depth} bytes of callers' stack, less than {TAIL_CALL_STACK} are allowed",
+                self.names()
+            );
             return fail_nowhere(code::STACK_DEPTH, errno::EACCES, message);
         }
         let own = func.stack_bytes.max(1).next_multiple_of(FRAME_ROUNDING);
@@ -76,7 +87,9 @@ impl Chain<'_> {
             if !is_call && !is_callback {
                 continue;
             }
-            let Some(callee) = self.p.func_at(at.wrapping_add_signed(s.imm as isize + 1)) else { continue };
+            let Some(callee) = self.p.func_at(at.wrapping_add_signed(s.imm as isize + 1)) else {
+                continue;
+            };
             let callee_func = &self.p.funcs[callee];
             if is_callback && (callee_func.is_async_callback || callee_func.is_exception_callback) {
                 continue;
@@ -101,6 +114,10 @@ impl Chain<'_> {
             let name = func.name.clone().unwrap_or_else(|| format!("func{f}"));
             format!("{name} ({} bytes)", func.stack_bytes)
         };
-        self.frames.iter().map(name).collect::<Vec<_>>().join(" -> ")
+        self.frames
+            .iter()
+            .map(name)
+            .collect::<Vec<_>>()
+            .join(" -> ")
     }
 }

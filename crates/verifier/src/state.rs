@@ -39,7 +39,10 @@ pub(crate) struct StackSlot {
 }
 
 impl StackSlot {
-    pub(crate) const EMPTY: Self = Self { bytes: [Byte::Invalid; SLOT], reg: Reg::NOT_INIT };
+    pub(crate) const EMPTY: Self = Self {
+        bytes: [Byte::Invalid; SLOT],
+        reg: Reg::NOT_INIT,
+    };
 
     /// A register, or its lower part, was stored here; partial spills start at the lowest address of the slot.
     pub(crate) fn is_spill(&self) -> bool {
@@ -103,13 +106,27 @@ pub(crate) struct Frame {
 impl Frame {
     pub(crate) fn new(callsite: u32, subprog: u32, index: usize, kind: FrameKind) -> Self {
         let mut regs = [Reg::NOT_INIT; 11];
-        regs[10] = Reg { aux: index as u32, ..Reg::pointer(Kind::Stack) };
-        Self { regs, stack: Rc::new(Vec::new()), callsite, subprog, kind, async_entry: 0, callback_depth: 0 }
+        regs[10] = Reg {
+            aux: index as u32,
+            ..Reg::pointer(Kind::Stack)
+        };
+        Self {
+            regs,
+            stack: Rc::new(Vec::new()),
+            callsite,
+            subprog,
+            kind,
+            async_entry: 0,
+            callback_depth: 0,
+        }
     }
 
     /// The frame was entered by a helper.
     pub(crate) fn in_callback(&self) -> bool {
-        matches!(self.kind, FrameKind::Callback { .. } | FrameKind::AsyncCallback)
+        matches!(
+            self.kind,
+            FrameKind::Callback { .. } | FrameKind::AsyncCallback
+        )
     }
 
     /// Makes room for `slots` slots.
@@ -167,7 +184,8 @@ impl LinkedRegs {
         if usize::from(self.len) == self.entries.len() {
             return false;
         }
-        self.entries[usize::from(self.len)] = ((frame as u16) << 8) | (u16::from(is_reg) << 7) | index as u16;
+        self.entries[usize::from(self.len)] =
+            ((frame as u16) << 8) | (u16::from(is_reg) << 7) | index as u16;
         self.len += 1;
         true
     }
@@ -247,7 +265,9 @@ pub(crate) struct State {
 impl State {
     /// The innermost frame.
     pub(crate) fn frame(&self) -> &Frame {
-        self.frames.last().map_or_else(|| unreachable!("a state has at least one frame"), |f| f)
+        self.frames
+            .last()
+            .map_or_else(|| unreachable!("a state has at least one frame"), |f| f)
     }
 
     /// The innermost frame, to change.
@@ -276,7 +296,10 @@ impl State {
                 f(reg);
             }
             if frame.stack.iter().any(StackSlot::is_spill) {
-                for slot in Rc::make_mut(&mut frame.stack).iter_mut().filter(|s| s.is_spill()) {
+                for slot in Rc::make_mut(&mut frame.stack)
+                    .iter_mut()
+                    .filter(|s| s.is_spill())
+                {
                     f(&mut slot.reg);
                 }
             }
@@ -287,21 +310,33 @@ impl State {
     pub(crate) fn visit_regs(&self, mut f: impl FnMut(&Reg)) {
         for frame in &self.frames {
             frame.regs.iter().for_each(&mut f);
-            frame.stack.iter().filter(|s| s.is_spill()).for_each(|s| f(&s.reg));
+            frame
+                .stack
+                .iter()
+                .filter(|s| s.is_spill())
+                .for_each(|s| f(&s.reg));
         }
     }
 
     /// True if some register or spilled register satisfies `f`.
     pub(crate) fn any_reg(&self, f: impl Fn(&Reg) -> bool) -> bool {
         self.frames.iter().any(|frame| {
-            frame.regs.iter().any(&f) || frame.stack.iter().any(|slot| slot.is_spill() && f(&slot.reg))
+            frame.regs.iter().any(&f)
+                || frame
+                    .stack
+                    .iter()
+                    .any(|slot| slot.is_spill() && f(&slot.reg))
         })
     }
 
     /// The call sites of all frames equal.
     pub(crate) fn same_callsites(&self, other: &Self) -> bool {
         self.frames.len() == other.frames.len()
-            && self.frames.iter().zip(&other.frames).all(|(a, b)| a.callsite == b.callsite)
+            && self
+                .frames
+                .iter()
+                .zip(&other.frames)
+                .all(|(a, b)| a.callsite == b.callsite)
     }
 }
 

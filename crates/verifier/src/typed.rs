@@ -16,7 +16,11 @@ use skep_btf::Record;
 use std::sync::Arc;
 
 fn unsupported<T>(what: &str) -> Check<T> {
-    fail(code::NOT_SUPPORTED, errno::EOPNOTSUPP, format!("{what} are not supported yet"))
+    fail(
+        code::NOT_SUPPORTED,
+        errno::EOPNOTSUPP,
+        format!("{what} are not supported yet"),
+    )
 }
 
 impl Verifier<'_> {
@@ -28,7 +32,12 @@ impl Verifier<'_> {
         unsupported("typed kernel pointers")
     }
 
-    pub(crate) fn access_map_struct(&mut self, _a: &MemAccess, _reg: &Reg, _off: i64) -> Check<Reg> {
+    pub(crate) fn access_map_struct(
+        &mut self,
+        _a: &MemAccess,
+        _reg: &Reg,
+        _off: i64,
+    ) -> Check<Reg> {
         unsupported("fields of map structures")
     }
 
@@ -40,7 +49,12 @@ impl Verifier<'_> {
         unsupported("typed kernel pointers in the context")
     }
 
-    pub(crate) fn ctx_access_btf(&mut self, _off: i32, _size: u32, _kind: Access) -> Check<CtxAccess> {
+    pub(crate) fn ctx_access_btf(
+        &mut self,
+        _off: i32,
+        _size: u32,
+        _kind: Access,
+    ) -> Check<CtxAccess> {
         unsupported("contexts typed by the attach target")
     }
 
@@ -64,7 +78,12 @@ impl Verifier<'_> {
         unsupported("typed kernel pointers as memory")
     }
 
-    pub(crate) fn btf_result(&mut self, _name: &str, _flags: Flags, _args: &CallArgs) -> Check<Reg> {
+    pub(crate) fn btf_result(
+        &mut self,
+        _name: &str,
+        _flags: Flags,
+        _args: &CallArgs,
+    ) -> Check<Reg> {
         unsupported("typed kernel pointers")
     }
 
@@ -84,7 +103,13 @@ impl Verifier<'_> {
         no_fields()
     }
 
-    pub(crate) fn dynptr_arg(&mut self, _proto: &HelperProto, _i: usize, _arg: Arg, _args: &mut CallArgs) -> Check {
+    pub(crate) fn dynptr_arg(
+        &mut self,
+        _proto: &HelperProto,
+        _i: usize,
+        _arg: Arg,
+        _args: &mut CallArgs,
+    ) -> Check {
         unsupported("dynptrs")
     }
 
@@ -105,7 +130,11 @@ impl Verifier<'_> {
     }
 
     pub(crate) fn drop_special_object(&mut self, frame: usize, slot: usize) -> Check {
-        if self.cur.frames[frame].stack.get(slot).is_some_and(crate::state::StackSlot::is_special) {
+        if self.cur.frames[frame]
+            .stack
+            .get(slot)
+            .is_some_and(crate::state::StackSlot::is_special)
+        {
             return unsupported("dynptrs on the stack");
         }
         Ok(())

@@ -94,12 +94,22 @@ impl<'a> Verifier<'a> {
     pub(crate) fn new(req: &'a Request<'a>, p: Program) -> Self {
         let privileged = req.caps == Caps::All;
         let sleepable = req.prog_flags & prog_flags::SLEEPABLE != 0;
-        let env = ProgEnv { prog_type: req.prog_type, attach: req.attach, sleepable, perfmon: privileged, target: "" };
+        let env = ProgEnv {
+            prog_type: req.prog_type,
+            attach: req.attach,
+            sleepable,
+            perfmon: privileged,
+            target: "",
+        };
         let n = p.len();
         Self {
             req,
             env,
-            privileges: Privileges { leak_pointers: privileged, uninit_stack: privileged, speculation: privileged },
+            privileges: Privileges {
+                leak_pointers: privileged,
+                uninit_stack: privileged,
+                speculation: privileged,
+            },
             strict_alignment: req.prog_flags & prog_flags::STRICT_ALIGNMENT != 0,
             cur: State::empty(),
             insn: 0,
@@ -144,7 +154,12 @@ impl<'a> Verifier<'a> {
     pub(crate) fn walk(&mut self, subprog: usize, setup: &dyn Fn(&mut Self) -> Check) -> Check {
         self.cur = State::empty();
         self.cur.sleepable = self.env.sleepable;
-        self.cur.frames.push(Rc::new(Frame::new(NO_INSN, subprog as u32, 0, FrameKind::Entry)));
+        self.cur.frames.push(Rc::new(Frame::new(
+            NO_INSN,
+            subprog as u32,
+            0,
+            FrameKind::Entry,
+        )));
         self.insn = self.p.funcs[subprog].start;
         self.prev = NO_INSN;
         self.pending.clear();
@@ -168,7 +183,9 @@ impl<'a> Verifier<'a> {
                 Flow::Done => {
                     let parent = self.cur.parent;
                     self.finish_path(parent);
-                    let Some(p) = self.pending.pop() else { return Ok(()) };
+                    let Some(p) = self.pending.pop() else {
+                        return Ok(());
+                    };
                     (self.cur, self.insn, self.prev) = (p.state, p.insn, p.prev);
                     self.refresh_instances();
                 }
@@ -181,7 +198,9 @@ impl<'a> Verifier<'a> {
         self.has_step = false;
         self.insns_processed += 1;
         if self.insns_processed > BPF_COMPLEXITY_LIMIT_INSNS {
-            let message = format!("more than {BPF_COMPLEXITY_LIMIT_INSNS} instructions had to be walked over all paths");
+            let message = format!(
+                "more than {BPF_COMPLEXITY_LIMIT_INSNS} instructions had to be walked over all paths"
+            );
             return fail(code::TOO_LARGE, errno::E2BIG, message).map_err(nowhere);
         }
         self.cur.last_insn = self.prev;
@@ -221,11 +240,26 @@ impl<'a> Verifier<'a> {
             Err(e) => return fail(code::MALFORMED, errno::EINVAL, e.to_string()),
         };
         match insn {
-            Insn::Alu { width, op, dst, src } => self.check_alu(width, op, dst, src)?,
+            Insn::Alu {
+                width,
+                op,
+                dst,
+                src,
+            } => self.check_alu(width, op, dst, src)?,
             Insn::Neg { width, dst } => self.check_neg(width, dst)?,
             Insn::Mov { width, dst, src } => self.check_mov(width, dst, src)?,
-            Insn::Movsx { width, from, dst, src } => self.check_movsx(width, from, dst, src)?,
-            Insn::AddrSpaceCast { dst, src, dst_as, src_as } => self.check_addr_space_cast(dst, src, dst_as, src_as)?,
+            Insn::Movsx {
+                width,
+                from,
+                dst,
+                src,
+            } => self.check_movsx(width, from, dst, src)?,
+            Insn::AddrSpaceCast {
+                dst,
+                src,
+                dst_as,
+                src_as,
+            } => self.check_addr_space_cast(dst, src, dst_as, src_as)?,
             Insn::End { dst, .. } => self.check_end(dst)?,
             Insn::LoadImm64 { dst, imm } => {
                 self.check_load_imm64(dst, imm)?;
@@ -233,18 +267,57 @@ impl<'a> Verifier<'a> {
             }
             Insn::LoadAbs { size, .. } => self.check_legacy_load(size, None)?,
             Insn::LoadInd { size, src, .. } => self.check_legacy_load(size, Some(src))?,
-            Insn::Load { size, extend, dst, src, offset } => self.check_load(size, extend, dst, src, offset)?,
-            Insn::LoadAcquire { size, dst, src, offset } => self.check_load_acquire(size, dst, src, offset)?,
-            Insn::Store { size, dst, src, offset } => self.check_store(size, dst, src, offset)?,
-            Insn::StoreRelease { size, dst, src, offset } => self.check_store_release(size, dst, src, offset)?,
-            Insn::Atomic { size, op, dst, src, offset } => self.check_atomic(size, op, dst, src, offset)?,
+            Insn::Load {
+                size,
+                extend,
+                dst,
+                src,
+                offset,
+            } => self.check_load(size, extend, dst, src, offset)?,
+            Insn::LoadAcquire {
+                size,
+                dst,
+                src,
+                offset,
+            } => self.check_load_acquire(size, dst, src, offset)?,
+            Insn::Store {
+                size,
+                dst,
+                src,
+                offset,
+            } => self.check_store(size, dst, src, offset)?,
+            Insn::StoreRelease {
+                size,
+                dst,
+                src,
+                offset,
+            } => self.check_store_release(size, dst, src, offset)?,
+            Insn::Atomic {
+                size,
+                op,
+                dst,
+                src,
+                offset,
+            } => self.check_atomic(size, op, dst, src, offset)?,
             Insn::Jump { offset, .. } => {
                 self.jumps_processed += 1;
                 return Ok(Flow::Next(next.wrapping_add_signed(offset as isize)));
             }
-            Insn::JumpIf { width, op, dst, src, offset } => {
+            Insn::JumpIf {
+                width,
+                op,
+                dst,
+                src,
+                offset,
+            } => {
                 self.jumps_processed += 1;
-                return self.check_jump_if(width, op, dst, src, next.wrapping_add_signed(offset as isize));
+                return self.check_jump_if(
+                    width,
+                    op,
+                    dst,
+                    src,
+                    next.wrapping_add_signed(offset as isize),
+                );
             }
             Insn::MayGoto { offset } => {
                 self.jumps_processed += 1;
@@ -254,7 +327,13 @@ impl<'a> Verifier<'a> {
                 self.jumps_processed += 1;
                 return self.check_call(call);
             }
-            Insn::CallReg { .. } => return fail(code::MALFORMED, errno::EINVAL, "indirect calls (callx) are not supported"),
+            Insn::CallReg { .. } => {
+                return fail(
+                    code::MALFORMED,
+                    errno::EINVAL,
+                    "indirect calls (callx) are not supported",
+                );
+            }
             Insn::Exit => {
                 self.jumps_processed += 1;
                 return self.check_exit();
@@ -269,9 +348,17 @@ impl<'a> Verifier<'a> {
     }
 
     /// As [`Self::push_path`], with the slot that counts as the one before.
-    pub(crate) fn push_path_from(&mut self, insn: usize, prev: u32, change: impl FnOnce(&mut State)) -> Check {
+    pub(crate) fn push_path_from(
+        &mut self,
+        insn: usize,
+        prev: u32,
+        change: impl FnOnce(&mut State),
+    ) -> Check {
         if self.pending.len() > BPF_COMPLEXITY_LIMIT_JMP_SEQ {
-            let message = format!("{} branches wait for exploration, at most {BPF_COMPLEXITY_LIMIT_JMP_SEQ} may", self.pending.len());
+            let message = format!(
+                "{} branches wait for exploration, at most {BPF_COMPLEXITY_LIMIT_JMP_SEQ} may",
+                self.pending.len()
+            );
             return fail(code::TOO_MANY_BRANCHES, errno::E2BIG, message);
         }
         let mut state = self.cur.clone();
@@ -287,7 +374,11 @@ impl<'a> Verifier<'a> {
     pub(crate) fn push_step(&mut self, change: impl FnOnce(&mut Step)) {
         if !self.has_step {
             self.has_step = true;
-            self.cur.history.push(Step { insn: self.insn as u32, prev: self.prev, ..Step::default() });
+            self.cur.history.push(Step {
+                insn: self.insn as u32,
+                prev: self.prev,
+                ..Step::default()
+            });
         }
         if let Some(step) = self.cur.history.last_mut() {
             change(step);
@@ -325,12 +416,16 @@ impl<'a> Verifier<'a> {
 
     /// Jumps and instructions since a state was kept.
     pub(crate) fn since_last_state(&self) -> (u32, u32) {
-        (self.jumps_processed - self.jumps_at_last_state, self.insns_processed - self.insns_at_last_state)
+        (
+            self.jumps_processed - self.jumps_at_last_state,
+            self.insns_processed - self.insns_at_last_state,
+        )
     }
 
     /// A state is kept now.
     pub(crate) fn note_state_kept(&mut self) {
-        (self.jumps_at_last_state, self.insns_at_last_state) = (self.jumps_processed, self.insns_processed);
+        (self.jumps_at_last_state, self.insns_at_last_state) =
+            (self.jumps_processed, self.insns_processed);
     }
 
     /// Finds the liveness instances of the current path's frames.
@@ -338,14 +433,19 @@ impl<'a> Verifier<'a> {
         self.instances.clear();
         for f in &self.cur.frames {
             let outer = self.instances.last().copied();
-            self.instances.push(self.live.instance(&self.p, outer, f.callsite, f.subprog));
+            self.instances
+                .push(self.live.instance(&self.p, outer, f.callsite, f.subprog));
         }
     }
 
     /// The path ends at its context; register `i` must be initialised.
     pub(crate) fn check_readable(&self, i: usize) -> Check {
         if self.reg(i).kind == Kind::NotInit {
-            return fail(code::UNINIT_REG, errno::EACCES, format!("r{i} is read but was never written on this path"));
+            return fail(
+                code::UNINIT_REG,
+                errno::EACCES,
+                format!("r{i} is read but was never written on this path"),
+            );
         }
         Ok(())
     }
@@ -353,7 +453,11 @@ impl<'a> Verifier<'a> {
     /// Register `i` must be writable.
     pub(crate) fn check_writable(&self, i: usize) -> Check {
         if i == 10 {
-            return fail(code::FRAME_POINTER_WRITE, errno::EACCES, "r10, the frame pointer, is read-only");
+            return fail(
+                code::FRAME_POINTER_WRITE,
+                errno::EACCES,
+                "r10, the frame pointer, is read-only",
+            );
         }
         Ok(())
     }

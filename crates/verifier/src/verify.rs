@@ -46,7 +46,11 @@ fn steps(v: &mut Verifier<'_>) -> Result<u32, Box<Fail>> {
 
 /// Everything about the instructions that does not depend on paths.
 fn prepare(v: &mut Verifier<'_>) -> Result<(), Box<Fail>> {
-    let natures: Vec<CallNature> = v.p.insns.iter().map(|i| nature(v, i.as_ref().ok())).collect();
+    let natures: Vec<CallNature> =
+        v.p.insns
+            .iter()
+            .map(|i| nature(v, i.as_ref().ok()))
+            .collect();
     let entries: Vec<usize> = Vec::new();
     cfg::check(&mut v.p, &|at| natures[at], &entries)?;
     note_effects(&mut v.p);
@@ -62,7 +66,9 @@ fn prepare(v: &mut Verifier<'_>) -> Result<(), Box<Fail>> {
 fn nature(v: &Verifier<'_>, insn: Option<&Insn>) -> CallNature {
     match insn {
         Some(Insn::Call(Call::Helper(number))) => match u32::try_from(*number) {
-            Ok(id::LOOP | id::FOR_EACH_MAP_ELEM | id::USER_RINGBUF_DRAIN | id::FIND_VMA) => CallNature::SyncCallback,
+            Ok(id::LOOP | id::FOR_EACH_MAP_ELEM | id::USER_RINGBUF_DRAIN | id::FIND_VMA) => {
+                CallNature::SyncCallback
+            }
             Ok(id::TIMER_SET_CALLBACK) => CallNature::AsyncCallback,
             _ => CallNature::Plain,
         },
@@ -80,13 +86,18 @@ fn note_effects(p: &mut Program) {
             for at in p.funcs[f].start..p.funcs[f].end {
                 let (changes, sleeps) = match &p.insns[at] {
                     Ok(Insn::Call(Call::Helper(number))) => {
-                        let flags = u32::try_from(*number).ok().and_then(helper::by_id).map(|h| h.flags);
+                        let flags = u32::try_from(*number)
+                            .ok()
+                            .and_then(helper::by_id)
+                            .map(|h| h.flags);
                         let has = |flag| flags.is_some_and(|f| f.has(flag));
                         (has(HelperFlags::CHANGES_PKT), has(HelperFlags::MIGHT_SLEEP))
                     }
                     Ok(Insn::Call(Call::Subprog(offset))) => {
                         let callee = p.func_at((at + 1).wrapping_add_signed(*offset as isize));
-                        callee.map_or((false, false), |c| (p.funcs[c].changes_pkt, p.funcs[c].might_sleep))
+                        callee.map_or((false, false), |c| {
+                            (p.funcs[c].changes_pkt, p.funcs[c].might_sleep)
+                        })
                     }
                     _ => continue,
                 };
@@ -103,7 +114,8 @@ fn note_effects(p: &mut Program) {
 fn walk_global_functions(v: &mut Verifier<'_>) -> Result<(), Box<Fail>> {
     let mut done = vec![false; v.p.funcs.len()];
     loop {
-        let next = (1..v.p.funcs.len()).find(|&f| v.p.funcs[f].is_global && v.p.funcs[f].called && !done[f]);
+        let next = (1..v.p.funcs.len())
+            .find(|&f| v.p.funcs[f].is_global && v.p.funcs[f].called && !done[f]);
         let Some(f) = next else { return Ok(()) };
         done[f] = true;
         v.walk(f, &|v| v.setup_global(f))?;
@@ -122,19 +134,18 @@ fn rejection(e: Fail, insns_processed: u32, at: Option<u32>) -> Rejection {
 }
 
 fn verified(v: Verifier<'_>, stack_depth: u32) -> Verified {
-    let subprogs = v
-        .p
-        .funcs
-        .iter()
-        .map(|f| Subprog {
-            start: f.start as u32,
-            end: f.end as u32,
-            stack_bytes: f.stack_bytes,
-            is_callback: f.is_callback,
-            is_exception_callback: f.is_exception_callback,
-            has_tail_call: f.has_tail_call,
-        })
-        .collect();
+    let subprogs =
+        v.p.funcs
+            .iter()
+            .map(|f| Subprog {
+                start: f.start as u32,
+                end: f.end as u32,
+                stack_bytes: f.stack_bytes,
+                is_callback: f.is_callback,
+                is_exception_callback: f.is_exception_callback,
+                has_tail_call: f.has_tail_call,
+            })
+            .collect();
     Verified {
         insns: v.p.slots,
         facts: v.rec.finish(),
@@ -160,7 +171,9 @@ impl Verifier<'_> {
         use crate::fail::{errno, fail_nowhere};
         use skep_abi::prog::{Capability, facts};
         let capability = facts(self.env.prog_type).capability;
-        if self.req.caps == Caps::Bpf && matches!(capability, Capability::Perfmon | Capability::Both) {
+        if self.req.caps == Caps::Bpf
+            && matches!(capability, Capability::Perfmon | Capability::Both)
+        {
             let message = format!("{} programs need CAP_PERFMON", self.env.prog_type);
             return fail_nowhere(code::NEEDS_CAPABILITY, errno::EPERM, message);
         }

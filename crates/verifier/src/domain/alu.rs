@@ -62,16 +62,32 @@ fn add(d: &mut Scalar, s: &Scalar) {
         (Some(min), Some(max)) => (min, max),
         _ => (i64::MIN, i64::MAX),
     };
-    (d.s32_min, d.s32_max) = match (d.s32_min.checked_add(s.s32_min), d.s32_max.checked_add(s.s32_max)) {
+    (d.s32_min, d.s32_max) = match (
+        d.s32_min.checked_add(s.s32_min),
+        d.s32_max.checked_add(s.s32_max),
+    ) {
         (Some(min), Some(max)) => (min, max),
         _ => (i32::MIN, i32::MAX),
     };
     // If all sums wrap, or none does, the range moves as a whole.
-    let ((min, min_wraps), (max, max_wraps)) = (d.umin.overflowing_add(s.umin), d.umax.overflowing_add(s.umax));
-    (d.umin, d.umax) = if min_wraps == max_wraps { (min, max) } else { (0, u64::MAX) };
-    let ((min, min_wraps), (max, max_wraps)) =
-        (d.u32_min.overflowing_add(s.u32_min), d.u32_max.overflowing_add(s.u32_max));
-    (d.u32_min, d.u32_max) = if min_wraps == max_wraps { (min, max) } else { (0, u32::MAX) };
+    let ((min, min_wraps), (max, max_wraps)) = (
+        d.umin.overflowing_add(s.umin),
+        d.umax.overflowing_add(s.umax),
+    );
+    (d.umin, d.umax) = if min_wraps == max_wraps {
+        (min, max)
+    } else {
+        (0, u64::MAX)
+    };
+    let ((min, min_wraps), (max, max_wraps)) = (
+        d.u32_min.overflowing_add(s.u32_min),
+        d.u32_max.overflowing_add(s.u32_max),
+    );
+    (d.u32_min, d.u32_max) = if min_wraps == max_wraps {
+        (min, max)
+    } else {
+        (0, u32::MAX)
+    };
     d.bits = d.bits.add(s.bits);
 }
 
@@ -80,21 +96,42 @@ fn sub(d: &mut Scalar, s: &Scalar) {
         (Some(min), Some(max)) => (min, max),
         _ => (i64::MIN, i64::MAX),
     };
-    (d.s32_min, d.s32_max) = match (d.s32_min.checked_sub(s.s32_max), d.s32_max.checked_sub(s.s32_min)) {
+    (d.s32_min, d.s32_max) = match (
+        d.s32_min.checked_sub(s.s32_max),
+        d.s32_max.checked_sub(s.s32_min),
+    ) {
         (Some(min), Some(max)) => (min, max),
         _ => (i32::MIN, i32::MAX),
     };
-    let ((min, min_wraps), (max, max_wraps)) = (d.umin.overflowing_sub(s.umax), d.umax.overflowing_sub(s.umin));
-    (d.umin, d.umax) = if min_wraps == max_wraps { (min, max) } else { (0, u64::MAX) };
-    let ((min, min_wraps), (max, max_wraps)) =
-        (d.u32_min.overflowing_sub(s.u32_max), d.u32_max.overflowing_sub(s.u32_min));
-    (d.u32_min, d.u32_max) = if min_wraps == max_wraps { (min, max) } else { (0, u32::MAX) };
+    let ((min, min_wraps), (max, max_wraps)) = (
+        d.umin.overflowing_sub(s.umax),
+        d.umax.overflowing_sub(s.umin),
+    );
+    (d.umin, d.umax) = if min_wraps == max_wraps {
+        (min, max)
+    } else {
+        (0, u64::MAX)
+    };
+    let ((min, min_wraps), (max, max_wraps)) = (
+        d.u32_min.overflowing_sub(s.u32_max),
+        d.u32_max.overflowing_sub(s.u32_min),
+    );
+    (d.u32_min, d.u32_max) = if min_wraps == max_wraps {
+        (min, max)
+    } else {
+        (0, u32::MAX)
+    };
     d.bits = d.bits.sub(s.bits);
 }
 
 fn mul(d: &mut Scalar, s: &Scalar) {
     (d.smin, d.smax) = extremes(
-        [d.smin.checked_mul(s.smin), d.smin.checked_mul(s.smax), d.smax.checked_mul(s.smin), d.smax.checked_mul(s.smax)],
+        [
+            d.smin.checked_mul(s.smin),
+            d.smin.checked_mul(s.smax),
+            d.smax.checked_mul(s.smin),
+            d.smax.checked_mul(s.smax),
+        ],
         (i64::MIN, i64::MAX),
     );
     (d.s32_min, d.s32_max) = extremes(
@@ -110,7 +147,10 @@ fn mul(d: &mut Scalar, s: &Scalar) {
         (Some(min), Some(max)) => (min, max),
         _ => (0, u64::MAX),
     };
-    (d.u32_min, d.u32_max) = match (d.u32_min.checked_mul(s.u32_min), d.u32_max.checked_mul(s.u32_max)) {
+    (d.u32_min, d.u32_max) = match (
+        d.u32_min.checked_mul(s.u32_min),
+        d.u32_max.checked_mul(s.u32_max),
+    ) {
         (Some(min), Some(max)) => (min, max),
         _ => (0, u32::MAX),
     };
@@ -119,16 +159,26 @@ fn mul(d: &mut Scalar, s: &Scalar) {
 
 /// Least and greatest of four products, or `all` if any of them overflows.
 fn extremes<T: Ord + Copy>(products: [Option<T>; 4], all: (T, T)) -> (T, T) {
-    let [Some(a), Some(b), Some(c), Some(d)] = products else { return all };
+    let [Some(a), Some(b), Some(c), Some(d)] = products else {
+        return all;
+    };
     (a.min(b).min(c.min(d)), a.max(b).max(c.max(d)))
 }
 
 /// The signed ranges after a bitwise operation: those of the unsigned results where these do not cross the sign.
 fn signed_from_unsigned(d: &mut Scalar) {
     let (min, max) = (d.umin.cast_signed(), d.umax.cast_signed());
-    (d.smin, d.smax) = if min <= max { (min, max) } else { (i64::MIN, i64::MAX) };
+    (d.smin, d.smax) = if min <= max {
+        (min, max)
+    } else {
+        (i64::MIN, i64::MAX)
+    };
     let (min, max) = (d.u32_min.cast_signed(), d.u32_max.cast_signed());
-    (d.s32_min, d.s32_max) = if min <= max { (min, max) } else { (i32::MIN, i32::MAX) };
+    (d.s32_min, d.s32_max) = if min <= max {
+        (min, max)
+    } else {
+        (i32::MIN, i32::MAX)
+    };
 }
 
 fn and(d: &mut Scalar, s: &Scalar) {
@@ -271,8 +321,17 @@ mod tests {
     ];
 
     fn concrete(width: Width, op: AluOp, x: u64, y: u64) -> u64 {
-        let narrow = |v: u64| if width == Width::W32 { u64::from(v as u32) } else { v };
-        let (x, shift) = (narrow(x), y as u32 % if width == Width::W32 { 32 } else { 64 });
+        let narrow = |v: u64| {
+            if width == Width::W32 {
+                u64::from(v as u32)
+            } else {
+                v
+            }
+        };
+        let (x, shift) = (
+            narrow(x),
+            y as u32 % if width == Width::W32 { 32 } else { 64 },
+        );
         narrow(match op {
             AluOp::Add => x.wrapping_add(y),
             AluOp::Sub => x.wrapping_sub(y),
@@ -303,19 +362,30 @@ mod tests {
         let spread = |seed: &mut u64| next(seed) >> (next(seed) % 64);
         if next(seed) & 1 == 0 {
             let mask = spread(seed);
-            s.bits = Tnum { value: x & !mask, mask };
+            s.bits = Tnum {
+                value: x & !mask,
+                mask,
+            };
         }
         if next(seed) & 1 == 0 {
-            (s.umin, s.umax) = (x.saturating_sub(spread(seed)), x.saturating_add(spread(seed)));
+            (s.umin, s.umax) = (
+                x.saturating_sub(spread(seed)),
+                x.saturating_add(spread(seed)),
+            );
         }
         if next(seed) & 1 == 0 {
             let x = x as i64;
-            (s.smin, s.smax) =
-                (x.saturating_sub_unsigned(spread(seed)), x.saturating_add_unsigned(spread(seed)));
+            (s.smin, s.smax) = (
+                x.saturating_sub_unsigned(spread(seed)),
+                x.saturating_add_unsigned(spread(seed)),
+            );
         }
         if next(seed) & 1 == 0 {
             let x = x as u32;
-            (s.u32_min, s.u32_max) = (x.saturating_sub(spread(seed) as u32), x.saturating_add(spread(seed) as u32));
+            (s.u32_min, s.u32_max) = (
+                x.saturating_sub(spread(seed) as u32),
+                x.saturating_add(spread(seed) as u32),
+            );
         }
         s.sync();
         assert!(s.contains(x), "sync lost {x:#x} of {s:?}");
@@ -327,7 +397,11 @@ mod tests {
         let mut seed = 0x9e37_79b9_7f4a_7c15;
         for _ in 0..200_000 {
             let ((a, x), (b, y)) = (sample(&mut seed), sample(&mut seed));
-            let width = if next(&mut seed) & 1 == 0 { Width::W32 } else { Width::W64 };
+            let width = if next(&mut seed) & 1 == 0 {
+                Width::W32
+            } else {
+                Width::W64
+            };
             for op in OPS {
                 let (b, y) = match op {
                     AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => (Scalar::constant(y % 64), y % 64),
@@ -335,7 +409,10 @@ mod tests {
                 };
                 let r = binary(width, op, &a, &b);
                 let z = concrete(width, op, x, y);
-                assert!(r.contains(z), "{op:?} {width:?}\n{a:?} {x:#x}\n{b:?} {y:#x}\n{r:?} {z:#x}");
+                assert!(
+                    r.contains(z),
+                    "{op:?} {width:?}\n{a:?} {x:#x}\n{b:?} {y:#x}\n{r:?} {z:#x}"
+                );
             }
         }
     }
@@ -349,17 +426,26 @@ mod tests {
                 let bits = bytes * 8;
                 let mut r = a;
                 r.truncate(bytes);
-                assert!(r.contains(x & ((1 << bits) - 1)), "truncate {bytes} {a:?} {x:#x} {r:?}");
+                assert!(
+                    r.contains(x & ((1 << bits) - 1)),
+                    "truncate {bytes} {a:?} {x:#x} {r:?}"
+                );
                 let mut r = a;
                 r.sign_extend(bytes);
-                assert!(r.contains((((x << (64 - bits)) as i64) >> (64 - bits)) as u64), "{bytes} {a:?} {x:#x} {r:?}");
+                assert!(
+                    r.contains((((x << (64 - bits)) as i64) >> (64 - bits)) as u64),
+                    "{bytes} {a:?} {x:#x} {r:?}"
+                );
                 if bytes < 4 {
                     let mut r = a;
                     r.sign_extend32(bytes);
                     r.zero_upper();
                     r.sync();
                     let y = (((x as u32) << (32 - bits)) as i32) >> (32 - bits);
-                    assert!(r.contains(u64::from(y as u32)), "{bytes} {a:?} {x:#x} {r:?}");
+                    assert!(
+                        r.contains(u64::from(y as u32)),
+                        "{bytes} {a:?} {x:#x} {r:?}"
+                    );
                 }
             }
         }

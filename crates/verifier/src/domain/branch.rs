@@ -48,12 +48,20 @@ pub(crate) fn decide(width: Width, op: JmpOp, a: &Scalar, b: &Scalar) -> Option<
         JmpOp::Gt | JmpOp::Ge => {
             let (amin, amax) = unsigned(width, a);
             let (bmin, bmax) = unsigned(width, b);
-            if op == JmpOp::Gt { greater(amin, amax, bmin, bmax) } else { greater(bmin, bmax, amin, amax).map(|g| !g) }
+            if op == JmpOp::Gt {
+                greater(amin, amax, bmin, bmax)
+            } else {
+                greater(bmin, bmax, amin, amax).map(|g| !g)
+            }
         }
         JmpOp::Sgt | JmpOp::Sge => {
             let (amin, amax) = signed(width, a);
             let (bmin, bmax) = signed(width, b);
-            if op == JmpOp::Sgt { greater(amin, amax, bmin, bmax) } else { greater(bmin, bmax, amin, amax).map(|g| !g) }
+            if op == JmpOp::Sgt {
+                greater(amin, amax, bmin, bmax)
+            } else {
+                greater(bmin, bmax, amin, amax).map(|g| !g)
+            }
         }
     }
 }
@@ -83,7 +91,11 @@ fn signed(width: Width, s: &Scalar) -> (i64, i64) {
 }
 
 fn bits(width: Width, s: &Scalar) -> Tnum {
-    if width == Width::W32 { s.bits.low() } else { s.bits }
+    if width == Width::W32 {
+        s.bits.low()
+    } else {
+        s.bits
+    }
 }
 
 fn decide_equal(width: Width, a: &Scalar, b: &Scalar) -> Option<bool> {
@@ -128,7 +140,9 @@ fn decide_set(width: Width, a: &Scalar, b: &Scalar) -> Option<bool> {
 pub(crate) fn refine(width: Width, op: JmpOp, outcome: bool, a: &mut Scalar, b: &mut Scalar) {
     let holds = if outcome { Some(op) } else { inverse(op) };
     match holds {
-        Some(op @ (JmpOp::Gt | JmpOp::Ge | JmpOp::Sgt | JmpOp::Sge)) => refine_holds(width, mirrored(op), b, a),
+        Some(op @ (JmpOp::Gt | JmpOp::Ge | JmpOp::Sgt | JmpOp::Sge)) => {
+            refine_holds(width, mirrored(op), b, a)
+        }
         Some(op) => refine_holds(width, op, a, b),
         None => refine_not_set(width, a, b),
     }
@@ -191,7 +205,11 @@ fn refine_holds(width: Width, op: JmpOp, a: &mut Scalar, b: &mut Scalar) {
 }
 
 fn constant(width: Width, s: &Scalar) -> Option<u64> {
-    if width == Width::W32 { s.as_const32().map(u64::from) } else { s.as_const() }
+    if width == Width::W32 {
+        s.as_const32().map(u64::from)
+    } else {
+        s.as_const()
+    }
 }
 
 fn meet32(a: &mut Scalar, b: &mut Scalar) {
@@ -237,7 +255,11 @@ fn exclude(width: Width, s: &mut Scalar, value: u64) {
 fn require_bit(width: Width, s: &mut Scalar, value: u64) {
     if value.is_power_of_two() {
         let known = bits(width, s).or(Tnum::constant(value));
-        s.bits = if width == Width::W32 { s.bits.with_low(known) } else { known };
+        s.bits = if width == Width::W32 {
+            s.bits.with_low(known)
+        } else {
+            known
+        };
     }
 }
 
@@ -249,7 +271,11 @@ fn refine_not_set(width: Width, a: &mut Scalar, b: &mut Scalar) {
         _ => return,
     };
     let clear = |t: Tnum| t.and(Tnum::constant(!value));
-    s.bits = if width == Width::W32 { s.bits.with_low(clear(s.bits.low())) } else { clear(s.bits) };
+    s.bits = if width == Width::W32 {
+        s.bits.with_low(clear(s.bits.low()))
+    } else {
+        clear(s.bits)
+    };
 }
 
 #[cfg(test)]
@@ -272,7 +298,10 @@ mod tests {
 
     pub(crate) fn concrete(width: Width, op: JmpOp, x: u64, y: u64) -> bool {
         let (x, y) = if width == Width::W32 {
-            (i64::from(x as i32).cast_unsigned(), i64::from(y as i32).cast_unsigned())
+            (
+                i64::from(x as i32).cast_unsigned(),
+                i64::from(y as i32).cast_unsigned(),
+            )
         } else {
             (x, y)
         };
@@ -294,7 +323,19 @@ mod tests {
 
     /// Scalars around the edges of the domain, each with some of its members.
     fn samples() -> Vec<(Scalar, Vec<u64>)> {
-        let edges = [0u64, 1, 5, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 1 << 32, i64::MAX as u64, 1 << 63, u64::MAX - 1, u64::MAX];
+        let edges = [
+            0u64,
+            1,
+            5,
+            0x7fff_ffff,
+            0x8000_0000,
+            0xffff_ffff,
+            1 << 32,
+            i64::MAX as u64,
+            1 << 63,
+            u64::MAX - 1,
+            u64::MAX,
+        ];
         let mut out = Vec::new();
         for (i, &a) in edges.iter().enumerate() {
             out.push((Scalar::constant(a), vec![a]));
@@ -302,10 +343,16 @@ mod tests {
                 let mut s = Scalar::UNKNOWN;
                 (s.umin, s.umax) = (a, b);
                 s.sync();
-                out.push((s, edges.iter().copied().filter(|&x| s.contains(x)).collect()));
+                out.push((
+                    s,
+                    edges.iter().copied().filter(|&x| s.contains(x)).collect(),
+                ));
                 let (lo, hi) = ((a as i64).min(b as i64), (a as i64).max(b as i64));
                 let s = Scalar::signed_range(lo, hi);
-                out.push((s, edges.iter().copied().filter(|&x| s.contains(x)).collect()));
+                out.push((
+                    s,
+                    edges.iter().copied().filter(|&x| s.contains(x)).collect(),
+                ));
             }
         }
         out
@@ -327,9 +374,15 @@ mod tests {
                         for &x in xs {
                             for &y in ys {
                                 let outcome = concrete(width, op, x, y);
-                                assert!(decided.is_none_or(|d| d == outcome), "{op:?} {a:?} {b:?} {x:#x} {y:#x}");
+                                assert!(
+                                    decided.is_none_or(|d| d == outcome),
+                                    "{op:?} {a:?} {b:?} {x:#x} {y:#x}"
+                                );
                                 let (ra, rb) = &refined[usize::from(outcome)];
-                                assert!(ra.contains(x) && rb.contains(y), "{op:?} {width:?} {a:?} {b:?} {x:#x} {y:#x}");
+                                assert!(
+                                    ra.contains(x) && rb.contains(y),
+                                    "{op:?} {width:?} {a:?} {b:?} {x:#x} {y:#x}"
+                                );
                             }
                         }
                     }

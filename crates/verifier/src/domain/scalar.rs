@@ -56,7 +56,11 @@ impl Scalar {
 
     /// The number, if there is only one.
     pub(crate) const fn as_const(&self) -> Option<u64> {
-        if self.bits.is_const() { Some(self.bits.value) } else { None }
+        if self.bits.is_const() {
+            Some(self.bits.value)
+        } else {
+            None
+        }
     }
 
     /// True if only one number is in the set.
@@ -66,7 +70,11 @@ impl Scalar {
 
     /// The lower half, if it is known.
     pub(crate) const fn as_const32(&self) -> Option<u32> {
-        if self.bits.low().is_const() { Some(self.bits.value as u32) } else { None }
+        if self.bits.low().is_const() {
+            Some(self.bits.value as u32)
+        } else {
+            None
+        }
     }
 
     /// True if `x` satisfies the bits and every range.
@@ -90,8 +98,11 @@ impl Scalar {
             || self.u32_min > self.u32_max
             || self.s32_min > self.s32_max
             || (self.bits.is_const()
-                && (self.bits.value != self.umin || self.umin != self.umax || self.smin != self.smax))
-            || (self.bits.low().is_const() && (self.u32_min != self.u32_max || self.s32_min != self.s32_max))
+                && (self.bits.value != self.umin
+                    || self.umin != self.umax
+                    || self.smin != self.smax))
+            || (self.bits.low().is_const()
+                && (self.u32_min != self.u32_max || self.s32_min != self.s32_max))
     }
 
     /// True if every range of `cur` lies within the range of `self`.
@@ -118,7 +129,8 @@ impl Scalar {
 
     /// Forgets the ranges of the lower half.
     pub(crate) const fn forget_range32(&mut self) {
-        (self.u32_min, self.u32_max, self.s32_min, self.s32_max) = (0, u32::MAX, i32::MIN, i32::MAX);
+        (self.u32_min, self.u32_max, self.s32_min, self.s32_max) =
+            (0, u32::MAX, i32::MIN, i32::MAX);
     }
 
     /// Forgets everything.
@@ -158,7 +170,10 @@ impl Scalar {
     /// Tightens the bits by the ranges.
     fn bits_from_ranges(&mut self) {
         let whole = self.bits.intersect(Tnum::range(self.umin, self.umax));
-        let half = whole.low().intersect(Tnum::range(u64::from(self.u32_min), u64::from(self.u32_max)));
+        let half = whole.low().intersect(Tnum::range(
+            u64::from(self.u32_min),
+            u64::from(self.u32_max),
+        ));
         self.bits = whole.clear_low().or(half);
     }
 
@@ -179,10 +194,16 @@ impl Scalar {
             self.meet_s32_if_ordered(smin as i32, smax as i32);
         }
         // One step of the upper half, taken while the lower half goes from negative to not negative.
-        if ((umin >> 32) as u32).wrapping_add(1) == (umax >> 32) as u32 && (umin as i32) < 0 && umax as i32 >= 0 {
+        if ((umin >> 32) as u32).wrapping_add(1) == (umax >> 32) as u32
+            && (umin as i32) < 0
+            && umax as i32 >= 0
+        {
             self.meet_s32_if_ordered(umin as i32, umax as i32);
         }
-        if ((smin >> 32) as u32).wrapping_add(1) == (smax >> 32) as u32 && (smin as i32) < 0 && smax as i32 >= 0 {
+        if ((smin >> 32) as u32).wrapping_add(1) == (smax >> 32) as u32
+            && (smin as i32) < 0
+            && smax as i32 >= 0
+        {
             self.meet_s32_if_ordered(smin as i32, smax as i32);
         }
         self.meet_s32_if_ordered(self.u32_min.cast_signed(), self.u32_max.cast_signed());
@@ -226,8 +247,12 @@ impl Scalar {
         let (low, high) = (u64::from(self.u32_min), u64::from(self.u32_max));
         self.umin = self.umin.max((self.umin & UPPER) | low);
         self.umax = self.umax.min((self.umax & UPPER) | high);
-        self.smin = self.smin.max(((self.smin.cast_unsigned() & UPPER) | low).cast_signed());
-        self.smax = self.smax.min(((self.smax.cast_unsigned() & UPPER) | high).cast_signed());
+        self.smin = self
+            .smin
+            .max(((self.smin.cast_unsigned() & UPPER) | low).cast_signed());
+        self.smax = self
+            .smax
+            .min(((self.smax.cast_unsigned() & UPPER) | high).cast_signed());
         if self.smin >= i64::from(i32::MIN) && self.smax <= i64::from(i32::MAX) {
             self.smin = self.smin.max(i64::from(self.s32_min));
             self.smax = self.smax.min(i64::from(self.s32_max));
@@ -277,12 +302,17 @@ impl Scalar {
             *self = Self::constant(extend(value).cast_unsigned());
             return;
         }
-        let sign_only = |s: &mut Self| *s = Self::signed_range(-(1i64 << (bytes * 8 - 1)), (1i64 << (bytes * 8 - 1)) - 1);
+        let sign_only = |s: &mut Self| {
+            *s = Self::signed_range(-(1i64 << (bytes * 8 - 1)), (1i64 << (bytes * 8 - 1)) - 1)
+        };
         let (top_min, top_max) = (self.smin >> (bytes * 8), self.smax >> (bytes * 8));
         if top_min != top_max {
             return sign_only(self);
         }
-        let (a, b) = (extend(self.smin.cast_unsigned()), extend(self.smax.cast_unsigned()));
+        let (a, b) = (
+            extend(self.smin.cast_unsigned()),
+            extend(self.smax.cast_unsigned()),
+        );
         let (min, max) = (a.min(b), a.max(b));
         // Both ends on one side of the sign: the range is kept.
         if (min < 0) == (max < 0) {
@@ -303,7 +333,10 @@ impl Scalar {
         let limit = 1i32 << (bytes * 8 - 1);
         let (mut min, mut max) = (-limit, limit - 1);
         if self.s32_min >> (bytes * 8) == self.s32_max >> (bytes * 8) {
-            let (a, b) = (extend(self.s32_min.cast_unsigned()), extend(self.s32_max.cast_unsigned()));
+            let (a, b) = (
+                extend(self.s32_min.cast_unsigned()),
+                extend(self.s32_max.cast_unsigned()),
+            );
             if (a < 0) == (b < 0) {
                 (min, max) = (a.min(b), a.max(b));
             }

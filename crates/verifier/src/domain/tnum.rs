@@ -13,7 +13,10 @@ pub(crate) struct Tnum {
 
 impl Tnum {
     /// Nothing is known.
-    pub(crate) const UNKNOWN: Self = Self { value: 0, mask: u64::MAX };
+    pub(crate) const UNKNOWN: Self = Self {
+        value: 0,
+        mask: u64::MAX,
+    };
 
     /// Exactly `value`.
     pub(crate) const fn constant(value: u64) -> Self {
@@ -27,7 +30,10 @@ impl Tnum {
             return Self::UNKNOWN;
         }
         let mask = (1u64 << differing) - 1;
-        Self { value: min & !mask, mask }
+        Self {
+            value: min & !mask,
+            mask,
+        }
     }
 
     /// True if only one number is in the set.
@@ -58,12 +64,18 @@ impl Tnum {
 
     /// All `x << shift`.
     pub(crate) const fn shl(self, shift: u8) -> Self {
-        Self { value: self.value << shift, mask: self.mask << shift }
+        Self {
+            value: self.value << shift,
+            mask: self.mask << shift,
+        }
     }
 
     /// All `x >> shift`.
     pub(crate) const fn shr(self, shift: u8) -> Self {
-        Self { value: self.value >> shift, mask: self.mask >> shift }
+        Self {
+            value: self.value >> shift,
+            mask: self.mask >> shift,
+        }
     }
 
     /// All `x s>> shift`, on the lower half only if `bits` is 32 (the upper half is then zero).
@@ -71,9 +83,15 @@ impl Tnum {
         if bits == 32 {
             let value = ((self.value as i32) >> shift) as u32;
             let mask = ((self.mask as i32) >> shift) as u32;
-            Self { value: value as u64, mask: mask as u64 }
+            Self {
+                value: value as u64,
+                mask: mask as u64,
+            }
         } else {
-            Self { value: ((self.value as i64) >> shift) as u64, mask: ((self.mask as i64) >> shift) as u64 }
+            Self {
+                value: ((self.value as i64) >> shift) as u64,
+                mask: ((self.mask as i64) >> shift) as u64,
+            }
         }
     }
 
@@ -82,7 +100,10 @@ impl Tnum {
         let mask_sum = self.mask.wrapping_add(rhs.mask);
         let low = self.value.wrapping_add(rhs.value);
         let mask = (low.wrapping_add(mask_sum) ^ low) | self.mask | rhs.mask;
-        Self { value: low & !mask, mask }
+        Self {
+            value: low & !mask,
+            mask,
+        }
     }
 
     /// All `x - y`.
@@ -91,26 +112,38 @@ impl Tnum {
         let high = diff.wrapping_add(self.mask);
         let low = diff.wrapping_sub(rhs.mask);
         let mask = (high ^ low) | self.mask | rhs.mask;
-        Self { value: diff & !mask, mask }
+        Self {
+            value: diff & !mask,
+            mask,
+        }
     }
 
     /// All `x & y`.
     pub(crate) const fn and(self, rhs: Self) -> Self {
         let can_be_one = (self.value | self.mask) & (rhs.value | rhs.mask);
         let value = self.value & rhs.value;
-        Self { value, mask: can_be_one & !value }
+        Self {
+            value,
+            mask: can_be_one & !value,
+        }
     }
 
     /// All `x | y`.
     pub(crate) const fn or(self, rhs: Self) -> Self {
         let value = self.value | rhs.value;
-        Self { value, mask: (self.mask | rhs.mask) & !value }
+        Self {
+            value,
+            mask: (self.mask | rhs.mask) & !value,
+        }
     }
 
     /// All `x ^ y`.
     pub(crate) const fn xor(self, rhs: Self) -> Self {
         let mask = self.mask | rhs.mask;
-        Self { value: (self.value ^ rhs.value) & !mask, mask }
+        Self {
+            value: (self.value ^ rhs.value) & !mask,
+            mask,
+        }
     }
 
     /// All `x * y`: long multiplication that joins both outcomes wherever a bit of `self` is unknown.
@@ -131,13 +164,19 @@ impl Tnum {
     /// The tightest set that holds both sets.
     pub(crate) const fn union(self, other: Self) -> Self {
         let mask = self.mask | other.mask | (self.value ^ other.value);
-        Self { value: self.value & !mask, mask }
+        Self {
+            value: self.value & !mask,
+            mask,
+        }
     }
 
     /// What is in both sets; if they contradict each other the result is merely well-formed.
     pub(crate) const fn intersect(self, other: Self) -> Self {
         let mask = self.mask & other.mask;
-        Self { value: (self.value | other.value) & !mask, mask }
+        Self {
+            value: (self.value | other.value) & !mask,
+            mask,
+        }
     }
 
     /// The lowest `bytes` bytes, zero-extended.
@@ -146,7 +185,10 @@ impl Tnum {
             return self;
         }
         let keep = (1u64 << (bytes * 8)) - 1;
-        Self { value: self.value & keep, mask: self.mask & keep }
+        Self {
+            value: self.value & keep,
+            mask: self.mask & keep,
+        }
     }
 
     /// The lower half, zero-extended.
@@ -156,7 +198,10 @@ impl Tnum {
 
     /// `self` with its lower half cleared.
     pub(crate) const fn clear_low(self) -> Self {
-        Self { value: self.value >> 32 << 32, mask: self.mask >> 32 << 32 }
+        Self {
+            value: self.value >> 32 << 32,
+            mask: self.mask >> 32 << 32,
+        }
     }
 
     /// The upper half of `self` with the lower half of `low`.
@@ -171,7 +216,11 @@ mod tests {
 
     /// Every tnum of 4 bits.
     fn all() -> impl Iterator<Item = Tnum> {
-        (0..16u64).flat_map(|mask| (0..16u64).filter(move |v| v & mask == 0).map(move |value| Tnum { value, mask }))
+        (0..16u64).flat_map(|mask| {
+            (0..16u64)
+                .filter(move |v| v & mask == 0)
+                .map(move |value| Tnum { value, mask })
+        })
     }
 
     fn members(t: Tnum) -> impl Iterator<Item = u64> {
@@ -212,7 +261,11 @@ mod tests {
                 assert_eq!(a.overlaps(b), both > 0);
                 assert_eq!(a.includes(b), both == members(b).count());
                 assert!(members(a).chain(members(b)).all(|x| a.union(b).contains(x)));
-                assert!(members(a).filter(|&x| b.contains(x)).all(|x| a.intersect(b).contains(x)));
+                assert!(
+                    members(a)
+                        .filter(|&x| b.contains(x))
+                        .all(|x| a.intersect(b).contains(x))
+                );
             }
         }
     }
