@@ -7,6 +7,7 @@ pub mod attach;
 pub mod cgroup;
 pub mod check;
 pub mod element;
+pub mod events;
 pub mod feature;
 mod kernel;
 pub mod net;
