@@ -14,4 +14,4 @@ pub mod net;
 pub mod time;
 pub mod value;
 
-pub use kernel::Kernel;
+pub use kernel::{CodeKind, Kernel};

@@ -14,6 +14,7 @@ use skep_bpf::{
     Backend, BackendKind, BatchCursor, BtfInfo, Errno, Error, EventReader, Handle, LinkCreate,
     LinkInfo, MapCreate, MapInfo, ObjKind, ProgInfo, ProgLoad, Result, TestRun, TestRunResult,
 };
+pub use skep_sys::bpf_prog::Code as CodeKind;
 use skep_sys::{attr, bpf, bpf_link, bpf_map, bpf_obj, bpf_prog, cpus};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -56,6 +57,15 @@ impl Kernel {
     pub fn descriptor(&self, handle: Handle) -> Result<OwnedFd> {
         let entry = self.entry(handle, "descriptor")?;
         bpf::duplicate(entry.as_fd().as_raw_fd()).map_err(|e| failed("descriptor", &e))
+    }
+
+    /// The code of a loaded program; zeros where the kernel hides it.
+    ///
+    /// # Errors
+    /// Those of `BPF_OBJ_GET_INFO_BY_FD`.
+    pub fn prog_code(&self, prog: Handle, kind: CodeKind) -> Result<Vec<u8>> {
+        const WHAT: &str = "BPF_OBJ_GET_INFO_BY_FD of a program";
+        bpf_prog::code(self.entry(prog, WHAT)?.as_fd(), kind).map_err(|e| failed(WHAT, &e))
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<i32, Entry>> {

@@ -1,5 +1,6 @@
 //! `skep prog`: programs.
 
+mod dump;
 mod show;
 
 use super::noun::{self, Selector};
@@ -23,6 +24,12 @@ enum Verb {
         /// id N | pinned PATH | name NAME
         program: Vec<String>,
     },
+    /// Print the code of a loaded program: xlated|jited PROGRAM [opcodes | file PATH]
+    Dump {
+        /// xlated or jited, id N | pinned PATH | name NAME, then options
+        #[arg(required = true)]
+        words: Vec<String>,
+    },
     /// Keep a program at a path of a bpf filesystem: PROGRAM PATH
     Pin {
         /// id N | pinned PATH | name NAME, then the path
@@ -35,6 +42,7 @@ enum Verb {
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     match &args.verb {
         Verb::Show { program } => show::run(program, out)?,
+        Verb::Dump { words } => dump::run(words, out)?,
         Verb::Pin { words } => {
             let kernel = noun::kernel();
             let (program, path) = words.split_at(2);
