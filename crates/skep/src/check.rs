@@ -1,8 +1,18 @@
-//! Would the kernel accept it? Verifies the programs of an object without loading anything.
+//! Would the kernel accept it? Verifies the programs of an object without loading anything: maps are described from the
+//! object's specifications as a loader would create them.
 
-use skep_abi::ProgType;
-use skep_verifier::{Caps, Rejection, Stats};
-use std::time::Duration;
+use crate::target;
+use skep_abi::helper::{ArgKind, HelperProto, Ret};
+use skep_abi::map::{self, Create};
+use skep_abi::prog::Capability;
+use skep_abi::{Errno, ProgType};
+use skep_btf::{Btf, Record};
+use skep_isa::{Call, Insn};
+use skep_object::{Failure, FailureCause, Linked, MapSpec, Object, Options, Program};
+use skep_verifier::{Caps, Class, FuncInfo, LineInfo, MapDesc, Rejection, Request, Stats};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What verification said.
 #[derive(Clone, PartialEq, Debug)]
@@ -15,17 +25,34 @@ pub enum Verdict {
     Error(String),
 }
 
+/// A place in the source.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// File name, as the compiler saw it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1; 0 if unknown.
+    pub column: u32,
+    /// The line's text, trimmed.
+    pub text: String,
+}
+
 /// The verdict on one program.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Report {
     /// Name of its entry function.
     pub program: String,
-    /// Its type, if the section name tells.
+    /// Its type, if the section name or the caller tells.
     pub prog_type: Option<ProgType>,
     /// Slots of the linked program.
     pub insns: usize,
     /// The verdict.
     pub verdict: Verdict,
+    /// Where the source of a rejected instruction is.
+    pub source: Option<Source>,
+    /// Text of a rejected instruction.
+    pub insn_text: Option<String>,
     /// Time spent verifying.
     pub elapsed: Duration,
 }
@@ -34,30 +61,318 @@ pub struct Report {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unreadable(String);
 
-impl std::fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
 impl std::error::Error for Unreadable {}
 
+/// How to check.
+#[derive(Clone, Debug, Default)]
+pub struct CheckOptions {
+    /// File name of the object, without folders.
+    pub name: String,
+    /// The kernel's BTF; the built-in one if `None`.
+    pub kernel_btf: Option<Btf>,
+    /// Program type for sections whose name says none.
+    pub prog_type: Option<ProgType>,
+}
+
 /// An object whose programs can be checked.
 #[derive(Debug)]
-pub struct Checker {}
+pub struct Checker {
+    linked: Linked,
+    maps: Vec<MapDesc>,
+    kernel_btf: Option<Btf>,
+    prog_type: Option<ProgType>,
+}
 
 impl Checker {
-    /// Reads an object.
+    /// Reads an object and links it for the reference kernel.
     ///
     /// # Errors
-    /// [`Unreadable`] if it is not a BPF object.
-    pub fn open(_bytes: &[u8]) -> Result<Self, Unreadable> {
-        Err(Unreadable("objects cannot be read yet".to_owned()))
+    /// [`Unreadable`] if it is not a BPF object that a loader would take.
+    pub fn open(bytes: &[u8], options: &CheckOptions) -> Result<Self, Unreadable> {
+        let name = options.name.clone();
+        let object =
+            Object::parse(bytes, &Options { name }).map_err(|e| Unreadable(e.to_string()))?;
+        let mut kernel_btf = options.kernel_btf.clone();
+        let fetch =
+            || target::running_btf().map_err(|e| Unreadable(format!("the kernel's BTF: {e}")));
+        if kernel_btf.is_none() && object.needs().kernel_btf {
+            kernel_btf = Some(fetch()?);
+        }
+        let target = target::reference(kernel_btf.clone());
+        let linked = object
+            .relocate(&target)
+            .map_err(|e| Unreadable(e.to_string()))?;
+        if kernel_btf.is_none() && uses_kernel_types(&linked) {
+            kernel_btf = Some(fetch()?);
+        }
+        let btf = linked.btf.clone().map(Arc::new);
+        let maps = linked
+            .maps
+            .iter()
+            .map(|m| describe(m, btf.as_ref()))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            linked,
+            maps,
+            kernel_btf,
+            prog_type: options.prog_type,
+        })
+    }
+
+    /// Names of the programs, in the order of the file.
+    pub fn programs(&self) -> impl Iterator<Item = &str> {
+        self.linked.programs.iter().map(|p| p.name.as_str())
+    }
+
+    /// The linked object.
+    #[must_use]
+    pub fn linked(&self) -> &Linked {
+        &self.linked
     }
 
     /// Verifies one program; `None` if the object has none of this name.
     #[must_use]
-    pub fn check(&self, _program: &str, _caps: Caps) -> Option<Report> {
-        None
+    pub fn check(&self, program: &str, caps: Caps) -> Option<Report> {
+        let program = self.linked.programs.iter().find(|p| p.name == program)?;
+        let prog_type = match program.prog_type {
+            ProgType::Unspec => self.prog_type,
+            known => Some(known),
+        };
+        let started = Instant::now();
+        let verdict = match prog_type {
+            Some(prog_type) => self.verdict(program, prog_type, caps),
+            None => Verdict::Error(format!(
+                "section \"{}\" says no program type",
+                program.section
+            )),
+        };
+        let elapsed = started.elapsed();
+        let at = match &verdict {
+            Verdict::Reject(rejection) => rejection.insn,
+            _ => None,
+        };
+        Some(Report {
+            program: program.name.clone(),
+            prog_type,
+            insns: program.insns.len(),
+            source: at.and_then(|at| self.source(program, at)),
+            insn_text: at
+                .and_then(|at| skep_isa::decode(&program.insns, at as usize).ok())
+                .map(|i| i.to_string()),
+            verdict,
+            elapsed,
+        })
     }
+
+    fn verdict(&self, program: &Program, prog_type: ProgType, caps: Caps) -> Verdict {
+        if let Some(failure) = program.failures.iter().find(|f| f.is_fatal()) {
+            return Verdict::Reject(failed_relocation(failure));
+        }
+        if caps == Caps::Bpf && needs_perfmon(prog_type) {
+            let message = format!("programs of type {prog_type} need CAP_PERFMON");
+            return Verdict::Reject(environment("E0104", message, Errno::EPERM));
+        }
+        let attach_btf_id = match &program.attach_btf {
+            None => 0,
+            Some(target) => match target.id {
+                Some(id) => id,
+                None => {
+                    let message = format!("the kernel has no \"{}\" to attach to", target.name);
+                    return Verdict::Reject(environment("E0110", message, Errno::ESRCH));
+                }
+            },
+        };
+        let func_info: Vec<FuncInfo> = program
+            .func_info
+            .iter()
+            .map(|r| FuncInfo {
+                insn: r.insn,
+                type_id: r.type_id,
+            })
+            .collect();
+        let line = |r: &skep_btf::LineInfo| LineInfo {
+            insn: r.insn,
+            file: r.file,
+            text: r.text,
+            line_col: r.line_col,
+        };
+        let line_info: Vec<LineInfo> = program.line_info.iter().map(line).collect();
+        let request = Request {
+            insns: &program.insns,
+            prog_type,
+            attach: program.attach,
+            attach_btf_id,
+            prog_flags: program.prog_flags,
+            gpl_compatible: is_gpl_compatible(&self.linked.license),
+            name: &program.name,
+            btf: self.linked.btf.as_ref(),
+            func_info: &func_info,
+            line_info: &line_info,
+            maps: &self.maps,
+            caps,
+            kernel_btf: self.kernel_btf.as_ref(),
+        };
+        match verify(&request) {
+            Ok(verified) => Verdict::Accept(verified.stats()),
+            Err(rejection) => Verdict::Reject(rejection),
+        }
+    }
+
+    /// Where the source of the instruction at slot `at` is.
+    fn source(&self, program: &Program, at: u32) -> Option<Source> {
+        let btf = self.linked.btf.as_ref()?;
+        let record = program.line_info.iter().rev().find(|r| r.insn <= at)?;
+        Some(Source {
+            file: btf.str(record.file).to_owned(),
+            line: record.line_col >> 10,
+            column: record.line_col & 0x3ff,
+            text: btf.str(record.text).trim().to_owned(),
+        })
+    }
+}
+
+/// Asks the verifier.
+fn verify(request: &Request<'_>) -> Result<skep_verifier::Verified, Rejection> {
+    let _ = request;
+    Err(environment(
+        "E0000",
+        "there is no verifier yet".to_owned(),
+        Errno::EOPNOTSUPP,
+    ))
+}
+
+fn environment(code: &'static str, message: String, errno: Errno) -> Rejection {
+    Rejection {
+        code,
+        class: Class::Environment,
+        insn: None,
+        message,
+        errno: errno.0,
+        insns_processed: 0,
+    }
+}
+
+/// What a loader must not even try counts as the environment's fault.
+fn failed_relocation(failure: &Failure) -> Rejection {
+    let code = match failure.cause {
+        FailureCause::Kfunc { .. } => "E0106",
+        _ => "E0105",
+    };
+    let insn = u32::try_from(failure.insn).ok();
+    Rejection {
+        insn,
+        ..environment(code, failure.cause.to_string(), Errno::ESRCH)
+    }
+}
+
+/// Types that a loader with CAP_BPF and CAP_NET_ADMIN alone may not load.
+fn needs_perfmon(prog_type: ProgType) -> bool {
+    matches!(
+        skep_abi::prog::facts(prog_type).capability,
+        Capability::Perfmon | Capability::Both
+    )
+}
+
+/// Licenses that the kernel counts as GPL-compatible. Source: include/linux/license.h.
+const GPL_LICENSES: &[&str] = &[
+    "GPL",
+    "GPL v2",
+    "GPL and additional rights",
+    "Dual BSD/GPL",
+    "Dual MIT/GPL",
+    "Dual MPL/GPL",
+];
+
+fn is_gpl_compatible(license: &str) -> bool {
+    GPL_LICENSES.contains(&license)
+}
+
+/// A map as a loader would create it: with its types if they are allowed, without them otherwise.
+fn describe(spec: &MapSpec, btf: Option<&Arc<Btf>>) -> Result<MapDesc, Unreadable> {
+    let (key_type, value_type) = spec.btf_ids();
+    let mut create = Create {
+        map_type: spec.map_type,
+        key_size: spec.key_size,
+        value_size: spec.value_size,
+        max_entries: spec.max_entries,
+        map_flags: spec.map_flags,
+        map_extra: spec.map_extra,
+        has_btf: btf.is_some() && (key_type != 0 || value_type != 0),
+    };
+    let is_struct_ops = spec.map_type == skep_abi::MapType::StructOps;
+    if !is_struct_ops && map::check_create(&create).is_err() {
+        create.has_btf = false;
+        map::check_create(&create).map_err(|errno| {
+            Unreadable(format!(
+                "bpf(BPF_MAP_CREATE) for map \"{}\": {errno}: a {} with key size {}, value size {}, {} entries and flags {:#x}",
+                spec.name, spec.map_type, spec.key_size, spec.value_size, spec.max_entries, spec.map_flags
+            ))
+        })?;
+    }
+    let types = btf.filter(|_| create.has_btf);
+    // A value type that breaks the rules of special fields has none, as in the kernel.
+    let record = types
+        .and_then(|b| Record::of(b, value_type).ok())
+        .unwrap_or_default();
+    let inner = spec.inner.as_ref().map(|i| describe(i, btf)).transpose()?;
+    Ok(MapDesc {
+        name: spec.name.clone(),
+        map_type: spec.map_type,
+        key_size: spec.key_size,
+        value_size: spec.value_size,
+        max_entries: spec.max_entries,
+        map_flags: spec.map_flags,
+        map_extra: spec.map_extra,
+        record: Arc::new(record),
+        has_btf: create.has_btf,
+        btf: types.cloned(),
+        inner: inner.map(Arc::new),
+        frozen: spec.is_frozen().then(|| contents(spec)),
+        owner: None,
+    })
+}
+
+/// The only value of a data map.
+fn contents(spec: &MapSpec) -> Arc<[u8]> {
+    let mut value = spec.contents.clone();
+    value.resize(spec.value_size as usize, 0);
+    value.into()
+}
+
+/// True if a helper that some program calls speaks of structures of the kernel.
+fn uses_kernel_types(linked: &Linked) -> bool {
+    let helpers = linked
+        .programs
+        .iter()
+        .flat_map(|p| called_helpers(&p.insns));
+    helpers
+        .filter_map(skep_abi::helper::by_id)
+        .any(names_kernel_type)
+}
+
+fn names_kernel_type(proto: &HelperProto) -> bool {
+    let in_args = proto.args.iter().any(|a| {
+        matches!(
+            a.kind,
+            ArgKind::BtfPtr(_) | ArgKind::BtfSockCommon | ArgKind::PercpuBtfPtr | ArgKind::Kptr
+        )
+    });
+    let in_ret = matches!(
+        proto.ret,
+        Ret::BtfPtrOrNull(_) | Ret::BtfPtrTrusted(_) | Ret::MemOrBtfPtr | Ret::MemOrBtfPtrOrNull
+    );
+    in_args || in_ret
+}
+
+fn called_helpers(insns: &[skep_isa::Slot]) -> impl Iterator<Item = u32> {
+    (0..insns.len()).filter_map(|at| match skep_isa::decode(insns, at) {
+        Ok(Insn::Call(Call::Helper(id))) => u32::try_from(id).ok(),
+        _ => None,
+    })
 }

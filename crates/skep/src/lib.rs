@@ -10,8 +10,11 @@ pub mod element;
 pub mod events;
 pub mod feature;
 mod kernel;
+pub mod load;
 pub mod net;
+pub mod target;
 pub mod time;
 pub mod value;
+pub mod variable;
 
 pub use kernel::{CodeKind, Kernel};

@@ -10,6 +10,7 @@ mod rows;
 mod runner;
 
 use crate::TaskError;
+use skep::check::CheckOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -77,7 +78,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     let rows = rows::read(&options.dir, options.filter.as_deref())?;
     let objects = rows::objects_dir(&options.dir, &rows)?;
     let started = std::time::Instant::now();
-    let answers = runner::check_all(&objects, &rows, options.jobs, options.limit);
+    // Parsed once for all objects.
+    let check = CheckOptions {
+        kernel_btf: skep::target::running_btf().ok(),
+        ..CheckOptions::default()
+    };
+    let answers = runner::check_all(&objects, &rows, options.jobs, options.limit, &check);
     let comparisons = compare::compare(&rows, &answers);
     if options.list {
         report::list_differences(&comparisons);

@@ -1,7 +1,7 @@
 //! Checks all objects on several threads; a panic or a hang costs one answer, not the run.
 
 use super::rows::{self, CapSet, Row};
-use skep::check::{Checker, Verdict};
+use skep::check::{CheckOptions, Checker, Verdict};
 use skep_verifier::Caps;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,7 +33,13 @@ pub(super) type Answers = BTreeMap<(usize, CapSet), Answer>;
 type Item = (usize, String, CapSet);
 
 /// Checks every row for both loaders.
-pub(super) fn check_all(objects: &Path, rows: &[Row], jobs: usize, limit: Duration) -> Answers {
+pub(super) fn check_all(
+    objects: &Path,
+    rows: &[Row],
+    jobs: usize,
+    limit: Duration,
+    options: &CheckOptions,
+) -> Answers {
     let work: Vec<(PathBuf, Vec<Item>)> = rows::by_object(rows)
         .into_iter()
         .map(|(object, indexes)| {
@@ -52,7 +58,7 @@ pub(super) fn check_all(objects: &Path, rows: &[Row], jobs: usize, limit: Durati
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some((path, items)) = next else { break };
-                    let done = check_object(&path, &items, limit);
+                    let done = check_object(&path, &items, limit, options);
                     answers
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
@@ -66,16 +72,17 @@ pub(super) fn check_all(objects: &Path, rows: &[Row], jobs: usize, limit: Durati
 }
 
 /// Checks the items of one object. Each hang leaves a thread behind and starts another after the item.
-fn check_object(path: &Path, items: &[Item], limit: Duration) -> Answers {
+fn check_object(path: &Path, items: &[Item], limit: Duration, options: &CheckOptions) -> Answers {
     let mut answers = Answers::new();
     let items: Arc<[Item]> = items.into();
     let mut from = 0;
     while from < items.len() {
         let (sender, receiver) = channel();
         let (thread_path, thread_items) = (path.to_owned(), Arc::clone(&items));
+        let options = options.clone();
         let spawned = std::thread::Builder::new()
             .stack_size(STACK_BYTES)
-            .spawn(move || check_items(&thread_path, &thread_items[from..], &sender));
+            .spawn(move || check_items(&thread_path, &thread_items[from..], &options, &sender));
         if let Err(error) = spawned {
             answers.insert(
                 (items[from].0, items[from].2),
@@ -112,11 +119,11 @@ fn collect(
     from
 }
 
-fn check_items(path: &Path, items: &[Item], sender: &Sender<Answer>) {
-    let opened = catch_unwind(|| {
+fn check_items(path: &Path, items: &[Item], options: &CheckOptions, sender: &Sender<Answer>) {
+    let opened = catch_unwind(AssertUnwindSafe(|| {
         let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
-        Checker::open(&bytes).map_err(|e| e.to_string())
-    });
+        Checker::open(&bytes, options).map_err(|e| e.to_string())
+    }));
     for (_, program, caps) in items {
         let answer = match &opened {
             Ok(Ok(checker)) => check_one(checker, program, *caps),

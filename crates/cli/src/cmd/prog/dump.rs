@@ -61,7 +61,10 @@ fn xlated(code: &[u8], opcodes: bool, out: &mut Output) -> Result<(), CliError> 
     let mut at = 0;
     while at < slots.len() {
         let (text, length) = match skep_isa::decode(&slots, at) {
-            Ok(insn) => (skep_isa::Text::new(&insn, Style::Source).to_string(), insn.slots()),
+            Ok(insn) => (
+                skep_isa::Text::new(&insn, Style::Source).to_string(),
+                insn.slots(),
+            ),
             Err(_) => ("(of the kernel)".to_owned(), 1),
         };
         let bytes = &code[at * 8..(at + length) * 8];

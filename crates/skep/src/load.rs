@@ -1,0 +1,433 @@
+//! Loading a linked object through a backend: BTF, maps with their contents, programs, references among them.
+
+use skep_abi::{MapType, ProgType};
+use skep_bpf::{Backend, Errno, Error, Handle, MapCreate, MapInfo, ProgLoad};
+use skep_btf::{FuncInfo, LineInfo};
+use skep_isa::opcode::LDDW;
+use skep_isa::{Slot, opcode};
+use skep_object::{Linked, MapKind, MapSpec, Program, SlotInit};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where maps that ask for it are pinned.
+const PIN_DIR: &str = "/sys/fs/bpf";
+
+/// Bytes of `struct bpf_func_info` and `struct bpf_line_info`.
+const FUNC_INFO_BYTES: u32 = 8;
+const LINE_INFO_BYTES: u32 = 16;
+
+/// What to load.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LoadOptions {
+    /// Only this program; by default all whose section name does not begin with `?`.
+    pub program: Option<String>,
+    /// Where maps that ask for pinning go, instead of the bpf filesystem's root.
+    pub pin_dir: Option<PathBuf>,
+    /// Program type for sections whose name says none.
+    pub prog_type: Option<ProgType>,
+}
+
+/// A loaded map.
+#[derive(Clone, Debug)]
+pub struct LoadedMap {
+    /// What it was made from.
+    pub spec: MapSpec,
+    /// The open map.
+    pub handle: Handle,
+}
+
+/// A loaded program.
+#[derive(Clone, Debug)]
+pub struct LoadedProgram {
+    /// What it was made from.
+    pub spec: Program,
+    /// The open program.
+    pub handle: Handle,
+}
+
+/// An object in a backend; dropping it closes everything.
+pub struct Loaded {
+    backend: Arc<dyn Backend>,
+    /// Its maps, in the object's order.
+    pub maps: Vec<LoadedMap>,
+    /// Its programs, in the object's order.
+    pub programs: Vec<LoadedProgram>,
+    /// The object's BTF, for decoding.
+    pub btf: Option<skep_btf::Btf>,
+    btf_handle: Option<Handle>,
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("maps", &self.maps)
+            .field("programs", &self.programs)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Loaded {
+    /// The backend that has it.
+    #[must_use]
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// A map by its name in the source.
+    #[must_use]
+    pub fn map(&self, name: &str) -> Option<&LoadedMap> {
+        self.maps.iter().find(|m| m.spec.name == name)
+    }
+
+    /// A program by its name.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<&LoadedProgram> {
+        self.programs.iter().find(|p| p.spec.name == name)
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        let maps = self.maps.iter().map(|m| m.handle);
+        for handle in self
+            .programs
+            .iter()
+            .map(|p| p.handle)
+            .chain(maps)
+            .chain(self.btf_handle)
+        {
+            self.backend.close(handle);
+        }
+    }
+}
+
+/// An object was not loaded.
+#[derive(Clone, PartialEq, Debug)]
+pub enum LoadError {
+    /// The backend refused something.
+    Backend(Error),
+    /// A loader must not try: the text says why.
+    Object {
+        /// The program or map.
+        name: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl From<Error> for LoadError {
+    fn from(error: Error) -> Self {
+        Self::Backend(error)
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backend(error) => error.fmt(f),
+            Self::Object { name, why } => write!(f, "\"{name}\": {why}"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+fn unfit(name: &str, why: impl Into<String>) -> LoadError {
+    LoadError::Object {
+        name: name.to_owned(),
+        why: why.into(),
+    }
+}
+
+/// Loads an object. What was created is closed again if anything fails.
+///
+/// # Errors
+/// [`LoadError`]
+pub fn load(
+    linked: &Linked,
+    backend: &Arc<dyn Backend>,
+    options: &LoadOptions,
+) -> Result<Loaded, LoadError> {
+    let mut loaded = Loaded {
+        backend: Arc::clone(backend),
+        maps: Vec::new(),
+        programs: Vec::new(),
+        btf: linked.btf.clone(),
+        btf_handle: None,
+    };
+    if let Some(btf) = &linked.btf {
+        // As in libbpf: a kernel that refuses the BTF still gets the programs.
+        loaded.btf_handle = backend.btf_load(btf.bytes()).ok();
+    }
+    for spec in &linked.maps {
+        let handle = map(spec, &loaded, options)?;
+        loaded.maps.push(LoadedMap {
+            spec: spec.clone(),
+            handle,
+        });
+    }
+    for at in 0..loaded.maps.len() {
+        fill(&loaded, &loaded.maps[at])?;
+    }
+    let wanted = |p: &&Program| {
+        options
+            .program
+            .as_ref()
+            .map_or(p.autoload, |name| p.name == *name)
+    };
+    for spec in linked.programs.iter().filter(wanted) {
+        let handle = program(spec, linked, &loaded, options)?;
+        loaded.programs.push(LoadedProgram {
+            spec: spec.clone(),
+            handle,
+        });
+    }
+    for map in &loaded.maps {
+        enter_programs(&loaded, map)?;
+    }
+    Ok(loaded)
+}
+
+/// Creates a map, or finds the pinned one that it asks for.
+fn map(spec: &MapSpec, loaded: &Loaded, options: &LoadOptions) -> Result<Handle, LoadError> {
+    let backend = &loaded.backend;
+    if spec.kind == MapKind::StructOps {
+        return Err(unfit(&spec.name, "struct_ops maps are not supported yet"));
+    }
+    let pin = spec.pin_by_name.then(|| {
+        options
+            .pin_dir
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(PIN_DIR))
+            .join(&spec.name)
+    });
+    if let Some(path) = &pin {
+        match backend.obj_get(path) {
+            Ok(handle) => return reuse(backend.as_ref(), handle, spec),
+            Err(error) if error.errno == Errno::ENOENT => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let handle = create(spec, loaded)?;
+    if let Some(path) = &pin
+        && let Err(error) = backend.obj_pin(handle, path)
+    {
+        backend.close(handle);
+        return Err(error.into());
+    }
+    Ok(handle)
+}
+
+/// A pinned map must be what the object describes.
+fn reuse(backend: &dyn Backend, handle: Handle, spec: &MapSpec) -> Result<Handle, LoadError> {
+    let info = backend.map_info(handle);
+    let same = |i: &MapInfo| {
+        i.map_type == spec.map_type
+            && i.key_size == spec.key_size
+            && i.value_size == spec.value_size
+            && i.max_entries == spec.max_entries
+            && i.map_extra == spec.map_extra
+    };
+    match info {
+        Ok(info) if same(&info) => Ok(handle),
+        Ok(_) => {
+            backend.close(handle);
+            Err(unfit(
+                &spec.name,
+                "the pinned map of this name has another type or size",
+            ))
+        }
+        Err(error) => {
+            backend.close(handle);
+            Err(error.into())
+        }
+    }
+}
+
+/// Creates a map, with its types where the backend takes them.
+fn create(spec: &MapSpec, loaded: &Loaded) -> Result<Handle, LoadError> {
+    let backend = &loaded.backend;
+    let inner = spec
+        .inner
+        .as_ref()
+        .map(|inner| create(inner, loaded))
+        .transpose()?;
+    let (key_type, value_type) = spec.btf_ids();
+    let typed = loaded
+        .btf_handle
+        .filter(|_| key_type != 0 || value_type != 0);
+    let mut command = MapCreate {
+        map_type: spec.map_type,
+        key_size: spec.key_size,
+        value_size: spec.value_size,
+        max_entries: spec.max_entries,
+        map_flags: spec.map_flags,
+        name: spec.kernel_name.clone(),
+        inner_map: inner,
+        numa_node: spec.numa_node,
+        map_extra: spec.map_extra,
+        btf: typed,
+        btf_key_type_id: if typed.is_some() { key_type } else { 0 },
+        btf_value_type_id: if typed.is_some() { value_type } else { 0 },
+        btf_vmlinux_value_type_id: 0,
+    };
+    let mut created = backend.map_create(&command);
+    if created.is_err() && command.btf.is_some() {
+        // As in libbpf: types are for display, unless a helper needs them, which the verifier then says.
+        command.btf = None;
+        (command.btf_key_type_id, command.btf_value_type_id) = (0, 0);
+        created = backend.map_create(&command).or(created);
+    }
+    if let Some(inner) = inner {
+        backend.close(inner);
+    }
+    let named = |mut error: Error| {
+        error.what = format!("BPF_MAP_CREATE for map \"{}\"", spec.name);
+        error
+    };
+    Ok(created.map_err(named)?)
+}
+
+/// Contents of data maps, and elements that are maps.
+fn fill(loaded: &Loaded, map: &LoadedMap) -> Result<(), LoadError> {
+    let backend = &loaded.backend;
+    if map.spec.is_data() && map.spec.map_type == MapType::Array {
+        let mut value = map.spec.contents.clone();
+        value.resize(map.spec.value_size as usize, 0);
+        if value.iter().any(|b| *b != 0) {
+            backend.map_update(map.handle, &[0; 4], &value, 0)?;
+        }
+    }
+    if map.spec.is_frozen() {
+        backend.map_freeze(map.handle)?;
+    }
+    for (index, init) in &map.spec.slots {
+        let SlotInit::Map(inner) = init else { continue };
+        let inner = loaded
+            .maps
+            .get(*inner)
+            .ok_or_else(|| unfit(&map.spec.name, "an inner map is missing"))?;
+        backend.map_update(
+            map.handle,
+            &index.to_ne_bytes(),
+            &inner.handle.0.to_ne_bytes(),
+            0,
+        )?;
+    }
+    Ok(())
+}
+
+/// Elements that are programs.
+fn enter_programs(loaded: &Loaded, map: &LoadedMap) -> Result<(), LoadError> {
+    for (index, init) in &map.spec.slots {
+        let SlotInit::Program(name) = init else {
+            continue;
+        };
+        // A program that is not loaded leaves its place empty.
+        let Some(program) = loaded.program(name) else {
+            continue;
+        };
+        let value = program.handle.0.to_ne_bytes();
+        loaded
+            .backend
+            .map_update(map.handle, &index.to_ne_bytes(), &value, 0)?;
+    }
+    Ok(())
+}
+
+/// Loads one program.
+fn program(
+    spec: &Program,
+    linked: &Linked,
+    loaded: &Loaded,
+    options: &LoadOptions,
+) -> Result<Handle, LoadError> {
+    let prog_type = match (spec.prog_type, options.prog_type) {
+        (ProgType::Unspec, Some(given)) => given,
+        (ProgType::Unspec, None) => {
+            return Err(unfit(
+                &spec.name,
+                format!("section \"{}\" says no program type", spec.section),
+            ));
+        }
+        (known, _) => known,
+    };
+    if let Some(failure) = spec.failures.iter().find(|f| f.is_fatal()) {
+        return Err(unfit(&spec.name, failure.cause.to_string()));
+    }
+    let attach_btf_id = match &spec.attach_btf {
+        Some(target) => match target.id {
+            Some(id) => id,
+            None => {
+                return Err(unfit(
+                    &spec.name,
+                    format!("the kernel has no \"{}\" to attach to", target.name),
+                ));
+            }
+        },
+        None => 0,
+    };
+    let has_btf = loaded.btf_handle.is_some();
+    let command = ProgLoad {
+        prog_type,
+        expected_attach_type: spec.attach,
+        insns: with_handles(&spec.insns, &loaded.maps),
+        license: linked.license.clone(),
+        name: spec.name.clone(),
+        prog_flags: spec.prog_flags,
+        prog_ifindex: 0,
+        btf: loaded.btf_handle,
+        func_info: if has_btf {
+            func_info(&spec.func_info)
+        } else {
+            Vec::new()
+        },
+        func_info_rec_size: FUNC_INFO_BYTES,
+        line_info: if has_btf {
+            line_info(&spec.line_info)
+        } else {
+            Vec::new()
+        },
+        line_info_rec_size: LINE_INFO_BYTES,
+        attach_btf_id,
+        attach_prog: None,
+        attach_btf: None,
+        fd_array: Vec::new(),
+        log_level: 0,
+    };
+    Ok(loaded.backend.prog_load(&command)?)
+}
+
+/// Map operands as handles instead of places in the list.
+fn with_handles(insns: &[Slot], maps: &[LoadedMap]) -> Vec<Slot> {
+    let mut insns = insns.to_vec();
+    let mut at = 0;
+    while let Some(slot) = insns.get_mut(at) {
+        let wide = slot.code == LDDW;
+        if wide && matches!(slot.src(), opcode::PSEUDO_MAP_FD | opcode::PSEUDO_MAP_VALUE) {
+            let map = usize::try_from(slot.imm).ok().and_then(|i| maps.get(i));
+            slot.imm = map.map_or(-1, |m| m.handle.0);
+        }
+        at += if wide { 2 } else { 1 };
+    }
+    insns
+}
+
+/// Records as `bpf(2)` takes them.
+pub(crate) fn func_info(records: &[FuncInfo]) -> Vec<u8> {
+    records
+        .iter()
+        .flat_map(|r| [r.insn, r.type_id])
+        .flat_map(u32::to_ne_bytes)
+        .collect()
+}
+
+/// Records as `bpf(2)` takes them.
+pub(crate) fn line_info(records: &[LineInfo]) -> Vec<u8> {
+    records
+        .iter()
+        .flat_map(|r| [r.insn, r.file, r.text, r.line_col])
+        .flat_map(u32::to_ne_bytes)
+        .collect()
+}

@@ -1,0 +1,106 @@
+//! The machine a program is linked for, read from the machine we are on or taken from what is built in.
+
+use skep_btf::Btf;
+use skep_object::{Needs, Target};
+use std::io;
+
+/// The kernel that `skep check` means unless told otherwise.
+pub const REFERENCE_KERNEL: (u8, u8) = (6, 18);
+
+/// The running kernel's BTF.
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// `LINUX_VERSION_CODE`
+const fn version_code(major: u32, minor: u32, patch: u32) -> u32 {
+    (major << 16) | (minor << 8) | if patch > 255 { 255 } else { patch }
+}
+
+/// The BTF of the running kernel.
+///
+/// # Errors
+/// If it cannot be read or parsed.
+pub fn running_btf() -> io::Result<Btf> {
+    Btf::parse(std::fs::read(KERNEL_BTF)?).map_err(|e| io::Error::other(e.to_string()))
+}
+
+/// Version of the running kernel from its release, `6.18.44-x` → 6, 18, 44.
+fn running_version() -> u32 {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release
+        .trim()
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|n| n.parse().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    version_code(next(), next(), next())
+}
+
+/// Addresses of the symbols that the object names.
+fn addresses(names: &[String]) -> Vec<(String, u64)> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let mut found = Vec::new();
+    for line in symbols.lines() {
+        let mut fields = line.split_whitespace();
+        let (Some(address), Some(_), Some(name)) = (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        if names.iter().any(|n| n == name)
+            && let Ok(address) = u64::from_str_radix(address, 16)
+        {
+            found.push((name.to_owned(), address));
+        }
+    }
+    found
+}
+
+/// The configuration of the running kernel, if it is readable as text.
+fn running_config() -> Option<String> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    std::fs::read_to_string(format!("/boot/config-{}", release.trim())).ok()
+}
+
+fn common(cpus: usize) -> Target {
+    Target {
+        bpf_cookie: true,
+        syscall_wrapper: cfg!(any(target_arch = "x86_64", target_arch = "aarch64")),
+        cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+        page_size: skep_sys::mem::PAGE as u32,
+        ..Target::default()
+    }
+}
+
+/// The running kernel, with the parts that the object asks for.
+///
+/// # Errors
+/// If the object needs the kernel's BTF and it cannot be read.
+pub fn running(needs: &Needs) -> io::Result<Target> {
+    Ok(Target {
+        btf: if needs.kernel_btf {
+            Some(running_btf()?)
+        } else {
+            None
+        },
+        kconfig: if needs.kconfig {
+            running_config()
+        } else {
+            None
+        },
+        kernel_version: running_version(),
+        addresses: addresses(&needs.addresses),
+        ..common(skep_sys::cpus::possible()?)
+    })
+}
+
+/// The reference kernel, independent of the machine; `btf` instead of the built-in one.
+#[must_use]
+pub fn reference(btf: Option<Btf>) -> Target {
+    let (major, minor) = REFERENCE_KERNEL;
+    Target {
+        btf,
+        kernel_version: version_code(u32::from(major), u32::from(minor), 0),
+        ..common(1)
+    }
+}
