@@ -43,6 +43,7 @@ const SAME: &[(&str, &str)] = &[
     ("w1 = 0xffffffff", "w1 = -1"),
     ("if w1 == 0xffffffff goto +0", "if w1 == -1 goto +0"),
     ("r1 = 0xffffffffffffffff ll", "r1 = -1 ll"),
+    ("r1 = w2", "w1 = w2"),
     ("r1 = 010", "r1 = 8"),
     ("r1=0b101", "r1 = 5"),
     ("r1 /* why */ = 5 # because", "r1 = 5"),
@@ -96,8 +97,8 @@ fn labels_jumps_and_calls() {
 const MISTAKES: &[(&str, &str)] = &[
     ("r0 = r11", "1:6: register r11 does not exist"),
     (
-        "r0 = w1",
-        "1:8: expected r1, found w1: operand widths differ",
+        "w0 = r1",
+        "1:6: expected w1, found r1: operand widths differ",
     ),
     (
         "\n  r0 += ",

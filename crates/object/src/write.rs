@@ -159,7 +159,6 @@ impl File {
 
     fn section(&mut self, section: &Section) {
         let flag = |is_set: bool, flag: u64| if is_set { flag } else { 0 };
-        let is_merged = section.is_strings && section.entry_bytes != 0;
         let header = Header {
             name: self.name(&section.name),
             kind: if section.is_nobits {
@@ -170,7 +169,8 @@ impl File {
             flags: flag(section.is_writable, SHF_WRITE)
                 | flag(section.is_allocated, SHF_ALLOC)
                 | flag(section.is_executable, SHF_EXECINSTR)
-                | flag(is_merged, SHF_MERGE | SHF_STRINGS),
+                | flag(section.is_mergeable, SHF_MERGE)
+                | flag(section.is_strings, SHF_STRINGS),
             offset: self.align(section.align),
             size: section.data.len() as u64,
             align: section.align.max(1),

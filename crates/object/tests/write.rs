@@ -62,7 +62,7 @@ fn written_objects_read_back() {
                 )
             })
             .collect();
-        let want = [(0, "R_BPF_64_64", "more"), (16, "R_BPF_64_32", "twice")];
+        let want = [(0, "R_BPF_64_64", "more"), (16, "R_BPF_64_32", ".text")];
         assert_eq!(relocations, want);
         let prog = image
             .symbols

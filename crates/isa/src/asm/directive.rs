@@ -76,9 +76,13 @@ fn at<T>(column: u32, result: Result<T, Problem>) -> Located<T> {
     result.map_err(|problem| (column, problem))
 }
 
+/// True for a directive that says nothing about the contents of an object.
+pub(super) fn is_ignored(name: &str) -> bool {
+    IGNORED.contains(&name) || name.starts_with(".cfi_")
+}
+
 pub(super) fn directive(state: &mut State<'_>, c: &mut Cursor<'_, '_>, name: &str) -> Located<()> {
-    let is_ignored = IGNORED.contains(&name) || name.starts_with(".cfi_");
-    if is_ignored || (state.skips() && !SECTIONING.contains(&name)) {
+    if is_ignored(name) || (state.skips() && !SECTIONING.contains(&name)) {
         return Ok(());
     }
     let column = c.column();
@@ -142,6 +146,7 @@ fn section_flags(c: &mut Cursor<'_, '_>, made: &mut Section) -> Located<()> {
     made.is_allocated = flags.contains(&b'a');
     made.is_writable = flags.contains(&b'w');
     made.is_executable = flags.contains(&b'x');
+    made.is_mergeable = flags.contains(&b'M');
     made.is_strings = flags.contains(&b'S');
     if let Some(&flag) = flags.iter().find(|flag| !b"awxMSRGo".contains(flag)) {
         return Err((column, Problem::UnexpectedCharacter(flag.into())));

@@ -127,18 +127,9 @@ fn assign(c: &mut Cursor<'_, '_>, dst: WrittenReg) -> Located<Statement> {
     if c.at_int() {
         return constant(c, dst);
     }
+    let column = c.column();
     if let Some(src) = c.try_reg()? {
-        if src.width != width {
-            let wanted = WrittenReg {
-                width,
-                reg: src.reg,
-            };
-            let problem = Problem::WidthMismatch {
-                found: src.to_string(),
-                wanted: wanted.to_string(),
-            };
-            return Err((c.column(), problem));
-        }
+        let width = mov_width(dst, src).map_err(|problem| (column, problem))?;
         let src = Src::Reg(src.reg);
         return Ok(Insn::Mov {
             width,
@@ -166,6 +157,18 @@ fn assign(c: &mut Cursor<'_, '_>, dst: WrittenReg) -> Located<Statement> {
         _ => return c.expected("a value"),
     };
     Ok(insn.into())
+}
+
+/// Clang writes `r1 = w2` for a 32-bit move whose zero-extended result it uses.
+fn mov_width(dst: WrittenReg, src: WrittenReg) -> Result<Width, Problem> {
+    if dst.width == Width::W32 && src.width == Width::W64 {
+        let (width, reg) = (Width::W32, src.reg);
+        return Err(Problem::WidthMismatch {
+            found: src.to_string(),
+            wanted: WrittenReg { width, reg }.to_string(),
+        });
+    }
+    Ok(src.width)
 }
 
 /// `dst = 5` and `dst = 5 ll`

@@ -156,7 +156,8 @@ fn one_line(state: &mut State<'_>, line: &str) -> Located<()> {
     let Some(line) = listing::read(state, line)? else {
         return Ok(());
     };
-    if state.skips() && !line.trim_start().starts_with('.') {
+    let first = line.split_whitespace().next().unwrap_or("");
+    if directive::is_ignored(first) || (state.skips() && !first.starts_with('.')) {
         return Ok(());
     }
     let tokens = lex::tokens(&line)?;

@@ -30,7 +30,9 @@ pub struct Section {
     pub is_writable: bool,
     /// Holds instructions (`x`).
     pub is_executable: bool,
-    /// Holds zero-terminated strings which may be merged (`MS`).
+    /// Equal entries may be merged (`M`).
+    pub is_mergeable: bool,
+    /// Entries are zero-terminated strings (`S`).
     pub is_strings: bool,
     /// Holds `data.len()` zeros that the file does not store (`@nobits`).
     pub is_nobits: bool,
@@ -130,7 +132,7 @@ pub enum RelocationKind {
     Abs64 = 2,
     /// `R_BPF_64_ABS32`: four bytes of data.
     Abs32 = 3,
-    /// `R_BPF_64_NODYLD32`: four bytes of data that name a place in code and that no loader changes.
+    /// `R_BPF_64_NODYLD32`: four bytes of `.BTF` or `.BTF.ext` that name a place and that no loader changes.
     NoDyld32 = 4,
     /// `R_BPF_64_32`: the immediate of a call.
     Call = 10,

@@ -47,10 +47,12 @@ enum Aim {
     Section(usize),
 }
 
-/// A symbol of this file that others may see is named; private labels are an offset from their section.
+/// A symbol that other files may see is named; a local one is an offset from its section, as LLVM has it.
 fn aim(entry: &Entry, at: usize) -> (Aim, i128) {
     match entry.place {
-        Some((section, offset)) if entry.is_private() => (Aim::Section(section), offset.into()),
+        Some((section, offset)) if entry.binding == Binding::Local => {
+            (Aim::Section(section), offset.into())
+        }
         _ => (Aim::Symbol(at), 0),
     }
 }
@@ -238,13 +240,18 @@ fn data(
     bytes: usize,
 ) -> Result<(RelocationKind, Aim), Problem> {
     let entry = private_defined(state, at)?;
-    let is_code = entry
-        .place
-        .is_some_and(|(section, _)| state.sections[section].is_executable);
-    let kind = match (bytes, is_code) {
-        (8, _) => RelocationKind::Abs64,
-        (4, true) => RelocationKind::NoDyld32,
-        (4, false) => RelocationKind::Abs32,
+    let section = entry.place.map(|(section, _)| &state.sections[section]);
+    let is_fixed = section.is_some_and(|s| {
+        if entry.is_private() {
+            s.is_executable
+        } else {
+            s.is_writable
+        }
+    });
+    let kind = match bytes {
+        8 => RelocationKind::Abs64,
+        4 if is_fixed => RelocationKind::NoDyld32,
+        4 => RelocationKind::Abs32,
         _ => {
             let what = "four or eight bytes for a symbol";
             let found = bytes.to_string();

@@ -353,7 +353,11 @@ impl Section {
             is_writable: is_variable,
             is_executable: is_code,
             is_nobits: is_zeros,
-            align: if is_code { 8 } else { 1 },
+            align: match name {
+                _ if is_code => 8,
+                ".BTF" | ".BTF.ext" => 4,
+                _ => 1,
+            },
             ..Self::default()
         }
     }
