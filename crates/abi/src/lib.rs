@@ -6,10 +6,12 @@ mod errno;
 pub mod helper;
 pub mod kfunc;
 pub mod limits;
+pub mod lsm;
 pub mod map;
 pub mod map_flags;
 pub mod prog;
 pub mod section;
+pub mod trust;
 pub mod types;
 
 pub use errno::Errno;

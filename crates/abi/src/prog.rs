@@ -5,6 +5,7 @@
 //! that kernel refuses to load, follow their documentation.
 
 use crate::helper::ProgEnv;
+use crate::lsm;
 use crate::types::{AttachType, AttachType as A, MapType, MapType as M, ProgType, ProgType as P};
 
 /// Direct access to packet data through context pointers.
@@ -141,13 +142,6 @@ pub enum TargetReturns {
     Value,
 }
 
-/// LSM hooks that answer yes or no (`bool_lsm_hooks`).
-const BOOL_LSM_HOOKS: &[&str] = &[
-    "bpf_lsm_xfrm_state_pol_flow_match",
-    "bpf_lsm_audit_rule_known",
-    "bpf_lsm_inode_xattr_skipcap",
-];
-
 /// Largest errno (`MAX_ERRNO`).
 pub const MAX_ERRNO: i32 = 4095;
 
@@ -203,7 +197,8 @@ fn lsm_range(env: &ProgEnv<'_>, target: TargetReturns) -> Option<RetRange> {
         (Some(A::LsmCgroup), TargetReturns::Value) => range(0, 1),
         (_, TargetReturns::Void) => None,
         (_, TargetReturns::Value) => {
-            let (min, max) = if BOOL_LSM_HOOKS.contains(&env.target) {
+            let (min, max) = if lsm::hook(env.target).is_some_and(|hook| lsm::BOOL.contains(&hook))
+            {
                 (0, 1)
             } else {
                 (-MAX_ERRNO, 0)

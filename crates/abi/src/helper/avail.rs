@@ -195,8 +195,8 @@ pub const GRANTS: &[Grant] = &[
     to(&[P::Lsm], &[INODE_STORAGE_GET, INODE_STORAGE_DELETE, BPRM_OPTS_SET, IMA_INODE_HASH, IMA_FILE_HASH, GET_ATTACH_COOKIE,
                     GET_FUNC_ARG, GET_FUNC_ARG_CNT, GET_FUNC_RET]),
     at(&[P::Lsm], &[A::LsmCgroup], &[GET_LOCAL_STORAGE]),
-    on(&[P::Lsm], &[A::LsmCgroup], &["bpf_lsm_socket_post_create", "bpf_lsm_socket_socketpair", "bpf_lsm_sock_graft", "bpf_lsm_inet_csk_clone",
-        "bpf_lsm_inet_conn_established", "bpf_lsm_sk_alloc_security", "bpf_lsm_sk_free_security", "bpf_lsm_sk_clone_security"],
+    on(&[P::Lsm], &[A::LsmCgroup], &["bpf_lsm_inet_conn_established", "bpf_lsm_inet_csk_clone", "bpf_lsm_sock_graft",
+                                     "bpf_lsm_socket_post_create", "bpf_lsm_socket_socketpair"],
        &[SETSOCKOPT, GETSOCKOPT]),
     to(&[P::Syscall], &[SYS_BPF, BTF_FIND_BY_NAME_KIND, SYS_CLOSE, KALLSYMS_LOOKUP_NAME]),
     // operations of the kernel
