@@ -9,6 +9,8 @@ use crate::helpers::{HelperFn, load_packet, tail_call_target};
 use crate::lowered::Func;
 use crate::program::Program;
 use skep_abi::limits::{BPF_MAX_LOOPS, MAX_CALL_FRAMES};
+use std::mem::MaybeUninit;
+use std::sync::atomic::Ordering;
 
 /// What a call saves.
 #[derive(Clone, Copy)]
@@ -22,9 +24,9 @@ struct Saved {
 /// The active functions of one interpreter activation.
 struct Frames {
     /// Callers of the current function.
-    saved: [Saved; MAX_CALL_FRAMES],
+    saved: [MaybeUninit<Saved>; MAX_CALL_FRAMES],
     /// Frame pointers, the current function's at `depth`.
-    pointers: [u64; MAX_CALL_FRAMES + 1],
+    pointers: [u64; MAX_CALL_FRAMES],
     depth: usize,
     /// The current function.
     func: u32,
@@ -58,13 +60,8 @@ pub(super) unsafe fn run<H: Hook>(
         insts: &program.image().insts,
         regs: [0; 11],
         frames: Frames {
-            saved: [Saved {
-                pc: 0,
-                may_goto: 0,
-                func: 0,
-                r6_to_r9: [0; 4],
-            }; MAX_CALL_FRAMES],
-            pointers: [0; MAX_CALL_FRAMES + 1],
+            saved: [const { MaybeUninit::uninit() }; MAX_CALL_FRAMES],
+            pointers: [0; MAX_CALL_FRAMES],
             depth: 0,
             func,
             may_goto: BPF_MAX_LOOPS,
@@ -120,12 +117,12 @@ impl Machine<'_> {
             return Next::Return(0);
         }
         let r = &self.regs;
-        f.saved[f.depth] = Saved {
+        f.saved[f.depth].write(Saved {
             pc,
             may_goto: f.may_goto,
             func: f.func,
             r6_to_r9: [r[6], r[7], r[8], r[9]],
-        };
+        });
         f.depth += 1;
         f.func = func;
         f.may_goto = BPF_MAX_LOOPS;
@@ -147,7 +144,8 @@ impl Machine<'_> {
         // SAFETY: `env` is valid for the whole run.
         unsafe { (*self.env).stack_top = f.pointers[f.depth] as *mut u8 };
         f.depth -= 1;
-        let saved = f.saved[f.depth];
+        // SAFETY: the call that raised `depth` wrote it.
+        let saved = unsafe { f.saved[f.depth].assume_init() };
         f.func = saved.func;
         f.may_goto = saved.may_goto;
         self.regs[6..10].copy_from_slice(&saved.r6_to_r9);
@@ -352,26 +350,32 @@ impl Machine<'_> {
     )]
     #[rustfmt::skip] // one kind of instruction per line
     unsafe fn execute<H: Hook>(&mut self, start: u32, hook: &mut H) -> u64 {
-        let mut pc = start as usize;
+        // Copies in registers: every store of the program could otherwise change the originals.
+        let base = self.insts.as_ptr();
+        // SAFETY: `env` is valid for the whole run, and the stop flag longer.
+        let stop = unsafe { &*(*self.env).stop };
+        let at = |index: u32| base.wrapping_add(index as usize);
+        let index = |pc: *const Inst| ((pc as usize - base as usize) / size_of::<Inst>()) as u32;
+        let mut pc = at(start);
         /// Takes a jump if the condition holds. Any jump may close a loop, so here the stop flag is polled.
         macro_rules! jump {
             ($i:ident, $taken:expr) => {
                 if $taken {
-                    if self.stopped() { return 0 }
-                    pc = $i.offset as usize;
+                    if stop.load(Ordering::Relaxed) != 0 { return 0 }
+                    pc = at($i.offset as u32);
                 }
             };
         }
         macro_rules! go {
             ($next:expr) => {
-                match $next { Next::At(at) => pc = at as usize, Next::Return(value) => return value }
+                match $next { Next::At(index) => pc = at(index), Next::Return(value) => return value }
             };
         }
         loop {
-            if H::ACTIVE && self.step(pc as u32, hook) == Flow::Stop { return 0 }
+            if H::ACTIVE && self.step(index(pc), hook) == Flow::Stop { return 0 }
             // SAFETY: jump targets and return addresses are instructions, and every function ends with one that does not fall through.
-            let i = unsafe { self.insts.get_unchecked(pc) };
-            pc += 1;
+            let i = unsafe { &*pc };
+            pc = pc.wrapping_add(1);
             let r = &mut self.regs;
             match i.code {
                 Code::Add64R => ops::alu64r(r, i, u64::wrapping_add),
@@ -530,9 +534,9 @@ impl Machine<'_> {
                 Code::Jsle32R => jump!(i, ops::cmp32r(r, i, |a, b| a as i32 <= b as i32)),
                 Code::Jsle32K => jump!(i, ops::cmp32k(r, i, |a, b| a as i32 <= b as i32)),
                 Code::MayGoto => jump!(i, self.may_goto()),
-                Code::Call => go!(self.call(i, pc as u32)),
-                Code::CallFunc => go!(self.call_func(pc as u32, i.offset as u32)),
-                Code::TailCall => go!(self.tail_call(pc as u32)),
+                Code::Call => go!(self.call(i, index(pc))),
+                Code::CallFunc => go!(self.call_func(index(pc), i.offset as u32)),
+                Code::TailCall => go!(self.tail_call(index(pc))),
                 Code::LoadPacket => if !self.load_packet(i) { go!(self.exit()) },
                 Code::Throw => go!(self.throw()),
                 Code::Exit => go!(self.exit()),
