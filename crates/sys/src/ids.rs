@@ -40,3 +40,9 @@ pub fn pid_namespace() -> Option<(u64, u64)> {
     let meta = std::fs::metadata("/proc/self/ns/pid").ok()?;
     Some((meta.dev(), meta.ino()))
 }
+
+/// Inode of the network namespace of this thread.
+#[must_use]
+pub fn network_namespace() -> Option<u64> {
+    Some(std::fs::metadata("/proc/thread-self/ns/net").ok()?.ino())
+}

@@ -1,5 +1,6 @@
 //! Runs verified programs: lowering, interpreter, JIT, helpers.
 
+pub mod compat;
 pub mod ctx;
 pub mod env;
 pub mod fault;
@@ -13,6 +14,7 @@ mod proof;
 pub mod test_run;
 pub mod world;
 
+pub use compat::{WhyNot, runs_in_user};
 pub use lower::{Fold, LowerError, lower};
 pub use lowered::Lowered;
 pub use program::{Engine, Program, ProgramError, Worker};

@@ -47,6 +47,18 @@ pub enum Redirect {
     },
 }
 
+/// Bytes of a task's image: programs that read fields of the kernel's structure do not run in user space.
+const TASK_BYTES: usize = 64;
+
+/// What stands for a task.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TaskImage {
+    zeros: [u8; TASK_BYTES],
+    /// Number of the thread, which owns task storage.
+    pub owner: u64,
+}
+
 /// Per-worker state of the helpers.
 pub struct World {
     /// The universe.
@@ -55,6 +67,10 @@ pub struct World {
     pub random_state: u64,
     /// What the last redirecting helper of the run said.
     pub redirect: Option<Redirect>,
+    /// Instruction and frame pointer of the code that the hook interrupted, if there is any.
+    pub user_frame: Option<(u64, u64)>,
+    /// What `bpf_get_current_task` points to.
+    pub task: Box<TaskImage>,
     /// `bpf_get_attach_cookie`
     pub attach_cookie: u64,
 }
@@ -73,6 +89,11 @@ impl World {
             host,
             random_state: 0,
             redirect: None,
+            user_frame: None,
+            task: Box::new(TaskImage {
+                zeros: [0; TASK_BYTES],
+                owner: 0,
+            }),
             attach_cookie: 0,
         }
     }

@@ -2,22 +2,26 @@
 //!
 //! A helper is a safe function over [`Args`]; [`helpers!`] makes its entry point. Helpers reach the world only
 //! through the run environment, never through thread-locals. [`helper`] and [`kfunc`] find an entry; what is not there
-//! exists only in a kernel.
+//! exists only in a kernel, and [`crate::compat`] says why.
 
 mod args;
 mod checksum;
 mod control;
+mod cpumask;
 mod dynptr;
 mod format;
 mod iter;
 mod legacy;
 mod maps;
+mod objects;
 mod print;
 mod probe;
 mod ringbuf;
 mod skb;
 mod skb_room;
 mod sock;
+mod stack;
+mod storage;
 mod sync;
 mod task;
 mod text;
@@ -89,6 +93,8 @@ const HELPERS: &[&[Row]] = &[
     skb::HELPERS,
     skb_room::HELPERS,
     sock::HELPERS,
+    stack::HELPERS,
+    storage::HELPERS,
     task::HELPERS,
     text::HELPERS,
     time::HELPERS,
@@ -96,7 +102,14 @@ const HELPERS: &[&[Row]] = &[
 ];
 
 /// All groups of kfuncs.
-const KFUNCS: &[&[Row]] = &[dynptr::KFUNCS, iter::KFUNCS, sync::KFUNCS, text::KFUNCS];
+const KFUNCS: &[&[Row]] = &[
+    cpumask::KFUNCS,
+    dynptr::KFUNCS,
+    iter::KFUNCS,
+    objects::KFUNCS,
+    sync::KFUNCS,
+    text::KFUNCS,
+];
 
 /// The code of a helper, specialised for the map type where that is known.
 #[must_use]
@@ -121,6 +134,20 @@ pub fn kfunc(name: &str) -> Option<Callee> {
         func: row.func,
         calls_back: row.calls_back,
     })
+}
+
+/// Numbers and names of all helpers that have an entry.
+#[cfg(test)]
+pub(crate) fn helper_names() -> impl Iterator<Item = (u32, &'static str)> {
+    HELPERS
+        .iter()
+        .flat_map(|g| g.iter())
+        .map(|r| (r.id, r.name))
+}
+
+/// Names of all kfuncs that have an entry.
+pub(crate) fn kfunc_names() -> impl Iterator<Item = &'static str> {
+    KFUNCS.iter().flat_map(|g| g.iter()).map(|r| r.name)
 }
 
 /// The program that a tail call goes to, counted against the limit of the run; null if there is none.
