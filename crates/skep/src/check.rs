@@ -218,7 +218,7 @@ impl Checker {
             caps,
             kernel_btf: self.kernel_btf.as_ref(),
         };
-        match verify(&request) {
+        match skep_verifier::verify(&request) {
             Ok(verified) => Verdict::Accept(verified.stats()),
             Err(rejection) => Verdict::Reject(rejection),
         }
@@ -235,16 +235,6 @@ impl Checker {
             text: btf.str(record.text).trim().to_owned(),
         })
     }
-}
-
-/// Asks the verifier.
-fn verify(request: &Request<'_>) -> Result<skep_verifier::Verified, Rejection> {
-    let _ = request;
-    Err(environment(
-        "E0000",
-        "there is no verifier yet".to_owned(),
-        Errno::EOPNOTSUPP,
-    ))
 }
 
 fn environment(code: &'static str, message: String, errno: Errno) -> Rejection {

@@ -2,5 +2,6 @@
 
 pub(crate) mod disasm;
 pub(crate) mod element;
+pub(crate) mod rejection;
 pub(crate) mod time;
 pub(crate) mod value;

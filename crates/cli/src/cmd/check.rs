@@ -1,0 +1,249 @@
+//! `skep check OBJ…`: the kernel's verdict on every program, without root.
+
+use crate::error::{CliError, Outcome};
+use crate::output::Output;
+use crate::render::rejection;
+use serde_json::{Map, Value as Json, json};
+use skep::check::{CheckOptions, Checker, Report, Verdict};
+use skep_abi::ProgType;
+use skep_btf::Btf;
+use skep_verifier::Caps;
+use std::path::{Path, PathBuf};
+
+/// Options of `skep check`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Objects
+    #[arg(required = true, value_name = "OBJ")]
+    objects: Vec<PathBuf>,
+    /// What the loader may do
+    #[arg(long, value_enum, default_value_t = CapsArg::All)]
+    caps: CapsArg,
+    /// Which kernel is meant: 6.18, or host for the running one's BTF
+    #[arg(long, default_value = "6.18")]
+    kernel: String,
+    /// The kernel's BTF, from a file
+    #[arg(long, value_name = "FILE")]
+    btf: Option<PathBuf>,
+    /// Program type for sections whose name says none
+    #[arg(long = "type", value_name = "TYPE")]
+    prog_type: Option<String>,
+    /// Only this program
+    #[arg(long, value_name = "NAME")]
+    program: Option<String>,
+    /// Print what the verification cost
+    #[arg(long)]
+    stats: bool,
+}
+
+/// The capability sets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum CapsArg {
+    /// A privileged loader
+    All,
+    /// CAP_BPF and CAP_NET_ADMIN only
+    Bpf,
+}
+
+impl CapsArg {
+    fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Bpf => "bpf",
+        }
+    }
+}
+
+/// Checks every object; an unreadable one does not keep the others from being checked.
+pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
+    let base = options(args)?;
+    let mut outcome = Outcome::Ok;
+    let mut found = false;
+    for path in &args.objects {
+        match object(args, path, &base, out) {
+            Ok(None) => {}
+            Ok(Some(of_object)) => {
+                found = true;
+                outcome = outcome.max(of_object);
+            }
+            Err(CliError::Environment(message)) => {
+                outcome = Outcome::Environment;
+                found = true;
+                unreadable(args, path, &message, out)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match &args.program {
+        Some(name) if !found => Err(CliError::usage(format!(
+            "no object has a program \"{name}\""
+        ))),
+        _ => Ok(outcome),
+    }
+}
+
+fn options(args: &Args) -> Result<CheckOptions, CliError> {
+    let kernel_btf = match (&args.btf, args.kernel.as_str()) {
+        (Some(path), _) => {
+            let place = path.display();
+            let bytes =
+                std::fs::read(path).map_err(|e| CliError::environment(format!("{place}: {e}")))?;
+            Some(Btf::parse(bytes).map_err(|e| CliError::environment(format!("{place}: {e}")))?)
+        }
+        (None, "host") => Some(skep::target::running_btf().map_err(CliError::environment)?),
+        (None, "6.18") => None,
+        (None, other) => {
+            return Err(CliError::usage(format!(
+                "kernel \"{other}\" is not known; there are 6.18 and host"
+            )));
+        }
+    };
+    let prog_type = args.prog_type.as_deref().map(|name| {
+        ProgType::from_name(name)
+            .ok_or_else(|| CliError::usage(format!("\"{name}\" is no program type")))
+    });
+    Ok(CheckOptions {
+        name: String::new(),
+        kernel_btf,
+        prog_type: prog_type.transpose()?,
+    })
+}
+
+/// Checks one object; `None` if it has nothing that was asked for.
+fn object(
+    args: &Args,
+    path: &Path,
+    base: &CheckOptions,
+    out: &mut Output,
+) -> Result<Option<Outcome>, CliError> {
+    let bytes =
+        std::fs::read(path).map_err(|e| CliError::environment(crate::error::io_text(&e)))?;
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let options = CheckOptions {
+        name,
+        ..base.clone()
+    };
+    let checker = Checker::open(&bytes, &options).map_err(CliError::environment)?;
+    let caps = match args.caps {
+        CapsArg::All => Caps::All,
+        CapsArg::Bpf => Caps::Bpf,
+    };
+    let names: Vec<String> = checker.programs().map(str::to_owned).collect();
+    if names.is_empty() {
+        return Err(CliError::environment("the object has no programs"));
+    }
+    let mut outcome = None;
+    for name in names
+        .iter()
+        .filter(|n| args.program.as_ref().is_none_or(|only| only == *n))
+    {
+        let Some(report) = checker.check(name, caps) else {
+            continue;
+        };
+        print(args, path, &report, out)?;
+        let this = match report.verdict {
+            Verdict::Accept(_) => Outcome::Ok,
+            Verdict::Reject(_) => Outcome::No,
+            Verdict::Error(_) => Outcome::Environment,
+        };
+        outcome = Some(this.max(outcome.unwrap_or(Outcome::Ok)));
+    }
+    Ok(outcome)
+}
+
+/// Says that an object could not be checked.
+fn unreadable(args: &Args, path: &Path, message: &str, out: &mut Output) -> Result<(), CliError> {
+    let place = path.display().to_string();
+    if !out.is_json() {
+        eprintln!("skep: {place}: {message}");
+        return Ok(());
+    }
+    out.json(&json!({
+        "schema": 1, "object": place, "kernel": args.kernel, "caps": args.caps.name(), "verdict": "error",
+        "message": message,
+    }))
+}
+
+fn print(args: &Args, path: &Path, report: &Report, out: &mut Output) -> Result<(), CliError> {
+    if out.is_json() {
+        return out.json(&json(args, path, report));
+    }
+    match &report.verdict {
+        Verdict::Accept(stats) => {
+            let prog_type = report.prog_type.map_or("?", ProgType::name);
+            out.line(format_args!(
+                "{}: {} ({prog_type}): accepted",
+                path.display(),
+                report.program
+            ))?;
+            if args.stats {
+                out.line(format_args!(
+                    "    {} slots, {} instructions processed, {} states (peak {}), stack {} bytes, {} us",
+                    report.insns,
+                    stats.insns_processed,
+                    stats.total_states,
+                    stats.peak_states,
+                    stats.stack_depth,
+                    report.elapsed.as_micros()
+                ))?;
+            }
+        }
+        Verdict::Reject(rejection) => {
+            let text = rejection::text(path, report, rejection, out.color());
+            out.line(text)?;
+        }
+
+        Verdict::Error(message) => {
+            eprintln!("skep: {}: {}: {message}", path.display(), report.program);
+        }
+    }
+    Ok(())
+}
+
+/// One line a program; fields that do not apply are left out.
+fn json(args: &Args, path: &Path, report: &Report) -> Json {
+    let mut row = Map::new();
+    let mut set = |name: &str, value: Json| {
+        if !value.is_null() {
+            row.insert(name.to_owned(), value);
+        }
+    };
+    set("schema", json!(1));
+    set("object", json!(path.display().to_string()));
+    set("program", json!(report.program));
+    set("prog_type", json!(report.prog_type.map(ProgType::name)));
+    set("kernel", json!(args.kernel));
+    set("caps", json!(args.caps.name()));
+    set("insns", json!(report.insns));
+    let processed = match &report.verdict {
+        Verdict::Accept(stats) => {
+            set("verdict", json!("accept"));
+            Some(stats.insns_processed)
+        }
+        Verdict::Reject(rejection) => {
+            set("verdict", json!("reject"));
+            set("class", json!(rejection.class.name()));
+            set("code", json!(rejection.code));
+            set("insn", json!(rejection.insn));
+            set("file", json!(report.source.as_ref().map(|s| &s.file)));
+            set("line", json!(report.source.as_ref().map(|s| s.line)));
+            set("message", json!(rejection.message));
+            Some(rejection.insns_processed)
+        }
+        Verdict::Error(message) => {
+            set("verdict", json!("error"));
+            set("message", json!(message));
+            None
+        }
+    };
+    set("insns_processed", json!(processed));
+    set(
+        "verify_usec",
+        json!(processed.map(|_| report.elapsed.as_micros() as u64)),
+    );
+    Json::Object(row)
+}
