@@ -1,4 +1,4 @@
-//! What a map is to be, and the kernel's checks of that (`map_alloc_check` of each type).
+//! What a map is to be.
 
 use skep_abi::MapType;
 use skep_btf::Record;
@@ -23,6 +23,8 @@ pub struct MapSpec {
     pub cpus: u32,
     /// Special fields of the value.
     pub record: Arc<Record>,
+    /// Key and value have BTF types.
+    pub has_btf: bool,
 }
 
 impl MapSpec {
@@ -44,6 +46,7 @@ impl MapSpec {
             map_extra: 0,
             cpus,
             record: Arc::default(),
+            has_btf: false,
         }
     }
 

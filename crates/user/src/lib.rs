@@ -1,1 +1,22 @@
-//! bpf(2) in user space.
+//! `bpf(2)` in user space: the object model over skep's own verifier, engines and maps.
+//!
+//! A [`Universe`] is one world of objects with ids, handles and reference counts; it implements
+//! [`Backend`](skep_bpf::Backend) with the kernel's names, checks and errno. It is an explicit value: two of them share
+//! nothing but what is pinned in the same directory.
+
+mod backend;
+mod elements;
+mod error;
+mod events;
+mod host;
+mod inner;
+mod load;
+mod map_object;
+mod objects;
+mod pin;
+mod run;
+mod state;
+mod tag;
+mod universe;
+
+pub use universe::{Options, Universe};

@@ -54,7 +54,7 @@ impl Drop for Busy<'_> {
 impl Hash {
     #[inline(always)]
     fn cpu_line(&self, cpu: u32) -> &CpuLine {
-        let cpu = if cpu < self.cpus { cpu } else { 0 };
+        let cpu = if cpu < self.lines { cpu } else { 0 };
         // SAFETY: one line a CPU lies there (`Hash::new`), shared memory of atomics only.
         unsafe { &*self.cpu_lines.add(cpu as usize) }
     }
@@ -108,7 +108,7 @@ impl Hash {
             return own;
         }
         self.take_unused()
-            .or_else(|| (1..self.cpus).find_map(|n| self.pop(self.cpu_line((cpu + n) % self.cpus))))
+            .or_else(|| (1..self.lines).find_map(|n| self.pop(self.cpu_line((cpu + n) % self.lines))))
     }
 
     fn take_unused(&self) -> Option<u32> {
@@ -193,7 +193,7 @@ impl Hash {
         if self.shared().dirty.load(Ordering::Acquire) != 0 {
             return true;
         }
-        (0..self.cpus).filter(|&cpu| cpu != runner.cpu).any(|cpu| {
+        (0..self.lines).filter(|&cpu| cpu != runner.cpu).any(|cpu| {
             let busy = &self.cpu_line(cpu).busy;
             let token = busy.load(Ordering::Relaxed);
             let stuck = token != 0
@@ -213,7 +213,7 @@ impl Hash {
         unsafe { lock::spin_lock(sweeping, runner.token) };
         if self.lock_all(runner) {
             self.shared().dirty.store(0, Ordering::Relaxed);
-            for line in (0..self.cpus).map(|cpu| self.cpu_line(cpu)) {
+            for line in (0..self.lines).map(|cpu| self.cpu_line(cpu)) {
                 let token = line.busy.load(Ordering::Relaxed);
                 if token != 0 && !skep_sys::task::is_alive(token) {
                     line.busy.store(0, Ordering::Relaxed);
@@ -267,7 +267,7 @@ impl Hash {
 
     /// Makes every element that is not marked a spare or free. All buckets are held.
     fn rebuild_free(&self) {
-        for cpu in 0..self.cpus {
+        for cpu in 0..self.lines {
             let line = self.cpu_line(cpu);
             line.spare.store(0, Ordering::Relaxed);
             let count = (line.free.load(Ordering::Relaxed) >> 32).wrapping_add(1);

@@ -21,6 +21,7 @@ mod walk;
 
 use crate::body::Body;
 use crate::header::{MapHeader, Ops};
+use crate::lease::USER_SLOTS;
 use crate::region::{Layout, Memory, Region};
 use crate::spec::MapSpec;
 use alloc::{CpuLine, SharedLine};
@@ -58,6 +59,8 @@ pub(crate) struct Hash {
     shared: *const SharedLine,
     capacity: u32,
     cpus: u32,
+    /// Lines: CPUs, then the slots for user space.
+    lines: u32,
 }
 
 /// Byte offsets of the parts in a map's file.
@@ -85,7 +88,7 @@ impl Parts {
     /// `None` if the sizes overflow.
     fn of(spec: &MapSpec) -> Option<Self> {
         let percpu = spec.is_percpu();
-        let spares = if percpu { 0 } else { spec.cpus };
+        let spares = if percpu { 0 } else { spec.cpus + USER_SLOTS };
         let total = spec.max_entries.checked_add(spares)?;
         let buckets = spec
             .max_entries
@@ -125,7 +128,7 @@ impl Parts {
     }
 
     fn buckets_at(spec: &MapSpec) -> usize {
-        size_of::<SharedLine>() + spec.cpus as usize * size_of::<CpuLine>()
+        size_of::<SharedLine>() + (spec.cpus + USER_SLOTS) as usize * size_of::<CpuLine>()
     }
 }
 
@@ -238,6 +241,7 @@ impl Hash {
             shared: at(0).cast(),
             capacity: spec.max_entries,
             cpus: spec.cpus,
+            lines: spec.cpus + USER_SLOTS,
         })
     }
 

@@ -1,0 +1,133 @@
+//! Leases of per-CPU slots: who may act as which CPU, for all processes that share the table.
+//!
+//! A table has one word a slot, holding the token of the thread that has leased it, 0 if none. The first slots are CPUs,
+//! for runs of programs; the others are for user space's operations, which never wait for a run to end. A dead thread's
+//! lease is void. After fork a child has none: its threads have tokens of their own.
+
+use crate::header::Runner;
+use crate::lock::wait;
+use skep_abi::Errno;
+use skep_sys::mem::{self, Access, Mapping};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Slots for user space's operations.
+pub const USER_SLOTS: u32 = 8;
+
+/// A shared table of leases.
+#[derive(Debug)]
+pub struct LeaseTable {
+    mapping: Mapping,
+    cpus: u32,
+}
+
+/// A slot, leased until it is dropped.
+#[derive(Debug)]
+pub struct Lease<'a> {
+    word: &'a AtomicU32,
+    runner: Runner,
+}
+
+impl Lease<'_> {
+    /// Who the lessee is to maps.
+    #[must_use]
+    pub fn runner(&self) -> Runner {
+        self.runner
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.word.store(0, Ordering::Release);
+    }
+}
+
+impl LeaseTable {
+    /// A table for `cpus` CPUs, shared with children of this process.
+    ///
+    /// # Errors
+    /// `ENOMEM` if there is no memory.
+    pub fn new(cpus: u32) -> Result<Self, Errno> {
+        let file = mem::anonymous_file(c"skep-leases", Self::bytes(cpus));
+        Self::over(&file.map_err(|_| Errno::ENOMEM)?, cpus)
+    }
+
+    /// The table in `file`, which is as long as [`Self::bytes`] says.
+    ///
+    /// # Errors
+    /// `ENOMEM` if it cannot be mapped.
+    pub fn over(file: &std::fs::File, cpus: u32) -> Result<Self, Errno> {
+        let len = usize::try_from(Self::bytes(cpus)).map_err(|_| Errno::ENOMEM)?;
+        let mapping = Mapping::of_file(file, 0, len, Access::ReadWrite).map_err(|_| Errno::ENOMEM)?;
+        Ok(Self { mapping, cpus })
+    }
+
+    /// Bytes of a table for `cpus` CPUs.
+    #[must_use]
+    pub fn bytes(cpus: u32) -> u64 {
+        (u64::from(cpus) + u64::from(USER_SLOTS)) * 64
+    }
+
+    /// Number of CPUs.
+    #[must_use]
+    pub fn cpus(&self) -> u32 {
+        self.cpus
+    }
+
+    fn word(&self, slot: u32) -> &AtomicU32 {
+        // SAFETY: the table has a line for each slot; shared memory of atomics only.
+        unsafe { &*self.mapping.base().add(slot as usize * 64).cast::<AtomicU32>() }
+    }
+
+    fn try_slot(&self, slot: u32, token: u32) -> Option<Lease<'_>> {
+        let word = self.word(slot);
+        let free = word.load(Ordering::Relaxed) == 0;
+        let leased = free && word.compare_exchange(0, token, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        leased.then_some(Lease { word, runner: Runner { cpu: slot, token } })
+    }
+
+    fn inherit(&self, slot: u32, token: u32) -> Option<Lease<'_>> {
+        let word = self.word(slot);
+        let owner = word.load(Ordering::Relaxed);
+        let dead = owner != 0 && !skep_sys::task::is_alive(owner);
+        let leased = dead && word.compare_exchange(owner, token, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        leased.then_some(Lease { word, runner: Runner { cpu: slot, token } })
+    }
+
+    fn lease(&self, first: u32, count: u32, token: u32) -> Lease<'_> {
+        let mut turn = 0;
+        loop {
+            let slots = || (0..count).map(|n| first + (token.wrapping_add(n)) % count);
+            if let Some(lease) = slots().find_map(|slot| self.try_slot(slot, token)) {
+                return lease;
+            }
+            if wait(&mut turn)
+                && let Some(lease) = slots().find_map(|slot| self.inherit(slot, token))
+            {
+                return lease;
+            }
+        }
+    }
+
+    /// Leases a CPU for a run, waiting while all are taken.
+    #[must_use]
+    pub fn cpu(&self, token: u32) -> Lease<'_> {
+        self.lease(0, self.cpus, token)
+    }
+
+    /// Leases this very CPU, waiting while it is taken.
+    ///
+    /// # Errors
+    /// `ENXIO` (as `BPF_F_TEST_RUN_ON_CPU` answers) if there is no such CPU.
+    pub fn this_cpu(&self, cpu: u32, token: u32) -> Result<Lease<'_>, Errno> {
+        if cpu >= self.cpus {
+            return Err(Errno(6));
+        }
+        Ok(self.lease(cpu, 1, token))
+    }
+
+    /// Leases a slot for an operation of user space.
+    #[must_use]
+    pub fn user(&self, token: u32) -> Lease<'_> {
+        self.lease(self.cpus, USER_SLOTS, token)
+    }
+}

@@ -1,0 +1,267 @@
+//! `BPF_PROG_LOAD`: handles to descriptors, verifier, engine.
+
+use crate::error::{Named, refused};
+use crate::map_object::{MapObject, check_name};
+use crate::objects::{BtfObject, Object};
+use crate::state::Mode;
+use crate::tag;
+use crate::universe::Shared;
+use skep_abi::{Errno, MapType};
+use skep_bpf::{Error, Handle, ProgInfo, ProgLoad, Result};
+use skep_isa::Slot;
+use skep_isa::opcode as op;
+use skep_verifier::{FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Rejection, Request};
+use skep_vm::Program;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+/// Instructions of one program, for a privileged loader (`BPF_COMPLEXITY_LIMIT_INSNS`).
+const INSNS_MAX: usize = skep_abi::limits::BPF_COMPLEXITY_LIMIT_INSNS as usize;
+/// Shortest record of `func_info` and of `line_info`.
+const FUNC_INFO_BYTES: usize = 8;
+const LINE_INFO_BYTES: usize = 16;
+/// `BPF_F_SLEEPABLE`
+const SLEEPABLE: u32 = 1 << 4;
+/// `BPF_F_XDP_HAS_FRAGS`
+const XDP_HAS_FRAGS: u32 = 1 << 5;
+/// Licenses that make a program GPL-compatible (`license_is_gpl_compatible`).
+const GPL_COMPATIBLE: &[&str] = &[
+    "GPL",
+    "GPL v2",
+    "GPL and additional rights",
+    "Dual BSD/GPL",
+    "Dual MIT/GPL",
+    "Dual MPL/GPL",
+];
+
+/// A program of a universe.
+#[derive(Debug)]
+pub(crate) struct ProgObject {
+    pub(crate) id: u32,
+    pub(crate) program: Program,
+    pub(crate) loaded: ProgLoad,
+    pub(crate) maps: Mutex<Vec<Arc<MapObject>>>,
+    btf: Option<Arc<BtfObject>>,
+    tag: [u8; 8],
+    load_time_ns: u64,
+    verified_insns: u32,
+    pub(crate) run_cnt: AtomicU64,
+    pub(crate) run_time_ns: AtomicU64,
+    shared: Weak<Shared>,
+}
+
+impl Drop for ProgObject {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            drop(shared.prog_table.set(self.id, std::ptr::null_mut()));
+            shared.state().progs.free(self.id);
+        }
+    }
+}
+
+impl ProgObject {
+    /// What it has in common with other programs of one prog array.
+    pub(crate) fn owner_class(&self) -> ProgArrayOwner {
+        owner_class(&self.loaded)
+    }
+
+    /// `BPF_OBJ_GET_INFO_BY_FD`
+    pub(crate) fn info(&self) -> ProgInfo {
+        let p = &self.loaded;
+        ProgInfo {
+            prog_type: p.prog_type,
+            id: self.id,
+            tag: self.tag,
+            name: p.name.clone(),
+            gpl_compatible: is_gpl_compatible(&p.license),
+            load_time_ns: self.load_time_ns,
+            created_by_uid: skep_sys::process::user_id(),
+            map_ids: crate::universe::lock(&self.maps).iter().map(|m| m.id).collect(),
+            btf_id: self.btf.as_ref().map_or(0, |b| b.id),
+            jited_len: self.program.code().map_or(0, |c| u32::try_from(c.len()).unwrap_or(u32::MAX)),
+            xlated_len: u32::try_from(p.insns.len() * 8).unwrap_or(u32::MAX),
+            run_cnt: self.run_cnt.load(Ordering::Relaxed),
+            run_time_ns: self.run_time_ns.load(Ordering::Relaxed),
+            recursion_misses: 0,
+            verified_insns: self.verified_insns,
+        }
+    }
+}
+
+fn owner_class(spec: &ProgLoad) -> ProgArrayOwner {
+    ProgArrayOwner {
+        prog_type: spec.prog_type,
+        attach: spec.expected_attach_type,
+        xdp_has_frags: spec.prog_flags & XDP_HAS_FRAGS != 0,
+        sleepable: spec.prog_flags & SLEEPABLE != 0,
+    }
+}
+
+fn is_gpl_compatible(license: &str) -> bool {
+    GPL_COMPATIBLE.contains(&license)
+}
+
+/// The program's instructions with maps by index, and these maps.
+struct Resolved {
+    insns: Vec<Slot>,
+    maps: Vec<Arc<MapObject>>,
+}
+
+impl Shared {
+    /// `BPF_PROG_LOAD`
+    pub(crate) fn prog_load(self: &Arc<Self>, spec: &ProgLoad) -> Result<Handle> {
+        let what = format!("BPF_PROG_LOAD for program \"{}\"", spec.name);
+        let object = self.make_prog(spec, &what)?;
+        self.state().open(Object::Prog(object), Mode::FULL).named(&what)
+    }
+
+    fn make_prog(self: &Arc<Self>, spec: &ProgLoad, what: &str) -> Result<Arc<ProgObject>> {
+        check_name(&spec.name).named(what)?;
+        if spec.insns.is_empty() || spec.insns.len() > INSNS_MAX {
+            return Err(refused(Errno::E2BIG, what, "no instructions, or more than a million"));
+        }
+        let resolved = self.resolve_maps(spec).named(what)?;
+        let btf = self.prog_btf(spec).named(what)?;
+        let func_info = func_info(spec).named(what)?;
+        let line_info = line_info(spec).named(what)?;
+        let descs: Vec<MapDesc> = resolved.maps.iter().map(|m| m.describe()).collect();
+        let request = Request {
+            insns: &resolved.insns,
+            prog_type: spec.prog_type,
+            attach: spec.expected_attach_type,
+            attach_btf_id: spec.attach_btf_id,
+            prog_flags: spec.prog_flags,
+            gpl_compatible: is_gpl_compatible(&spec.license),
+            name: &spec.name,
+            btf: btf.as_ref().map(|b| &*b.btf),
+            func_info: &func_info,
+            line_info: &line_info,
+            maps: &descs,
+            caps: self.options.caps,
+            kernel_btf: self.options.kernel_btf.as_deref(),
+        };
+        let verified = skep_verifier::verify(&request).map_err(|no| rejected(&no, what))?;
+        let verified_insns = verified.stats().insns_processed;
+        for map in resolved.maps.iter().filter(|m| m.map.map_type == MapType::ProgArray) {
+            map.admit(&owner_class(spec)).named(what)?;
+        }
+        let maps = resolved.maps.iter().map(|m| m.map.clone()).collect();
+        let program = Program::new(Arc::new(verified), maps, self.options.engine)
+            .map_err(|e| refused(Errno::EOPNOTSUPP, what, &e.to_string()))?;
+        self.register_prog(spec, program, resolved.maps, btf, verified_insns).named(what)
+    }
+
+    fn register_prog(
+        self: &Arc<Self>,
+        spec: &ProgLoad,
+        program: Program,
+        maps: Vec<Arc<MapObject>>,
+        btf: Option<Arc<BtfObject>>,
+        verified_insns: u32,
+    ) -> std::result::Result<Arc<ProgObject>, Errno> {
+        let id = self.state().progs.allocate()?;
+        program.id.store(id, Ordering::Relaxed);
+        let object = Arc::new(ProgObject {
+            id,
+            program,
+            tag: tag::of(&spec.insns),
+            loaded: spec.clone(),
+            maps: Mutex::new(maps),
+            btf,
+            load_time_ns: skep_sys::clock::boottime_ns(),
+            verified_insns,
+            run_cnt: AtomicU64::new(0),
+            run_time_ns: AtomicU64::new(0),
+            shared: Arc::downgrade(self),
+        });
+        let program: *const Program = &raw const object.program;
+        self.prog_table.set(id, program.cast_mut().cast())?;
+        self.state().progs.set(id, Arc::downgrade(&object));
+        Ok(object)
+    }
+
+    /// Replaces the handles in map operands by indexes into the maps found.
+    fn resolve_maps(&self, spec: &ProgLoad) -> std::result::Result<Resolved, Errno> {
+        let mut insns = spec.insns.clone();
+        let mut maps: Vec<Arc<MapObject>> = Vec::new();
+        let mut at = 0;
+        while at < insns.len() {
+            let slot = insns[at];
+            let wide = slot.code == op::LD_IMM64;
+            if wide && let Some(handle) = map_operand(slot, spec)? {
+                let Object::Map(map) = self.state().entry(handle)?.object else {
+                    return Err(Errno::EINVAL);
+                };
+                let known = maps.iter().position(|m| m.id == map.id);
+                let index = known.unwrap_or(maps.len());
+                if known.is_none() {
+                    maps.push(map);
+                }
+                if maps.len() > skep_abi::limits::MAX_USED_MAPS {
+                    return Err(Errno::E2BIG);
+                }
+                insns[at].imm = i32::try_from(index).map_err(|_| Errno::E2BIG)?;
+            }
+            at += if wide { 2 } else { 1 };
+        }
+        Ok(Resolved { insns, maps })
+    }
+
+    fn prog_btf(&self, spec: &ProgLoad) -> std::result::Result<Option<Arc<BtfObject>>, Errno> {
+        match spec.btf {
+            None => Ok(None),
+            Some(handle) => match self.state().entry(handle)?.object {
+                Object::Btf(btf) => Ok(Some(btf)),
+                _ => Err(Errno::EINVAL),
+            },
+        }
+    }
+}
+
+/// The handle that a wide load's map operand names.
+fn map_operand(slot: Slot, spec: &ProgLoad) -> std::result::Result<Option<Handle>, Errno> {
+    match slot.src() {
+        op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE => Ok(Some(Handle(slot.imm))),
+        op::PSEUDO_MAP_IDX | op::PSEUDO_MAP_IDX_VALUE => {
+            let index = usize::try_from(slot.imm).map_err(|_| Errno::EPROTO)?;
+            spec.fd_array.get(index).map(|h| Some(*h)).ok_or(Errno::EPROTO)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn word(record: &[u8], index: usize) -> u32 {
+    let bytes = record.get(index * 4..index * 4 + 4).and_then(|b| b.try_into().ok());
+    bytes.map_or(0, u32::from_ne_bytes)
+}
+
+/// Cuts raw records of `size` bytes, of which at least `least` are needed.
+fn records(raw: &[u8], size: u32, least: usize) -> std::result::Result<std::slice::ChunksExact<'_, u8>, Errno> {
+    let size = if raw.is_empty() { least } else { size as usize };
+    if size < least || !size.is_multiple_of(4) || !raw.len().is_multiple_of(size) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(raw.chunks_exact(size))
+}
+
+fn func_info(spec: &ProgLoad) -> std::result::Result<Vec<FuncInfo>, Errno> {
+    let records = records(&spec.func_info, spec.func_info_rec_size, FUNC_INFO_BYTES)?;
+    Ok(records.map(|r| FuncInfo { insn: word(r, 0), type_id: word(r, 1) }).collect())
+}
+
+fn line_info(spec: &ProgLoad) -> std::result::Result<Vec<LineInfo>, Errno> {
+    let records = records(&spec.line_info, spec.line_info_rec_size, LINE_INFO_BYTES)?;
+    let line = |r: &[u8]| LineInfo { insn: word(r, 0), file: word(r, 1), text: word(r, 2), line_col: word(r, 3) };
+    Ok(records.map(line).collect())
+}
+
+/// A rejection as the refusal of the command.
+fn rejected(no: &Rejection, what: &str) -> Error {
+    let place = no.insn.map_or(String::new(), |insn| format!(" at insn {insn}"));
+    Error {
+        errno: Errno(no.errno),
+        what: what.to_owned(),
+        detail: format!("{}{place}: {}", no.code, no.message),
+        log: format!("{}{place}: {}\nprocessed {} insns\n", no.code, no.message, no.insns_processed),
+    }
+}
