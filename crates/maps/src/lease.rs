@@ -57,7 +57,8 @@ impl LeaseTable {
     /// `ENOMEM` if it cannot be mapped.
     pub fn over(file: &std::fs::File, cpus: u32) -> Result<Self, Errno> {
         let len = usize::try_from(Self::bytes(cpus)).map_err(|_| Errno::ENOMEM)?;
-        let mapping = Mapping::of_file(file, 0, len, Access::ReadWrite).map_err(|_| Errno::ENOMEM)?;
+        let mapping =
+            Mapping::of_file(file, 0, len, Access::ReadWrite).map_err(|_| Errno::ENOMEM)?;
         Ok(Self { mapping, cpus })
     }
 
@@ -75,22 +76,40 @@ impl LeaseTable {
 
     fn word(&self, slot: u32) -> &AtomicU32 {
         // SAFETY: the table has a line for each slot; shared memory of atomics only.
-        unsafe { &*self.mapping.base().add(slot as usize * 64).cast::<AtomicU32>() }
+        unsafe {
+            &*self
+                .mapping
+                .base()
+                .add(slot as usize * 64)
+                .cast::<AtomicU32>()
+        }
     }
 
     fn try_slot(&self, slot: u32, token: u32) -> Option<Lease<'_>> {
         let word = self.word(slot);
         let free = word.load(Ordering::Relaxed) == 0;
-        let leased = free && word.compare_exchange(0, token, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        leased.then_some(Lease { word, runner: Runner { cpu: slot, token } })
+        let leased = free
+            && word
+                .compare_exchange(0, token, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok();
+        leased.then_some(Lease {
+            word,
+            runner: Runner { cpu: slot, token },
+        })
     }
 
     fn inherit(&self, slot: u32, token: u32) -> Option<Lease<'_>> {
         let word = self.word(slot);
         let owner = word.load(Ordering::Relaxed);
         let dead = owner != 0 && !skep_sys::task::is_alive(owner);
-        let leased = dead && word.compare_exchange(owner, token, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        leased.then_some(Lease { word, runner: Runner { cpu: slot, token } })
+        let leased = dead
+            && word
+                .compare_exchange(owner, token, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok();
+        leased.then_some(Lease {
+            word,
+            runner: Runner { cpu: slot, token },
+        })
     }
 
     fn lease(&self, first: u32, count: u32, token: u32) -> Lease<'_> {
@@ -120,7 +139,7 @@ impl LeaseTable {
     /// `ENXIO` (as `BPF_F_TEST_RUN_ON_CPU` answers) if there is no such CPU.
     pub fn this_cpu(&self, cpu: u32, token: u32) -> Result<Lease<'_>, Errno> {
         if cpu >= self.cpus {
-            return Err(Errno(6));
+            return Err(Errno::ENXIO);
         }
         Ok(self.lease(cpu, 1, token))
     }

@@ -46,3 +46,10 @@ pub fn read_memory(pid: u32, address: u64, buffer: &mut [u8]) -> io::Result<usiz
     let count = unsafe { libc::process_vm_readv(pid.cast_signed(), &local, 1, &remote, 1, 0) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
+
+/// The effective user id.
+#[must_use]
+pub fn user_id() -> u32 {
+    // SAFETY: takes nothing, always succeeds.
+    unsafe { libc::geteuid() }
+}

@@ -8,8 +8,8 @@ use crate::state::{Entry, Mode};
 use crate::universe::Universe;
 use skep_abi::Errno;
 use skep_bpf::{
-    Backend, BackendKind, BatchCursor, BtfInfo, Error, EventReader, Handle, LinkCreate, LinkInfo, MapCreate,
-    MapInfo, ObjKind, ProgInfo, ProgLoad, Result, TestRun, TestRunResult,
+    Backend, BackendKind, BatchCursor, BtfInfo, Error, EventReader, Handle, LinkCreate, LinkInfo,
+    MapCreate, MapInfo, ObjKind, ProgInfo, ProgLoad, Result, TestRun, TestRunResult,
 };
 use skep_btf::Btf;
 use std::path::Path;
@@ -31,7 +31,11 @@ impl Universe {
     fn prog(&self, handle: Handle, what: &str) -> Result<Arc<ProgObject>> {
         match self.entry(handle, what)?.object {
             Object::Prog(prog) => Ok(prog),
-            _ => Err(refused(Errno::EINVAL, what, "the handle is not of a program")),
+            _ => Err(refused(
+                Errno::EINVAL,
+                what,
+                "the handle is not of a program",
+            )),
         }
     }
 
@@ -70,13 +74,15 @@ impl Backend for Universe {
     fn map_lookup(&self, map: Handle, key: &[u8], value: &mut [u8], flags: u64) -> Result<()> {
         const WHAT: &str = "BPF_MAP_LOOKUP_ELEM";
         let (map, mode) = self.map(map, WHAT)?;
-        map.lookup(&self.shared, mode, key, value, flags).named(WHAT)
+        map.lookup(&self.shared, mode, key, value, flags)
+            .named(WHAT)
     }
 
     fn map_update(&self, map: Handle, key: &[u8], value: &[u8], flags: u64) -> Result<()> {
         const WHAT: &str = "BPF_MAP_UPDATE_ELEM";
         let (map, mode) = self.map(map, WHAT)?;
-        map.update(&self.shared, mode, key, value, flags).named(WHAT)
+        map.update(&self.shared, mode, key, value, flags)
+            .named(WHAT)
     }
 
     fn map_delete(&self, map: Handle, key: &[u8]) -> Result<()> {
@@ -91,10 +97,17 @@ impl Backend for Universe {
         map.next_key(&self.shared, mode, key, next).named(WHAT)
     }
 
-    fn map_lookup_and_delete(&self, map: Handle, key: &[u8], value: &mut [u8], flags: u64) -> Result<()> {
+    fn map_lookup_and_delete(
+        &self,
+        map: Handle,
+        key: &[u8],
+        value: &mut [u8],
+        flags: u64,
+    ) -> Result<()> {
         const WHAT: &str = "BPF_MAP_LOOKUP_AND_DELETE_ELEM";
         let (map, mode) = self.map(map, WHAT)?;
-        map.lookup_and_delete(&self.shared, mode, key, value, flags).named(WHAT)
+        map.lookup_and_delete(&self.shared, mode, key, value, flags)
+            .named(WHAT)
     }
 
     fn map_lookup_batch(
@@ -106,12 +119,23 @@ impl Backend for Universe {
         delete: bool,
         flags: u64,
     ) -> Result<u32> {
-        let what = if delete { "BPF_MAP_LOOKUP_AND_DELETE_BATCH" } else { "BPF_MAP_LOOKUP_BATCH" };
+        let what = if delete {
+            "BPF_MAP_LOOKUP_AND_DELETE_BATCH"
+        } else {
+            "BPF_MAP_LOOKUP_BATCH"
+        };
         let (map, mode) = self.map(map, what)?;
-        map.lookup_batch(&self.shared, mode, cursor, keys, values, delete, flags).named(what)
+        map.lookup_batch(&self.shared, mode, cursor, keys, values, delete, flags)
+            .named(what)
     }
 
-    fn map_update_batch(&self, map: Handle, keys: &[u8], values: &[u8], flags: u64) -> (u32, Result<()>) {
+    fn map_update_batch(
+        &self,
+        map: Handle,
+        keys: &[u8],
+        values: &[u8],
+        flags: u64,
+    ) -> (u32, Result<()>) {
         const WHAT: &str = "BPF_MAP_UPDATE_BATCH";
         match self.map(map, WHAT) {
             Ok((map, mode)) => {
@@ -143,7 +167,11 @@ impl Backend for Universe {
         const WHAT: &str = "BPF_BTF_LOAD";
         let btf = Btf::parse(data).map_err(|e| refused(Errno::EINVAL, WHAT, &e.to_string()))?;
         let id = self.shared.state().btfs.allocate().named(WHAT)?;
-        let object = Arc::new(BtfObject { id, btf: Arc::new(btf), shared: Arc::downgrade(&self.shared) });
+        let object = Arc::new(BtfObject {
+            id,
+            btf: Arc::new(btf),
+            shared: Arc::downgrade(&self.shared),
+        });
         self.shared.state().btfs.set(id, Arc::downgrade(&object));
         self.open(Object::Btf(object), WHAT)
     }
@@ -203,19 +231,28 @@ impl Backend for Universe {
     fn by_id(&self, kind: ObjKind, id: u32) -> Result<Handle> {
         const WHAT: &str = "BPF_OBJ_GET_FD_BY_ID";
         let object = self.shared.state().by_id(kind, id);
-        self.open(object.ok_or_else(|| refused(Errno::ENOENT, WHAT, ""))?, WHAT)
+        self.open(
+            object.ok_or_else(|| refused(Errno::ENOENT, WHAT, ""))?,
+            WHAT,
+        )
     }
 
     fn map_info(&self, map: Handle) -> Result<MapInfo> {
-        self.map(map, "BPF_OBJ_GET_INFO_BY_FD").map(|(map, _)| map.info())
+        self.map(map, "BPF_OBJ_GET_INFO_BY_FD")
+            .map(|(map, _)| map.info())
     }
 
     fn prog_info(&self, prog: Handle) -> Result<ProgInfo> {
-        self.prog(prog, "BPF_OBJ_GET_INFO_BY_FD").map(|prog| prog.info())
+        self.prog(prog, "BPF_OBJ_GET_INFO_BY_FD")
+            .map(|prog| prog.info())
     }
 
     fn link_info(&self, _: Handle) -> Result<LinkInfo> {
-        Err(refused(Errno::EINVAL, "BPF_OBJ_GET_INFO_BY_FD", "the handle is not of a link"))
+        Err(refused(
+            Errno::EINVAL,
+            "BPF_OBJ_GET_INFO_BY_FD",
+            "the handle is not of a link",
+        ))
     }
 
     fn btf_info(&self, btf: Handle) -> Result<BtfInfo> {

@@ -30,13 +30,29 @@ impl MapObject {
     }
 
     /// `BPF_MAP_LOOKUP_ELEM`
-    pub(crate) fn lookup(&self, shared: &Shared, mode: Mode, key: &[u8], value: &mut [u8], flags: u64) -> Outcome {
+    pub(crate) fn lookup(
+        &self,
+        shared: &Shared,
+        mode: Mode,
+        key: &[u8],
+        value: &mut [u8],
+        flags: u64,
+    ) -> Outcome {
         self.may(mode.read)?;
-        self.as_user(shared, |runner| self.map.lookup_elem(key, value, flags, runner))
+        self.as_user(shared, |runner| {
+            self.map.lookup_elem(key, value, flags, runner)
+        })
     }
 
     /// `BPF_MAP_UPDATE_ELEM`
-    pub(crate) fn update(&self, shared: &Shared, mode: Mode, key: &[u8], value: &[u8], flags: u64) -> Outcome {
+    pub(crate) fn update(
+        &self,
+        shared: &Shared,
+        mode: Mode,
+        key: &[u8],
+        value: &[u8],
+        flags: u64,
+    ) -> Outcome {
         self.may_write(mode)?;
         self.put(shared, key, value, flags)
     }
@@ -45,7 +61,9 @@ impl MapObject {
         if self.holds_objects() {
             return self.put_object(shared, key, value, flags);
         }
-        self.as_user(shared, |runner| self.map.update_elem(key, value, flags, runner))
+        self.as_user(shared, |runner| {
+            self.map.update_elem(key, value, flags, runner)
+        })
     }
 
     /// `BPF_MAP_DELETE_ELEM`
@@ -62,7 +80,13 @@ impl MapObject {
     }
 
     /// `BPF_MAP_GET_NEXT_KEY`
-    pub(crate) fn next_key(&self, shared: &Shared, mode: Mode, key: Option<&[u8]>, next: &mut [u8]) -> Outcome {
+    pub(crate) fn next_key(
+        &self,
+        shared: &Shared,
+        mode: Mode,
+        key: Option<&[u8]>,
+        next: &mut [u8],
+    ) -> Outcome {
         self.may(mode.read)?;
         self.as_user(shared, |runner| self.map.next_key(key, next, runner))
     }
@@ -81,15 +105,24 @@ impl MapObject {
         }
         self.may(mode.read)?;
         self.may_write(mode)?;
-        self.as_user(shared, |runner| self.map.lookup_and_delete_elem(key, value, flags, runner))
+        self.as_user(shared, |runner| {
+            self.map.lookup_and_delete_elem(key, value, flags, runner)
+        })
     }
 
     fn batched(&self) -> Outcome {
-        if BATCHED.contains(&self.map.map_type) { Ok(()) } else { Err(Errno::ENOTSUPP) }
+        if BATCHED.contains(&self.map.map_type) {
+            Ok(())
+        } else {
+            Err(Errno::ENOTSUPP)
+        }
     }
 
     fn can_delete_batch(&self) -> bool {
-        !matches!(self.map.map_type, MapType::Array | MapType::PercpuArray | MapType::ArrayOfMaps)
+        !matches!(
+            self.map.map_type,
+            MapType::Array | MapType::PercpuArray | MapType::ArrayOfMaps
+        )
     }
 
     /// `BPF_MAP_LOOKUP_BATCH` and `BPF_MAP_LOOKUP_AND_DELETE_BATCH`
@@ -121,12 +154,17 @@ impl MapObject {
         let mut at = cursor.position.clone();
         let mut next = vec![0u8; key_len];
         while done < room {
-            if self.next_key(shared, Mode::FULL, at.as_deref(), &mut next).is_err() {
+            if self
+                .next_key(shared, Mode::FULL, at.as_deref(), &mut next)
+                .is_err()
+            {
                 cursor.done = true;
                 break;
             }
             let value = &mut values[done * value_len..(done + 1) * value_len];
-            let found = self.as_user(shared, |runner| self.map.lookup_elem(&next, value, flags, runner));
+            let found = self.as_user(shared, |runner| {
+                self.map.lookup_elem(&next, value, flags, runner)
+            });
             if found.is_ok() {
                 keys[done * key_len..(done + 1) * key_len].copy_from_slice(&next);
                 done += 1;
@@ -139,7 +177,9 @@ impl MapObject {
             }
             at = None;
         } else if !cursor.done && done == room {
-            cursor.done = self.next_key(shared, Mode::FULL, at.as_deref(), &mut next).is_err();
+            cursor.done = self
+                .next_key(shared, Mode::FULL, at.as_deref(), &mut next)
+                .is_err();
         }
         cursor.position = at;
         u32::try_from(done).map_err(|_| Errno::E2BIG)
@@ -162,12 +202,20 @@ impl MapObject {
             return (0, Err(Errno::EINVAL));
         }
         let key_len = self.map.key_size as usize;
-        let pairs = keys.chunks_exact(key_len).zip(values.chunks_exact(self.map.user_value_bytes()));
+        let pairs = keys
+            .chunks_exact(key_len)
+            .zip(values.chunks_exact(self.map.user_value_bytes()));
         run_batch(pairs, |(key, value)| self.put(shared, key, value, flags))
     }
 
     /// `BPF_MAP_DELETE_BATCH`
-    pub(crate) fn delete_batch(&self, shared: &Shared, mode: Mode, keys: &[u8], flags: u64) -> (u32, Outcome) {
+    pub(crate) fn delete_batch(
+        &self,
+        shared: &Shared,
+        mode: Mode,
+        keys: &[u8],
+        flags: u64,
+    ) -> (u32, Outcome) {
         let allowed = self.may_write(mode).and_then(|()| self.batched());
         if let Err(e) = allowed {
             return (0, Err(e));
@@ -184,7 +232,10 @@ impl MapObject {
 }
 
 /// Runs `each` until one fails: how many were done, and why it stopped.
-fn run_batch<T>(items: impl Iterator<Item = T>, mut each: impl FnMut(T) -> Outcome) -> (u32, Outcome) {
+fn run_batch<T>(
+    items: impl Iterator<Item = T>,
+    mut each: impl FnMut(T) -> Outcome,
+) -> (u32, Outcome) {
     let mut done = 0;
     for item in items {
         if let Err(e) = each(item) {

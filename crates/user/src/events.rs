@@ -16,23 +16,38 @@ const WHAT: &str = "events of a map";
 
 impl Shared {
     /// Opens the stream of a ring buffer or perf event array.
-    pub(crate) fn events_open(self: &Arc<Self>, map: &Arc<MapObject>) -> Result<Box<dyn EventReader>> {
+    pub(crate) fn events_open(
+        self: &Arc<Self>,
+        map: &Arc<MapObject>,
+    ) -> Result<Box<dyn EventReader>> {
         match map.map.map_type {
             MapType::Ringbuf => Ok(Box::new(RingReader(Arc::clone(map)))),
             MapType::PerfEventArray => Ok(Box::new(self.perf_reader(map)?)),
-            _ => Err(refused(Errno::EINVAL, WHAT, "neither a ring buffer nor a perf event array")),
+            _ => Err(refused(
+                Errno::EINVAL,
+                WHAT,
+                "neither a ring buffer nor a perf event array",
+            )),
         }
     }
 
     fn perf_reader(self: &Arc<Self>, map: &Arc<MapObject>) -> Result<PerfReader> {
         let mut rings = Vec::new();
         for cpu in 0..self.options.cpus.min(map.map.max_entries) {
-            let ring = self.make_map(&MapCreate::new(MapType::Ringbuf, 0, 0, PERF_RING_BYTES), WHAT)?;
+            let ring = self.make_map(
+                &MapCreate::new(MapType::Ringbuf, 0, 0, PERF_RING_BYTES),
+                WHAT,
+            )?;
             let reference = Arc::clone(&ring) as crate::universe::Reference;
-            map.hold(self, &cpu.to_ne_bytes(), ring.id, reference, 0).named(WHAT)?;
+            map.hold(self, &cpu.to_ne_bytes(), ring.id, reference, 0)
+                .named(WHAT)?;
             rings.push(ring);
         }
-        Ok(PerfReader { rings, map: Arc::clone(map), shared: Arc::clone(self) })
+        Ok(PerfReader {
+            rings,
+            map: Arc::clone(map),
+            shared: Arc::clone(self),
+        })
     }
 
     /// Opens the stream of trace lines.

@@ -21,7 +21,10 @@ pub(crate) struct UniverseHost {
 
 impl UniverseHost {
     pub(crate) fn new(cpus: u32) -> Self {
-        Self { cpus, readers: Mutex::default() }
+        Self {
+            cpus,
+            readers: Mutex::default(),
+        }
     }
 
     /// A queue that gets every line from now on, until it is dropped.

@@ -16,7 +16,13 @@ fn is_outer(map_type: MapType) -> bool {
 
 /// Types that cannot be inside another map (those without `map_meta_equal`).
 fn can_be_inner(map_type: MapType) -> bool {
-    !matches!(map_type, MapType::ProgArray | MapType::StructOps | MapType::CgroupStorage | MapType::PercpuCgroupStorage)
+    !matches!(
+        map_type,
+        MapType::ProgArray
+            | MapType::StructOps
+            | MapType::CgroupStorage
+            | MapType::PercpuCgroupStorage
+    )
 }
 
 /// Checks what a map of maps and the special fields of values ask for.
@@ -24,7 +30,8 @@ pub(crate) fn check_values(spec: &MapSpec, created: &MapCreate) -> Result<(), Er
     if spec.record.fields.is_empty() {
         return Ok(());
     }
-    let program_read_only = created.map_flags & (skep_abi::map_flags::BPF_F_RDONLY_PROG | skep_abi::map_flags::BPF_F_WRONLY_PROG);
+    let program_read_only = created.map_flags
+        & (skep_abi::map_flags::BPF_F_RDONLY_PROG | skep_abi::map_flags::BPF_F_WRONLY_PROG);
     if program_read_only != 0 {
         return Err(Errno::EACCES);
     }

@@ -10,7 +10,7 @@ use skep_abi::{Errno, MapType};
 use skep_bpf::{Error, Handle, ProgInfo, ProgLoad, Result};
 use skep_isa::Slot;
 use skep_isa::opcode as op;
-use skep_verifier::{FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Rejection, Request};
+use skep_verifier::{FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Rejection, Request, Verified};
 use skep_vm::Program;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -76,14 +76,21 @@ impl ProgObject {
             gpl_compatible: is_gpl_compatible(&p.license),
             load_time_ns: self.load_time_ns,
             created_by_uid: skep_sys::process::user_id(),
-            map_ids: crate::universe::lock(&self.maps).iter().map(|m| m.id).collect(),
+            map_ids: crate::universe::lock(&self.maps)
+                .iter()
+                .map(|m| m.id)
+                .collect(),
             btf_id: self.btf.as_ref().map_or(0, |b| b.id),
-            jited_len: self.program.code().map_or(0, |c| u32::try_from(c.len()).unwrap_or(u32::MAX)),
+            jited_len: self
+                .program
+                .code()
+                .map_or(0, |c| u32::try_from(c.bytes().len()).unwrap_or(u32::MAX)),
             xlated_len: u32::try_from(p.insns.len() * 8).unwrap_or(u32::MAX),
             run_cnt: self.run_cnt.load(Ordering::Relaxed),
             run_time_ns: self.run_time_ns.load(Ordering::Relaxed),
             recursion_misses: 0,
             verified_insns: self.verified_insns,
+            bytes_memlock: 0,
         }
     }
 }
@@ -112,13 +119,19 @@ impl Shared {
     pub(crate) fn prog_load(self: &Arc<Self>, spec: &ProgLoad) -> Result<Handle> {
         let what = format!("BPF_PROG_LOAD for program \"{}\"", spec.name);
         let object = self.make_prog(spec, &what)?;
-        self.state().open(Object::Prog(object), Mode::FULL).named(&what)
+        self.state()
+            .open(Object::Prog(object), Mode::FULL)
+            .named(&what)
     }
 
     fn make_prog(self: &Arc<Self>, spec: &ProgLoad, what: &str) -> Result<Arc<ProgObject>> {
         check_name(&spec.name).named(what)?;
         if spec.insns.is_empty() || spec.insns.len() > INSNS_MAX {
-            return Err(refused(Errno::E2BIG, what, "no instructions, or more than a million"));
+            return Err(refused(
+                Errno::E2BIG,
+                what,
+                "no instructions, or more than a million",
+            ));
         }
         let resolved = self.resolve_maps(spec).named(what)?;
         let btf = self.prog_btf(spec).named(what)?;
@@ -140,15 +153,20 @@ impl Shared {
             caps: self.options.caps,
             kernel_btf: self.options.kernel_btf.as_deref(),
         };
-        let verified = skep_verifier::verify(&request).map_err(|no| rejected(&no, what))?;
+        let verified = prove(&request).map_err(|no| rejected(&no, what))?;
         let verified_insns = verified.stats().insns_processed;
-        for map in resolved.maps.iter().filter(|m| m.map.map_type == MapType::ProgArray) {
+        for map in resolved
+            .maps
+            .iter()
+            .filter(|m| m.map.map_type == MapType::ProgArray)
+        {
             map.admit(&owner_class(spec)).named(what)?;
         }
         let maps = resolved.maps.iter().map(|m| m.map.clone()).collect();
         let program = Program::new(Arc::new(verified), maps, self.options.engine)
             .map_err(|e| refused(Errno::EOPNOTSUPP, what, &e.to_string()))?;
-        self.register_prog(spec, program, resolved.maps, btf, verified_insns).named(what)
+        self.register_prog(spec, program, resolved.maps, btf, verified_insns)
+            .named(what)
     }
 
     fn register_prog(
@@ -168,7 +186,7 @@ impl Shared {
             loaded: spec.clone(),
             maps: Mutex::new(maps),
             btf,
-            load_time_ns: skep_sys::clock::boottime_ns(),
+            load_time_ns: skep_sys::clock::since_boot_ns(),
             verified_insns,
             run_cnt: AtomicU64::new(0),
             run_time_ns: AtomicU64::new(0),
@@ -187,7 +205,7 @@ impl Shared {
         let mut at = 0;
         while at < insns.len() {
             let slot = insns[at];
-            let wide = slot.code == op::LD_IMM64;
+            let wide = slot.code == op::LDDW;
             if wide && let Some(handle) = map_operand(slot, spec)? {
                 let Object::Map(map) = self.state().entry(handle)?.object else {
                     return Err(Errno::EINVAL);
@@ -224,19 +242,28 @@ fn map_operand(slot: Slot, spec: &ProgLoad) -> std::result::Result<Option<Handle
         op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE => Ok(Some(Handle(slot.imm))),
         op::PSEUDO_MAP_IDX | op::PSEUDO_MAP_IDX_VALUE => {
             let index = usize::try_from(slot.imm).map_err(|_| Errno::EPROTO)?;
-            spec.fd_array.get(index).map(|h| Some(*h)).ok_or(Errno::EPROTO)
+            spec.fd_array
+                .get(index)
+                .map(|h| Some(*h))
+                .ok_or(Errno::EPROTO)
         }
         _ => Ok(None),
     }
 }
 
 fn word(record: &[u8], index: usize) -> u32 {
-    let bytes = record.get(index * 4..index * 4 + 4).and_then(|b| b.try_into().ok());
+    let bytes = record
+        .get(index * 4..index * 4 + 4)
+        .and_then(|b| b.try_into().ok());
     bytes.map_or(0, u32::from_ne_bytes)
 }
 
 /// Cuts raw records of `size` bytes, of which at least `least` are needed.
-fn records(raw: &[u8], size: u32, least: usize) -> std::result::Result<std::slice::ChunksExact<'_, u8>, Errno> {
+fn records(
+    raw: &[u8],
+    size: u32,
+    least: usize,
+) -> std::result::Result<std::slice::ChunksExact<'_, u8>, Errno> {
     let size = if raw.is_empty() { least } else { size as usize };
     if size < least || !size.is_multiple_of(4) || !raw.len().is_multiple_of(size) {
         return Err(Errno::EINVAL);
@@ -246,22 +273,49 @@ fn records(raw: &[u8], size: u32, least: usize) -> std::result::Result<std::slic
 
 fn func_info(spec: &ProgLoad) -> std::result::Result<Vec<FuncInfo>, Errno> {
     let records = records(&spec.func_info, spec.func_info_rec_size, FUNC_INFO_BYTES)?;
-    Ok(records.map(|r| FuncInfo { insn: word(r, 0), type_id: word(r, 1) }).collect())
+    Ok(records
+        .map(|r| FuncInfo {
+            insn: word(r, 0),
+            type_id: word(r, 1),
+        })
+        .collect())
 }
 
 fn line_info(spec: &ProgLoad) -> std::result::Result<Vec<LineInfo>, Errno> {
     let records = records(&spec.line_info, spec.line_info_rec_size, LINE_INFO_BYTES)?;
-    let line = |r: &[u8]| LineInfo { insn: word(r, 0), file: word(r, 1), text: word(r, 2), line_col: word(r, 3) };
+    let line = |r: &[u8]| LineInfo {
+        insn: word(r, 0),
+        file: word(r, 1),
+        text: word(r, 2),
+        line_col: word(r, 3),
+    };
     Ok(records.map(line).collect())
+}
+
+/// Asks the verifier.
+fn prove(request: &Request<'_>) -> std::result::Result<Verified, Rejection> {
+    Err(Rejection {
+        code: "U0001",
+        class: skep_verifier::Class::Environment,
+        insn: None,
+        message: format!("no verifier for {} programs", request.prog_type),
+        errno: Errno::EOPNOTSUPP.0,
+        insns_processed: 0,
+    })
 }
 
 /// A rejection as the refusal of the command.
 fn rejected(no: &Rejection, what: &str) -> Error {
-    let place = no.insn.map_or(String::new(), |insn| format!(" at insn {insn}"));
+    let place = no
+        .insn
+        .map_or(String::new(), |insn| format!(" at insn {insn}"));
     Error {
         errno: Errno(no.errno),
         what: what.to_owned(),
         detail: format!("{}{place}: {}", no.code, no.message),
-        log: format!("{}{place}: {}\nprocessed {} insns\n", no.code, no.message, no.insns_processed),
+        log: format!(
+            "{}{place}: {}\nprocessed {} insns\n",
+            no.code, no.message, no.insns_processed
+        ),
     }
 }

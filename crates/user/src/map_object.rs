@@ -70,17 +70,27 @@ impl Shared {
     }
 
     /// Makes a map that nobody has a handle to yet.
-    pub(crate) fn make_map(self: &Arc<Self>, spec: &MapCreate, what: &str) -> Result<Arc<MapObject>> {
+    pub(crate) fn make_map(
+        self: &Arc<Self>,
+        spec: &MapCreate,
+        what: &str,
+    ) -> Result<Arc<MapObject>> {
         check_name(&spec.name).named(what)?;
         if spec.btf_vmlinux_value_type_id != 0 && spec.map_type != MapType::StructOps
             || spec.btf_key_type_id != 0 && spec.btf_value_type_id == 0
         {
-            return Err(refused(Errno::EINVAL, what, "BTF of the key without BTF of the value"));
+            return Err(refused(
+                Errno::EINVAL,
+                what,
+                "BTF of the key without BTF of the value",
+            ));
         }
         let btf = self.map_btf(spec, what)?;
         let record = match &btf {
-            Some(object) if spec.btf_value_type_id != 0 => Record::of(&object.btf, spec.btf_value_type_id)
-                .map_err(|e| refused(Errno::EINVAL, what, &e.to_string()))?,
+            Some(object) if spec.btf_value_type_id != 0 => {
+                Record::of(&object.btf, spec.btf_value_type_id)
+                    .map_err(|e| refused(Errno::EINVAL, what, &e.to_string()))?
+            }
             _ => Record::default(),
         };
         let map_spec = MapSpec {
@@ -88,9 +98,17 @@ impl Shared {
             map_extra: spec.map_extra,
             record: Arc::new(record),
             has_btf: spec.btf_value_type_id != 0 && spec.btf_key_type_id != 0,
-            ..MapSpec::new(spec.map_type, spec.key_size, spec.value_size, spec.max_entries, self.options.cpus)
+            ..MapSpec::new(
+                spec.map_type,
+                spec.key_size,
+                spec.value_size,
+                spec.max_entries,
+                self.options.cpus,
+            )
         };
-        map_spec.check().map_err(|errno| refused(errno, what, only_in_a_kernel(spec.map_type, errno)))?;
+        map_spec
+            .check()
+            .map_err(|errno| refused(errno, what, only_in_a_kernel(spec.map_type, errno)))?;
         inner::check_values(&map_spec, spec).named(what)?;
         let inner = inner::template(self, spec).named(what)?;
         let charged = self.charge(&map_spec).named(what)?;
@@ -98,7 +116,8 @@ impl Shared {
             self.charged.fetch_sub(charged, Ordering::Relaxed);
             refused(errno, what, only_in_a_kernel(spec.map_type, errno))
         })?;
-        self.register_map(map, spec.clone(), btf, inner, charged).named(what)
+        self.register_map(map, spec.clone(), btf, inner, charged)
+            .named(what)
     }
 
     pub(crate) fn register_map(
@@ -111,7 +130,11 @@ impl Shared {
     ) -> std::result::Result<Arc<MapObject>, Errno> {
         let id = self.state().maps.allocate()?;
         map.id.store(id, Ordering::Relaxed);
-        let table = if map.map_type == MapType::ProgArray { &self.prog_table } else { &self.map_table };
+        let table = if map.map_type == MapType::ProgArray {
+            &self.prog_table
+        } else {
+            &self.map_table
+        };
         map.set_objects(Arc::clone(table));
         self.map_table.set(id, map.as_ptr().cast_mut().cast())?;
         let object = Arc::new(MapObject {
@@ -132,23 +155,40 @@ impl Shared {
     }
 
     fn map_btf(&self, spec: &MapCreate, what: &str) -> Result<Option<Arc<BtfObject>>> {
-        let Some(handle) = spec.btf.filter(|_| spec.btf_value_type_id != 0 || spec.btf_key_type_id != 0) else {
+        let Some(handle) = spec
+            .btf
+            .filter(|_| spec.btf_value_type_id != 0 || spec.btf_key_type_id != 0)
+        else {
             return Ok(None);
         };
         let Object::Btf(object) = self.state().entry(handle).named(what)?.object else {
-            return Err(refused(Errno::EINVAL, what, "the BTF handle is of something else"));
+            return Err(refused(
+                Errno::EINVAL,
+                what,
+                "the BTF handle is of something else",
+            ));
         };
         let fits = |type_id: u32, size: u32| object.btf.size_of(type_id).is_ok_and(|n| n == size);
         let key_fits = spec.btf_key_type_id == 0 || fits(spec.btf_key_type_id, spec.key_size);
         if !key_fits || !fits(spec.btf_value_type_id, spec.value_size) {
-            return Err(refused(Errno::EINVAL, what, "the BTF types have other sizes than key and value"));
+            return Err(refused(
+                Errno::EINVAL,
+                what,
+                "the BTF types have other sizes than key and value",
+            ));
         }
         Ok(Some(object))
     }
 
     fn charge(&self, spec: &MapSpec) -> std::result::Result<u64, Errno> {
         let lazily = spec.map_flags & BPF_F_NO_PREALLOC != 0;
-        let element = u64::from(spec.key_size) + spec.value_stride() as u64 * if spec.is_percpu() { u64::from(spec.cpus) } else { 1 };
+        let element = u64::from(spec.key_size)
+            + spec.value_stride() as u64
+                * if spec.is_percpu() {
+                    u64::from(spec.cpus)
+                } else {
+                    1
+                };
         let bytes = match spec.map_type {
             MapType::Ringbuf | MapType::UserRingbuf => u64::from(spec.max_entries),
             MapType::Arena => 0,
@@ -157,7 +197,10 @@ impl Shared {
         };
         let budget = self.options.memory_budget_bytes;
         let add = |used: u64| used.checked_add(bytes).filter(|total| *total <= budget);
-        match self.charged.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
+        match self
+            .charged
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+        {
             Ok(_) => Ok(bytes),
             Err(_) => Err(Errno::ENOMEM),
         }
@@ -167,7 +210,9 @@ impl Shared {
 /// Says why a map type is refused.
 fn only_in_a_kernel(map_type: MapType, errno: Errno) -> &'static str {
     match (errno, map_type) {
-        (Errno::EOPNOTSUPP, MapType::StructOps) => "struct_ops maps hold callbacks of a kernel and exist only there",
+        (Errno::EOPNOTSUPP, MapType::StructOps) => {
+            "struct_ops maps hold callbacks of a kernel and exist only there"
+        }
         (Errno::EOPNOTSUPP, MapType::Sockmap | MapType::Sockhash | MapType::ReuseportSockarray) => {
             "maps of kernel sockets exist only in a kernel"
         }
@@ -205,7 +250,12 @@ impl MapObject {
                 return Err(Errno::E2BIG);
             }
         }
-        let handle = Handle(value.try_into().map(i32::from_ne_bytes).map_err(|_| Errno::EINVAL)?);
+        let handle = Handle(
+            value
+                .try_into()
+                .map(i32::from_ne_bytes)
+                .map_err(|_| Errno::EINVAL)?,
+        );
         let object = shared.state().entry(handle)?.object;
         let (id, reference): (u32, Reference) = match (self.map.map_type, object) {
             (MapType::ProgArray, Object::Prog(prog)) => {
@@ -252,7 +302,11 @@ impl MapObject {
     }
 
     /// Removes the object under `key`.
-    pub(crate) fn remove_object(&self, shared: &Shared, key: &[u8]) -> std::result::Result<(), Errno> {
+    pub(crate) fn remove_object(
+        &self,
+        shared: &Shared,
+        key: &[u8],
+    ) -> std::result::Result<(), Errno> {
         let mut held = lock(&self.held);
         let lease = shared.user_lease();
         let old = self.map.remove_object(key, lease.runner())?;
@@ -326,8 +380,14 @@ impl MapObject {
             && self.frozen.load(Ordering::SeqCst);
         constant.then(|| {
             let mut bytes = vec![0u8; self.map.value_size as usize];
-            let runner = skep_maps::Runner { cpu: 0, token: crate::universe::thread_token() };
-            drop(self.map.lookup_elem(&0u32.to_ne_bytes(), &mut bytes, 0, runner));
+            let runner = skep_maps::Runner {
+                cpu: 0,
+                token: crate::universe::thread_token(),
+            };
+            drop(
+                self.map
+                    .lookup_elem(&0u32.to_ne_bytes(), &mut bytes, 0, runner),
+            );
             bytes.into()
         })
     }

@@ -29,21 +29,37 @@ impl Shared {
             flags: run.flags,
             cpu: run.cpu,
         };
-        let output = self.with_worker(&lease, |worker| test_run(worker, &prog.program, &input)).named(WHAT)?;
+        let output = self
+            .with_worker(&lease, |worker| test_run(worker, &prog.program, &input))
+            .named(WHAT)?;
         if self.stats.load(Ordering::Relaxed) != 0 {
             let repeat = u64::from(run.repeat.max(1));
             let mean_ns = u64::try_from(output.duration.as_nanos()).unwrap_or(u64::MAX);
             prog.run_cnt.fetch_add(repeat, Ordering::Relaxed);
-            prog.run_time_ns.fetch_add(mean_ns.saturating_mul(repeat), Ordering::Relaxed);
+            prog.run_time_ns
+                .fetch_add(mean_ns.saturating_mul(repeat), Ordering::Relaxed);
         }
         let fits = |len: usize, room: u32| room == 0 || len <= room as usize;
-        if !fits(output.data.len(), run.data_size_out) || !fits(output.ctx.len(), run.ctx_size_out) {
-            return Err(crate::error::refused(Errno::ENOSPC, WHAT, "the output is longer than the room for it"));
+        if !fits(output.data.len(), run.data_size_out) || !fits(output.ctx.len(), run.ctx_size_out)
+        {
+            return Err(crate::error::refused(
+                Errno::ENOSPC,
+                WHAT,
+                "the output is longer than the room for it",
+            ));
         }
         Ok(TestRunResult {
             retval: output.retval,
-            data_out: if run.data_size_out == 0 { Vec::new() } else { output.data },
-            ctx_out: if run.ctx_size_out == 0 { Vec::new() } else { output.ctx },
+            data_out: if run.data_size_out == 0 {
+                Vec::new()
+            } else {
+                output.data
+            },
+            ctx_out: if run.ctx_size_out == 0 {
+                Vec::new()
+            } else {
+                output.ctx
+            },
             duration: output.duration,
         })
     }

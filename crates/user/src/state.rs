@@ -23,7 +23,10 @@ pub(crate) struct Mode {
 
 impl Mode {
     /// Anything.
-    pub(crate) const FULL: Self = Self { read: true, write: true };
+    pub(crate) const FULL: Self = Self {
+        read: true,
+        write: true,
+    };
 }
 
 /// An open object.
@@ -42,7 +45,10 @@ pub(crate) struct Ids<T> {
 
 impl<T> Default for Ids<T> {
     fn default() -> Self {
-        Self { live: BTreeMap::new(), next: 1 }
+        Self {
+            live: BTreeMap::new(),
+            next: 1,
+        }
     }
 }
 
@@ -75,7 +81,10 @@ impl<T> Ids<T> {
 
     fn after(&self, id: u32) -> Option<u32> {
         let from = id.checked_add(1)?;
-        self.live.range(from..).find(|(_, object)| object.strong_count() > 0).map(|(id, _)| *id)
+        self.live
+            .range(from..)
+            .find(|(_, object)| object.strong_count() > 0)
+            .map(|(id, _)| *id)
     }
 }
 
@@ -102,7 +111,8 @@ impl State {
             }
         }
         object.gain_user();
-        self.handles.insert(self.last_handle, Entry { object, mode });
+        self.handles
+            .insert(self.last_handle, Entry { object, mode });
         Ok(Handle(self.last_handle))
     }
 

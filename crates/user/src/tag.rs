@@ -9,7 +9,7 @@ pub(crate) fn of(insns: &[Slot]) -> [u8; 8] {
     let mut hash = Sha1::new();
     let mut in_map_operand = false;
     for slot in insns {
-        let first = slot.code == op::LD_IMM64
+        let first = slot.code == op::LDDW
             && matches!(slot.src(), op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE)
             && !in_map_operand;
         let mut bytes = slot.to_le_bytes();

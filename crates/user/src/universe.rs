@@ -36,7 +36,10 @@ impl Default for Options {
         Self {
             engine: Engine::Jit,
             caps: Caps::All,
-            cpus: skep_sys::cpus::possible().ok().and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
+            cpus: skep_sys::cpus::possible()
+                .ok()
+                .and_then(|n| u32::try_from(n).ok())
+                .unwrap_or(1),
             memory_budget_bytes: MEMORY_BUDGET_BYTES,
             pin_dir: None,
             kernel_btf: None,
@@ -169,12 +172,20 @@ impl Shared {
     }
 
     /// Gives the worker of `lease`'s CPU to `run`.
-    pub(crate) fn with_worker<T>(&self, lease: &Lease<'_>, run: impl FnOnce(&mut Worker) -> T) -> T {
+    pub(crate) fn with_worker<T>(
+        &self,
+        lease: &Lease<'_>,
+        run: impl FnOnce(&mut Worker) -> T,
+    ) -> T {
         let runner = lease.runner();
         self.active.fetch_add(1, Ordering::SeqCst);
         let mut slot = lock(&self.workers[runner.cpu as usize]);
         let worker = slot.get_or_insert_with(|| {
-            Worker::new(Arc::clone(&self.host) as Arc<dyn skep_vm::Host>, runner, Arc::clone(&self.stop))
+            Worker::new(
+                Arc::clone(&self.host) as Arc<dyn skep_vm::Host>,
+                runner,
+                Arc::clone(&self.stop),
+            )
         });
         // SAFETY: no run is active in this worker: its slot is locked.
         unsafe { (*worker.env()).runner = runner };

@@ -107,8 +107,9 @@ impl Hash {
         if own.is_some() {
             return own;
         }
-        self.take_unused()
-            .or_else(|| (1..self.lines).find_map(|n| self.pop(self.cpu_line((cpu + n) % self.lines))))
+        self.take_unused().or_else(|| {
+            (1..self.lines).find_map(|n| self.pop(self.cpu_line((cpu + n) % self.lines)))
+        })
     }
 
     fn take_unused(&self) -> Option<u32> {
