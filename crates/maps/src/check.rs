@@ -105,10 +105,8 @@ impl MapSpec {
         let plain_only =
             self.has(BPF_F_MMAPABLE | BPF_F_INNER_MAP) && self.map_type != MapType::Array;
         let perf_only = self.has(BPF_F_PRESERVE_ELEMS) && self.map_type != MapType::PerfEventArray;
-        require(
-            !(percpu && self.has(BPF_F_NUMA_NODE)) && !plain_only && !perf_only,
-            Errno::EINVAL,
-        )?;
+        let on_node = percpu && self.has(BPF_F_NUMA_NODE);
+        require(!(on_node || plain_only || perf_only), Errno::EINVAL)?;
         require(self.value_size <= i32::MAX.cast_unsigned(), Errno::E2BIG)?;
         require(
             !percpu || self.value_stride() as u64 <= PERCPU_VALUE_MAX,

@@ -54,7 +54,7 @@ pub(crate) unsafe fn copy_words(from: *const u8, to: *mut u8, len: usize) {
         // SAFETY: both are valid for 8 bytes.
         unsafe {
             to.cast::<u64>()
-                .write_unaligned(from.cast::<u64>().read_unaligned())
+                .write_unaligned(from.cast::<u64>().read_unaligned());
         };
         return;
     }
@@ -80,7 +80,7 @@ pub(crate) unsafe fn clear_fields(record: &Record, value: *mut u8) {
         unsafe {
             value
                 .add(field.offset as usize)
-                .write_bytes(0, field.size as usize)
+                .write_bytes(0, field.size as usize);
         };
     }
 }

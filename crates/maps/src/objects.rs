@@ -22,10 +22,13 @@ const CHUNK: usize = 1024;
 /// Chunks of the table; ids end at their product.
 const CHUNKS: usize = 1024;
 
+/// What the ids of one stretch mean.
+type Chunk = Box<[AtomicPtr<u8>]>;
+
 /// What ids mean: written by the universe, read by running programs without a lock.
 #[derive(Debug)]
 pub struct ObjectTable {
-    chunks: Box<[OnceLock<Box<[AtomicPtr<u8>]>>]>,
+    chunks: Box<[OnceLock<Chunk>]>,
 }
 
 impl Default for ObjectTable {
@@ -48,6 +51,14 @@ impl ObjectTable {
             .map_or(std::ptr::null_mut(), |chunk| {
                 chunk[id % CHUNK].load(Ordering::Acquire)
             })
+    }
+
+    /// Lets `id` mean nothing.
+    pub fn clear(&self, id: u32) {
+        let id = id as usize;
+        if let Some(chunk) = self.chunks.get(id / CHUNK).and_then(OnceLock::get) {
+            chunk[id % CHUNK].store(std::ptr::null_mut(), Ordering::Release);
+        }
     }
 
     /// Lets `id` mean `object`, null for nothing. The object must outlive every run that may have seen it.

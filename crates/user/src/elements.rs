@@ -173,7 +173,7 @@ impl MapObject {
         }
         if delete {
             for key in keys.chunks_exact(key_len).take(done) {
-                drop(self.take_out(shared, key));
+                let _gone_already = self.take_out(shared, key);
             }
             at = None;
         } else if !cursor.done && done == room {

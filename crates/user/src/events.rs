@@ -97,7 +97,7 @@ impl EventReader for PerfReader {
 impl Drop for PerfReader {
     fn drop(&mut self) {
         for cpu in (0u32..).take(self.rings.len()) {
-            drop(self.map.remove_object(&self.shared, &cpu.to_ne_bytes()));
+            let _replaced = self.map.remove_object(&self.shared, &cpu.to_ne_bytes());
         }
     }
 }

@@ -10,7 +10,7 @@ use skep_abi::{Errno, MapType};
 use skep_bpf::{Error, Handle, ProgInfo, ProgLoad, Result};
 use skep_isa::Slot;
 use skep_isa::opcode as op;
-use skep_verifier::{FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Rejection, Request, Verified};
+use skep_verifier::{FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Rejection, Request};
 use skep_vm::Program;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -53,7 +53,7 @@ pub(crate) struct ProgObject {
 impl Drop for ProgObject {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {
-            drop(shared.prog_table.set(self.id, std::ptr::null_mut()));
+            shared.prog_table.clear(self.id);
             shared.state().progs.free(self.id);
         }
     }
@@ -153,7 +153,7 @@ impl Shared {
             caps: self.options.caps,
             kernel_btf: self.options.kernel_btf.as_deref(),
         };
-        let verified = prove(&request).map_err(|no| rejected(&no, what))?;
+        let verified = skep_verifier::verify(&request).map_err(|no| rejected(&no, what))?;
         let verified_insns = verified.stats().insns_processed;
         for map in resolved
             .maps
@@ -163,7 +163,7 @@ impl Shared {
             map.admit(&owner_class(spec)).named(what)?;
         }
         let maps = resolved.maps.iter().map(|m| m.map.clone()).collect();
-        let program = Program::new(Arc::new(verified), maps, self.options.engine)
+        let program = Program::new(&verified, maps, self.options.engine)
             .map_err(|e| refused(Errno::EOPNOTSUPP, what, &e.to_string()))?;
         self.register_prog(spec, program, resolved.maps, btf, verified_insns)
             .named(what)
@@ -290,18 +290,6 @@ fn line_info(spec: &ProgLoad) -> std::result::Result<Vec<LineInfo>, Errno> {
         line_col: word(r, 3),
     };
     Ok(records.map(line).collect())
-}
-
-/// Asks the verifier.
-fn prove(request: &Request<'_>) -> std::result::Result<Verified, Rejection> {
-    Err(Rejection {
-        code: "U0001",
-        class: skep_verifier::Class::Environment,
-        insn: None,
-        message: format!("no verifier for {} programs", request.prog_type),
-        errno: Errno::EOPNOTSUPP.0,
-        insns_processed: 0,
-    })
 }
 
 /// A rejection as the refusal of the command.

@@ -42,7 +42,7 @@ impl Drop for MapObject {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {
             shared.charged.fetch_sub(self.charged, Ordering::Relaxed);
-            drop(shared.map_table.set(self.id, std::ptr::null_mut()));
+            shared.map_table.clear(self.id);
             shared.state().maps.free(self.id);
         }
     }
@@ -321,7 +321,7 @@ impl MapObject {
         };
         if self.map.map_type == MapType::ProgArray {
             for index in 0..self.map.max_entries {
-                drop(self.remove_object(&shared, &index.to_ne_bytes()));
+                let _empty = self.remove_object(&shared, &index.to_ne_bytes());
             }
         }
     }

@@ -14,7 +14,7 @@ pub(crate) enum Object {
     Prog(Arc<ProgObject>),
     Btf(Arc<BtfObject>),
     /// `BPF_ENABLE_STATS`
-    Stats(Arc<StatsOn>),
+    Stats(#[expect(dead_code, reason = "held for its drop")] Arc<StatsOn>),
 }
 
 impl Object {

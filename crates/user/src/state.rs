@@ -4,6 +4,7 @@ use crate::load::ProgObject;
 use crate::map_object::MapObject;
 use crate::objects::{BtfObject, Object};
 use skep_bpf::{Errno, Handle, ObjKind};
+use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Weak;
 
@@ -58,8 +59,8 @@ impl<T> Ids<T> {
         for _ in 1..IDS_MAX {
             let id = self.next;
             self.next = if id + 1 == IDS_MAX { 1 } else { id + 1 };
-            if !self.live.contains_key(&id) {
-                self.live.insert(id, Weak::new());
+            if let MapEntry::Vacant(free) = self.live.entry(id) {
+                free.insert(Weak::new());
                 return Ok(id);
             }
         }

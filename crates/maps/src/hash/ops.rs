@@ -428,6 +428,7 @@ impl Put<'_> {
         }
         // SAFETY: the caller's promise.
         match unsafe { self.attempt::<K, V>(key) } {
+            // SAFETY: the caller's promise.
             Err(Errno::E2BIG) => unsafe { self.run_when_full::<K, V>(key) },
             other => other,
         }
@@ -591,6 +592,7 @@ impl Hash {
         // SAFETY: `key` has `key_size` bytes.
         for_types!(map, K, V => {
             let _: Option<V> = None;
+            // SAFETY: `key` has `key_size` bytes.
             self.find(unsafe { K::read(key.as_ptr(), key.len()) })
         })
     }
@@ -600,6 +602,7 @@ impl Hash {
         // SAFETY: `out` has room for the values, the index came from a lookup or walk.
         for_types!(map, K, V => {
             let _: Option<K> = None;
+            // SAFETY: `out` has room for the values, the index came from a lookup or walk.
             unsafe { self.read_values::<V>(map, index, out.as_mut_ptr()) }
         });
     }
@@ -682,6 +685,7 @@ impl Hash {
         };
         // SAFETY: key and value have the map's sizes.
         for_types!(map, K, V => {
+            // SAFETY: key and value have the map's sizes.
             self.remove::<K, V>(map, unsafe { K::read(key.as_ptr(), key.len()) }, runner, to)
         })
     }

@@ -299,7 +299,7 @@ impl Lpm {
         // SAFETY: one address an element.
         unsafe {
             self.given(new)
-                .copy_from_nonoverlapping(key[LEN_BYTES..].as_ptr(), self.address_bytes)
+                .copy_from_nonoverlapping(key[LEN_BYTES..].as_ptr(), self.address_bytes);
         };
         if old.is_none() {
             self.count(prefix.len, 1);
@@ -398,7 +398,7 @@ impl Lpm {
         // SAFETY: one address an element.
         unsafe {
             self.given(index)
-                .copy_to_nonoverlapping(address.as_mut_ptr(), self.address_bytes)
+                .copy_to_nonoverlapping(address.as_mut_ptr(), self.address_bytes);
         };
         Ok(())
     }
