@@ -1,2 +1,4 @@
 //! Packet captures.
 #![forbid(unsafe_code)]
+
+pub mod pcap;
