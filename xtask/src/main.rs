@@ -21,6 +21,7 @@ type Task = fn(&[String]) -> Result<(), TaskError>;
 const TASKS: &[(&str, &str, Task)] = &[
     ("ci", "fmt, clippy, doc and tests as in CI", ci::run),
     ("corpus", "[DIR]: our verdicts against the kernel's", corpus::run),
+    ("corpus-run", "[DIR]: the recorded test runs, in either engine or the kernel", corpus::run::run),
     ("examples", "[--check]: builds the objects in examples/", examples::run),
     ("disasm-compare", "[DIR]: skep disasm against llvm-objdump-19", disasm_compare::run),
     ("bench", "NAME: measures against the kernel and the peers", bench::run),

@@ -7,6 +7,7 @@
 mod compare;
 mod report;
 mod rows;
+pub(crate) mod run;
 mod runner;
 
 use crate::TaskError;
