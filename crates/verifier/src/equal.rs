@@ -74,6 +74,8 @@ pub(crate) struct Compare<'a> {
     pub allow_uninit_stack: bool,
     /// Scalars must match exactly (pointer arithmetic under speculation rules is present).
     pub strict_scalars: bool,
+    /// Every scalar counts as precise.
+    pub all_precise: bool,
 }
 
 impl Compare<'_> {
@@ -171,7 +173,7 @@ impl Compare<'_> {
                 && old.var == cur.var
                 && self.ids.check_scalar(old.id, cur.id);
         }
-        if !old.precise && exact == Exact::No {
+        if !old.precise && !self.all_precise && exact == Exact::No {
             return true;
         }
         if old.id & ADD_CONST != cur.id & ADD_CONST

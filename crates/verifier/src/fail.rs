@@ -7,7 +7,6 @@ pub(crate) mod errno {
     pub(crate) const EPERM: i32 = 1;
     pub(crate) const E2BIG: i32 = 7;
     pub(crate) const EACCES: i32 = 13;
-    pub(crate) const EFAULT: i32 = 14;
     pub(crate) const EINVAL: i32 = 22;
     pub(crate) const EOPNOTSUPP: i32 = 95;
 }

@@ -37,6 +37,7 @@ mod rules;
 mod stack;
 mod stack_depth;
 mod state;
+mod trace;
 mod typed;
 mod verified;
 mod verifier;
@@ -45,6 +46,7 @@ mod verify;
 pub use code::{CODES, Code, find as find_code};
 pub use rejection::{Class, Rejection};
 pub use request::{Caps, FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Request};
+pub use trace::{ConcreteFrame, Trace, verify_traced};
 pub use verified::{
     AccessFact, Branch, CallFact, InsnFact, Region, SockKind, Stats, Subprog, Verified,
 };

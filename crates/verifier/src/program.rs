@@ -97,11 +97,6 @@ impl Program {
         self.slots.len()
     }
 
-    /// Index of the function that contains slot `at`.
-    pub(crate) fn func_containing(&self, at: usize) -> usize {
-        self.funcs.partition_point(|f| f.start <= at) - 1
-    }
-
     /// Index of the function that starts at slot `at`.
     pub(crate) fn func_at(&self, at: usize) -> Option<usize> {
         self.funcs.binary_search_by_key(&at, |f| f.start).ok()

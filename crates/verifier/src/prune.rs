@@ -59,6 +59,7 @@ impl Verifier<'_> {
             ids: &mut self.ids,
             allow_uninit_stack: self.privileges.uninit_stack,
             strict_scalars: self.strict_scalars,
+            all_precise: self.trace.is_some(),
         };
         compare.states(&self.kept[id].state, &self.cur, exact)
     }

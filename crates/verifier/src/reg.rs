@@ -1,7 +1,6 @@
 //! What is known of one register or spilled slot.
 
 use crate::domain::{Scalar, Tnum};
-use skep_isa::Size;
 
 /// What a register holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -91,8 +90,6 @@ impl Flags {
     pub(crate) const PERCPU: Self = Self(128);
     /// Borrowed from a list or tree.
     pub(crate) const NON_OWN_REF: Self = Self(256);
-    /// A user-space pointer.
-    pub(crate) const USER: Self = Self(512);
     /// Data of a dynptr over a packet.
     pub(crate) const DYNPTR_PKT: Self = Self(1024);
     /// Memory whose size is fixed by its type.
@@ -240,12 +237,6 @@ impl Reg {
                 .flags
                 .any(Flags::TRUSTED.with(Flags::RCU).with(Flags::ALLOC)))
             || (matches!(self.kind, Kind::Mem) && !self.flags.has(Flags::UNTRUSTED))
-    }
-
-    /// The number as loaded from a spill of it by a smaller load.
-    pub(crate) fn truncated(mut self, size: Size) -> Self {
-        self.var.truncate(size.bytes());
-        self
     }
 
     /// Forgets the link to other scalars.

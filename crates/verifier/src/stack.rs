@@ -107,11 +107,6 @@ impl Verifier<'_> {
         }
     }
 
-    /// Marks a slot as read, for liveness.
-    pub(crate) fn note_stack_read(&mut self, frame: usize, slot: usize) {
-        self.live_read(frame, slot);
-    }
-
     /// A load at fixed offset `at`; without `value` only asks whether the bytes may be used as a number.
     pub(crate) fn read_stack(
         &mut self,

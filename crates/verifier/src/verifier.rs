@@ -11,6 +11,7 @@ use crate::program::Program;
 use crate::reg::{Kind, Reg};
 use crate::request::{Caps, Request};
 use crate::state::{Frame, FrameKind, LinkedRegs, NO_INSN, State, StateId, Step};
+use crate::trace::Trace;
 use skep_abi::helper::ProgEnv;
 use skep_abi::limits::{BPF_COMPLEXITY_LIMIT_INSNS, BPF_COMPLEXITY_LIMIT_JMP_SEQ};
 use skep_isa::Insn;
@@ -88,6 +89,8 @@ pub(crate) struct Verifier<'a> {
     /// Scalars must match exactly since limits of pointer arithmetic depend on them.
     pub strict_scalars: bool,
     pub rec: Recorder,
+    /// Where states are recorded, if they are.
+    pub trace: Option<Box<Trace>>,
 }
 
 impl<'a> Verifier<'a> {
@@ -130,6 +133,7 @@ impl<'a> Verifier<'a> {
             has_converging_loops: p.marks.iter().any(|m| m.force_checkpoint),
             strict_scalars: false,
             rec: Recorder::new(n),
+            trace: None,
             p,
         }
     }
@@ -214,6 +218,9 @@ impl<'a> Verifier<'a> {
         }
         if self.cur.speculative && self.rec.has_barrier(self.insn) {
             return Ok(Flow::Done);
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.record(self.insn, &self.cur.frames);
         }
         self.live.begin();
         self.rec.reach(self.insn, self.cur.speculative);

@@ -8,6 +8,7 @@ use crate::reg::{Kind, Reg};
 use crate::rejection::Rejection;
 use crate::request::{Caps, Request};
 use crate::stack_depth;
+use crate::trace::Trace;
 use crate::verified::{Stats, Subprog, Verified};
 use crate::verifier::Verifier;
 use skep_abi::helper::{self, HelperFlags, id};
@@ -18,9 +19,24 @@ use skep_isa::{Call, Insn};
 /// # Errors
 /// The first rule the program breaks, in the kernel's order of exploration.
 pub fn verify(req: &Request<'_>) -> Result<Verified, Rejection> {
+    verify_with(req, None)
+}
+
+/// Verifies, and records the states passed if a trace is given.
+pub(crate) fn verify_with(
+    req: &Request<'_>,
+    trace: Option<&mut Trace>,
+) -> Result<Verified, Rejection> {
     let program = Program::new(req.insns).map_err(|e| rejection(*e, 0, None))?;
     let mut v = Verifier::new(req, program);
-    match steps(&mut v) {
+    if trace.is_some() {
+        v.trace = Some(Box::new(Trace::new(v.p.len())));
+    }
+    let result = steps(&mut v);
+    if let (Some(out), Some(recorded)) = (trace, v.trace.take()) {
+        *out = *recorded;
+    }
+    match result {
         Ok(stack_depth) => Ok(verified(v, stack_depth)),
         Err(e) => {
             let at = v.insn as u32;

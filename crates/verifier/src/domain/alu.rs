@@ -1,7 +1,6 @@
 //! What arithmetic does to scalars (RFC 9669 §4.1), as precisely as Linux 6.18 tracks it.
 
 use super::scalar::Scalar;
-use super::tnum::Tnum;
 use skep_isa::{AluOp, Width};
 
 /// Abstract `dst op= src`.
@@ -298,15 +297,10 @@ fn sar64(d: &mut Scalar, shift: u8) {
     d.ranges_from_bits();
 }
 
-/// What a bit-for-bit value is after its lowest bytes were kept, for stores of part of a register.
-#[must_use]
-pub(crate) fn low_bits_known(bits: Tnum, size: u32) -> bool {
-    bits.truncate(size).is_const()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Tnum;
 
     const OPS: [AluOp; 9] = [
         AluOp::Add,

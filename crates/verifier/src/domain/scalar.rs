@@ -117,11 +117,6 @@ impl Scalar {
             && self.s32_max >= cur.s32_max
     }
 
-    /// True if nothing is known of the lower half's unsigned range.
-    pub(crate) const fn is_unbounded_u32(&self) -> bool {
-        self.u32_min == 0 && self.u32_max == u32::MAX
-    }
-
     /// Forgets the 64-bit ranges.
     pub(crate) const fn forget_range64(&mut self) {
         (self.umin, self.umax, self.smin, self.smax) = (0, u64::MAX, i64::MIN, i64::MAX);
@@ -131,11 +126,6 @@ impl Scalar {
     pub(crate) const fn forget_range32(&mut self) {
         (self.u32_min, self.u32_max, self.s32_min, self.s32_max) =
             (0, u32::MAX, i32::MIN, i32::MAX);
-    }
-
-    /// Forgets everything.
-    pub(crate) const fn forget(&mut self) {
-        *self = Self::UNKNOWN;
     }
 
     /// Lets each part learn from the others: bits → ranges → each other → bits → ranges.
