@@ -227,10 +227,6 @@ impl Reg {
                 | Kind::MapKey
                 | Kind::SockCommon
                 | Kind::ConstMap
-                | Kind::Func
-                | Kind::Stack
-                | Kind::Ctx
-                | Kind::Arena
         ) || (matches!(self.kind, Kind::Btf)
             && !self.flags.any(Flags::UNTRUSTED)
             && self

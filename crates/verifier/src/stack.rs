@@ -345,14 +345,13 @@ impl Verifier<'_> {
 
     /// Puts `reg` into a slot; a smaller spill leaves the upper bytes as data.
     fn save(&mut self, frame: usize, slot: usize, reg: Reg, size: usize) {
-        let uninit_ok = self.privileges.leak_pointers;
         let s = &mut self.cur.frame_at_mut(frame).stack_mut()[slot];
         s.reg = reg;
         for b in &mut s.bytes[SLOT - size..] {
             *b = Byte::Spill;
         }
         for b in &mut s.bytes[..SLOT - size] {
-            if *b != Byte::Zero && !(uninit_ok && *b == Byte::Invalid) {
+            if *b != Byte::Zero && *b != Byte::Invalid {
                 *b = Byte::Misc;
             }
         }
