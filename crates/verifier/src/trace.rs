@@ -188,6 +188,6 @@ fn stack_mismatch(
 /// As [`crate::verify`].
 pub fn verify_traced(req: &Request<'_>) -> Result<(Verified, Trace), Rejection> {
     let mut trace = Trace::default();
-    let verified = verify_with(req, Some(&mut trace))?;
+    let verified = verify_with(req, Some(&mut trace), None)?;
     Ok((verified, trace))
 }

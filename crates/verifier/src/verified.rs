@@ -18,6 +18,7 @@ pub struct Verified {
     pub(crate) attach: Option<AttachType>,
     pub(crate) caps: Caps,
     pub(crate) sleepable: bool,
+    pub(crate) memory: Option<u32>,
     pub(crate) stats: Stats,
 }
 
@@ -61,6 +62,11 @@ impl Verified {
     #[must_use]
     pub fn sleepable(&self) -> bool {
         self.sleepable
+    }
+    /// Bytes of the memory that is its context, if it is a program of [`crate::verify_memory`].
+    #[must_use]
+    pub fn memory(&self) -> Option<u32> {
+        self.memory
     }
     /// What the proof cost.
     #[must_use]

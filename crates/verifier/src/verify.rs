@@ -11,33 +11,59 @@ use crate::stack_depth;
 use crate::trace::Trace;
 use crate::verified::{Stats, Subprog, Verified};
 use crate::verifier::Verifier;
+use skep_abi::ProgType;
 use skep_abi::helper::{self, HelperFlags, id};
-use skep_isa::{Call, Insn};
+use skep_isa::{Call, Insn, Slot};
 
 /// Proves `req`, or says why it cannot.
 ///
 /// # Errors
 /// The first rule the program breaks, in the kernel's order of exploration.
 pub fn verify(req: &Request<'_>) -> Result<Verified, Rejection> {
-    verify_with(req, None)
+    verify_with(req, None, None)
+}
+
+/// Proves a program without a kernel type: its context is `bytes` bytes of memory, which it may read and write, and it
+/// may return any number. Such programs run in tests of the instruction set, and nowhere else.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_memory(insns: &[Slot], name: &str, bytes: u32) -> Result<Verified, Rejection> {
+    let req = Request {
+        insns,
+        prog_type: ProgType::Unspec,
+        attach: None,
+        attach_btf_id: 0,
+        prog_flags: 0,
+        gpl_compatible: true,
+        name,
+        btf: None,
+        func_info: &[],
+        line_info: &[],
+        maps: &[],
+        caps: Caps::All,
+        kernel_btf: None,
+    };
+    verify_with(&req, None, Some(bytes))
 }
 
 /// Verifies, and records the states passed if a trace is given.
 pub(crate) fn verify_with(
     req: &Request<'_>,
     trace: Option<&mut Trace>,
+    memory: Option<u32>,
 ) -> Result<Verified, Rejection> {
     let program = Program::new(req.insns).map_err(|e| rejection(*e, 0, None))?;
     let mut v = Verifier::new(req, program);
     if trace.is_some() {
         v.trace = Some(Box::new(Trace::new(v.p.len())));
     }
-    let result = steps(&mut v);
+    let result = steps(&mut v, memory);
     if let (Some(out), Some(recorded)) = (trace, v.trace.take()) {
         *out = *recorded;
     }
     match result {
-        Ok(stack_depth) => Ok(verified(v, stack_depth)),
+        Ok(stack_depth) => Ok(verified(v, stack_depth, memory)),
         Err(e) => {
             let at = v.insn as u32;
             Err(rejection(*e, v.insns_processed, Some(at)))
@@ -45,7 +71,7 @@ pub(crate) fn verify_with(
     }
 }
 
-fn steps(v: &mut Verifier<'_>) -> Result<u32, Box<Fail>> {
+fn steps(v: &mut Verifier<'_>, memory: Option<u32>) -> Result<u32, Box<Fail>> {
     v.check_func_info()?;
     v.check_line_info()?;
     v.check_program()?;
@@ -53,7 +79,13 @@ fn steps(v: &mut Verifier<'_>) -> Result<u32, Box<Fail>> {
     v.check_map_operands()?;
     prepare(v)?;
     v.walk(0, &|v| {
-        *v.reg_mut(1) = Reg::pointer(Kind::Ctx);
+        *v.reg_mut(1) = match memory {
+            None => Reg::pointer(Kind::Ctx),
+            Some(bytes) => Reg {
+                aux: bytes,
+                ..Reg::pointer(Kind::Mem)
+            },
+        };
         Ok(())
     })?;
     walk_global_functions(v)?;
@@ -149,7 +181,7 @@ fn rejection(e: Fail, insns_processed: u32, at: Option<u32>) -> Rejection {
     }
 }
 
-fn verified(v: Verifier<'_>, stack_depth: u32) -> Verified {
+fn verified(v: Verifier<'_>, stack_depth: u32, memory: Option<u32>) -> Verified {
     let subprogs =
         v.p.funcs
             .iter()
@@ -171,6 +203,7 @@ fn verified(v: Verifier<'_>, stack_depth: u32) -> Verified {
         attach: v.req.attach,
         caps: v.req.caps,
         sleepable: v.env.sleepable,
+        memory,
         stats: Stats {
             insns_processed: v.insns_processed,
             peak_states: v.kept.peak,

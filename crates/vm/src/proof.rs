@@ -15,6 +15,7 @@ pub struct Proof {
     attach: Option<AttachType>,
     caps: Caps,
     sleepable: bool,
+    memory: Option<u32>,
 }
 
 impl From<&Verified> for Proof {
@@ -28,6 +29,7 @@ impl From<&Verified> for Proof {
             attach: v.attach(),
             caps: v.caps(),
             sleepable: v.sleepable(),
+            memory: v.memory(),
         }
     }
 }
@@ -74,6 +76,12 @@ impl Proof {
         self.sleepable
     }
 
+    /// Bytes of the memory that is its context, if it is a program of [`skep_verifier::verify_memory`].
+    #[must_use]
+    pub fn memory(&self) -> Option<u32> {
+        self.memory
+    }
+
     /// A program that the tests of this crate vouch for: no maps, everything reachable, functions of 512 bytes of stack at
     /// `starts`.
     #[cfg(test)]
@@ -100,6 +108,7 @@ impl Proof {
             attach: None,
             caps: Caps::All,
             sleepable: false,
+            memory: None,
         }
     }
 }

@@ -1,9 +1,12 @@
 //! `BPF_PROG_TEST_RUN`: one program on one input, with the kernel's checks and results.
 
 mod flow;
+mod memory;
 mod plain;
 mod skb;
 mod xdp;
+
+pub use memory::run_memory;
 
 use crate::program::{Program, Worker};
 use skep_abi::{Errno, ProgType};
