@@ -2,6 +2,9 @@
 
 pub mod need;
 
+pub mod map_diff;
+pub mod random;
+
 use std::path::{Path, PathBuf};
 
 /// The folder of the workspace.

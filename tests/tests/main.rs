@@ -2,4 +2,5 @@
 
 mod arrows;
 mod kernel_backend;
+mod map_diff;
 mod tidy;

@@ -7,6 +7,7 @@ mod ci;
 mod corpus;
 mod disasm_compare;
 mod examples;
+mod maps;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("corpus-run", "[DIR]: the recorded test runs, in either engine or the kernel", corpus::run::run),
     ("examples", "[--check]: builds the objects in examples/", examples::run),
     ("disasm-compare", "[DIR]: skep disasm against llvm-objdump-19", disasm_compare::run),
+    ("maps", "[OPERATIONS]: random operations on maps, ours against the kernel's", maps::run),
     ("bench", "NAME: measures against the kernel and the peers", bench::run),
 ];
 

@@ -17,6 +17,8 @@ pub(crate) enum Body {
     Lpm(crate::lpm::Lpm),
     /// Ring buffer or user ring buffer.
     Ring(crate::ring::Ring),
+    /// Arena.
+    Arena(crate::arena::Arena),
     /// Stack traces.
     Stacks(crate::stacks::Stacks),
 }

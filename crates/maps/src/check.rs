@@ -163,7 +163,8 @@ impl MapSpec {
             Errno::EINVAL,
         )?;
         self.has_only(BPF_F_NUMA_NODE | BPF_F_ZERO_SEED | ACCESS)?;
-        require(self.map_extra & !0xf == 0, Errno::EINVAL)
+        require(self.map_extra & !0xf == 0, Errno::EINVAL)?;
+        require(u64::from(self.value_size) <= KMALLOC_MAX, Errno::E2BIG)
     }
 
     fn check_lpm(&self) -> Result<(), Errno> {

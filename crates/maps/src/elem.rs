@@ -81,10 +81,10 @@ impl Map {
             }
             Body::Queue(queue) => queue.peek(self, value.as_mut_ptr(), runner),
             Body::Bloom(bloom) => bloom.peek(value),
-            Body::Objects(_) if self.map_type == MapType::ProgArray => Err(Errno::ENOTSUPP),
             Body::Objects(objects) => objects.user_read(self, key, value),
             Body::Lpm(lpm) => lpm.user_read(self, key, value),
             Body::Ring(_) => Err(Errno::ENOTSUPP),
+            Body::Arena(_) => Err(Errno::EOPNOTSUPP),
             Body::Stacks(stacks) => stacks.user_read(self, key, value, crate::stacks::Take::No),
         }
     }
@@ -163,6 +163,7 @@ impl Map {
             Body::Objects(objects) => objects.user_write(self, key, value, flags),
             Body::Lpm(lpm) => lpm.user_update(self, key, value, flags, runner),
             Body::Ring(_) => Err(Errno::ENOTSUPP),
+            Body::Arena(_) => Err(Errno::EOPNOTSUPP),
             Body::Stacks(_) => Err(Errno::EINVAL),
         }
     }
@@ -191,6 +192,12 @@ impl Map {
         }
         for (cpu, part) in value.chunks_exact(self.spec.value_stride()).enumerate() {
             let to = first.wrapping_add(cpu * self.percpu_stride as usize);
+            // User space's values are whole words, and stay so, as in the kernel.
+            let len = if self.spec.record.fields.is_empty() {
+                part.len()
+            } else {
+                len
+            };
             // SAFETY: every CPU has its copy.
             unsafe { copy_value(&self.spec.record, part.as_ptr(), to, len) };
         }
@@ -213,6 +220,7 @@ impl Map {
             Body::Objects(objects) => objects.remove(self, key).map(drop),
             Body::Lpm(lpm) => lpm.delete(self, key, runner),
             Body::Ring(_) => Err(Errno::ENOTSUPP),
+            Body::Arena(_) => Err(Errno::EOPNOTSUPP),
             Body::Stacks(stacks) => stacks.delete(key),
         }
     }
@@ -246,6 +254,7 @@ impl Map {
             },
             Body::Lpm(lpm) => lpm.next_key(self, key, next, runner),
             Body::Ring(_) => Err(Errno::ENOTSUPP),
+            Body::Arena(_) => Err(Errno::EOPNOTSUPP),
             Body::Stacks(stacks) => stacks.next_key(key, next),
         }
     }

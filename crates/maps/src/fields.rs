@@ -22,7 +22,8 @@ impl std::fmt::Debug for FieldHook {
 }
 
 /// Offset of the spin lock in values of `record`.
-pub(crate) fn spin_lock_offset(record: &Record) -> Option<u32> {
+#[must_use]
+pub fn spin_lock_offset(record: &Record) -> Option<u32> {
     let is_lock = |f: &&Field| matches!(f.kind, FieldKind::SpinLock);
     record.fields.iter().find(is_lock).map(|f| f.offset)
 }

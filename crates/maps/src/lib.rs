@@ -16,6 +16,7 @@
 //! Whoever calls says who it is: a [`Runner`] has the per-CPU slot it leased and the token of its thread, which locks carry
 //! so that others can take them over from the dead.
 
+mod arena;
 mod array;
 mod bloom;
 mod body;
@@ -38,7 +39,7 @@ mod stacks;
 
 pub use calls::{ForEach, RecordEnd, ringbuf_commit};
 pub use elem::holds_objects;
-pub use fields::{FieldHook, FieldOwner};
+pub use fields::{FieldHook, FieldOwner, spin_lock_offset};
 pub use header::{DeleteFn, LookupFn, MapHeader, Runner, UpdateFn};
 pub use lease::{Lease, LeaseTable, USER_SLOTS};
 pub use lock::{Got, spin_lock, spin_unlock};

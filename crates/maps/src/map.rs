@@ -4,7 +4,7 @@ use crate::body::Body;
 use crate::header::MapHeader;
 use crate::region::Memory;
 use crate::spec::MapSpec;
-use crate::{array, bloom, hash, lpm, objects, queue, ring, stacks};
+use crate::{arena, array, bloom, hash, lpm, objects, queue, ring, stacks};
 use skep_abi::{Errno, MapType};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -25,11 +25,13 @@ impl Map {
             | MapType::PercpuHash
             | MapType::LruHash
             | MapType::LruPercpuHash
-            | MapType::HashOfMaps => hash::create,
+            | MapType::HashOfMaps
+            | MapType::DevmapHash => hash::create,
             MapType::SkStorage
             | MapType::TaskStorage
             | MapType::InodeStorage
             | MapType::CgrpStorage => hash::create_storage,
+            MapType::Arena => arena::create,
             MapType::Queue | MapType::Stack => queue::create,
             MapType::BloomFilter => bloom::create,
             MapType::LpmTrie => lpm::create,

@@ -118,6 +118,16 @@ impl MapObject {
         }
     }
 
+    fn check_batch_flags(&self, flags: u64) -> Outcome {
+        let has_lock = skep_maps::spin_lock_offset(&self.map.spec().record).is_some();
+        let allowed = if has_lock { BPF_F_LOCK } else { 0 };
+        if flags & !allowed == 0 {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+
     fn can_delete_batch(&self) -> bool {
         !matches!(
             self.map.map_type,
@@ -142,12 +152,11 @@ impl MapObject {
             self.may_write(mode)?;
         }
         self.batched()?;
-        if delete && !self.can_delete_batch() {
+        let both_in_one = self.can_delete_batch() && self.map.map_type != MapType::LpmTrie;
+        if delete && !both_in_one {
             return Err(Errno::ENOTSUPP);
         }
-        if flags & !BPF_F_LOCK != 0 {
-            return Err(Errno::EINVAL);
-        }
+        self.check_batch_flags(flags)?;
         let (key_len, value_len) = (self.map.key_size as usize, self.map.user_value_bytes());
         let room = (keys.len() / key_len).min(values.len() / value_len);
         let mut done = 0;
@@ -194,12 +203,12 @@ impl MapObject {
         values: &[u8],
         flags: u64,
     ) -> (u32, Outcome) {
-        let allowed = self.may_write(mode).and_then(|()| self.batched());
+        let allowed = self
+            .may_write(mode)
+            .and_then(|()| self.batched())
+            .and_then(|()| self.check_batch_flags(flags));
         if let Err(e) = allowed {
             return (0, Err(e));
-        }
-        if flags & !BPF_F_LOCK != 0 {
-            return (0, Err(Errno::EINVAL));
         }
         let key_len = self.map.key_size as usize;
         let pairs = keys
@@ -216,15 +225,19 @@ impl MapObject {
         keys: &[u8],
         flags: u64,
     ) -> (u32, Outcome) {
-        let allowed = self.may_write(mode).and_then(|()| self.batched());
+        let allowed = self
+            .may_write(mode)
+            .and_then(|()| self.batched())
+            .and_then(|()| {
+                if self.can_delete_batch() {
+                    Ok(())
+                } else {
+                    Err(Errno::ENOTSUPP)
+                }
+            })
+            .and_then(|()| self.check_batch_flags(flags));
         if let Err(e) = allowed {
             return (0, Err(e));
-        }
-        if !self.can_delete_batch() {
-            return (0, Err(Errno::ENOTSUPP));
-        }
-        if flags & !BPF_F_LOCK != 0 {
-            return (0, Err(Errno::EINVAL));
         }
         let keys = keys.chunks_exact(self.map.key_size as usize);
         run_batch(keys, |key| self.take_out(shared, key))

@@ -55,7 +55,7 @@ pub(crate) fn template(shared: &Shared, spec: &MapCreate) -> Result<Option<Arc<M
     if !is_outer(spec.map_type) {
         return Ok(None);
     }
-    let handle = spec.inner_map.ok_or(Errno::EBADF)?;
+    let handle = spec.inner_map.ok_or(Errno::EINVAL)?;
     let Object::Map(inner) = shared.state().entry(handle)?.object else {
         return Err(Errno::EINVAL);
     };

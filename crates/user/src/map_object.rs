@@ -5,7 +5,9 @@ use crate::inner;
 use crate::objects::{BtfObject, Object};
 use crate::state::Mode;
 use crate::universe::{Reference, Shared, lock};
-use skep_abi::map_flags::{BPF_F_NO_PREALLOC, BPF_F_RDONLY, BPF_F_RDONLY_PROG, BPF_F_WRONLY};
+use skep_abi::map_flags::{
+    BPF_F_LOCK, BPF_F_NO_PREALLOC, BPF_F_RDONLY, BPF_F_RDONLY_PROG, BPF_F_WRONLY,
+};
 use skep_abi::{Errno, MapType};
 use skep_bpf::{Handle, MapCreate, MapInfo, Result};
 use skep_btf::Record;
@@ -241,6 +243,9 @@ impl MapObject {
         value: &[u8],
         flags: u64,
     ) -> std::result::Result<(), Errno> {
+        if flags & BPF_F_LOCK != 0 {
+            return Err(Errno::EINVAL);
+        }
         let index = key.try_into().ok().map(u32::from_ne_bytes);
         if self.map.map_type != MapType::HashOfMaps {
             if flags != 0 {
@@ -344,10 +349,8 @@ impl MapObject {
         if !self.map.spec().record.fields.is_empty() {
             return Err(Errno::ENOTSUPP);
         }
-        self.may(mode.write)?;
-        if self.frozen.swap(true, Ordering::SeqCst) {
-            return Err(Errno::EBUSY);
-        }
+        self.may_write(mode)?;
+        self.frozen.store(true, Ordering::SeqCst);
         self.map.frozen.store(true, Ordering::SeqCst);
         Ok(())
     }

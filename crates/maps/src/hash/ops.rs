@@ -553,6 +553,12 @@ impl Put<'_> {
                     len,
                 );
             } else {
+                // User space's values are whole words, and stay so, as in the kernel.
+                let len = if record.fields.is_empty() {
+                    self.hash.value_stride
+                } else {
+                    len
+                };
                 for cpu in 0..self.hash.cpus {
                     let from = self
                         .value

@@ -387,10 +387,7 @@ impl Lpm {
         next: &mut [u8],
         _: Runner,
     ) -> Result<(), Errno> {
-        let prefix = match key {
-            Some(key) => Some(Prefix::of(key).ok_or(Errno::EINVAL)?),
-            None => None,
-        };
+        let prefix = key.and_then(Prefix::of);
         let after = prefix.as_ref().map(Prefix::key);
         let index = self.hash.next_index(after).ok_or(Errno::ENOENT)?;
         let (len, address) = next.split_at_mut(LEN_BYTES);

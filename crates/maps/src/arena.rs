@@ -1,0 +1,124 @@
+//! Arena: sparse memory of pages that programs allocate and user space maps.
+//!
+//! The whole range is mapped; a page is there once it was allocated, and reads as zero before it is written. One bit a
+//! page says whether it is. Concurrency: allocation and freeing hold one lock a map; a half-done one is finished by nobody,
+//! so that a dead owner leaves at most pages that stay allocated.
+
+use crate::body::Body;
+use crate::header::{MapHeader, Ops, Runner, no_delete, no_lookup, no_update};
+use crate::lock;
+use crate::region::{Layout, Memory, Region};
+use crate::spec::MapSpec;
+use skep_abi::Errno;
+use skep_sys::mem::PAGE;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Control words before the bits.
+#[repr(C, align(64))]
+#[derive(Debug)]
+struct Control {
+    lock: AtomicU32,
+}
+
+/// Process-private side.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    control: *const Control,
+    bits: *const AtomicU64,
+    pages: u32,
+}
+
+pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno> {
+    let pages = spec.max_entries as usize;
+    let control = size_of::<Control>() + pages.div_ceil(64) * 8;
+    let layout = Layout::new(pages.checked_mul(PAGE), Some(control))?;
+    let region = Region::create(spec, layout, memory)?;
+    let at = region.control();
+    let arena = Arena {
+        control: at.cast_const().cast(),
+        bits: at.wrapping_add(size_of::<Control>()).cast_const().cast(),
+        pages: spec.max_entries,
+    };
+    let ops = Ops {
+        lookup: no_lookup,
+        update: no_update,
+        delete: no_delete,
+    };
+    Ok(MapHeader::new(spec, ops, Body::Arena(arena), region))
+}
+
+impl Arena {
+    fn word(&self, page: u32) -> (&AtomicU64, u64) {
+        // SAFETY: callers pass a page of the arena; there is one bit a page in whole words.
+        (
+            unsafe { &*self.bits.add(page as usize / 64) },
+            1 << (page % 64),
+        )
+    }
+
+    fn is_used(&self, page: u32) -> bool {
+        let (word, bit) = self.word(page);
+        word.load(Ordering::Relaxed) & bit != 0
+    }
+
+    fn are_free(&self, first: u32, count: u32) -> bool {
+        (first..first + count).all(|page| !self.is_used(page))
+    }
+
+    fn locked<T>(&self, runner: Runner, run: impl FnOnce() -> T) -> T {
+        // SAFETY: a word of the map's memory.
+        let word = unsafe { &*self.control }.lock.as_ptr();
+        // SAFETY: as above.
+        unsafe { lock::spin_lock(word, runner.token) };
+        let result = run();
+        // SAFETY: taken above.
+        unsafe { lock::spin_unlock(word) };
+        result
+    }
+
+    /// The first of `count` free pages side by side, at `first` if one is asked for.
+    fn allocate(&self, first: Option<u32>, count: u32, runner: Runner) -> Option<u32> {
+        let last = self.pages.checked_sub(count).filter(|_| count != 0)?;
+        self.locked(runner, || {
+            let found = match first {
+                Some(page) => (page <= last && self.are_free(page, count)).then_some(page),
+                None => (0..=last).find(|&page| self.are_free(page, count)),
+            }?;
+            for page in found..found + count {
+                let (word, bit) = self.word(page);
+                word.fetch_or(bit, Ordering::Relaxed);
+            }
+            Some(found)
+        })
+    }
+
+    fn free(&self, first: u32, count: u32, data: *mut u8, runner: Runner) {
+        let end = first.saturating_add(count).min(self.pages);
+        self.locked(runner, || {
+            for page in first..end {
+                let (word, bit) = self.word(page);
+                if word.fetch_and(!bit, Ordering::Relaxed) & bit != 0 {
+                    // SAFETY: a page of this arena.
+                    unsafe { data.add(page as usize * PAGE).write_bytes(0, PAGE) };
+                }
+            }
+        });
+    }
+}
+
+impl MapHeader {
+    /// `bpf_arena_alloc_pages`: the number of the first page, `at` if that is given; `None` if there is no room.
+    pub fn arena_allocate(&self, at: Option<u32>, count: u32, runner: Runner) -> Option<u32> {
+        match &self.body {
+            Body::Arena(arena) => arena.allocate(at, count, runner),
+            _ => None,
+        }
+    }
+
+    /// `bpf_arena_free_pages`: the pages read as zero afterwards.
+    pub fn arena_free(&self, first: u32, count: u32, runner: Runner) {
+        if let Body::Arena(arena) = &self.body {
+            arena.free(first, count, self.data, runner);
+        }
+    }
+}
