@@ -3,7 +3,7 @@
 use crate::code;
 use crate::domain::{Scalar, alu};
 use crate::fail::{Check, errno, fail};
-use crate::reg::{ADD_CONST, Kind, Reg};
+use crate::reg::{ADD_CONST, ADD_CONST32, ADD_CONST64, Kind, Reg};
 use crate::verifier::Verifier;
 use skep_isa::{AluOp, Reg as R, Size, Src, Width};
 
@@ -61,18 +61,22 @@ impl Verifier<'_> {
         if matches!(op, AluOp::Add | AluOp::Sub) && matches!(src, Src::Reg(_)) {
             self.limit_scalar_alu()?;
         }
+        let same = src == Src::Reg(dst);
         let d = self.reg_mut(dst.index());
+        let distance = if same {
+            None
+        } else {
+            link_distance(width, op, &d.var, &s.var)
+        };
         d.var = alu::binary(width, op, &d.var, &s.var);
-        let distance = s.var.as_const().and_then(|v| i32::try_from(v).ok());
         match distance {
             // The distance between linked scalars is remembered once; a second one would have to be added up.
-            Some(distance)
-                if op == AluOp::Add
-                    && width == Width::W64
-                    && d.id != 0
-                    && d.id & ADD_CONST == 0 =>
-            {
-                d.id |= ADD_CONST;
+            Some(distance) if d.id != 0 && d.id & ADD_CONST == 0 => {
+                d.id |= if width == Width::W64 {
+                    ADD_CONST64
+                } else {
+                    ADD_CONST32
+                };
                 d.off = distance;
             }
             _ => d.unlink(),
@@ -272,6 +276,22 @@ impl Verifier<'_> {
             None
         };
         self.rec.result(self.insn, value);
+    }
+}
+
+/// The constant by which `dst` moves away from its linked scalars, if it is one.
+///
+/// A 32-bit addition clears the upper half, so that the scalars must fit the lower one to stay linked.
+fn link_distance(width: Width, op: AluOp, dst: &Scalar, src: &Scalar) -> Option<i32> {
+    let value = match width {
+        Width::W64 => i32::try_from(src.as_const()?.cast_signed()).ok()?,
+        Width::W32 if dst.umax <= u64::from(u32::MAX) => src.as_const32()?.cast_signed(),
+        Width::W32 => return None,
+    };
+    match op {
+        AluOp::Add => Some(value),
+        AluOp::Sub => value.checked_neg(),
+        _ => None,
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct IdMap {
 }
 
 /// Ids from here on stand for "no id" in comparisons of scalars.
-const TEMPORARY_IDS: u32 = 1 << 30;
+const TEMPORARY_IDS: u32 = 1 << 29;
 
 impl IdMap {
     fn clear(&mut self) {

@@ -3,8 +3,9 @@
 use crate::check_alu::repair;
 use crate::code;
 use crate::domain::branch::{decide, mirrored, refine};
+use crate::domain::{Scalar, alu};
 use crate::fail::{Check, errno, fail};
-use crate::reg::{ADD_CONST, Flags, Kind, Reg};
+use crate::reg::{ADD_CONST, ADD_CONST32, Flags, Kind, Reg};
 use crate::request::MapDesc;
 use crate::state::{LinkedRegs, State};
 use crate::verified::Branch;
@@ -12,7 +13,7 @@ use crate::verifier::{Flow, Verifier};
 use skep_abi::MapType;
 use skep_abi::limits::MAX_PACKET_OFF;
 use skep_btf::FieldKind;
-use skep_isa::{JmpOp, Reg as R, Src, Width};
+use skep_isa::{AluOp, JmpOp, Reg as R, Src, Width};
 
 /// Marks in a packet pointer's range: a comparison put it at or past the end (values of `enum` in bpf_verifier.h).
 const AT_PKT_END: i32 = -1;
@@ -331,23 +332,29 @@ fn sync_linked(state: &mut State, known: &Reg, linked: &LinkedRegs) {
         if !reg.is_scalar() || reg.id & !ADD_CONST != known.id & !ADD_CONST {
             continue;
         }
-        let distances = (reg.id & ADD_CONST, known.id & ADD_CONST);
-        if distances == (0, 0) || (reg.off == known.off && distances.0 == distances.1) {
-            let precise = reg.precise;
-            let (id, off) = (reg.id, reg.off);
+        let (mine, other) = (reg.id & ADD_CONST, known.id & ADD_CONST);
+        if mine | other == ADD_CONST {
+            // Distances by additions of different width do not add up.
+            continue;
+        }
+        let distance = |mark: u32, off: i32| if mark == 0 { 0 } else { i64::from(off) };
+        let delta = distance(mine, reg.off) - distance(other, known.off);
+        if delta == 0 {
             *reg = Reg {
-                precise,
-                id,
-                off,
+                precise: reg.precise,
+                id: reg.id,
+                off: reg.off,
                 ..*known
             };
             continue;
         }
-        let delta = i64::from(if distances.0 != 0 { reg.off } else { 0 })
-            - i64::from(if distances.1 != 0 { known.off } else { 0 });
-        let distance = crate::domain::Scalar::constant(delta.cast_unsigned());
-        reg.var =
-            crate::domain::alu::binary(Width::W64, skep_isa::AluOp::Add, &known.var, &distance);
+        let width = if (mine | other) & ADD_CONST32 != 0 {
+            Width::W32
+        } else {
+            Width::W64
+        };
+        let delta = Scalar::constant(delta.cast_unsigned());
+        reg.var = alu::binary(width, AluOp::Add, &known.var, &delta);
         repair(reg);
     }
 }
@@ -363,7 +370,7 @@ fn settle_null(state: &mut State, tested: &Reg, is_null: bool, maps: &[MapDesc])
         if r.is_nullable() && r.id == id {
             if is_null {
                 *r = Reg {
-                    var: crate::domain::Scalar::constant(0),
+                    var: Scalar::constant(0),
                     ..Reg::UNKNOWN
                 };
             } else {

@@ -112,8 +112,12 @@ impl Flags {
     }
 }
 
-/// Set in the id of a scalar that differs from its linked scalars by the constant in `off`.
-pub(crate) const ADD_CONST: u32 = 1 << 31;
+/// Set in the id of a scalar that differs from its linked scalars by the constant in `off`, by a 64-bit addition.
+pub(crate) const ADD_CONST64: u32 = 1 << 31;
+/// As [`ADD_CONST64`], by a 32-bit addition.
+pub(crate) const ADD_CONST32: u32 = 1 << 30;
+/// Either mark.
+pub(crate) const ADD_CONST: u32 = ADD_CONST64 | ADD_CONST32;
 
 /// What is known of one register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -12,11 +12,24 @@ const GROUPS_MAX: usize = 60;
 /// Single rows printed per heading.
 const ROWS_MAX: usize = 200;
 
-/// Prints every row where we differ from the kernel.
+/// Prints every row where we differ from the kernel, in the verdict or in the place of a rejection.
 pub(super) fn list_differences(all: &[Comparison<'_>]) {
-    for c in all.iter().filter(|c| c.relation != Relation::Agree) {
+    for c in all
+        .iter()
+        .filter(|c| c.relation != Relation::Agree || is_misplaced(c))
+    {
         println!("{}", describe(c));
     }
+}
+
+/// Both reject, at a place that the kernel tells.
+fn has_place(c: &Comparison<'_>) -> bool {
+    c.relation == Relation::Agree && !c.kernel.accept && c.kernel.fail_insn.is_some()
+}
+
+/// Both reject, at different instructions.
+fn is_misplaced(c: &Comparison<'_>) -> bool {
+    has_place(c) && c.insn.map(u64::from) != c.kernel.fail_insn
 }
 
 fn describe(c: &Comparison<'_>) -> String {
@@ -106,16 +119,8 @@ fn figures(all: &[Comparison<'_>], caps: CapSet) -> Value {
         .iter()
         .filter(|c| c.relation == Relation::Agree)
         .count();
-    let places: Vec<_> = of_caps
-        .iter()
-        .filter(|c| {
-            c.relation == Relation::Agree && !c.kernel.accept && c.kernel.fail_insn.is_some()
-        })
-        .collect();
-    let placed = places
-        .iter()
-        .filter(|c| c.insn.map(u64::from) == c.kernel.fail_insn)
-        .count();
+    let places: Vec<_> = of_caps.iter().filter(|c| has_place(c)).collect();
+    let placed = places.iter().filter(|c| !is_misplaced(c)).count();
     json!({
         "rows": of_caps.len(),
         "agree": count(Relation::Agree),
