@@ -100,7 +100,7 @@ pub struct TestRunResult {
     pub retval: u32,
     /// Packet afterwards.
     pub data_out: Vec<u8>,
-    /// Context afterwards.
+    /// Context afterwards; without room for one in the command, what became of the context given.
     pub ctx_out: Vec<u8>,
     /// Mean time of a run.
     pub duration: Duration,

@@ -6,6 +6,7 @@
 pub mod attach;
 pub mod cgroup;
 pub mod check;
+pub mod dump;
 pub mod element;
 pub mod events;
 pub mod feature;
@@ -13,6 +14,7 @@ mod kernel;
 pub mod load;
 pub mod net;
 pub mod target;
+pub mod test_run;
 pub mod time;
 pub mod value;
 pub mod variable;

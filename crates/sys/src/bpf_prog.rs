@@ -95,8 +95,8 @@ pub struct RunData<'a> {
     pub data_in: &'a [u8],
     /// Packet afterwards; cut to what was written.
     pub data_out: Vec<u8>,
-    /// Context before.
-    pub ctx_in: &'a [u8],
+    /// Context before; programs of type syscall write it.
+    pub ctx_in: Vec<u8>,
     /// Context afterwards; cut to what was written.
     pub ctx_out: Vec<u8>,
 }
@@ -111,7 +111,7 @@ pub fn test_run(
     (attr.data_in, attr.data_size_in) = (address(data.data_in), data.data_in.len() as u32);
     (attr.data_out, attr.data_size_out) =
         (address_mut(&mut data.data_out), data.data_out.len() as u32);
-    (attr.ctx_in, attr.ctx_size_in) = (address(data.ctx_in), data.ctx_in.len() as u32);
+    (attr.ctx_in, attr.ctx_size_in) = (address_mut(&mut data.ctx_in), data.ctx_in.len() as u32);
     (attr.ctx_out, attr.ctx_size_out) = (address_mut(&mut data.ctx_out), data.ctx_out.len() as u32);
     // SAFETY: every address with its size was just taken from `data`.
     unsafe { bpf::bpf(Cmd::ProgTestRun, attr)? };

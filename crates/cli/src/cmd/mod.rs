@@ -9,6 +9,7 @@ mod link;
 mod map;
 mod net;
 mod noun;
+mod open;
 mod prog;
 
 use crate::error::{CliError, Outcome};

@@ -300,14 +300,19 @@ impl Backend for Kernel {
         let mut data = bpf_prog::RunData {
             data_in: run.data_in.as_deref().unwrap_or_default(),
             data_out: vec![0; run.data_size_out as usize],
-            ctx_in: run.ctx_in.as_deref().unwrap_or_default(),
+            ctx_in: run.ctx_in.clone().unwrap_or_default(),
             ctx_out: vec![0; run.ctx_size_out as usize],
         };
         bpf_prog::test_run(entry.as_fd(), &mut attr, &mut data).map_err(|e| failed(WHAT, &e))?;
         Ok(TestRunResult {
             retval: attr.retval,
             data_out: data.data_out,
-            ctx_out: data.ctx_out,
+            // Programs of type syscall write their context in place.
+            ctx_out: if run.ctx_size_out == 0 {
+                data.ctx_in
+            } else {
+                data.ctx_out
+            },
             duration: std::time::Duration::from_nanos(u64::from(attr.duration)),
         })
     }

@@ -1,6 +1,7 @@
 //! `skep prog`: programs.
 
 mod dump;
+mod run;
 mod show;
 
 use super::noun::{self, Selector};
@@ -18,6 +19,8 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Verb {
+    /// Run a program on given input, on either backend
+    Run(run::Args),
     /// List programs
     #[command(visible_alias = "list")]
     Show {
@@ -41,6 +44,7 @@ enum Verb {
 /// Runs the verb.
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     match &args.verb {
+        Verb::Run(args) => return run::run(args, out),
         Verb::Show { program } => show::run(program, out)?,
         Verb::Dump { words } => dump::run(words, out)?,
         Verb::Pin { words } => {

@@ -1,0 +1,133 @@
+//! Opening objects and backends.
+
+use crate::error::{CliError, io_text};
+use skep::load::LoadError;
+use skep::{Kernel, target};
+use skep_abi::ProgType;
+use skep_bpf::{Backend, BackendKind};
+use skep_object::{Linked, Object, Options};
+use skep_user::Universe;
+use skep_vm::Engine;
+use std::path::Path;
+use std::sync::Arc;
+
+/// `--backend`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum BackendArg {
+    /// The user backend for captures and test runs, the kernel for live hooks
+    Auto,
+    /// skep's own
+    User,
+    /// The running kernel
+    Kernel,
+}
+
+/// `--engine`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum EngineArg {
+    /// The interpreter
+    Interp,
+    /// Native code
+    Jit,
+}
+
+/// What a backend is wanted for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// Packets of a capture, or test runs.
+    TestRun,
+    /// Live hooks.
+    Attach,
+}
+
+/// A backend and how it was chosen.
+pub(crate) struct Chosen {
+    /// The backend.
+    pub(crate) backend: Arc<dyn Backend>,
+    /// It was not named on the command line.
+    pub(crate) automatic: bool,
+}
+
+/// Opens the backend that is asked for, or that fits the purpose.
+pub(crate) fn backend(
+    arg: BackendArg,
+    purpose: Purpose,
+    engine: EngineArg,
+) -> Result<Chosen, CliError> {
+    let kind = match (arg, purpose) {
+        (BackendArg::User, _) | (BackendArg::Auto, Purpose::TestRun) => BackendKind::User,
+        (BackendArg::Kernel, _) | (BackendArg::Auto, Purpose::Attach) => BackendKind::Kernel,
+    };
+    let backend: Arc<dyn Backend> = match kind {
+        BackendKind::Kernel => Arc::new(Kernel::new()),
+        BackendKind::User => {
+            let engine = match engine {
+                EngineArg::Interp => Engine::Interp,
+                EngineArg::Jit => Engine::Jit,
+            };
+            let options = skep_user::Options {
+                engine,
+                ..skep_user::Options::default()
+            };
+            let universe = Universe::new(options);
+            Arc::new(universe.map_err(|e| CliError::environment(format!("the user backend: {e}")))?)
+        }
+    };
+    Ok(Chosen {
+        backend,
+        automatic: arg == BackendArg::Auto,
+    })
+}
+
+/// Reads an object.
+pub(crate) fn object(path: &Path) -> Result<Object, CliError> {
+    let place = path.display();
+    let bytes = std::fs::read(path)
+        .map_err(|e| CliError::environment(format!("{place}: {}", io_text(&e))))?;
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    Object::parse(&bytes, &Options { name })
+        .map_err(|e| CliError::environment(format!("{place}: {e}")))
+}
+
+/// Links an object for the backend's kernel.
+pub(crate) fn link(object: &Object, chosen: &Chosen) -> Result<Linked, CliError> {
+    let needs = object.needs();
+    let target = match chosen.backend.kind() {
+        BackendKind::Kernel => {
+            target::running(&needs).map_err(|e| CliError::environment(io_text(&e)))?
+        }
+        BackendKind::User => {
+            let btf = if needs.kernel_btf {
+                target::running_btf().ok()
+            } else {
+                None
+            };
+            let cpus = u32::try_from(chosen.backend.possible_cpus()).unwrap_or(u32::MAX);
+            skep_object::Target {
+                cpus,
+                ..target::reference(btf)
+            }
+        }
+    };
+    object.relocate(&target).map_err(CliError::environment)
+}
+
+/// A program type by name.
+pub(crate) fn prog_type(name: &str) -> Result<ProgType, CliError> {
+    ProgType::from_name(name)
+        .ok_or_else(|| CliError::usage(format!("\"{name}\" is no program type")))
+}
+
+/// A refused load, with the verifier's words beneath.
+pub(crate) fn refused(error: LoadError) -> CliError {
+    match &error {
+        LoadError::Backend(backend) if !backend.log.trim().is_empty() => {
+            CliError::environment(format!("{error}\n{}", backend.log.trim_end()))
+        }
+        _ => CliError::environment(error),
+    }
+}
