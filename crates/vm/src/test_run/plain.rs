@@ -4,7 +4,8 @@ use super::{Input, Output, ctx_image, is_zero, repeat, word};
 use crate::program::{Program, Worker};
 use crate::proof::Proof;
 use skep_abi::Errno;
-use skep_verifier::Region;
+use skep_isa::Insn;
+use skep_verifier::{InsnFact, Region};
 
 /// Bytes of a syscall program's context at most.
 const MAX_CTX: usize = u16::MAX as usize;
@@ -13,13 +14,21 @@ const MAX_ARGS: usize = 12 * 8;
 /// `BPF_F_TEST_RUN_ON_CPU`
 const RUN_ON_CPU: u32 = 1;
 
-/// Bytes of the context that the program may touch (`max_ctx_offset`).
-fn max_ctx_offset(verified: &Proof) -> usize {
-    let accesses = verified.facts().iter().filter_map(|f| f.access);
-    let ends = accesses.filter_map(|a| match a.region {
-        Region::Ctx(field) => Some((field.offset + field.size) as usize),
-        _ => None,
-    });
+/// Bytes of the context that the program touches (`max_ctx_offset`).
+fn max_ctx_offset(proof: &Proof) -> usize {
+    let end = |(slot, fact): (usize, &InsnFact)| {
+        let access = fact.access.filter(|_| fact.reached)?;
+        let Region::Ctx(field) = access.region else {
+            return None;
+        };
+        let size = match skep_isa::decode(proof.insns(), slot).ok()? {
+            Insn::Load { size, .. } | Insn::Store { size, .. } => size.bytes(),
+            _ => 8,
+        };
+        let offset = access.offset.and_then(|o| u32::try_from(o).ok());
+        Some((offset.unwrap_or(field.offset) + size) as usize)
+    };
+    let ends = proof.facts().iter().enumerate().filter_map(end);
     ends.max().unwrap_or(0)
 }
 
