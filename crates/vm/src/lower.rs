@@ -1,8 +1,9 @@
 //! [`Verified`] → [`Lowered`]: what the kernel calls fixups.
 //!
 //! One pass over the slots emits ops and remembers where each slot begins; a second one patches jump targets. With
-//! [`Fold::Facts`] constants and decided branches that the verifier found are folded; [`Fold::Nothing`] keeps the program as
-//! written, so that a checked run can catch a wrong proof.
+//! [`Fold::Facts`] branches that the verifier decided are folded; [`Fold::Nothing`] keeps the program as written, so that a
+//! checked run can catch a wrong proof. Constants of scalars ([`InsnFact::constant`], [`skep_verifier::CallFact::constants`]) are not
+//! folded: where the walk found a scalar imprecise, a path with another value may have been pruned.
 
 use crate::ctx;
 use crate::helpers;
@@ -20,7 +21,7 @@ const ARENA_ADDR_SPACE: u16 = 1;
 /// Whether lowering trusts the verifier's facts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fold {
-    /// Constants and decided branches are folded.
+    /// Decided branches are folded.
     Facts,
     /// Every reached instruction stays as written.
     Nothing,
@@ -202,10 +203,6 @@ impl Lowering<'_> {
     }
 
     fn insn(&mut self, slot: u32, insn: Insn) -> Result<(), LowerError> {
-        if let Some((dst, value)) = self.folded(slot, &insn) {
-            self.emit(slot, Op::Const { dst, value });
-            return Ok(());
-        }
         match insn {
             Insn::Alu {
                 width,
@@ -261,23 +258,6 @@ impl Lowering<'_> {
             Insn::Exit => self.emit(slot, Op::Exit),
         }
         Ok(())
-    }
-
-    /// The constant that an instruction without other effects leaves.
-    fn folded(&self, slot: u32, insn: &Insn) -> Option<(Reg, u64)> {
-        if self.fold == Fold::Nothing {
-            return None;
-        }
-        let (Insn::Alu { dst, .. }
-        | Insn::Neg { dst, .. }
-        | Insn::Mov { dst, .. }
-        | Insn::Movsx { dst, .. }
-        | Insn::End { dst, .. }
-        | Insn::Load { dst, .. }) = *insn
-        else {
-            return None;
-        };
-        Some((dst, self.fact(slot).constant?))
     }
 
     fn mov(&mut self, slot: u32, width: Width, dst: Reg, src: Src) {

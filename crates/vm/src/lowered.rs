@@ -71,7 +71,7 @@ pub enum Op {
     },
     /// Byte order.
     End { op: EndOp, size: Size, dst: Reg },
-    /// `dst = value`: moves of immediates, wide loads, and whatever the verifier found constant.
+    /// `dst = value`: moves of immediates and wide loads.
     Const { dst: Reg, value: u64 },
     /// `dst =` the address of the [`MapHeader`](skep_maps::MapHeader) of map `map`, as helpers take it.
     MapAddr { dst: Reg, map: u32 },
@@ -200,7 +200,7 @@ pub struct Lowered {
 impl Lowered {
     /// What the verifier knows of the instruction behind an op.
     ///
-    /// Facts about the destination (`constant`) hold for the last op of a slot only; see [`Lowered::slots`].
+    /// Regions, offsets and branches hold in every run. Constants of scalars do not: see [`crate::lower`].
     #[must_use]
     pub fn fact(&self, op: OpIdx) -> &InsnFact {
         &self.verified.facts()[self.slots[op as usize] as usize]
