@@ -20,3 +20,14 @@ pub mod value;
 pub mod variable;
 
 pub use kernel::{CodeKind, Kernel};
+
+/// Commands that start with what watches them.
+pub mod child {
+    pub use skep_sys::child::Child;
+}
+
+/// Waiting for events, signals and children.
+pub mod wait {
+    pub use skep_sys::epoll::Epoll;
+    pub use skep_sys::signal::Interrupts;
+}

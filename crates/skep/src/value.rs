@@ -51,6 +51,7 @@ fn decode_at(btf: &Btf, type_id: u32, bytes: &[u8], depth: u32) -> Value {
         Kind::Enum | Kind::Enum64 => enumeration(ty, bytes),
         Kind::Array => array(btf, ty, bytes, depth).unwrap_or_else(raw),
         Kind::Struct | Kind::Union => structure(btf, ty, bytes, depth),
+        Kind::Datasec => section(btf, ty, bytes, depth),
         _ => raw(),
     }
 }
@@ -202,6 +203,18 @@ fn structure(btf: &Btf, ty: Type<'_>, bytes: &[u8], depth: u32) -> Value {
         }
     }
     Value::Fields(fields)
+}
+
+/// The variables of a data section.
+fn section(btf: &Btf, ty: Type<'_>, bytes: &[u8], depth: u32) -> Value {
+    let variable = |var: skep_btf::VarSecInfo| {
+        let declared = btf.get(var.type_id)?;
+        let start = var.offset as usize;
+        let slice = bytes.get(start..start.checked_add(var.size as usize)?)?;
+        let value = decode_at(btf, declared.target()?.id(), slice, depth);
+        Some((declared.name().to_owned(), value))
+    };
+    Value::Fields(ty.vars().filter_map(variable).collect())
 }
 
 fn member_value(btf: &Btf, member: &Member<'_>, bytes: &[u8], depth: u32) -> Value {

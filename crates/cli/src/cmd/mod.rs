@@ -11,6 +11,7 @@ mod net;
 mod noun;
 mod open;
 mod prog;
+mod run;
 
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Net(net::Args),
     /// Programs
     Prog(prog::Args),
+    /// Load an object, let its programs run, print what they emit
+    Run(run::Args),
 }
 
 impl Command {
@@ -51,6 +54,7 @@ impl Command {
             Self::Map(args) => map::run(args, out),
             Self::Net(args) => net::run(args, out),
             Self::Prog(args) => prog::run(args, out),
+            Self::Run(args) => run::run(args, out),
         }
     }
 }

@@ -5,11 +5,13 @@
 
 mod cgroup;
 mod perf;
+mod section;
 mod tc;
 mod tracing;
 mod uprobe;
 mod xdp;
 
+pub use self::section::{Where, hook, minds_pid};
 pub use self::tc::Direction;
 pub use self::uprobe::{Place, Probe};
 pub use self::xdp::XdpMode;

@@ -1,0 +1,190 @@
+//! Which hook a program's section name means.
+
+use super::{Direction, End, Hook, Place, Probe, Rate, XdpMode};
+use skep_abi::{AttachType, ProgType};
+use skep_object::Program;
+use std::path::PathBuf;
+
+/// What section names leave open.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Where {
+    /// The device, for XDP and traffic control.
+    pub ifindex: Option<u32>,
+    /// The process, for probes and sampling.
+    pub pid: Option<u32>,
+    /// The control group.
+    pub cgroup: Option<PathBuf>,
+}
+
+/// `PERF_TYPE_SOFTWARE` and `PERF_COUNT_SW_CPU_CLOCK`, what `SEC("perf_event")` samples unless told otherwise.
+const CPU_CLOCK: (u32, u64) = (1, 0);
+/// Samples a second.
+const SAMPLE_HERTZ: u64 = 99;
+
+/// Prefix of the kernel's functions of system calls.
+const SYSCALL_PREFIX: &str = if cfg!(target_arch = "x86_64") {
+    "__x64_sys_"
+} else {
+    "__arm64_sys_"
+};
+
+/// True if the hook minds [`Where::pid`] on its own.
+#[must_use]
+pub fn minds_pid(program: &Program) -> bool {
+    program.prog_type == ProgType::PerfEvent || section_word(program).contains("uprobe")
+}
+
+/// The section name without `?` and target.
+fn section_word(program: &Program) -> &str {
+    let name = program.section.trim_start_matches('?');
+    name.split('/').next().unwrap_or(name)
+}
+
+/// The hook of a program, from its section name and what the caller adds.
+///
+/// # Errors
+/// One sentence: what is missing, or that this kind of program is not attached by section name.
+pub fn hook(program: &Program, given: &Where) -> Result<Hook, String> {
+    let needs = |what: &str| {
+        format!(
+            "program \"{}\" ({}) needs {what}",
+            program.name, program.section
+        )
+    };
+    let target = || {
+        let named = (!program.target.is_empty()).then(|| program.target.clone());
+        named.ok_or_else(|| needs("a target in its section name"))
+    };
+    let cgroup = |attach_type: AttachType| {
+        let path = given
+            .cgroup
+            .clone()
+            .ok_or_else(|| needs("--cgroup PATH or a command"))?;
+        Ok(Hook::Cgroup { path, attach_type })
+    };
+    match program.prog_type {
+        ProgType::Tracepoint => {
+            let target = target()?;
+            let (category, name) = target.split_once('/').ok_or_else(|| needs("CATEGORY/NAME in its section name"))?;
+            Ok(Hook::Tracepoint { category: category.to_owned(), name: name.to_owned() })
+        }
+        ProgType::RawTracepoint | ProgType::RawTracepointWritable => Ok(Hook::RawTracepoint { name: target()? }),
+        ProgType::Tracing if program.attach == Some(AttachType::TraceIter) => {
+            Err(format!("program \"{}\" is an iterator; iterators are read, not run", program.name))
+        }
+        ProgType::Tracing | ProgType::Lsm if program.attach != Some(AttachType::LsmCgroup) => Ok(Hook::Loaded),
+        ProgType::Kprobe => probe(program, given, &target()?).ok_or_else(|| {
+            needs("a form of section name that can be attached: [u|k][ret]probe/TARGET or ksyscall/NAME")
+        }),
+        ProgType::PerfEvent => Ok(Hook::PerfEvent {
+            kind: CPU_CLOCK.0,
+            config: CPU_CLOCK.1,
+            rate: Rate::Hertz(SAMPLE_HERTZ),
+            pid: given.pid,
+        }),
+        ProgType::Xdp => Ok(Hook::Xdp {
+            ifindex: given.ifindex.ok_or_else(|| needs("--dev NAME"))?,
+            mode: XdpMode::Any,
+        }),
+        ProgType::SchedCls | ProgType::SchedAct => Ok(Hook::Tc {
+            ifindex: given.ifindex.ok_or_else(|| needs("--dev NAME"))?,
+            direction: match program.attach {
+                Some(AttachType::TcxEgress) => Direction::Egress,
+                _ => Direction::Ingress,
+            },
+        }),
+        ProgType::SkLookup | ProgType::FlowDissector => Ok(Hook::Netns {
+            path: PathBuf::from("/proc/self/ns/net"),
+            attach_type: program.attach.unwrap_or(AttachType::SkLookup),
+        }),
+        ProgType::SockOps => cgroup(AttachType::CgroupSockOps),
+        ProgType::CgroupSkb
+        | ProgType::CgroupSock
+        | ProgType::CgroupSockAddr
+        | ProgType::CgroupDevice
+        | ProgType::CgroupSysctl
+        | ProgType::CgroupSockopt
+        | ProgType::Lsm => cgroup(program.attach.ok_or_else(|| needs("an attach type in its section name"))?),
+        other => Err(format!("program \"{}\": type {other} is not attached by section name", program.name)),
+    }
+}
+
+/// Probes, by the word before the target.
+fn probe(program: &Program, given: &Where, target: &str) -> Option<Hook> {
+    let word = section_word(program);
+    let kprobe = |symbol: &str, offset, end| {
+        Some(Hook::Kprobe {
+            symbol: symbol.to_owned(),
+            offset,
+            end,
+        })
+    };
+    match word {
+        "kprobe" | "kretprobe" => {
+            let (symbol, offset) = symbol_offset(target)?;
+            kprobe(
+                &symbol,
+                offset,
+                if word == "kprobe" {
+                    End::Entry
+                } else {
+                    End::Return
+                },
+            )
+        }
+        "ksyscall" => kprobe(&format!("{SYSCALL_PREFIX}{target}"), 0, End::Entry),
+        "kretsyscall" => kprobe(&format!("{SYSCALL_PREFIX}{target}"), 0, End::Return),
+        "uprobe" | "uprobe.s" | "uretprobe" | "uretprobe.s" => {
+            let (file, place) = target.rsplit_once(':')?;
+            let end = if word.starts_with("uret") {
+                End::Return
+            } else {
+                End::Entry
+            };
+            let place = match number(place) {
+                Some(offset) => Place::Offset(offset),
+                None => {
+                    let (symbol, offset) = symbol_offset(place)?;
+                    Place::Symbol(symbol, offset)
+                }
+            };
+            Some(Hook::Uprobe(Probe {
+                file: file.into(),
+                place,
+                end,
+                pid: given.pid,
+            }))
+        }
+        _ => None,
+    }
+}
+
+/// `name+0x10` as name and offset.
+fn symbol_offset(text: &str) -> Option<(String, u64)> {
+    match text.split_once('+') {
+        Some((name, offset)) => Some((name.to_owned(), number(offset)?)),
+        None => Some((text.to_owned(), 0)),
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::symbol_offset;
+
+    #[test]
+    fn offsets_are_read() {
+        assert_eq!(symbol_offset("vfs_read"), Some(("vfs_read".to_owned(), 0)));
+        assert_eq!(
+            symbol_offset("vfs_read+0x10"),
+            Some(("vfs_read".to_owned(), 16))
+        );
+        assert_eq!(symbol_offset("vfs_read+x"), None);
+    }
+}
