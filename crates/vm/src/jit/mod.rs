@@ -5,7 +5,10 @@
 //! convention: templates ([`Tier::Baseline`]) give code at once, the optimising compiler ([`Tier::Optimised`]) better code.
 
 pub mod image;
+mod ir;
+mod layout;
 mod link;
+mod opt;
 pub mod runtime;
 mod source;
 #[cfg(test)]
@@ -23,12 +26,13 @@ use source::Source;
 /// Compiles a program.
 #[must_use]
 pub fn compile(lowered: &Lowered, tier: Tier) -> CodeImage {
-    let calls_back = Source::calls_back_of(lowered);
-    compile_source(Source::of(lowered, &calls_back), tier)
+    let callees = Source::callees_of(lowered);
+    compile_source(Source::of(lowered, &callees), tier)
 }
 
 fn compile_source(source: Source<'_>, tier: Tier) -> CodeImage {
     match tier {
-        Tier::Baseline | Tier::Optimised => x64::baseline::compile(source),
+        Tier::Baseline => x64::baseline::compile(source),
+        Tier::Optimised => x64::optimise(source),
     }
 }

@@ -1,16 +1,25 @@
 //! What the compilers read of a program.
 
-use crate::lowered::{Func, Lowered, Op, OpIdx};
+use crate::lowered::{Callee, CalleeId, Func, Lowered, Op, OpIdx};
 use skep_abi::MapType;
+use skep_isa::{Reg, Src};
 use skep_verifier::{Caps, InsnFact, MapDesc};
+
+/// What matters of a callee.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CalleeInfo {
+    /// It may run callbacks, which may throw.
+    pub(crate) calls_back: bool,
+    /// How many of `r1`–`r5` it reads.
+    pub(crate) args: u8,
+}
 
 /// A view of a [`Lowered`] program; tests make their own.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub(crate) ops: &'a [Op],
     pub(crate) funcs: &'a [Func],
-    /// Per callee: it may run callbacks, which may throw.
-    pub(crate) calls_back: &'a [bool],
+    pub(crate) callees: &'a [CalleeInfo],
     /// Per op, the slot it came from.
     pub(crate) slots: &'a [u32],
     /// Per slot.
@@ -22,12 +31,12 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The view of `lowered`; `calls_back` is [`Self::calls_back_of`] it.
-    pub(crate) fn of(lowered: &'a Lowered, calls_back: &'a [bool]) -> Self {
+    /// The view of `lowered`; `callees` is [`Self::callees_of`] it.
+    pub(crate) fn of(lowered: &'a Lowered, callees: &'a [CalleeInfo]) -> Self {
         Self {
             ops: &lowered.ops,
             funcs: &lowered.funcs,
-            calls_back,
+            callees,
             slots: &lowered.slots,
             facts: lowered.verified.facts(),
             maps: lowered.verified.maps(),
@@ -37,8 +46,17 @@ impl<'a> Source<'a> {
         }
     }
 
-    pub(crate) fn calls_back_of(lowered: &Lowered) -> Vec<bool> {
-        lowered.callees.iter().map(|c| c.calls_back).collect()
+    pub(crate) fn callees_of(lowered: &Lowered) -> Vec<CalleeInfo> {
+        let info = |c: &Callee| CalleeInfo {
+            calls_back: c.calls_back,
+            args: match c.id {
+                CalleeId::Helper(id) => {
+                    skep_abi::helper::by_id(id).map_or(5, |h| h.args.len() as u8)
+                }
+                CalleeId::Kfunc(_) => 5,
+            },
+        };
+        lowered.callees.iter().map(info).collect()
     }
 
     pub(crate) fn fact(&self, op: OpIdx) -> Option<&'a InsnFact> {
@@ -68,5 +86,38 @@ impl<'a> Source<'a> {
                     Op::Call { .. } | Op::CallFunc { .. } | Op::MayGoto { .. } | Op::TailCall
                 )
             })
+    }
+}
+
+/// Calls `f` for each register an op reads, but for the arguments of calls.
+pub(crate) fn each_read(op: &Op, mut f: impl FnMut(Reg)) {
+    let mut src = |s: Src| {
+        if let Src::Reg(r) = s {
+            f(r);
+        }
+    };
+    match *op {
+        Op::Alu { dst, src: s, .. } | Op::JumpIf { dst, src: s, .. } => {
+            src(Src::Reg(dst));
+            src(s);
+        }
+        Op::Neg { dst, .. } | Op::End { dst, .. } => f(dst),
+        Op::Mov { src, .. } | Op::Movsx { src, .. } | Op::ArenaCast { src, .. } => f(src),
+        Op::Load { mem, .. } | Op::LoadAcquire { mem, .. } => f(mem.base),
+        Op::Store { src: s, mem, .. } => {
+            src(Src::Reg(mem.base));
+            src(s);
+        }
+        Op::Atomic { src, mem, .. } | Op::StoreRelease { src, mem, .. } => {
+            f(mem.base);
+            f(src);
+        }
+        Op::LoadPacket { index, .. } => index.into_iter().for_each(f),
+        // Calls read what their callee reads; all of them, to be safe.
+        Op::Call { .. } | Op::CallFunc { .. } | Op::TailCall => {
+            (1..=5).filter_map(Reg::new).for_each(f)
+        }
+        Op::Throw => f(Reg::R1),
+        _ => {}
     }
 }

@@ -72,7 +72,7 @@ impl TestProgram {
         Source {
             ops: &self.ops,
             funcs: &self.funcs,
-            calls_back: &[],
+            callees: &[],
             slots: &self.slots,
             facts: &self.facts,
             maps: &self.maps,

@@ -10,7 +10,7 @@ fn value_of(rng: &mut Random) -> Vec<u64> {
 }
 
 /// Runs `p` in `tier` and by the evaluator; panics with the program if `r0` or the value differ.
-fn check(p: &TestProgram, rng: &mut Random, tier: Tier, what: &str) {
+pub(super) fn check(p: &TestProgram, rng: &mut Random, tier: Tier, what: &str) {
     let mut expected = value_of(rng);
     let mut got = expected.clone();
     let mut fuel = 1 << 20;
@@ -50,4 +50,9 @@ fn check_random(tier: Tier, count: u64) {
 #[test]
 fn templates_compute_what_the_evaluator_does() {
     check_random(Tier::Baseline, 3000);
+}
+
+#[test]
+fn optimised_code_computes_what_the_evaluator_does() {
+    check_random(Tier::Optimised, 3000);
 }

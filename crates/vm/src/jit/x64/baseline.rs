@@ -6,13 +6,15 @@
 
 use super::asm::{Addr, Alu, Asm, Bytes, Cond, Gpr, Label, Shift, W};
 use super::frame::Prologue;
-use crate::env::RunEnv;
 use crate::jit::image::{CodeImage, Fault, FuncCode, Line, Runtime, Symbol, Tier};
+use crate::jit::layout::{
+    ENV_ARENA_BASE, ENV_ARENA_USER_BASE, ENV_PROGRAM, ENV_SECTIONS, ENV_STOP, ENV_THROWN,
+    ENV_THROWN_VALUE, TAIL_CALL_FAILED,
+};
 use crate::jit::source::Source;
 use crate::lowered::{ArenaView, Func, Mem, Op, OpIdx, Space};
 use skep_abi::limits::BPF_MAX_LOOPS;
 use skep_isa::{AluOp, AtomicOp, EndOp, Extend, JmpOp, Reg, Size, Src, Width};
-use std::mem::offset_of;
 
 /// Machine register of each BPF register. `r1`–`r5` are where C functions take their second to sixth argument.
 const MAP: [Gpr; Reg::COUNT] = [
@@ -39,20 +41,6 @@ const BUDGET: i32 = 0;
 const PROGRAM: i32 = 8;
 const CONTEXT: i32 = 16;
 const OWN_BYTES: u32 = 24;
-
-/// Offset of a field of the run environment.
-pub(super) const fn env_field(offset: usize) -> i32 {
-    assert!(offset < 1 << 12, "the fixed part of RunEnv is small");
-    offset as i32
-}
-
-pub(super) const ENV_PROGRAM: i32 = env_field(offset_of!(RunEnv, program));
-pub(super) const ENV_SECTIONS: i32 = env_field(offset_of!(RunEnv, sections));
-pub(super) const ENV_STOP: i32 = env_field(offset_of!(RunEnv, stop));
-pub(super) const ENV_THROWN: i32 = env_field(offset_of!(RunEnv, thrown));
-pub(super) const ENV_THROWN_VALUE: i32 = env_field(offset_of!(RunEnv, thrown_value));
-pub(super) const ENV_ARENA_BASE: i32 = env_field(offset_of!(RunEnv, arena_base));
-pub(super) const ENV_ARENA_USER_BASE: i32 = env_field(offset_of!(RunEnv, arena_user_base));
 
 pub(super) const fn reg(r: Reg) -> Gpr {
     MAP[r.index()]
@@ -184,9 +172,9 @@ impl Baseline<'_> {
         } else {
             0
         };
-        let uses_frame = f.stack_bytes > 0 || saved.contains(&Gpr::RBP);
+        let uses_frame = saved.contains(&Gpr::RBP);
         self.frame = Frame {
-            prologue: Prologue::emit(&mut self.a, &saved, f.stack_bytes + own),
+            prologue: Prologue::emit(&mut self.a, &saved, f.stack_bytes + own, true),
             index,
             exit: self.a.new_label(),
             abandon: self.a.new_label(),
@@ -650,7 +638,7 @@ impl Baseline<'_> {
 
     fn call(&mut self, callee: u32) {
         self.call_symbol(Symbol::Callee(callee));
-        if self.src.throws && self.src.calls_back[callee as usize] {
+        if self.src.throws && self.src.callees[callee as usize].calls_back {
             self.test_thrown();
         }
     }
@@ -699,9 +687,6 @@ impl Baseline<'_> {
         self.a.mov_ri(Gpr::RAX, TAIL_CALL_FAILED);
     }
 }
-
-/// `r0` after a tail call that found no program (`-ENOENT`).
-pub(super) const TAIL_CALL_FAILED: u64 = (-2_i64).cast_unsigned();
 
 /// An immediate divisor at its width.
 pub(super) fn divisor(w: W, imm: i32) -> u64 {

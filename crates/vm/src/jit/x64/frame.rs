@@ -16,8 +16,8 @@ pub(super) struct Prologue {
 }
 
 impl Prologue {
-    /// Saves registers and makes room for `bytes`, with the stack pointer a multiple of 16 behind it.
-    pub(super) fn emit(a: &mut Asm, saved: &[Gpr], bytes: u32) -> Self {
+    /// Saves registers and makes room for `bytes`; if the function calls, the stack pointer is a multiple of 16 behind it.
+    pub(super) fn emit(a: &mut Asm, saved: &[Gpr], bytes: u32, calls: bool) -> Self {
         let mut unwind = Vec::new();
         let mut depth = 8;
         for &r in saved {
@@ -29,7 +29,10 @@ impl Prologue {
                 saved: Some(DWARF[usize::from(r.0)]),
             });
         }
-        let frame_bytes = (depth + bytes).next_multiple_of(16) - depth;
+        let frame_bytes = match calls || bytes > 0 {
+            true => (depth + bytes).next_multiple_of(16) - depth,
+            false => 0,
+        };
         if frame_bytes > 0 {
             a.alu_ri(Alu::Sub, W::Q, Gpr::RSP, frame_bytes.cast_signed());
             unwind.push(UnwindStep {
