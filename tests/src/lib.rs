@@ -1,5 +1,6 @@
 //! Cross-crate tests: ours against the kernel, engine against engine. This library is what the tests share.
 
+pub mod examples;
 pub mod need;
 
 pub mod map_diff;

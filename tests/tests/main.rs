@@ -1,6 +1,9 @@
 //! One test binary over the whole workspace.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod arrows;
+mod examples;
 mod kernel_backend;
 mod map_diff;
+mod packets;
 mod tidy;

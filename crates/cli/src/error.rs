@@ -34,6 +34,8 @@ pub(crate) enum CliError {
     Usage(String),
     /// Input is unreadable, permission or a kernel feature is missing. Exit code 3.
     Environment(String),
+    /// The verifier said no; the text is its explanation. Exit code 1.
+    Rejected(String),
     /// Output could not be written.
     Output(std::io::Error),
 }
@@ -58,6 +60,7 @@ impl CliError {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
+            Self::Rejected(_) => Outcome::No.code(),
             Self::Environment(_) | Self::Output(_) => 3,
         }
     }
@@ -75,7 +78,7 @@ pub(crate) fn io_text(error: &std::io::Error) -> String {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) | Self::Environment(text) => f.write_str(text),
+            Self::Usage(text) | Self::Environment(text) | Self::Rejected(text) => f.write_str(text),
             Self::Output(error) => write!(f, "cannot write output: {error}"),
         }
     }

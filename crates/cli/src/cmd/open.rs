@@ -1,12 +1,15 @@
 //! Opening objects and backends.
 
 use crate::error::{CliError, io_text};
+use crate::render::rejection;
+use skep::check::{CheckOptions, Checker, Verdict};
 use skep::load::LoadError;
 use skep::{Kernel, target};
 use skep_abi::ProgType;
 use skep_bpf::{Backend, BackendKind};
 use skep_object::{Linked, Object, Options};
 use skep_user::Universe;
+use skep_verifier::Caps;
 use skep_vm::Engine;
 use std::path::Path;
 use std::sync::Arc;
@@ -122,12 +125,31 @@ pub(crate) fn prog_type(name: &str) -> Result<ProgType, CliError> {
         .ok_or_else(|| CliError::usage(format!("\"{name}\" is no program type")))
 }
 
-/// A refused load, with the verifier's words beneath.
-pub(crate) fn refused(error: LoadError) -> CliError {
-    match &error {
-        LoadError::Backend(backend) if !backend.log.trim().is_empty() => {
-            CliError::environment(format!("{error}\n{}", backend.log.trim_end()))
-        }
-        _ => CliError::environment(error),
+/// A refused load. A rejection by the verifier is an answer; it is explained at the source line where we can, and with the
+/// kernel's log otherwise.
+pub(crate) fn refused(error: &LoadError, object: &Path, kind: BackendKind) -> CliError {
+    let LoadError::Backend(refusal) = error else {
+        return CliError::environment(error);
+    };
+    if refusal.log.trim().is_empty() {
+        return CliError::environment(error);
     }
+    let explained = match kind {
+        BackendKind::User => explain(object),
+        BackendKind::Kernel => None,
+    };
+    CliError::Rejected(explained.unwrap_or_else(|| format!("{error}\n{}", refusal.log.trim_end())))
+}
+
+/// What `skep check` says of the first program that is rejected.
+fn explain(path: &Path) -> Option<String> {
+    let checker = Checker::open(&std::fs::read(path).ok()?, &CheckOptions::default()).ok()?;
+    let names: Vec<&str> = checker.programs().collect();
+    names.into_iter().find_map(|name| {
+        let report = checker.check(name, Caps::All)?;
+        match &report.verdict {
+            Verdict::Reject(rejection) => Some(rejection::text(path, &report, rejection, false)),
+            _ => None,
+        }
+    })
 }

@@ -87,8 +87,8 @@ pub(super) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
             ));
         }
     };
-    let loaded =
-        test_run::load_one(&linked, &chosen.backend, &name, prog_type).map_err(open::refused)?;
+    let loaded = test_run::load_one(&linked, &chosen.backend, &name, prog_type)
+        .map_err(|e| open::refused(&e, args.object.as_ref(), chosen.backend.kind()))?;
     let program = loaded
         .program(&name)
         .ok_or_else(|| CliError::environment("the program was not loaded"))?;

@@ -67,7 +67,6 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
         Purpose::Attach
     };
     let chosen = open::backend(args.backend, purpose, args.engine)?;
-    announce(&chosen, purpose);
     if capture.is_none() && chosen.backend.kind() == BackendKind::User {
         return Err(CliError::usage(
             "the user backend runs packets of a capture: give --pcap FILE",
@@ -86,13 +85,15 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
         program: args.program.clone(),
         ..LoadOptions::default()
     };
-    let loaded = load(&linked, &chosen.backend, &options).map_err(open::refused)?;
+    let loaded = load(&linked, &chosen.backend, &options)
+        .map_err(|e| open::refused(&e, &args.object, chosen.backend.kind()))?;
     if loaded.programs.is_empty() {
         return Err(match &args.program {
             Some(name) => CliError::usage(format!("the object has no program \"{name}\"")),
             None => CliError::environment("the object has no programs to load"),
         });
     }
+    announce(&chosen, purpose);
     let mut streams = emit::Streams::open(&loaded)?;
     match capture {
         Some(capture) => capture::run(&loaded, &capture, &mut streams, out)?,

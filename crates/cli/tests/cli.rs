@@ -1,0 +1,300 @@
+//! The command line as users meet it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("the workspace")
+        .to_owned()
+}
+
+fn skep(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .expect("skep runs")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn temporary(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("skep-test-{}-{name}", std::process::id()));
+    std::fs::write(&path, bytes).expect("a temporary file");
+    path
+}
+
+fn is_root() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        let caps = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+        caps.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+            .is_some_and(|c| c >> 21 & 1 == 1)
+    })
+}
+
+#[test]
+fn the_first_command_of_the_readme_prints_flows_and_maps() {
+    let output = skep(&[
+        "run",
+        "examples/packets.bpf.o",
+        "--pcap",
+        "examples/web.pcap",
+    ]);
+    let text = out(&output);
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(
+        text.contains("new_flows: source=::ffff:10.1.0.1 destination=::ffff:10.1.0.2"),
+        "{text}"
+    );
+    assert!(text.contains("source_port=80 "), "{text}");
+    assert!(text.contains("packets: 71 × XDP_PASS"), "{text}");
+    assert!(
+        text.contains("protocol=6 port=80: packets=26 bytes=2205"),
+        "{text}"
+    );
+    assert!(err(&output).contains("user backend"), "{}", err(&output));
+}
+
+#[test]
+fn json_output_is_one_value_a_line() {
+    let output = skep(&[
+        "run",
+        "-j",
+        "examples/packets.bpf.o",
+        "--pcap",
+        "examples/web.pcap",
+    ]);
+    let mut events = 0;
+    for line in out(&output).lines() {
+        let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(value["schema"], 1);
+        events += usize::from(value["kind"] == "event");
+    }
+    assert_eq!(events, 20);
+}
+
+#[test]
+fn wrong_input_gets_one_sentence_and_exit_code_3() {
+    let root = root();
+    let object = std::fs::read(root.join("examples/packets.bpf.o")).expect("the example");
+    let capture = std::fs::read(root.join("examples/web.pcap")).expect("the capture");
+    let mut noise = 1u32;
+    let random: Vec<u8> = (0..4000)
+        .map(|_| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 24) as u8
+        })
+        .collect();
+    let cases: &[(PathBuf, &str)] = &[
+        (
+            std::env::current_exe().expect("this test"),
+            "not a BPF object",
+        ),
+        (
+            temporary("cut.o", &object[..object.len() / 2]),
+            "damaged object",
+        ),
+        (temporary("random.o", &random), "not an ELF file"),
+        (temporary("empty.o", b""), "not an ELF file"),
+        (root.join("tests/objects/other/big_endian.o"), "big-endian"),
+        (
+            root.join("tests/objects/value_size_0.bpf.o"),
+            "map \"empty\": EINVAL",
+        ),
+        (root.join("no-such-file.bpf.o"), "no such file"),
+    ];
+    for (path, sentence) in cases {
+        let path = path.to_str().expect("a name");
+        for command in [
+            &["check", path][..],
+            &["run", path, "--pcap", "examples/web.pcap"],
+        ] {
+            let output = skep(command);
+            let text = err(&output);
+            assert_eq!(output.status.code(), Some(3), "{command:?}: {text}");
+            assert!(text.contains(sentence), "{command:?}: {text}");
+            assert_eq!(text.lines().count(), 1, "{command:?}: {text}");
+        }
+    }
+    let cut = temporary("cut.pcap", &capture[..capture.len() / 2]);
+    let output = skep(&[
+        "run",
+        "examples/packets.bpf.o",
+        "--pcap",
+        cut.to_str().expect("a name"),
+    ]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        err(&output).contains("the capture is cut inside packet"),
+        "{}",
+        err(&output)
+    );
+    assert_eq!(out(&output), "");
+}
+
+#[test]
+fn a_rejection_points_at_the_source_line() {
+    let output = skep(&["check", "tests/objects/bad_packet.bpf.o"]);
+    let text = out(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("error[V0209]"), "{text}");
+    assert!(
+        text.contains("bad_packet.bpf.c:11:9  insn 1 in bad_packet:  r1 = *(u8 *)(r1 + 12)"),
+        "{text}"
+    );
+    assert!(text.contains("11 | return data[12] == 8"), "{text}");
+    let output = skep(&["check", "-j", "tests/objects/bad_packet.bpf.o"]);
+    let line: serde_json::Value = serde_json::from_str(&out(&output)).expect("JSON");
+    assert_eq!(
+        (&line["verdict"], &line["code"], &line["line"]),
+        (&"reject".into(), &"V0209".into(), &11.into())
+    );
+    let output = skep(&[
+        "run",
+        "tests/objects/bad_packet.bpf.o",
+        "--pcap",
+        "examples/web.pcap",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("error[V0209]"), "{}", err(&output));
+}
+
+#[test]
+fn exit_code_3_wins_over_1_and_usage_is_2() {
+    let both = [
+        "check",
+        "tests/objects/bad_packet.bpf.o",
+        "/dev/null",
+        "examples/opens.bpf.o",
+    ];
+    assert_eq!(skep(&both).status.code(), Some(3));
+    assert_eq!(
+        skep(&["check", "examples/opens.bpf.o"]).status.code(),
+        Some(0)
+    );
+    assert_eq!(skep(&["check"]).status.code(), Some(2));
+    assert_eq!(
+        skep(&["check", "examples/opens.bpf.o", "--program", "nosuch"])
+            .status
+            .code(),
+        Some(2)
+    );
+    assert_eq!(skep(&["nonsense"]).status.code(), Some(2));
+    let refused = skep(&[
+        "run",
+        "examples/packets.bpf.o",
+        "--set",
+        "nosuch=1",
+        "--pcap",
+        "examples/web.pcap",
+    ]);
+    assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+}
+
+#[test]
+fn a_check_takes_milliseconds() {
+    // From process start to exit, the best of some runs; a debug build has another limit.
+    let limit_ms = if cfg!(debug_assertions) { 250.0 } else { 10.0 };
+    let best = (0..10)
+        .map(|_| {
+            let started = std::time::Instant::now();
+            assert!(skep(&["check", "examples/packets.bpf.o"]).status.success());
+            started.elapsed().as_secs_f64() * 1000.0
+        })
+        .fold(f64::MAX, f64::min);
+    assert!(best < limit_ms, "{best} ms");
+}
+
+#[test]
+fn a_command_is_watched_and_its_opens_are_printed() {
+    if !is_root() {
+        println!("skipped: root");
+        return;
+    }
+    let output = skep(&["run", "examples/opens.bpf.o", "--", "cat", "/etc/hostname"]);
+    let text = out(&output);
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(
+        text.lines()
+            .any(|l| l.contains("comm=cat") && l.ends_with("path=/etc/hostname")),
+        "{text}"
+    );
+    // Children too.
+    let output = skep(&[
+        "run",
+        "examples/opens.bpf.o",
+        "-j",
+        "--",
+        "sh",
+        "-c",
+        "cat /etc/hostname; true",
+    ]);
+    let opened = |line: &str| {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+        event["value"]["path"] == "/etc/hostname" && event["value"]["result"].as_i64() > Some(0)
+    };
+    assert!(out(&output).lines().any(opened), "{}", out(&output));
+}
+
+#[test]
+fn a_running_process_is_watched_and_nothing_stays_attached() {
+    if !is_root() {
+        println!("skipped: root");
+        return;
+    }
+    let script = "while :; do read -r line < /etc/hostname; sleep 0.05; done";
+    let mut child = Command::new("sh")
+        .args(["-c", script])
+        .spawn()
+        .expect("a shell");
+    let pid = child.id().to_string();
+    let output = skep(&[
+        "run",
+        "examples/opens.bpf.o",
+        "--pid",
+        &pid,
+        "--duration",
+        "0.5",
+    ]);
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    let text = out(&output);
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(text.contains("path=/etc/hostname"), "{text}");
+    assert!(
+        text.lines().all(|l| l.contains(&format!("pid={pid} "))),
+        "{text}"
+    );
+    let links = out(&skep(&["link", "show"]));
+    assert!(!links.contains("prog 0"), "{links}");
+    let gone = skep(&[
+        "run",
+        "examples/opens.bpf.o",
+        "--pid",
+        "4194303",
+        "--duration",
+        "0.1",
+    ]);
+    assert_eq!(gone.status.code(), Some(3));
+    let refused = skep(&[
+        "run",
+        "examples/packets.bpf.o",
+        "--dev",
+        "lo",
+        "--pid",
+        "1",
+        "--duration",
+        "0.1",
+    ]);
+    assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+}
