@@ -50,7 +50,6 @@ impl Verifier<'_> {
                 return fail(code::POINTER_ARITHMETIC, errno::EACCES, message);
             }
         }
-        self.note_result(dst);
         Ok(())
     }
 
@@ -104,7 +103,6 @@ impl Verifier<'_> {
         } else {
             *d = Reg::UNKNOWN;
         }
-        self.note_result(dst);
         Ok(())
     }
 
@@ -133,7 +131,6 @@ impl Verifier<'_> {
                 Width::W32 => u64::from(imm.cast_unsigned()),
             };
             *self.reg_mut(dst.index()) = Reg::constant(value);
-            self.note_result(dst);
             return Ok(());
         };
         self.check_readable(src.index())?;
@@ -145,7 +142,6 @@ impl Verifier<'_> {
             }
             Width::W32 => self.mov32(dst, src)?,
         }
-        self.note_result(dst);
         Ok(())
     }
 
@@ -205,7 +201,6 @@ impl Verifier<'_> {
             d.var.sync();
         }
         *self.reg_mut(dst.index()) = d;
-        self.note_result(dst);
         Ok(())
     }
 
@@ -265,17 +260,6 @@ impl Verifier<'_> {
             r.id = self.new_id();
         }
         before != (r.id, r.off)
-    }
-
-    /// Records what the instruction left in `dst`.
-    pub(crate) fn note_result(&mut self, dst: R) {
-        let d = self.reg(dst.index());
-        let value = if d.is_scalar() {
-            d.var.as_const()
-        } else {
-            None
-        };
-        self.rec.result(self.insn, value);
     }
 }
 

@@ -18,16 +18,7 @@ pub(crate) struct Recorder {
     store_barriers: Vec<bool>,
     /// Limits of pointer arithmetic under speculation rules.
     alu_limits: HashMap<usize, (u8, u32)>,
-    constants: Vec<Constant>,
     pending_limit: Option<(usize, u8, u32)>,
-}
-
-/// The value an instruction leaves in its destination.
-#[derive(Clone, Copy, Debug)]
-enum Constant {
-    Unseen,
-    Always(u64),
-    Varies,
 }
 
 impl Recorder {
@@ -38,20 +29,12 @@ impl Recorder {
             seen_access: vec![false; slots],
             store_barriers: vec![false; slots],
             alu_limits: HashMap::new(),
-            constants: vec![Constant::Unseen; slots],
             pending_limit: None,
         }
     }
 
     /// The facts, complete.
-    pub(crate) fn finish(mut self) -> Vec<InsnFact> {
-        for (fact, constant) in self.facts.iter_mut().zip(&self.constants) {
-            fact.constant = if let Constant::Always(v) = constant {
-                Some(*v)
-            } else {
-                None
-            };
-        }
+    pub(crate) fn finish(self) -> Vec<InsnFact> {
         self.facts
     }
 
@@ -85,16 +68,6 @@ impl Recorder {
             Some(old) if old == way => way,
             Some(_) => Branch::Both,
         });
-    }
-
-    /// The instruction left this in its destination.
-    pub(crate) fn result(&mut self, at: usize, value: Option<u64>) {
-        let known = &mut self.constants[at];
-        *known = match (*known, value) {
-            (Constant::Unseen, Some(v)) => Constant::Always(v),
-            (Constant::Always(old), Some(v)) if old == v => Constant::Always(v),
-            _ => Constant::Varies,
-        };
     }
 
     /// An access goes through a pointer of this kind; kinds whose accesses are rewritten must not mix with others.
@@ -135,14 +108,6 @@ impl Recorder {
                 }
                 if old.callback != new.callback {
                     old.callback = None;
-                }
-                for i in 0..5 {
-                    if old.constants[i] != new.constants[i] {
-                        old.constants[i] = None;
-                    }
-                    if old.stack_args[i] != new.stack_args[i] {
-                        old.stack_args[i] = None;
-                    }
                 }
             }
         }

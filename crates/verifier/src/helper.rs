@@ -131,15 +131,6 @@ impl Verifier<'_> {
                 fact.map = None;
             }
         }
-        let depth = self.cur.depth() as u32;
-        for n in 0..5 {
-            let r = self.reg(n + 1);
-            if r.is_scalar() {
-                fact.constants[n] = r.var.as_const();
-            } else if r.kind == Kind::Stack && r.aux == depth {
-                fact.stack_args[n] = r.fixed_offset().and_then(|o| i32::try_from(o).ok());
-            }
-        }
         self.rec.call(self.insn, fact);
     }
 

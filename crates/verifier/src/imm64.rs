@@ -25,7 +25,6 @@ impl Verifier<'_> {
             Imm64::BtfId { id, fd } => self.kernel_variable(id, fd)?,
         };
         *self.reg_mut(dst.index()) = r;
-        self.note_result(dst);
         Ok(())
     }
 

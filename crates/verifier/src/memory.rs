@@ -80,7 +80,6 @@ impl Verifier<'_> {
         };
         self.check_access(&access)?;
         self.rec.pointer_kind(self.insn, kind)?;
-        self.note_result(dst);
         Ok(())
     }
 

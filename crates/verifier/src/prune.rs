@@ -2,7 +2,7 @@
 
 use crate::code;
 use crate::equal::{Compare, Exact};
-use crate::fail::{Check, errno, fail};
+use crate::fail::{Check, errno, fail_at};
 use crate::kept::Kept;
 use crate::precision::forget_precision;
 use crate::reg::{ADD_CONST, Reg};
@@ -91,7 +91,13 @@ impl Verifier<'_> {
         if may_loop && self.states_equal(id, Exact::Yes) && !self.iter_depths_differ(id) {
             let message =
                 format!("the loop at slot {at} comes back to the same state: it would never end");
-            return fail(code::INFINITE_LOOP, errno::EINVAL, message);
+            // The jump back is what never ends.
+            return fail_at(
+                code::INFINITE_LOOP,
+                errno::EINVAL,
+                self.prev as usize,
+                message,
+            );
         }
         Ok(false)
     }

@@ -103,8 +103,6 @@ pub struct InsnFact {
     pub call: Option<Box<CallFact>>,
     /// Which ways a conditional jump can go.
     pub branch: Option<Branch>,
-    /// The value this instruction leaves in its destination, if always the same number.
-    pub constant: Option<u64>,
     /// A speculation barrier must precede it (`--caps bpf`).
     pub barrier: bool,
 }
@@ -181,10 +179,6 @@ pub struct CallFact {
     pub map: Option<u32>,
     /// Subprogs that are passed as callback, by index, if always the same one.
     pub callback: Option<u32>,
-    /// Constant integer arguments `r1`–`r5`, where always the same.
-    pub constants: [Option<u64>; 5],
-    /// Stack offset (from the frame's top) of arguments that point to the current frame's stack, where always the same.
-    pub stack_args: [Option<i32>; 5],
     /// Name of the kfunc called.
     pub kfunc: Option<String>,
 }

@@ -2,8 +2,8 @@
 //!
 //! One pass over the slots emits ops and remembers where each slot begins; a second one patches jump targets. With
 //! [`Fold::Facts`] branches that the verifier decided are folded; [`Fold::Nothing`] keeps the program as written, so that a
-//! checked run can catch a wrong proof. Constants of scalars ([`InsnFact::constant`], [`skep_verifier::CallFact::constants`]) are not
-//! folded: where the walk found a scalar imprecise, a path with another value may have been pruned.
+//! checked run can catch a wrong proof. The proof tells no constants of scalars:
+//! where the walk found one imprecise, a path with another value may have been pruned.
 
 use crate::ctx;
 use crate::helpers;
