@@ -343,6 +343,20 @@ fn program(
     loaded: &Loaded,
     options: &LoadOptions,
 ) -> Result<Handle, LoadError> {
+    let command = command(spec, linked, loaded, options)?;
+    Ok(loaded.backend.prog_load(&command)?)
+}
+
+/// The command that loads a program of an object whose maps are `loaded`.
+///
+/// # Errors
+/// [`LoadError::Object`] if a loader must not try.
+pub fn command(
+    spec: &Program,
+    linked: &Linked,
+    loaded: &Loaded,
+    options: &LoadOptions,
+) -> Result<ProgLoad, LoadError> {
     let prog_type = match (spec.prog_type, options.prog_type) {
         (ProgType::Unspec, Some(given)) => given,
         (ProgType::Unspec, None) => {
@@ -369,7 +383,7 @@ fn program(
         None => 0,
     };
     let has_btf = loaded.btf_handle.is_some();
-    let command = ProgLoad {
+    Ok(ProgLoad {
         prog_type,
         expected_attach_type: spec.attach,
         insns: with_handles(&spec.insns, &loaded.maps),
@@ -395,8 +409,7 @@ fn program(
         attach_btf: None,
         fd_array: Vec::new(),
         log_level: 0,
-    };
-    Ok(loaded.backend.prog_load(&command)?)
+    })
 }
 
 /// Map operands as handles instead of places in the list.

@@ -40,8 +40,8 @@ fn records((bytes, rec_size): (&[u8], u32)) -> u32 {
     bytes.len().checked_div(rec_size as usize).unwrap_or(0) as u32
 }
 
-/// `BPF_PROG_LOAD`. `attr` has the numbers; addresses and counts come from `data`. A refused load is repeated with a log.
-pub fn load(attr: &ProgLoad, data: &LoadData<'_>) -> Result<OwnedFd, LoadError> {
+/// `attr` with addresses and counts from `data`.
+fn complete(attr: &ProgLoad, data: &LoadData<'_>) -> ProgLoad {
     let mut attr = *attr;
     attr.insns = address(data.insns);
     attr.insn_cnt = (data.insns.len() / 8) as u32;
@@ -59,6 +59,30 @@ pub fn load(attr: &ProgLoad, data: &LoadData<'_>) -> Result<OwnedFd, LoadError> 
         0
     };
     attr.fd_array = address(data.fd_array);
+    attr
+}
+
+/// Loads a program with log level 4 (statistics only) and closes it: the log.
+pub fn load_for_statistics(attr: &ProgLoad, data: &LoadData<'_>) -> Result<String, LoadError> {
+    let mut attr = complete(attr, data);
+    let mut buffer = vec![0u8; LOG_BYTES_FIRST];
+    attr.log_level = LOG_STATS;
+    (attr.log_buf, attr.log_size) = (address_mut(&mut buffer), LOG_BYTES_FIRST as u32);
+    // SAFETY: every address with its count was just taken from `data`, and the log buffer is writable for its size.
+    let result = unsafe { bpf::bpf_fd(Cmd::ProgLoad, &mut attr) };
+    let log = bpf::field_text(&buffer);
+    match result {
+        Ok(_) => Ok(log),
+        Err(error) => Err(LoadError { error, log }),
+    }
+}
+
+/// `BPF_LOG_STATS`
+const LOG_STATS: u32 = 4;
+
+/// `BPF_PROG_LOAD`. `attr` has the numbers; addresses and counts come from `data`. A refused load is repeated with a log.
+pub fn load(attr: &ProgLoad, data: &LoadData<'_>) -> Result<OwnedFd, LoadError> {
+    let mut attr = complete(attr, data);
     let wanted_level = attr.log_level;
     attr.log_level = 0;
     (attr.log_buf, attr.log_size) = (0, 0);

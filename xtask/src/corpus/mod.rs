@@ -73,6 +73,32 @@ pub(crate) fn objects_dir(dir: &Path) -> Result<PathBuf, TaskError> {
     rows::objects_dir(dir, &rows::read(dir, None)?)
 }
 
+/// A program that the kernel accepts, for benches.
+pub(crate) struct Accepted {
+    /// Path of the object.
+    pub(crate) path: PathBuf,
+    /// Name of the base program that it, or the object it is a mutant of, comes from.
+    pub(crate) base: String,
+    /// Name of the object as the corpus has it.
+    pub(crate) object: String,
+    /// Name of the program.
+    pub(crate) program: String,
+}
+
+/// All programs of a corpus (by default the dev corpus) that the kernel accepts from a privileged loader.
+pub(crate) fn accepted(dir: Option<&String>) -> Result<Vec<Accepted>, TaskError> {
+    let dir = dir.map_or_else(|| crate::workspace_root().join(DEFAULT_DIR), PathBuf::from);
+    let rows = rows::read(&dir, None)?;
+    let objects = rows::objects_dir(&dir, &rows)?;
+    let accepted = rows.into_iter().filter(|r| r.all.accept).map(|r| Accepted {
+        path: objects.join(&r.object),
+        base: r.base,
+        object: r.object,
+        program: r.program,
+    });
+    Ok(accepted.collect())
+}
+
 /// Runs the comparison; fails on false accepts, crashes and hangs.
 pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     let options = parse(arguments)?;

@@ -59,6 +59,56 @@ impl Kernel {
         bpf::duplicate(entry.as_fd().as_raw_fd()).map_err(|e| failed("descriptor", &e))
     }
 
+    /// Loads a program with the verifier's statistics (log level 4) and gives it up again: what the log says.
+    ///
+    /// # Errors
+    /// The refusal, with its log.
+    pub fn verifier_statistics(&self, spec: &ProgLoad) -> Result<String> {
+        self.load_with(spec, bpf_prog::load_for_statistics)
+    }
+
+    /// Hands a load to the system call in the form it takes.
+    fn load_with<T>(
+        &self,
+        spec: &ProgLoad,
+        load: impl FnOnce(
+            &attr::ProgLoad,
+            &bpf_prog::LoadData<'_>,
+        ) -> std::result::Result<T, bpf_prog::LoadError>,
+    ) -> Result<T> {
+        let what = format!("BPF_PROG_LOAD for program \"{}\"", spec.name);
+        let attach_object = spec.attach_prog.or(spec.attach_btf);
+        let attr = attr::ProgLoad {
+            prog_type: spec.prog_type.id(),
+            log_level: spec.log_level,
+            prog_flags: spec.prog_flags,
+            prog_name: convert::name(&spec.name),
+            prog_ifindex: spec.prog_ifindex,
+            expected_attach_type: spec
+                .expected_attach_type
+                .map_or(0, skep_abi::AttachType::id),
+            prog_btf_fd: self.number(spec.btf, &what)?,
+            attach_btf_id: spec.attach_btf_id,
+            attach_prog_fd: self.number(attach_object, &what)?,
+            ..attr::ProgLoad::default()
+        };
+        let insns: Vec<u8> = spec
+            .insns
+            .iter()
+            .flat_map(|s| convert::slot_bytes(*s))
+            .collect();
+        let license = bpf::text(spec.license.as_bytes()).map_err(|e| failed(&what, &e))?;
+        let fd_array: Vec<i32> = spec.fd_array.iter().map(|h| h.0).collect();
+        let data = bpf_prog::LoadData {
+            insns: &insns,
+            license: &license,
+            func_info: (&spec.func_info, spec.func_info_rec_size),
+            line_info: (&spec.line_info, spec.line_info_rec_size),
+            fd_array: &fd_array,
+        };
+        load(&attr, &data).map_err(|e| convert::load_failed(&what, spec, e))
+    }
+
     /// The code of a loaded program; zeros where the kernel hides it.
     ///
     /// # Errors
@@ -253,37 +303,7 @@ impl Backend for Kernel {
     }
 
     fn prog_load(&self, spec: &ProgLoad) -> Result<Handle> {
-        let what = format!("BPF_PROG_LOAD for program \"{}\"", spec.name);
-        let attach_object = spec.attach_prog.or(spec.attach_btf);
-        let attr = attr::ProgLoad {
-            prog_type: spec.prog_type.id(),
-            log_level: spec.log_level,
-            prog_flags: spec.prog_flags,
-            prog_name: convert::name(&spec.name),
-            prog_ifindex: spec.prog_ifindex,
-            expected_attach_type: spec
-                .expected_attach_type
-                .map_or(0, skep_abi::AttachType::id),
-            prog_btf_fd: self.number(spec.btf, &what)?,
-            attach_btf_id: spec.attach_btf_id,
-            attach_prog_fd: self.number(attach_object, &what)?,
-            ..attr::ProgLoad::default()
-        };
-        let insns: Vec<u8> = spec
-            .insns
-            .iter()
-            .flat_map(|s| convert::slot_bytes(*s))
-            .collect();
-        let license = bpf::text(spec.license.as_bytes()).map_err(|e| failed(&what, &e))?;
-        let fd_array: Vec<i32> = spec.fd_array.iter().map(|h| h.0).collect();
-        let data = bpf_prog::LoadData {
-            insns: &insns,
-            license: &license,
-            func_info: (&spec.func_info, spec.func_info_rec_size),
-            line_info: (&spec.line_info, spec.line_info_rec_size),
-            fd_array: &fd_array,
-        };
-        let fd = bpf_prog::load(&attr, &data).map_err(|e| convert::load_failed(&what, spec, e))?;
+        let fd = self.load_with(spec, bpf_prog::load)?;
         Ok(self.keep(fd))
     }
 

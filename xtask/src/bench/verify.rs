@@ -1,0 +1,152 @@
+//! `cargo xtask bench verify [DIR]`: verification time, ours against the kernel's own figure (log level 4), over the
+//! accepted programs of a corpus.
+//!
+//! Samples are interleaved; per program and round the minimum counts, over the rounds the median. Mutants of one base
+//! weigh as one in the geometric mean.
+
+use crate::TaskError;
+use crate::corpus::accepted;
+use serde_json::json;
+use skep::Kernel;
+use skep::check::{CheckOptions, Checker};
+use skep::load::{LoadOptions, command, load};
+use skep_bpf::{Backend, ProgLoad};
+use skep_verifier::Caps;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const ROUNDS: usize = 5;
+const SAMPLES: usize = 3;
+/// Programs that the kernel needs longer for, in microseconds, are sampled once a round.
+const LONG_USEC: f64 = 50_000.0;
+
+struct Measured {
+    base: String,
+    name: String,
+    ours_usec: f64,
+    kernel_usec: f64,
+}
+
+/// Runs the bench.
+pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
+    let kernel = Arc::new(Kernel::new());
+    let mut all = Vec::new();
+    let mut skipped = 0;
+    for row in accepted(arguments.first())? {
+        match measure(&row.path, &row.program, &kernel) {
+            Some((ours_usec, kernel_usec)) => all.push(Measured {
+                base: row.base.clone(),
+                name: format!("{} {}", row.object, row.program),
+                ours_usec,
+                kernel_usec,
+            }),
+            None => skipped += 1,
+        }
+    }
+    report(&mut all, skipped);
+    Ok(())
+}
+
+/// Microseconds of ours and of the kernel, if both accept the program.
+fn measure(path: &std::path::Path, program: &str, kernel: &Arc<Kernel>) -> Option<(f64, f64)> {
+    let bytes = std::fs::read(path).ok()?;
+    let checker = Checker::open(&bytes, &CheckOptions::default()).ok()?;
+    let backend: Arc<dyn Backend> = Arc::<Kernel>::clone(kernel);
+    let mut linked = checker.linked().clone();
+    let spec = linked.programs.iter().find(|p| p.name == program)?.clone();
+    linked.programs.clear();
+    let options = LoadOptions::default();
+    let loaded = load(&linked, &backend, &options).ok()?;
+    let load = command(&spec, checker.linked(), &loaded, &options).ok()?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (mut our_least, mut their_least) = (f64::MAX, f64::MAX);
+        for _ in 0..SAMPLES {
+            their_least = their_least.min(kernel_usec(kernel, &load)?);
+            let report = checker.check(program, Caps::All)?;
+            if !matches!(report.verdict, skep::check::Verdict::Accept(_)) {
+                return None;
+            }
+            our_least = our_least.min(report.elapsed.as_secs_f64() * 1e6);
+            if their_least > LONG_USEC {
+                break;
+            }
+        }
+        ours.push(our_least);
+        theirs.push(their_least);
+    }
+    Some((median(&mut ours), median(&mut theirs)))
+}
+
+fn kernel_usec(kernel: &Kernel, load: &ProgLoad) -> Option<f64> {
+    let log = kernel.verifier_statistics(load).ok()?;
+    let line = log
+        .lines()
+        .find_map(|l| l.strip_prefix("verification time "))?;
+    line.split(' ').next()?.parse().ok()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn report(all: &mut [Measured], skipped: usize) {
+    // The kernel counts whole microseconds: less than one is one.
+    let ratio = |m: &Measured| m.ours_usec / m.kernel_usec.max(1.0);
+    let ours: f64 = all.iter().map(|m| m.ours_usec).sum();
+    let theirs: f64 = all.iter().map(|m| m.kernel_usec.max(1.0)).sum();
+    let mut families: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for m in all.iter() {
+        families.entry(&m.base).or_default().push(ratio(m).ln());
+    }
+    let means: Vec<f64> = families
+        .values()
+        .map(|v| v.iter().sum::<f64>() / v.len() as f64)
+        .collect();
+    let bases = families.len();
+    let geomean = (means.iter().sum::<f64>() / means.len().max(1) as f64).exp();
+    all.sort_by(|a, b| ratio(b).total_cmp(&ratio(a)));
+    println!("slowest against the kernel:");
+    for m in all.iter().take(15) {
+        println!(
+            "  {:6.2}  {:10.1} us, kernel {:10.1} us  {}",
+            ratio(m),
+            m.ours_usec,
+            m.kernel_usec,
+            m.name
+        );
+    }
+    println!(
+        "{} programs of {bases} bases, {skipped} without a figure on both sides",
+        all.len()
+    );
+    println!(
+        "{}",
+        json!({
+            "bench": "verify",
+            "programs": all.len(),
+            "total_vs_kernel": round(ours / theirs),
+            "geomean_vs_kernel": round(geomean),
+            "worst_vs_kernel": round(all.first().map_or(0.0, ratio)),
+            "ours_usec": ours.round(),
+            "kernel_usec": theirs.round(),
+            "peak_memory_mib": peak_memory_mib(),
+        })
+    );
+}
+
+/// Most memory this process ever had, in MiB (`VmHWM` of proc(5)).
+fn peak_memory_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.split_whitespace()
+        .next()?
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib / 1024)
+}
+
+fn round(x: f64) -> f64 {
+    (x * 1000.0).round() / 1000.0
+}
