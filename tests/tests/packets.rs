@@ -41,9 +41,9 @@ fn linked(backend: &dyn Backend) -> Linked {
         .unwrap()
 }
 
-fn outcome(backend: Arc<dyn Backend>) -> Outcome {
+fn outcome(backend: &Arc<dyn Backend>) -> Outcome {
     let linked = linked(backend.as_ref());
-    let loaded: Loaded = load(&linked, &backend, &LoadOptions::default()).unwrap();
+    let loaded: Loaded = load(&linked, backend, &LoadOptions::default()).unwrap();
     let prog = loaded.program("packets").unwrap().handle;
     let mut reader = backend
         .events_open(loaded.map("new_flows").unwrap().handle)
@@ -77,7 +77,7 @@ fn user(engine: Engine) -> Outcome {
         engine,
         ..skep_user::Options::default()
     };
-    outcome(Arc::new(Universe::new(options).unwrap()))
+    outcome(&(Arc::new(Universe::new(options).unwrap()) as Arc<dyn Backend>))
 }
 
 #[test]
@@ -90,6 +90,9 @@ fn packets_are_the_same_in_both_engines_and_in_the_kernel() {
     );
     assert_eq!(interpreted, user(Engine::Jit));
     if met(&[Need::Bpf, Need::Root]) {
-        assert_eq!(interpreted, outcome(Arc::new(Kernel::new())));
+        assert_eq!(
+            interpreted,
+            outcome(&(Arc::new(Kernel::new()) as Arc<dyn Backend>))
+        );
     }
 }
