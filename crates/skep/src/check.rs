@@ -9,7 +9,9 @@ use skep_abi::{Errno, ProgType};
 use skep_btf::{Btf, Record};
 use skep_isa::{Call, Insn};
 use skep_object::{Failure, FailureCause, Linked, MapSpec, Object, Options, Program};
-use skep_verifier::{Caps, Class, FuncInfo, LineInfo, MapDesc, Rejection, Request, Stats};
+use skep_verifier::{
+    Caps, Class, FuncInfo, LineInfo, MapDesc, Rejection, Request, Stats, Verified,
+};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +51,8 @@ pub struct Report {
     pub insns: usize,
     /// The verdict.
     pub verdict: Verdict,
+    /// Why an accepted program cannot run in the user backend, with its code; `None` if it can.
+    pub why_not: Option<String>,
     /// Where the source of a rejected instruction is.
     pub source: Option<Source>,
     /// Text of a rejected instruction.
@@ -145,14 +149,24 @@ impl Checker {
             known => Some(known),
         };
         let started = Instant::now();
-        let verdict = match prog_type {
-            Some(prog_type) => self.verdict(program, prog_type, caps),
-            None => Verdict::Error(format!(
-                "section \"{}\" says no program type",
-                program.section
-            )),
+        let answer = match prog_type {
+            Some(prog_type) => self.verify(program, prog_type, caps),
+            None => {
+                let text = format!("section \"{}\" says no program type", program.section);
+                Err(Verdict::Error(text))
+            }
         };
         let elapsed = started.elapsed();
+        let (verdict, why_not) = match answer {
+            Ok(verified) => {
+                let why_not = skep_vm::runs_in_user(&verified).err();
+                (
+                    Verdict::Accept(verified.stats()),
+                    why_not.map(|w| format!("{}: {w}", w.code())),
+                )
+            }
+            Err(verdict) => (verdict, None),
+        };
         let at = match &verdict {
             Verdict::Reject(rejection) => rejection.insn,
             _ => None,
@@ -166,17 +180,23 @@ impl Checker {
                 .and_then(|at| skep_isa::decode(&program.insns, at as usize).ok())
                 .map(|i| i.to_string()),
             verdict,
+            why_not,
             elapsed,
         })
     }
 
-    fn verdict(&self, program: &Program, prog_type: ProgType, caps: Caps) -> Verdict {
+    fn verify(
+        &self,
+        program: &Program,
+        prog_type: ProgType,
+        caps: Caps,
+    ) -> Result<Verified, Verdict> {
         if let Some(failure) = program.failures.iter().find(|f| f.is_fatal()) {
-            return Verdict::Reject(failed_relocation(failure));
+            return Err(Verdict::Reject(failed_relocation(failure)));
         }
         if caps == Caps::Bpf && needs_perfmon(prog_type) {
             let message = format!("programs of type {prog_type} need CAP_PERFMON");
-            return Verdict::Reject(environment("E0104", message, Errno::EPERM));
+            return Err(Verdict::Reject(environment("E0104", message, Errno::EPERM)));
         }
         let attach_btf_id = match &program.attach_btf {
             None => 0,
@@ -184,7 +204,7 @@ impl Checker {
                 Some(id) => id,
                 None => {
                     let message = format!("the kernel has no \"{}\" to attach to", target.name);
-                    return Verdict::Reject(environment("E0110", message, Errno::ESRCH));
+                    return Err(Verdict::Reject(environment("E0110", message, Errno::ESRCH)));
                 }
             },
         };
@@ -218,10 +238,7 @@ impl Checker {
             caps,
             kernel_btf: self.kernel_btf.as_ref(),
         };
-        match skep_verifier::verify(&request) {
-            Ok(verified) => Verdict::Accept(verified.stats()),
-            Err(rejection) => Verdict::Reject(rejection),
-        }
+        skep_verifier::verify(&request).map_err(Verdict::Reject)
     }
 
     /// Where the source of the instruction at slot `at` is.

@@ -3,6 +3,7 @@
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
 use crate::render::rejection;
+use crate::render::sarif::Sarif;
 use serde_json::{Map, Value as Json, json};
 use skep::check::{CheckOptions, Checker, Report, Verdict};
 use skep_abi::ProgType;
@@ -34,6 +35,19 @@ pub(crate) struct Args {
     /// Print what the verification cost
     #[arg(long)]
     stats: bool,
+    /// Print a SARIF report instead
+    #[arg(long)]
+    sarif: bool,
+    /// Print rejections in other words: kernel is the form of the kernel's log
+    #[arg(long, value_enum, value_name = "FORM")]
+    log: Option<LogArg>,
+}
+
+/// Forms of a rejection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum LogArg {
+    /// As at the end of the kernel's log
+    Kernel,
 }
 
 /// The capability sets.
@@ -59,8 +73,9 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     let base = options(args)?;
     let mut outcome = Outcome::Ok;
     let mut found = false;
+    let mut sarif = args.sarif.then(Sarif::default);
     for path in &args.objects {
-        match object(args, path, &base, out) {
+        match object(args, path, &base, sarif.as_mut(), out) {
             Ok(None) => {}
             Ok(Some(of_object)) => {
                 found = true;
@@ -69,10 +84,16 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
             Err(CliError::Environment(message)) => {
                 outcome = Outcome::Environment;
                 found = true;
-                unreadable(args, path, &message, out)?;
+                match &mut sarif {
+                    Some(sarif) => sarif.unreadable(path, &message),
+                    None => unreadable(args, path, &message, out)?,
+                }
             }
             Err(error) => return Err(error),
         }
+    }
+    if let Some(sarif) = sarif {
+        out.json(&sarif.finish())?;
     }
     match &args.program {
         Some(name) if !found => Err(CliError::usage(format!(
@@ -114,6 +135,7 @@ fn object(
     args: &Args,
     path: &Path,
     base: &CheckOptions,
+    mut sarif: Option<&mut Sarif>,
     out: &mut Output,
 ) -> Result<Option<Outcome>, CliError> {
     let bytes =
@@ -144,7 +166,10 @@ fn object(
         let Some(report) = checker.check(name, caps) else {
             continue;
         };
-        print(args, path, &report, out)?;
+        match &mut sarif {
+            Some(sarif) => sarif.add(path, &report),
+            None => print(args, path, &report, out)?,
+        }
         let this = match report.verdict {
             Verdict::Accept(_) => Outcome::Ok,
             Verdict::Reject(_) => Outcome::No,
@@ -191,6 +216,9 @@ fn print(args: &Args, path: &Path, report: &Report, out: &mut Output) -> Result<
                     report.elapsed.as_micros()
                 ))?;
             }
+        }
+        Verdict::Reject(rejection) if args.log == Some(LogArg::Kernel) => {
+            out.line(rejection::kernel_log(report, rejection))?;
         }
         Verdict::Reject(rejection) => {
             let text = rejection::text(path, report, rejection, out.color());
@@ -245,5 +273,9 @@ fn json(args: &Args, path: &Path, report: &Report) -> Json {
         "verify_usec",
         json!(processed.map(|_| report.elapsed.as_micros() as u64)),
     );
+    if matches!(report.verdict, Verdict::Accept(_)) {
+        set("runs_in_user", json!(report.why_not.is_none()));
+        set("why_not", json!(report.why_not));
+    }
     Json::Object(row)
 }

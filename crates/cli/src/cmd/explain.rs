@@ -1,46 +1,71 @@
-//! `skep explain CODE`: what an error code means.
+//! `skep explain [CODE]`: what an error code means.
 
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
 use serde_json::json;
+use skep_verifier::{CODES, find_code};
 
 /// Options of `skep explain`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// An error code: V0201
-    code: String,
+    /// An error code, V0201; all of them without one
+    code: Option<String>,
 }
 
-/// The kinds of code, by first letter.
-const KINDS: &[(char, &str)] = &[
-    ('V', "safety: the program could do harm, on some path"),
+/// What the letters mean.
+const CLASSES: &[(&str, &str)] = &[
+    ("safety", "the program could do harm on some path"),
     (
-        'C',
-        "complexity: the program could not be explored within the kernel's limits",
+        "complexity",
+        "the program could not be explored within the kernel's limits",
     ),
     (
-        'E',
-        "environment: something is not there for this program type or kernel",
+        "environment",
+        "something is not there for this program type, kernel or loader",
     ),
     (
-        'U',
-        "user backend: accepted, but needs something only a kernel has",
+        "user",
+        "accepted, but it needs something that only a kernel has",
     ),
 ];
 
+/// Codes of programs that run in a kernel only; the verifier does not give them.
+const USER_CODES: &[(&str, &str)] = &[
+    ("U0001", "nothing in user space calls programs of this type"),
+    ("U0002", "a helper exists only in a kernel"),
+    ("U0003", "a kfunc exists only in a kernel"),
+    ("U0004", "the address of a kernel variable is taken"),
+    ("U0005", "a structure of the kernel is read"),
+    ("U0006", "a map type exists only in a kernel"),
+];
+
+/// Code, class and rule of every code.
+fn all() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let verifier = CODES.iter().map(|c| (c.id, c.class.name(), c.title));
+    verifier.chain(USER_CODES.iter().map(|(id, title)| (*id, "user", *title)))
+}
+
 /// Prints what the code means.
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
-    let letter = args.code.chars().next().map(|c| c.to_ascii_uppercase());
-    let Some((_, text)) = KINDS.iter().find(|(c, _)| Some(*c) == letter) else {
+    let wanted = args.code.as_ref().map(|c| c.to_ascii_uppercase());
+    if let Some(code) = &wanted
+        && find_code(code).is_none()
+        && !USER_CODES.iter().any(|(id, _)| id == code)
+    {
         return Err(CliError::usage(format!(
-            "\"{}\" is not an error code; codes look like V0201",
-            args.code
+            "there is no code \"{code}\"; skep explain lists all"
         )));
-    };
-    if out.is_json() {
-        out.json(&json!({"schema": 1, "code": args.code, "text": text}))?;
-    } else {
-        out.line(format_args!("{}  {text}", args.code))?;
+    }
+    for (id, class, title) in all().filter(|(id, _, _)| wanted.as_ref().is_none_or(|w| w == id)) {
+        if out.is_json() {
+            out.json(&json!({"schema": 1, "code": id, "class": class, "text": title}))?;
+            continue;
+        }
+        out.line(format_args!("{id}  {class}: {title}"))?;
+        let meaning = CLASSES.iter().find(|(name, _)| *name == class);
+        if let Some((_, meaning)) = meaning.filter(|_| wanted.is_some()) {
+            out.line(format_args!("       {meaning}"))?;
+        }
     }
     Ok(Outcome::Ok)
 }

@@ -63,3 +63,21 @@ pub(crate) fn text(path: &Path, report: &Report, rejection: &Rejection, color: b
     }
     text
 }
+
+/// The last lines of a kernel's log that says the same: source, instruction, message, count.
+pub(crate) fn kernel_log(report: &Report, rejection: &Rejection) -> String {
+    let mut text = String::new();
+    if let Some(source) = &report.source {
+        let file = source.file.rsplit('/').next().unwrap_or_default();
+        let _ = writeln!(text, "; {} @ {file}:{}", source.text, source.line);
+    }
+    if let (Some(at), Some(insn)) = (rejection.insn, &report.insn_text) {
+        let _ = writeln!(text, "{at}: {insn}");
+    }
+    let _ = write!(
+        text,
+        "{}\nprocessed {} insns (limit 1000000)",
+        rejection.message, rejection.insns_processed
+    );
+    text
+}
