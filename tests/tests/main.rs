@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod arrows;
+mod attach;
 mod examples;
 mod kernel_backend;
 mod map_diff;

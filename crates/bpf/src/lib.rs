@@ -55,10 +55,17 @@ pub struct Error {
 
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.what.split_once(' ') {
-            Some((command, object)) => write!(f, "bpf({command}) {object}: {}", self.errno)?,
-            None => write!(f, "bpf({}): {}", self.what, self.errno)?,
+        let (command, object) = self.what.split_once(' ').unwrap_or((&self.what, ""));
+        // Other system calls name themselves.
+        if command.starts_with("BPF_") {
+            write!(f, "bpf({command})")?;
+        } else {
+            f.write_str(command)?;
         }
+        if !object.is_empty() {
+            write!(f, " {object}")?;
+        }
+        write!(f, ": {}", self.errno)?;
         if self.detail.is_empty() {
             Ok(())
         } else {

@@ -10,6 +10,7 @@ pub mod dump;
 pub mod element;
 pub mod events;
 pub mod feature;
+pub mod iterator;
 mod kernel;
 pub mod load;
 pub mod net;

@@ -24,6 +24,8 @@ const F_EXCL: u16 = 0x200;
 const F_CREATE: u16 = 0x400;
 const F_NESTED: u16 = 1 << 15;
 
+/// `IFF_UP`
+const IFF_UP: u32 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_FD: u16 = 1;
@@ -276,6 +278,18 @@ impl Socket {
             });
         })?;
         Ok(devices)
+    }
+
+    /// Switches a device on.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn up(&mut self, ifindex: u32) -> io::Result<()> {
+        let body: Vec<u8> = [0, ifindex, IFF_UP, IFF_UP]
+            .iter()
+            .flat_map(|n| n.to_ne_bytes())
+            .collect();
+        self.command(Message::new(RTM_SETLINK, F_ACK, &body))
     }
 
     /// Puts an XDP program on a device without a link, or takes it off (`fd` -1); `flags` are `XDP_FLAGS_*`.

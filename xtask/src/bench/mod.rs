@@ -1,12 +1,13 @@
 //! `cargo xtask bench NAME`: ours and the peers in one run. Per engine the minimum of interleaved samples, median over
 //! rounds; the last line is one JSON object. One file a bench; to add one, add its file and a line to [`BENCHES`].
 
+mod load;
 mod verify;
 
 use crate::{Task, TaskError};
 
 /// Name and function of every bench.
-const BENCHES: &[(&str, Task)] = &[("verify", verify::run)];
+const BENCHES: &[(&str, Task)] = &[("load", load::run), ("verify", verify::run)];
 
 /// Runs the bench that the first argument names.
 pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {

@@ -6,6 +6,7 @@
 mod cgroup;
 mod perf;
 mod section;
+mod socket;
 mod tc;
 mod tracing;
 mod uprobe;
@@ -19,7 +20,9 @@ pub use skep_sys::perf::{End, Rate};
 
 use skep_abi::AttachType;
 use skep_bpf::{Backend, BackendKind, Errno, Error, Handle, LinkCreate, LinkTarget, Result};
-use std::os::fd::OwnedFd;
+use skep_sys::attr::ProgAttach;
+use skep_sys::bpf_prog;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,6 +79,13 @@ pub enum Hook {
         /// Incoming or outgoing.
         direction: Direction,
     },
+    /// Packets of a device, through a filter of its clsact discipline, as before links for traffic control.
+    TcFilter {
+        /// Number of the device.
+        ifindex: u32,
+        /// Incoming or outgoing.
+        direction: Direction,
+    },
     /// A control group.
     Cgroup {
         /// Its folder in the v2 hierarchy.
@@ -88,6 +98,41 @@ pub enum Hook {
         /// Its file, `/proc/self/ns/net`.
         path: PathBuf,
         /// Which of its hooks.
+        attach_type: AttachType,
+    },
+    /// Several functions of an executable or library, with one link.
+    UprobeMulti {
+        /// The file.
+        file: PathBuf,
+        /// The functions.
+        symbols: Vec<String>,
+        /// At their entry or return.
+        end: End,
+        /// Only this process.
+        pid: Option<u32>,
+    },
+    /// Several functions of the kernel, with one link.
+    KprobeMulti {
+        /// The functions.
+        symbols: Vec<String>,
+        /// At their entry or return.
+        end: End,
+    },
+    /// What a socket receives.
+    Socket {
+        /// The socket, which must stay open.
+        socket: RawFd,
+    },
+    /// Which socket of a reuseport group gets a connection or packet.
+    Reuseport {
+        /// One of its sockets, which must stay open.
+        socket: RawFd,
+    },
+    /// The sockets in a sockmap or sockhash.
+    Sockmap {
+        /// The map.
+        map: Handle,
+        /// Message verdict, stream parser, stream verdict or verdict.
         attach_type: AttachType,
     },
     /// A netfilter hook.
@@ -107,6 +152,12 @@ enum Hold {
     Link(Handle),
     /// A filter of the traffic control system.
     Filter(tc::Filter),
+    /// An option of a socket.
+    Socket(socket::Held),
+    /// An attachment without link.
+    Plain(ProgAttach),
+    /// Several attachments that belong together; they let go themselves.
+    Many(Vec<Link>),
 }
 
 /// An attachment; dropping it detaches.
@@ -132,7 +183,7 @@ impl Link {
     pub fn handle(&self) -> Option<Handle> {
         match self.hold {
             Hold::Link(handle) => Some(handle),
-            Hold::Filter(_) => None,
+            Hold::Filter(_) | Hold::Socket(_) | Hold::Plain(_) | Hold::Many(_) => None,
         }
     }
 
@@ -166,6 +217,10 @@ impl Drop for Link {
         match &self.hold {
             Hold::Link(handle) => self.backend.close(*handle),
             Hold::Filter(filter) => filter.remove(),
+            Hold::Socket(held) => held.remove(),
+            // A map that is gone has no program any more.
+            Hold::Plain(attached) => drop(bpf_prog::detach(attached)),
+            Hold::Many(links) => debug_assert!(!links.is_empty(), "there is one at least"),
         }
     }
 }
@@ -210,8 +265,34 @@ pub fn attach(backend: &Arc<dyn Backend>, prog: Handle, hook: &Hook) -> Result<L
         } => perf::sampling(backend, prog, (*kind, *config), *rate, *pid),
         Hook::Xdp { ifindex, mode } => xdp::attach(backend, prog, *ifindex, *mode),
         Hook::Tc { ifindex, direction } => tc::attach(backend, prog, *ifindex, *direction),
+        Hook::TcFilter { ifindex, direction } => tc::filter(backend, prog, *ifindex, *direction),
         Hook::Cgroup { path, attach_type } => cgroup::attach(backend, prog, path, *attach_type),
         Hook::Netns { path, attach_type } => cgroup::attach(backend, prog, path, *attach_type),
+        Hook::UprobeMulti {
+            file,
+            symbols,
+            end,
+            pid,
+        } => uprobe::attach_multi(backend, prog, file, symbols, *end, *pid),
+        Hook::KprobeMulti { symbols, end } => {
+            let target = LinkTarget::KprobeMulti {
+                symbols: symbols.clone(),
+                cookies: Vec::new(),
+                ret: *end == End::Return,
+            };
+            let create = LinkCreate {
+                prog,
+                attach_type: AttachType::TraceKprobeMulti,
+                target,
+                flags: 0,
+            };
+            Link::of(backend, &create, None)
+        }
+        Hook::Socket { socket } => socket::attach(backend, prog, *socket, socket::Kind::Filter),
+        Hook::Reuseport { socket } => {
+            socket::attach(backend, prog, *socket, socket::Kind::Reuseport)
+        }
+        Hook::Sockmap { map, attach_type } => socket::attach_map(backend, prog, *map, *attach_type),
         Hook::Netfilter {
             family,
             hook,

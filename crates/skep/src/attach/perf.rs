@@ -1,9 +1,10 @@
 //! Hooks that are events of `perf_event_open(2)`.
 
-use super::{End, Link, Rate, refused};
+use super::{End, Hold, Link, Rate, refused};
 use skep_abi::AttachType;
 use skep_bpf::{Backend, Handle, LinkCreate, LinkTarget, Result};
 use skep_sys::perf::{self, Scope};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -48,7 +49,30 @@ pub(super) fn kprobe(
     link(backend, prog, event, 0)
 }
 
-/// Attaches to a sampling event on every CPU, or of one process.
+/// What to sample: each thread of a process, or each CPU.
+fn scopes(pid: Option<u32>) -> io::Result<Vec<Scope>> {
+    match pid {
+        Some(pid) => {
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task"))?;
+            let ids = threads
+                .flatten()
+                .filter_map(|t| t.file_name().to_str()?.parse().ok());
+            Ok(ids.map(|tid: i32| Scope { pid: tid, cpu: -1 }).collect())
+        }
+        None => {
+            let online = skep_sys::cpus::online()?;
+            Ok(online
+                .into_iter()
+                .map(|cpu| Scope {
+                    pid: -1,
+                    cpu: cpu.cast_signed(),
+                })
+                .collect())
+        }
+    }
+}
+
+/// Attaches to a sampling event on every CPU, or of every thread that a process has.
 pub(super) fn sampling(
     backend: &Arc<dyn Backend>,
     prog: Handle,
@@ -56,7 +80,15 @@ pub(super) fn sampling(
     rate: Rate,
     pid: Option<u32>,
 ) -> Result<Link> {
-    let event = perf::sampling(kind, config, rate, Scope::of_process(pid))
-        .map_err(|e| refused("perf_event_open of a sampling event", &e))?;
-    link(backend, prog, event, 0)
+    const WHAT: &str = "perf_event_open of a sampling event";
+    let mut links = Vec::new();
+    for scope in scopes(pid).map_err(|e| refused(WHAT, &e))? {
+        let event = perf::sampling(kind, config, rate, scope).map_err(|e| refused(WHAT, &e))?;
+        links.push(link(backend, prog, event, 0)?);
+    }
+    Ok(Link {
+        backend: Arc::clone(backend),
+        hold: Hold::Many(links),
+        _event: None,
+    })
 }

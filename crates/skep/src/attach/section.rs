@@ -94,7 +94,7 @@ pub fn hook(program: &Program, given: &Where) -> Result<Hook, String> {
             },
         }),
         ProgType::SkLookup | ProgType::FlowDissector => Ok(Hook::Netns {
-            path: PathBuf::from("/proc/self/ns/net"),
+            path: PathBuf::from("/proc/thread-self/ns/net"),
             attach_type: program.attach.unwrap_or(AttachType::SkLookup),
         }),
         ProgType::SockOps => cgroup(AttachType::CgroupSockOps),

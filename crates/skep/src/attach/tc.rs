@@ -63,7 +63,7 @@ pub(super) fn attach(
 }
 
 /// Attaches as a filter; the program's handle is its descriptor in the kernel backend.
-fn filter(
+pub(super) fn filter(
     backend: &Arc<dyn Backend>,
     prog: Handle,
     ifindex: u32,

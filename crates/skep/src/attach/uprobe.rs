@@ -2,7 +2,8 @@
 
 use super::{End, Link, perf, refused};
 use object::{Object, ObjectSegment, ObjectSymbol};
-use skep_bpf::{Backend, Errno, Error, Handle, Result};
+use skep_abi::AttachType;
+use skep_bpf::{Backend, Errno, Error, Handle, LinkCreate, LinkTarget, Result};
 use skep_sys::perf::Scope;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -116,4 +117,37 @@ pub(super) fn attach(backend: &Arc<dyn Backend>, prog: Handle, probe: &Probe) ->
     let event = skep_sys::perf::uprobe(&path, offset, 0, probe.end, scope)
         .map_err(|e| refused(&what, &e))?;
     perf::link(backend, prog, event, 0)
+}
+
+/// Attaches to several functions of one file with one link.
+pub(super) fn attach_multi(
+    backend: &Arc<dyn Backend>,
+    prog: Handle,
+    file: &Path,
+    symbols: &[String],
+    end: End,
+    pid: Option<u32>,
+) -> Result<Link> {
+    let path = find(file);
+    let offsets = symbols
+        .iter()
+        .map(|s| symbol_offset(&path, s))
+        .collect::<Result<Vec<u64>>>()?;
+    let target = LinkTarget::UprobeMulti {
+        path,
+        offsets,
+        cookies: Vec::new(),
+        pid: pid.unwrap_or(0),
+        ret: end == End::Return,
+    };
+    Link::of(
+        backend,
+        &LinkCreate {
+            prog,
+            attach_type: AttachType::TraceUprobeMulti,
+            target,
+            flags: 0,
+        },
+        None,
+    )
 }

@@ -1,6 +1,7 @@
 //! `skep prog`: programs.
 
 mod dump;
+mod load;
 mod run;
 mod show;
 
@@ -19,6 +20,10 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Verb {
+    /// Load the first program of an object into the kernel and pin it
+    Load(load::Args),
+    /// Load all programs of an object into the kernel and pin them in a folder
+    Loadall(load::Args),
     /// Run a program on given input, on either backend
     Run(run::Args),
     /// List programs
@@ -44,6 +49,8 @@ enum Verb {
 /// Runs the verb.
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     match &args.verb {
+        Verb::Load(args) => load::run(args, load::Which::First)?,
+        Verb::Loadall(args) => load::run(args, load::Which::All)?,
         Verb::Run(args) => return run::run(args, out),
         Verb::Show { program } => show::run(program, out)?,
         Verb::Dump { words } => dump::run(words, out)?,

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// One program a hook; each counts in its own place of `hits`.
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+
+enum place {
+	TRACEPOINT, RAW_TRACEPOINT, TP_BTF, FENTRY, LSM, UPROBE, URETPROBE, UPROBE_MULTI, KPROBE, PERF_EVENT, ITERATOR,
+	XDP, TCX_INGRESS, TCX_EGRESS, CLSACT, NETFILTER, SOCKET, SK_LOOKUP, FLOW_DISSECTOR, SK_MSG, SK_SKB,
+	CGROUP_INGRESS, CGROUP_EGRESS, SOCK_CREATE, SOCK_RELEASE, CONNECT4, BIND4, POST_BIND4, SENDMSG4, RECVMSG4,
+	GETPEERNAME4, GETSOCKNAME4, GETSOCKOPT, SETSOCKOPT, SYSCTL, DEVICE, SOCKOPS, PLACES,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PLACES);
+	__type(key, __u32);
+	__type(value, __u64);
+} hits SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 4);
+	__uint(key_size, 4);
+	__uint(value_size, 4);
+} sockets SEC(".maps");
+
+static __always_inline void hit(__u32 place)
+{
+	__u64 *count = bpf_map_lookup_elem(&hits, &place);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+#define HOOK(section, name, place, result)	\
+	SEC(section) int on_##name(void *ctx)	\
+	{					\
+		hit(place);			\
+		return result;			\
+	}
+
+HOOK("tracepoint/syscalls/sys_enter_getppid", tracepoint, TRACEPOINT, 0)
+HOOK("raw_tp/sys_enter", raw_tracepoint, RAW_TRACEPOINT, 0)
+HOOK("tp_btf/sys_enter", tp_btf, TP_BTF, 0)
+HOOK("fentry/vfs_read", fentry, FENTRY, 0)
+HOOK("lsm/file_open", lsm, LSM, 0)
+HOOK("uprobe/libc.so.6:getppid", uprobe, UPROBE, 0)
+HOOK("uretprobe/libc.so.6:getppid", uretprobe, URETPROBE, 0)
+HOOK("uprobe.multi/libc.so.6:getppid", uprobe_multi, UPROBE_MULTI, 0)
+HOOK("kprobe/vfs_read", kprobe, KPROBE, 0)
+HOOK("perf_event", perf_event, PERF_EVENT, 0)
+HOOK("iter/task", iterator, ITERATOR, 0)
+HOOK("xdp", xdp, XDP, XDP_PASS)
+HOOK("tcx/ingress", tcx_ingress, TCX_INGRESS, -1)
+HOOK("tcx/egress", tcx_egress, TCX_EGRESS, -1)
+HOOK("tc", clsact, CLSACT, TC_ACT_OK)
+HOOK("netfilter", netfilter, NETFILTER, 1)
+HOOK("socket", socket, SOCKET, -1)
+HOOK("sk_lookup", sk_lookup, SK_LOOKUP, SK_PASS)
+HOOK("flow_dissector", flow_dissector, FLOW_DISSECTOR, BPF_OK)
+HOOK("sk_msg", sk_msg, SK_MSG, SK_PASS)
+HOOK("sk_skb/stream_verdict", sk_skb, SK_SKB, SK_PASS)
+HOOK("cgroup_skb/ingress", cgroup_ingress, CGROUP_INGRESS, 1)
+HOOK("cgroup_skb/egress", cgroup_egress, CGROUP_EGRESS, 1)
+HOOK("cgroup/sock_create", sock_create, SOCK_CREATE, 1)
+HOOK("cgroup/sock_release", sock_release, SOCK_RELEASE, 1)
+HOOK("cgroup/connect4", connect4, CONNECT4, 1)
+HOOK("cgroup/bind4", bind4, BIND4, 1)
+HOOK("cgroup/post_bind4", post_bind4, POST_BIND4, 1)
+HOOK("cgroup/sendmsg4", sendmsg4, SENDMSG4, 1)
+HOOK("cgroup/recvmsg4", recvmsg4, RECVMSG4, 1)
+HOOK("cgroup/getpeername4", getpeername4, GETPEERNAME4, 1)
+HOOK("cgroup/getsockname4", getsockname4, GETSOCKNAME4, 1)
+HOOK("cgroup/getsockopt", getsockopt, GETSOCKOPT, 1)
+HOOK("cgroup/setsockopt", setsockopt, SETSOCKOPT, 1)
+HOOK("cgroup/sysctl", sysctl, SYSCTL, 1)
+HOOK("cgroup/dev", device, DEVICE, 1)
+HOOK("sockops", sockops, SOCKOPS, 1)
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,412 @@
+//! Every hook: attach, make it fire, read its counter, detach, see that it counts no more.
+
+use skep::attach::{Direction, End, Hook, Link, Where, attach, hook};
+use skep::cgroup::Group;
+use skep::child::Child;
+use skep::load::{LoadOptions, Loaded, load};
+use skep::{Kernel, iterator, target};
+use skep_abi::AttachType;
+use skep_bpf::{Backend, Errno};
+use skep_object::{Object, Options};
+use skep_sys::namespace::enter_new_network;
+use skep_sys::netlink;
+use skep_tests::need::{Need, met};
+use skep_tests::workspace_root;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Places in `hits`, in the order of the object's enumeration.
+#[rustfmt::skip] // as in the enumeration
+const PLACES: &[&str] = &[
+    "tracepoint", "raw_tracepoint", "tp_btf", "fentry", "lsm", "uprobe", "uretprobe", "uprobe_multi", "kprobe",
+    "perf_event", "iterator", "xdp", "tcx_ingress", "tcx_egress", "clsact", "netfilter", "socket", "sk_lookup",
+    "flow_dissector", "sk_msg", "sk_skb", "cgroup_ingress", "cgroup_egress", "sock_create", "sock_release", "connect4",
+    "bind4", "post_bind4", "sendmsg4", "recvmsg4", "getpeername4", "getsockname4", "getsockopt", "setsockopt", "sysctl",
+    "device", "sockops",
+];
+
+/// How long a hook may take to fire.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// One program of the object, in the kernel.
+struct Case {
+    backend: Arc<dyn Backend>,
+    kernel: Arc<Kernel>,
+    loaded: Loaded,
+    place: u32,
+}
+
+impl Case {
+    /// Loads one program; `None` if this kernel refuses it, which is then said.
+    fn load(name: &str) -> Option<Self> {
+        let bytes = std::fs::read(workspace_root().join("tests/objects/attach.bpf.o")).unwrap();
+        let object = Object::parse(
+            &bytes,
+            &Options {
+                name: "attach.bpf.o".to_owned(),
+            },
+        )
+        .unwrap();
+        let linked = object
+            .relocate(&target::running(&object.needs()).unwrap())
+            .unwrap();
+        let kernel = Arc::new(Kernel::new());
+        let backend: Arc<dyn Backend> = Arc::clone(&kernel) as Arc<dyn Backend>;
+        let options = LoadOptions {
+            program: Some(format!("on_{name}")),
+            ..LoadOptions::default()
+        };
+        match load(&linked, &backend, &options) {
+            Ok(loaded) => {
+                let place = PLACES.iter().position(|p| *p == name).unwrap();
+                Some(Self {
+                    backend,
+                    kernel,
+                    loaded,
+                    place: u32::try_from(place).unwrap(),
+                })
+            }
+            Err(error) => {
+                println!("{name}: {error}");
+                None
+            }
+        }
+    }
+
+    fn prog(&self) -> skep_bpf::Handle {
+        self.loaded.programs[0].handle
+    }
+
+    fn hits(&self) -> u64 {
+        let map = self.loaded.map("hits").unwrap().handle;
+        let mut value = [0; 8];
+        self.backend
+            .map_lookup(map, &self.place.to_ne_bytes(), &mut value, 0)
+            .unwrap();
+        u64::from_ne_bytes(value)
+    }
+
+    /// The hook that the section name means.
+    fn hook(&self, place: &Where) -> Hook {
+        hook(&self.loaded.programs[0].spec, place).unwrap()
+    }
+
+    /// Attaches, fires until the counter moves, detaches, and sees that firing moves it no more.
+    fn run(&self, hook: &Hook, mut fire: impl FnMut()) {
+        let link = match attach(&self.backend, self.prog(), hook) {
+            Ok(link) => link,
+            Err(error) if is_missing_here(hook, error.errno) => {
+                println!("{}: {error}", PLACES[self.place as usize]);
+                return;
+            }
+            Err(error) => panic!("{}: {error}", PLACES[self.place as usize]),
+        };
+        self.fires_until_dropped(link, &mut fire);
+    }
+
+    fn fires_until_dropped(&self, link: Link, fire: &mut impl FnMut()) {
+        let name = PLACES[self.place as usize];
+        let deadline = Instant::now() + PATIENCE;
+        while self.hits() == 0 {
+            assert!(Instant::now() < deadline, "{name} did not fire");
+            fire();
+        }
+        drop(link);
+        // Runs under way may still count.
+        std::thread::sleep(Duration::from_millis(5));
+        let before = self.hits();
+        fire();
+        assert_eq!(
+            self.hits(),
+            before,
+            "{name} still fires after it was detached"
+        );
+    }
+}
+
+/// What this kernel was built without.
+fn is_missing_here(hook: &Hook, errno: Errno) -> bool {
+    matches!(
+        (hook, errno),
+        (Hook::Kprobe { .. }, Errno::ENOENT) | (Hook::Loaded, Errno::EPERM)
+    )
+}
+
+fn needs() -> bool {
+    met(&[Need::Root, Need::Bpf])
+}
+
+/// A network of our own with a loopback device that is on; for this thread.
+fn own_network() -> Where {
+    enter_new_network().unwrap();
+    netlink::Socket::open().unwrap().up(1).unwrap();
+    Where {
+        ifindex: Some(1),
+        ..Where::default()
+    }
+}
+
+fn datagram() {
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    receiver
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sender
+        .send_to(b"hello", receiver.local_addr().unwrap())
+        .unwrap();
+    let _ = receiver.recv_from(&mut [0; 16]);
+}
+
+fn parent() {
+    let _ = std::os::unix::process::parent_id();
+}
+
+#[test]
+fn tracing_hooks_fire() {
+    if !needs() {
+        return;
+    }
+    let everyone = Where::default();
+    let read = || drop(std::fs::read("/etc/hostname"));
+    let burn = || {
+        let until = Instant::now() + Duration::from_millis(30);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+    };
+    let cases: &[(&str, &dyn Fn())] = &[
+        ("tracepoint", &parent),
+        ("uprobe", &parent),
+        ("uretprobe", &parent),
+        ("kprobe", &read),
+        ("perf_event", &burn),
+    ];
+    for (name, fire) in cases {
+        let Some(case) = Case::load(name) else {
+            continue;
+        };
+        let pid = matches!(*name, "perf_event" | "uprobe" | "uretprobe").then(std::process::id);
+        case.run(
+            &case.hook(&Where {
+                pid,
+                ..everyone.clone()
+            }),
+            fire,
+        );
+    }
+    if let Some(case) = Case::load("uprobe_multi") {
+        let file = "libc.so.6".into();
+        let symbols = vec!["getppid".to_owned()];
+        case.run(
+            &Hook::UprobeMulti {
+                file,
+                symbols,
+                end: End::Entry,
+                pid: None,
+            },
+            parent,
+        );
+    }
+    // These see every system call of the machine: they cannot be seen to stop.
+    for name in ["raw_tracepoint", "tp_btf", "fentry", "lsm"] {
+        let Some(case) = Case::load(name) else {
+            continue;
+        };
+        let link = attach(&case.backend, case.prog(), &case.hook(&everyone)).unwrap();
+        parent();
+        read();
+        assert!(case.hits() > 0, "{name}");
+        drop(link);
+    }
+    if let Some(case) = Case::load("iterator") {
+        iterator::read(&case.kernel, case.prog()).unwrap();
+        assert!(case.hits() > 1, "one call a task");
+    }
+}
+
+#[test]
+fn network_hooks_fire() {
+    if !needs() {
+        return;
+    }
+    let place = own_network();
+    for name in ["xdp", "tcx_ingress", "tcx_egress", "sk_lookup"] {
+        let Some(case) = Case::load(name) else {
+            continue;
+        };
+        case.run(&case.hook(&place), datagram);
+    }
+    if let Some(case) = Case::load("clsact") {
+        case.run(
+            &Hook::TcFilter {
+                ifindex: 1,
+                direction: Direction::Egress,
+            },
+            datagram,
+        );
+        case.run(
+            &Hook::TcFilter {
+                ifindex: 1,
+                direction: Direction::Ingress,
+            },
+            datagram,
+        );
+        assert_eq!(
+            netlink::Socket::open()
+                .unwrap()
+                .filters(1, netlink::Side::Ingress)
+                .unwrap_or_default(),
+            vec![]
+        );
+    }
+    if let Some(case) = Case::load("netfilter") {
+        // NFPROTO_IPV4, NF_INET_LOCAL_IN
+        case.run(
+            &Hook::Netfilter {
+                family: 2,
+                hook: 1,
+                priority: -10,
+            },
+            datagram,
+        );
+    }
+    if let Some(case) = Case::load("flow_dissector") {
+        // Nothing on a loopback device asks for a dissection.
+        drop(attach(&case.backend, case.prog(), &case.hook(&place)).unwrap());
+    }
+}
+
+#[test]
+fn socket_hooks_fire() {
+    if !needs() {
+        return;
+    }
+    own_network();
+    if let Some(case) = Case::load("socket") {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        receiver
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        let address = receiver.local_addr().unwrap();
+        case.run(
+            &Hook::Socket {
+                socket: receiver.as_raw_fd(),
+            },
+            || {
+                UdpSocket::bind("127.0.0.1:0")
+                    .unwrap()
+                    .send_to(b"hello", address)
+                    .unwrap();
+                let _ = receiver.recv_from(&mut [0; 16]);
+            },
+        );
+    }
+    for (name, attach_type) in [
+        ("sk_msg", AttachType::SkMsgVerdict),
+        ("sk_skb", AttachType::SkSkbStreamVerdict),
+    ] {
+        let Some(case) = Case::load(name) else {
+            continue;
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        let map = case.loaded.map("sockets").unwrap().handle;
+        let link = attach(
+            &case.backend,
+            case.prog(),
+            &Hook::Sockmap { map, attach_type },
+        )
+        .unwrap();
+        let in_map = if name == "sk_msg" {
+            client.as_raw_fd()
+        } else {
+            server.as_raw_fd()
+        };
+        case.backend
+            .map_update(map, &[0; 4], &in_map.to_ne_bytes(), 0)
+            .unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while case.hits() == 0 {
+            assert!(Instant::now() < deadline, "{name} did not fire");
+            client.write_all(b"hello").unwrap();
+            let _ = server.read(&mut [0; 64]);
+        }
+        drop(link);
+    }
+}
+
+/// Not a test of its own: what the child in the control group does.
+#[test]
+#[ignore = "the child of cgroup_hooks_fire"]
+fn traffic_of_the_child() {
+    let _ = std::fs::read("/proc/sys/kernel/ostype");
+    drop(std::fs::File::open("/dev/null"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap(); // also sets SO_REUSEADDR
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.take_error().unwrap(); // SO_ERROR
+    client.peer_addr().unwrap();
+    client.local_addr().unwrap();
+    datagram();
+}
+
+#[test]
+fn cgroup_hooks_fire() {
+    if !needs() {
+        return;
+    }
+    let Ok(group) = Group::create() else {
+        println!("skipped: root");
+        return;
+    };
+    own_network();
+    let place = Where {
+        cgroup: Some(group.path().to_owned()),
+        ..Where::default()
+    };
+    let this = std::env::current_exe().unwrap();
+    let fire = || {
+        let words = [
+            this.to_str().unwrap(),
+            "--exact",
+            "attach::traffic_of_the_child",
+            "--ignored",
+            "--quiet",
+        ];
+        let procs = group.procs().unwrap();
+        let mut child = Child::hold(&words, Some(procs.as_raw_fd())).unwrap();
+        child.release().unwrap();
+        assert_eq!(child.wait().unwrap(), 0);
+    };
+    let first = PLACES.iter().position(|p| *p == "cgroup_ingress").unwrap();
+    let mut cases: Vec<(Case, Link)> = Vec::new();
+    for name in &PLACES[first..] {
+        let Some(case) = Case::load(name) else {
+            continue;
+        };
+        let link = attach(&case.backend, case.prog(), &case.hook(&place)).unwrap();
+        cases.push((case, link));
+    }
+    fire();
+    let silent: Vec<_> = cases
+        .iter()
+        .filter(|(c, _)| c.hits() == 0)
+        .map(|(c, _)| PLACES[c.place as usize])
+        .collect();
+    assert_eq!(silent, Vec::<&str>::new(), "hooks that did not fire");
+    let cases: Vec<Case> = cases.into_iter().map(|(case, _)| case).collect();
+    let before: Vec<u64> = cases.iter().map(Case::hits).collect();
+    fire();
+    assert_eq!(
+        cases.iter().map(Case::hits).collect::<Vec<_>>(),
+        before,
+        "hooks that fire after they were detached"
+    );
+}
