@@ -11,6 +11,8 @@ const HEAD_BYTES: usize = 20 * 1024;
 pub const MAX_LEN: usize = 16 * 1024 - 320;
 /// Bytes of a buffer.
 const BUFFER_BYTES: usize = HEAD_BYTES + 4 * MAX_LEN;
+/// Bytes of `struct bpf_tunnel_key`.
+pub const TUNNEL_KEY_BYTES: usize = 44;
 /// Bytes of an Ethernet header.
 pub const ETH_HLEN: usize = 14;
 /// Bytes of the image: `struct __sk_buff`.
@@ -84,6 +86,8 @@ pub struct SkbCtx {
     pub sw_hash: bool,
     /// Hardware made the VLAN tag (it is not in the packet).
     pub vlan_proto_set: bool,
+    /// The tunnel metadata that a program set, as `struct bpf_tunnel_key`, and its `BPF_F_TUNINFO_IPV6`.
+    pub tunnel: Option<([u8; TUNNEL_KEY_BYTES], bool)>,
 }
 
 impl SkbCtx {
@@ -158,8 +162,13 @@ impl SkbBuffer {
         };
         let data_end = mac.wrapping_add(len);
         let mut sock = Box::new(test_socket(&frame[..len]));
-        // SAFETY: every field of the context is an integer or a raw pointer, for which zero is valid.
-        let mut ctx: Box<SkbCtx> = Box::new(unsafe { std::mem::zeroed() });
+        // SAFETY: every field of the context is an integer, a raw pointer or an `Option`; zero is valid for the first two,
+        // and the option is written before anybody reads it.
+        let mut ctx: Box<SkbCtx> = Box::new(unsafe {
+            let mut zeroed = std::mem::MaybeUninit::<SkbCtx>::zeroed();
+            (&raw mut (*zeroed.as_mut_ptr()).tunnel).write(None);
+            zeroed.assume_init()
+        });
         ctx.data = data;
         ctx.data_end = data_end;
         ctx.data_meta = data;

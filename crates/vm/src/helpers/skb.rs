@@ -2,6 +2,7 @@
 
 use super::{Args, Row, helpers};
 use crate::ctx::SkbCtx;
+use crate::ctx::skb::TUNNEL_KEY_BYTES;
 use crate::world::Redirect;
 use skep_abi::{Errno, ProgType};
 
@@ -285,18 +286,53 @@ fn clone_redirect(a: &Args) -> Result<i64, Errno> {
     Ok(0)
 }
 
-/// There is no tunnel: the key reads as the kernel leaves it then.
+/// `BPF_F_TUNINFO_IPV6`
+const TUNINFO_IPV6: u64 = 1;
+/// `BPF_F_TUNINFO_FLAGS`
+const TUNINFO_FLAGS: u64 = 16;
+/// Sizes of `struct bpf_tunnel_key` in kernels since 4.3.
+const KEY_SIZES: [usize; 5] = [TUNNEL_KEY_BYTES, 28, 24, 22, 8];
+/// Fields of `struct bpf_tunnel_key`: where addresses lie, and what only some packets may have.
+const REMOTE: usize = 4;
+const EXTENSION: usize = 22;
+const LABEL: usize = 24;
+const LOCAL: usize = 28;
+
+/// skb, key, its size, flags: what was set before, seen from the other end
 fn get_tunnel_key(a: &Args) -> Result<i64, Errno> {
-    a.zero(2, a.get32(3) as usize);
-    Err(Errno::EINVAL)
+    let (len, flags) = (a.get32(3) as usize, a.get(4));
+    a.zero(2, len);
+    let Some((key, is_ip6)) = a.skb(1).tunnel else {
+        return Err(Errno::EINVAL);
+    };
+    if flags & !(TUNINFO_IPV6 | TUNINFO_FLAGS) != 0 || !KEY_SIZES.contains(&len) {
+        return Err(Errno::EINVAL);
+    }
+    if is_ip6 != (flags & TUNINFO_IPV6 != 0) {
+        return Err(Errno::EPROTO);
+    }
+    let mut seen = key;
+    let address_bytes = if is_ip6 { 16 } else { 4 };
+    seen[REMOTE..REMOTE + address_bytes].copy_from_slice(&key[LOCAL..LOCAL + address_bytes]);
+    seen[LOCAL..LOCAL + address_bytes].copy_from_slice(&key[REMOTE..REMOTE + address_bytes]);
+    a.write(2, &seen[..len]);
+    Ok(0)
 }
 
 /// skb, key, its size, flags
 fn set_tunnel_key(a: &Args) -> Result<i64, Errno> {
-    const KNOWN_FLAGS: u64 = 0x3f;
-    const SIZES: [u32; 5] = [44, 28, 24, 20, 8];
-    if a.get(4) & !KNOWN_FLAGS != 0 || !SIZES.contains(&a.get32(3)) {
+    const KNOWN_FLAGS: u64 = 0x2f;
+    let (len, flags) = (a.get32(3) as usize, a.get(4));
+    if flags & !KNOWN_FLAGS != 0 || !KEY_SIZES.contains(&len) {
         return Err(Errno::EINVAL);
     }
+    let is_ip6 = flags & TUNINFO_IPV6 != 0;
+    let mut key = [0; TUNNEL_KEY_BYTES];
+    key[..len].copy_from_slice(a.bytes(2, len));
+    let has_label = key[LABEL..LABEL + 4] != [0; 4];
+    if (!is_ip6 && has_label) || key[EXTENSION..EXTENSION + 2] != [0; 2] {
+        return Err(Errno::EINVAL);
+    }
+    a.skb(1).tunnel = Some((key, is_ip6));
     Ok(0)
 }

@@ -51,6 +51,7 @@ pub fn test_run(
     program: &Program,
     input: &Input<'_>,
 ) -> Result<Output, Errno> {
+    worker.paint_stack();
     match program.lowered().verified.prog_type() {
         ProgType::Xdp => xdp::run(worker, program, input),
         ProgType::SocketFilter
