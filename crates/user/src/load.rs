@@ -1,7 +1,7 @@
 //! `BPF_PROG_LOAD`: handles to descriptors, verifier, engine.
 
 use crate::error::{Named, refused};
-use crate::map_object::{MapObject, check_name};
+use crate::map_object::{MapObject, NAME_BYTES_MAX, check_name};
 use crate::objects::{BtfObject, Object};
 use crate::state::Mode;
 use crate::tag;
@@ -125,7 +125,13 @@ impl Shared {
     }
 
     fn make_prog(self: &Arc<Self>, spec: &ProgLoad, what: &str) -> Result<Arc<ProgObject>> {
-        check_name(&spec.name).named(what)?;
+        // As in libbpf: a name is cut to what the kernel's structures hold.
+        let cut: String = spec.name.chars().take(NAME_BYTES_MAX).collect();
+        check_name(&cut).named(what)?;
+        let spec = &ProgLoad {
+            name: cut,
+            ..spec.clone()
+        };
         if spec.insns.is_empty() || spec.insns.len() > INSNS_MAX {
             return Err(refused(
                 Errno::E2BIG,

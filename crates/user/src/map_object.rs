@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 /// Longest name, without its end (`BPF_OBJ_NAME_LEN`).
-const NAME_BYTES_MAX: usize = skep_abi::limits::BPF_OBJ_NAME_LEN - 1;
+pub(crate) const NAME_BYTES_MAX: usize = skep_abi::limits::BPF_OBJ_NAME_LEN - 1;
 
 /// A map of a universe.
 #[derive(Debug)]

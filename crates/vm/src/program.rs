@@ -6,6 +6,7 @@ use crate::jit::{self, Code, Symbol, Tier};
 use crate::lower::{Fold, LowerError, lower};
 use crate::lowered::Lowered;
 use crate::world::{Host, World};
+use skep_abi::MapType;
 use skep_maps::{Map, Runner};
 use skep_verifier::Verified;
 use std::ptr::NonNull;
@@ -232,11 +233,17 @@ fn check_maps(verified: &Verified, maps: &[Map]) -> Result<(), ProgramError> {
     let described = verified.maps();
     let same = |i: usize| {
         let (d, m) = (described.get(i)?, maps.get(i)?);
+        // Local storage is kept by owner: its keys and its room are its own affair.
+        let is_storage = matches!(
+            d.map_type,
+            MapType::SkStorage
+                | MapType::TaskStorage
+                | MapType::InodeStorage
+                | MapType::CgrpStorage
+        );
         let equal = d.map_type == m.map_type
-            && d.key_size == m.key_size
             && d.value_size == m.value_size
-            && d.max_entries == m.max_entries
-            && d.map_flags == m.map_flags;
+            && (is_storage || (d.key_size == m.key_size && d.max_entries == m.max_entries));
         equal.then_some(())
     };
     let count = described.len().max(maps.len());
