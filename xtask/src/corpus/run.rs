@@ -326,7 +326,7 @@ fn compare_run(
 /// True if the result may hold an address or stale stack bytes of the kernel it was recorded on: such programs are refused to
 /// loaders without CAP_PERFMON, and nobody else can give the same result.
 fn shows_kernel_memory(row: &Value) -> bool {
-    const MARKS: &[&str] = &["pointer", "read from stack", "leak"];
+    const MARKS: &[&str] = &["pointer", "read from stack", "stack access", "leak"];
     let log = row["cap_bpf"]["log_last"].as_str().unwrap_or_default();
     row["cap_bpf"]["verdict"] == "reject" && MARKS.iter().any(|m| log.contains(m))
 }
