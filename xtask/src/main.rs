@@ -8,6 +8,7 @@ mod corpus;
 mod disasm_compare;
 mod examples;
 mod maps;
+mod probe;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("examples", "[--check]: builds the objects in examples/", examples::run),
     ("disasm-compare", "[DIR]: skep disasm against llvm-objdump-19", disasm_compare::run),
     ("maps", "[OPERATIONS]: random operations on maps, ours against the kernel's", maps::run),
+    ("probe", "the tables of abi against the running kernel, cell by cell", probe::run),
     ("bench", "NAME: measures against the kernel and the peers", bench::run),
 ];
 

@@ -164,7 +164,8 @@ impl HelperFlags {
     pub const GPL_ONLY: Self = Self(1);
     /// Packet pointers may be passed as memory (`pkt_access`).
     pub const PKT_ACCESS: Self = Self(2);
-    /// Invalidates packet pointers (`bpf_helper_changes_pkt_data`).
+    /// Invalidates packet pointers (`bpf_helper_changes_pkt_data`). A tail call does so for the callers of the subprog it is
+    /// in, as seen from a return with an unknown number; the code after a tail call that failed keeps them.
     pub const CHANGES_PKT: Self = Self(4);
     /// May sleep: only in sleepable programs.
     pub const MIGHT_SLEEP: Self = Self(8);

@@ -103,7 +103,7 @@ const TRAMPOLINE: &[AttachType] = &[A::TraceFentry, A::TraceFexit, A::ModifyRetu
 const RETVAL_HOOKS: &[AttachType] = &[
     A::CgroupInet4Bind, A::CgroupInet6Bind, A::CgroupInet4Connect, A::CgroupInet6Connect, A::CgroupUdp4Sendmsg, A::CgroupUdp6Sendmsg,
     A::CgroupUnixConnect, A::CgroupUnixSendmsg, A::CgroupDevice, A::CgroupSysctl, A::CgroupGetsockopt, A::CgroupSetsockopt,
-    A::CgroupInetSockCreate, A::CgroupInet4PostBind, A::CgroupInet6PostBind, A::CgroupInetSockRelease, A::LsmCgroup,
+    A::LsmCgroup,
 ];
 /// Casts of sockets (`bpf_sk_base_func_proto`).
 #[rustfmt::skip]
@@ -171,7 +171,7 @@ pub const GRANTS: &[Grant] = &[
                         GET_LOCAL_STORAGE, TCP_SOCK, SK_STORAGE_GET, SK_STORAGE_DELETE, GET_NETNS_COOKIE, LOAD_HDR_OPT, STORE_HDR_OPT,
                         RESERVE_HDR_OPT]),
     // cgroups
-    to(&[P::CgroupSock], &[GET_SOCKET_COOKIE, GET_LOCAL_STORAGE, SK_STORAGE_GET, GET_NETNS_COOKIE]),
+    to(&[P::CgroupSock], &[GET_SOCKET_COOKIE, GET_LOCAL_STORAGE, SK_STORAGE_GET, GET_NETNS_COOKIE, GET_RETVAL, SET_RETVAL]),
     to(&[P::CgroupDevice, P::CgroupSysctl, P::CgroupSockopt, P::CgroupSockAddr], &[GET_LOCAL_STORAGE]),
     to(&[P::CgroupSockAddr], &[GET_SOCKET_COOKIE, SETSOCKOPT, GETSOCKOPT, SK_STORAGE_GET, SK_STORAGE_DELETE, GET_NETNS_COOKIE]),
     to(&[P::CgroupSockAddr], SOCKET_LOOKUP),
@@ -179,7 +179,7 @@ pub const GRANTS: &[Grant] = &[
     to(&[P::CgroupSysctl], &[SYSCTL_GET_NAME, SYSCTL_GET_CURRENT_VALUE, SYSCTL_GET_NEW_VALUE, SYSCTL_SET_NEW_VALUE]),
     to(&[P::CgroupSockopt], &[TCP_SOCK, SK_STORAGE_GET, SK_STORAGE_DELETE, GET_NETNS_COOKIE]),
     at(&[P::CgroupSockopt], &[A::CgroupSetsockopt], &[SETSOCKOPT, GETSOCKOPT]),
-    at(&[P::CgroupSock, P::CgroupDevice, P::CgroupSockAddr, P::CgroupSysctl, P::CgroupSockopt, P::Lsm], RETVAL_HOOKS,
+    at(&[P::CgroupDevice, P::CgroupSockAddr, P::CgroupSysctl, P::CgroupSockopt, P::Lsm], RETVAL_HOOKS,
        &[GET_RETVAL, SET_RETVAL]),
     // tracing
     to(TRACING_TYPES, &[PROBE_READ, PROBE_READ_STR, PERF_EVENT_OUTPUT, GET_STACKID, GET_STACK, GET_FUNC_IP]),
