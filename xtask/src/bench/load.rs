@@ -40,18 +40,20 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Builds the release binary and tells where it is.
+/// Builds the binary as it is shipped, static and at a fixed address, and tells where it is.
 fn build() -> Result<PathBuf, TaskError> {
+    const TRIPLE: &str = "x86_64-unknown-linux-gnu";
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--release", "--quiet", "--package", "skep-cli"])
+        .args(["build", "--release", "--quiet", "--package", "skep-cli", "--bin", "skep", "--target", TRIPLE])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static")
         .current_dir(crate::workspace_root())
         .status()
         .map_err(|e| format!("cannot run cargo: {e}"))?;
     if !status.success() {
         return Err("skep does not build".to_owned());
     }
-    Ok(crate::target_dir().join("release/skep"))
+    Ok(crate::target_dir().join(TRIPLE).join("release/skep"))
 }
 
 /// Per tool the minimum of interleaved samples, the median over rounds; bpftool against itself as well.
