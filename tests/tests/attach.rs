@@ -31,6 +31,23 @@ const PLACES: &[&str] = &[
 /// How long a hook may take to fire.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Where `getppid` is: in the C library, or in this program if it is linked into it.
+fn getppid_file() -> std::path::PathBuf {
+    let libraries = [
+        "/lib/x86_64-linux-gnu/libc.so.6",
+        "/lib/aarch64-linux-gnu/libc.so.6",
+        "/lib64/libc.so.6",
+    ];
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    match libraries
+        .iter()
+        .find(|l| maps.contains("libc.so") && std::path::Path::new(l).exists())
+    {
+        Some(_) => "libc.so.6".into(),
+        None => std::env::current_exe().unwrap(),
+    }
+}
+
 /// One program of the object, in the kernel.
 struct Case {
     backend: Arc<dyn Backend>,
@@ -199,7 +216,7 @@ fn tracing_hooks_fire() {
         );
     }
     if let Some(case) = Case::load("uprobe_multi") {
-        let file = "libc.so.6".into();
+        let file = getppid_file();
         let symbols = vec!["getppid".to_owned()];
         case.run(
             &Hook::UprobeMulti {

@@ -7,6 +7,7 @@ mod ci;
 mod corpus;
 mod disasm_compare;
 mod examples;
+mod kernels;
 mod maps;
 mod probe;
 
@@ -28,6 +29,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("disasm-compare", "[DIR]: skep disasm against llvm-objdump-19", disasm_compare::run),
     ("maps", "[OPERATIONS]: random operations on maps, ours against the kernel's", maps::run),
     ("probe", "the tables of abi against the running kernel, cell by cell", probe::run),
+    ("kernels", "[KERNEL...]: the kernel tests inside virtual machines", kernels::run),
     ("bench", "NAME: measures against the kernel and the peers", bench::run),
 ];
 

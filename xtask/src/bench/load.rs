@@ -45,8 +45,21 @@ fn build() -> Result<PathBuf, TaskError> {
     const TRIPLE: &str = "x86_64-unknown-linux-gnu";
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--release", "--quiet", "--package", "skep-cli", "--bin", "skep", "--target", TRIPLE])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static")
+        .args([
+            "build",
+            "--release",
+            "--quiet",
+            "--package",
+            "skep-cli",
+            "--bin",
+            "skep",
+            "--target",
+            TRIPLE,
+        ])
+        .env(
+            "RUSTFLAGS",
+            "-C target-feature=+crt-static -C relocation-model=static",
+        )
         .current_dir(crate::workspace_root())
         .status()
         .map_err(|e| format!("cannot run cargo: {e}"))?;
