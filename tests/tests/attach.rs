@@ -207,13 +207,14 @@ fn tracing_hooks_fire() {
             continue;
         };
         let pid = matches!(*name, "perf_event" | "uprobe" | "uretprobe").then(std::process::id);
-        case.run(
-            &case.hook(&Where {
-                pid,
-                ..everyone.clone()
-            }),
-            fire,
-        );
+        let mut hook = case.hook(&Where {
+            pid,
+            ..everyone.clone()
+        });
+        if let Hook::Uprobe(probe) = &mut hook {
+            probe.file = getppid_file();
+        }
+        case.run(&hook, fire);
     }
     if let Some(case) = Case::load("uprobe_multi") {
         let file = getppid_file();

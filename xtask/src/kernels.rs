@@ -119,12 +119,12 @@ fn test_binary() -> Result<PathBuf, TaskError> {
         .output()
         .map_err(|e| format!("cannot run cargo: {e}"))?;
     let messages = String::from_utf8_lossy(&output.stdout);
-    let executables = messages.lines().filter_map(|line| {
+    let mut executables = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
     executables
-        .last()
+        .next_back()
         .ok_or_else(|| "the tests do not build".to_owned())
 }
 
