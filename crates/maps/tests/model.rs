@@ -16,7 +16,7 @@ fn runner() -> Runner {
 }
 
 fn make(spec: &MapSpec) -> Map {
-    Map::create(spec, &Memory::Anonymous).unwrap()
+    Map::create(spec, &Memory::Anonymous).expect("an anonymous map")
 }
 
 /// A small generator of numbers, the same in each run.
@@ -123,10 +123,8 @@ fn an_updated_element_is_another_one_and_the_old_stays_readable() {
     // SAFETY: as above.
     let new = unsafe { map.lookup(key.as_ptr(), who) };
     // SAFETY: values are never unmapped while the map lives.
-    assert_eq!(
-        unsafe { (old.cast::<u64>().read(), new.cast::<u64>().read()) },
-        (1, 2)
-    );
+    let read = unsafe { (old.cast::<u64>().read(), new.cast::<u64>().read()) };
+    assert_eq!(read, (1, 2));
 }
 
 #[test]
@@ -137,10 +135,8 @@ fn lru_maps_keep_what_is_used() {
         map.update_elem(&i.to_ne_bytes(), &i.to_ne_bytes(), 0, who)
             .unwrap();
         // SAFETY: the key has 4 bytes.
-        assert!(
-            !unsafe { map.lookup(0u32.to_ne_bytes().as_ptr(), who) }.is_null(),
-            "after {i}"
-        );
+        let kept = unsafe { map.lookup(0u32.to_ne_bytes().as_ptr(), who) };
+        assert!(!kept.is_null(), "after {i}");
     }
     assert!(walk(&map, 4).len() <= 100);
 }
