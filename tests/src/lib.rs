@@ -1,5 +1,6 @@
 //! Cross-crate tests: ours against the kernel, engine against engine. This library is what the tests share.
 
+pub mod case;
 pub mod examples;
 pub mod need;
 

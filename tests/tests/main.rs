@@ -3,6 +3,7 @@
 
 mod arrows;
 mod attach;
+mod cases;
 mod examples;
 mod kernel_backend;
 mod map_diff;

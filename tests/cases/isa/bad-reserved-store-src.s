@@ -1,0 +1,6 @@
+; test: verify                 source: RFC 9669
+    r0 = 0
+    *(u64 *)(r10 - 8) = 0
+    .quad 0x00000001fff81a7a
+    exit
+; error V0001 at 2: reserved value in field `src` of opcode 0x7a

@@ -1,0 +1,5 @@
+; test: verify                 source: RFC 9669
+    r0 = 1
+    r0 <<= 64
+    exit
+; error V0108 at 1: shift by 64 in a 64-bit operation

@@ -1,0 +1,5 @@
+; test: verify                 source: RFC 9669
+    *(u64 *)(r10 + 0) = 0
+    r0 = 0
+    exit
+; error V0301 at 0: r10 accesses bytes 0 to 8 of a stack that ends at 0 and starts at -512
