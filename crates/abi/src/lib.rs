@@ -11,6 +11,7 @@ pub mod map;
 pub mod map_flags;
 pub mod prog;
 pub mod section;
+pub mod struct_ops;
 pub mod trust;
 pub mod types;
 

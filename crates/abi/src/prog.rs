@@ -103,6 +103,9 @@ pub const PROG_FACTS: &[ProgFacts] = &[
     row(P::Netfilter,             Capability::NetAdmin, Packet::None,  false, false),
 ];
 
+/// Program types that the reference kernel was built without: a load ends in `EINVAL` without a log.
+pub const UNCONFIGURED: &[ProgType] = &[P::LircMode2];
+
 /// The facts of a program type.
 #[must_use]
 pub fn facts(prog_type: ProgType) -> &'static ProgFacts {

@@ -248,10 +248,13 @@ pub fn parse(section: &str) -> SectionName<'_> {
 mod tests {
     use super::*;
 
+    /// Section name, type and attach type, what follows the slash, loaded by default.
+    type Case = (&'static str, Option<(P, Option<A>)>, &'static str, bool);
+
     #[test]
     fn names_come_apart() {
         #[rustfmt::skip]
-        const CASES: &[(&str, Option<(P, Option<A>)>, &str, bool)] = &[
+        const CASES: &[Case] = &[
             ("xdp",                        Some((P::Xdp, Some(A::Xdp))),                "",               true),
             ("?xdp.frags/cpumap",          Some((P::Xdp, Some(A::XdpCpumap))),          "",               false),
             ("xdp/anything",               None,                                        "",               true),
