@@ -13,18 +13,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cbpf",     &["isa"]),
     ("sys",      &["abi"]),
     ("object",   &["btf", "abi", "isa"]),
+    ("profile",  &["btf"]),
     ("verifier", &["btf", "abi", "isa"]),
     ("maps",     &["btf", "abi", "sys"]),
     ("vm",       &["verifier", "maps", "btf", "abi", "isa", "sys"]),
     ("user",     &["vm", "maps", "verifier", "btf", "bpf", "abi", "isa", "sys"]),
-    ("skep",     &["user", "object", "cbpf", "bpf", "verifier", "vm", "maps", "btf", "sys", "abi", "isa"]),
+    ("skep",     &["user", "object", "profile", "cbpf", "bpf", "verifier", "vm", "maps", "btf", "sys", "abi", "isa"]),
     ("net",      &["skep", "isa"]),
     ("cli",      &["skep", "net", "user", "object", "cbpf", "bpf", "verifier", "vm", "maps", "btf", "sys", "abi", "isa"]),
 ];
 
 /// Crates whose `lib.rs` forbids unsafe code.
 const SAFE: &[&str] = &[
-    "abi", "isa", "bpf", "btf", "cbpf", "object", "verifier", "net",
+    "abi", "isa", "bpf", "btf", "cbpf", "object", "profile", "verifier", "net",
 ];
 
 /// Crates that talk to the OS; only `sys` may use them.

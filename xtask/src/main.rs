@@ -10,6 +10,7 @@ mod examples;
 mod kernels;
 mod maps;
 mod probe;
+mod profile;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("probe", "the tables of abi against the running kernel, cell by cell", probe::run),
     ("kernels", "[KERNEL...]: the kernel tests inside virtual machines", kernels::run),
     ("bench", "NAME: measures against the kernel and the peers", bench::run),
+    ("profile", "makes the reference kernel's data from the running kernel", profile::run),
 ];
 
 fn main() -> ExitCode {

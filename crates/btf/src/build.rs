@@ -9,8 +9,12 @@ use std::collections::HashMap;
 #[derive(Clone, Debug)]
 pub struct Builder {
     order: Order,
+    /// Id of the first type: 1, or where the base ends.
+    first_id: u32,
+    /// Offset of the first string: 0, or where the base ends.
+    first_str: u32,
     types: Vec<u8>,
-    /// Where each type begins; the first has id 1.
+    /// Where each type begins.
     starts: Vec<usize>,
     strings: Vec<u8>,
     known: HashMap<Vec<u8>, u32>,
@@ -22,6 +26,8 @@ impl Builder {
     pub fn new(order: Order) -> Self {
         Self {
             order,
+            first_id: 1,
+            first_str: 0,
             types: Vec::new(),
             starts: Vec::new(),
             strings: vec![0],
@@ -29,7 +35,23 @@ impl Builder {
         }
     }
 
-    /// Everything of `btf` itself (not of a base), under the same ids and offsets.
+    /// Split BTF on top of `base`, whose strings are used again.
+    #[must_use]
+    pub fn split(base: &Btf) -> Self {
+        let mut builder = Self::new(base.order());
+        builder.first_id = base.type_count();
+        builder.first_str = base.str_end();
+        builder.strings.clear();
+        let mut offset = base.first_str();
+        for text in base.strings().split_inclusive(|&b| b == 0) {
+            let name = text.strip_suffix(&[0]).unwrap_or(text);
+            builder.known.entry(name.to_vec()).or_insert(offset);
+            offset = offset.saturating_add(u32::try_from(text.len()).unwrap_or(u32::MAX));
+        }
+        builder
+    }
+
+    /// Everything of `btf`, which has no base, under the same ids and offsets.
     #[must_use]
     pub fn of(btf: &Btf) -> Self {
         let mut builder = Self::new(btf.order());
@@ -54,6 +76,7 @@ impl Builder {
         }
         // Strings beyond 4 GiB cannot be named; validation refuses BTF long before.
         let at = u32::try_from(self.strings.len()).unwrap_or(0);
+        let at = self.first_str.saturating_add(at);
         self.strings.extend_from_slice(text.as_bytes());
         self.strings.push(0);
         self.known.insert(text.as_bytes().to_vec(), at);
@@ -67,7 +90,7 @@ impl Builder {
         for word in [name, info.0, third].iter().chain(extra) {
             self.types.extend_from_slice(&self.order.u32_bytes(*word));
         }
-        u32::try_from(self.starts.len()).unwrap_or(0)
+        self.type_count() - 1
     }
 
     /// Adds an integer of `bytes` bytes with `BTF_INT_*` encoding.
@@ -97,22 +120,6 @@ impl Builder {
         self.add(name, Info::new(Kind::Struct, count, false), size, &extra)
     }
 
-    /// Id of the first type with this name and kind.
-    #[must_use]
-    pub fn find(&self, name: &str, kind: Kind) -> Option<u32> {
-        let ids = 1..=u32::try_from(self.starts.len()).ok()?;
-        ids.into_iter().find(|&id| {
-            Info(self.word(id, 1)).kind_number() == kind as u32
-                && self.str_at(self.word(id, 0)) == name.as_bytes()
-        })
-    }
-
-    fn str_at(&self, offset: u32) -> &[u8] {
-        let rest = self.strings.get(offset as usize..).unwrap_or_default();
-        let len = rest.iter().position(|&b| b == 0).unwrap_or(rest.len());
-        &rest[..len]
-    }
-
     /// Word `word` of type `id`'s record; 0 if there is none.
     #[must_use]
     pub fn word(&self, id: u32, word: usize) -> u32 {
@@ -128,17 +135,18 @@ impl Builder {
     }
 
     fn place(&self, id: u32, word: usize) -> Option<usize> {
-        let index = (id as usize).checked_sub(1)?;
+        let index = id.checked_sub(self.first_id)? as usize;
         let start = *self.starts.get(index)?;
         let end = self.starts.get(index + 1).copied();
         let at = start + 4 * word;
         (at + 4 <= end.unwrap_or(self.types.len())).then_some(at)
     }
 
-    /// Number of types, `void` included.
+    /// One more than the largest id; `void` and the base's types count.
     #[must_use]
     pub fn type_count(&self) -> u32 {
-        u32::try_from(self.starts.len() + 1).unwrap_or(u32::MAX)
+        let own = u32::try_from(self.starts.len()).unwrap_or(u32::MAX);
+        self.first_id.saturating_add(own)
     }
 
     /// The blob.

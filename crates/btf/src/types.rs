@@ -130,7 +130,9 @@ impl<'a> Type<'a> {
         self.order.u32_at(self.record, at)
     }
 
-    fn extra(&self, word: usize) -> u32 {
+    /// Word `word` of what follows `struct btf_type`; 0 past the end.
+    #[must_use]
+    pub fn extra(&self, word: usize) -> u32 {
         self.word(TYPE_BYTES + 4 * word)
     }
 

@@ -9,6 +9,7 @@ use crate::function::{self, Function, SLOT_BYTES};
 use crate::mapdef;
 use crate::spec::{MapKind, MapSpec};
 use skep_abi::section;
+use skep_abi::{AttachType, ProgType};
 use skep_btf::{Btf, Ext};
 use skep_isa::opcode::{CALL, JMP, LDDW};
 
@@ -59,6 +60,8 @@ pub(crate) enum Operand {
 pub struct Needs {
     /// The kernel's BTF: CO-RE, kfuncs, typed kernel variables, attach targets, struct_ops.
     pub kernel_btf: bool,
+    /// In that BTF the functions that tracing programs attach to.
+    pub kernel_functions: bool,
     /// The kernel's configuration.
     pub kconfig: bool,
     /// Addresses of these kernel symbols.
@@ -252,13 +255,23 @@ impl Object {
                 ExternKind::Config { .. } => needs.kconfig = true,
             }
         }
-        let mut programs = self.functions.iter().filter(|f| !f.is_subprog());
-        needs.kernel_btf |= programs.any(|f| {
-            let def = section::parse(&f.section_name).def;
-            def.is_some_and(|d| d.options.attach_btf)
-        });
+        for function in self.functions.iter().filter(|f| !f.is_subprog()) {
+            let Some(def) = section::parse(&function.section_name).def else {
+                continue;
+            };
+            needs.kernel_btf |= def.options.attach_btf || def.prog_type == ProgType::StructOps;
+            needs.kernel_functions |= def.options.attach_btf && traces_functions(def.attach);
+        }
         needs
     }
+}
+
+/// Attach types whose target is any function of the kernel.
+fn traces_functions(attach: Option<AttachType>) -> bool {
+    matches!(
+        attach,
+        Some(AttachType::TraceFentry | AttachType::TraceFexit | AttachType::ModifyReturn)
+    )
 }
 
 fn function_operand(section: usize, slot: i128) -> Result<Operand, String> {

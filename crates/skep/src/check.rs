@@ -102,18 +102,14 @@ impl Checker {
         let name = options.name.clone();
         let object =
             Object::parse(bytes, &Options { name }).map_err(|e| Unreadable(e.to_string()))?;
-        let mut kernel_btf = options.kernel_btf.clone();
-        let fetch =
-            || target::running_btf().map_err(|e| Unreadable(format!("the kernel's BTF: {e}")));
-        if kernel_btf.is_none() && object.needs().kernel_btf {
-            kernel_btf = Some(fetch()?);
-        }
-        let target = target::reference(kernel_btf.clone());
+        let needs = object.needs();
+        let target = target::reference(&needs, options.kernel_btf.clone());
         let linked = object
             .relocate(&target)
             .map_err(|e| Unreadable(e.to_string()))?;
+        let mut kernel_btf = target.btf;
         if kernel_btf.is_none() && uses_kernel_types(&linked) {
-            kernel_btf = Some(fetch()?);
+            kernel_btf = Some(target::reference_btf(&needs));
         }
         let btf = linked.btf.clone().map(Arc::new);
         let maps = linked

@@ -2,10 +2,8 @@
 
 use skep_btf::Btf;
 use skep_object::{Needs, Target};
+use skep_profile::Profile;
 use std::io;
-
-/// The kernel that `skep check` means unless told otherwise.
-pub const REFERENCE_KERNEL: (u8, u8) = (6, 18);
 
 /// The running kernel's BTF.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -94,13 +92,28 @@ pub fn running(needs: &Needs) -> io::Result<Target> {
     })
 }
 
-/// The reference kernel, independent of the machine; `btf` instead of the built-in one.
+/// The reference kernel.
+static REFERENCE: Profile = Profile::linux_6_18();
+
+/// The reference kernel's BTF, as much of it as the object asks for.
 #[must_use]
-pub fn reference(btf: Option<Btf>) -> Target {
-    let (major, minor) = REFERENCE_KERNEL;
+pub fn reference_btf(needs: &Needs) -> Btf {
+    if needs.kernel_functions {
+        REFERENCE.btf_with_functions().clone()
+    } else {
+        REFERENCE.btf().clone()
+    }
+}
+
+/// The reference kernel, independent of the machine, with the parts that the object asks for; `btf` instead of the built-in
+/// one.
+#[must_use]
+pub fn reference(needs: &Needs, btf: Option<Btf>) -> Target {
+    let built_in = || needs.kernel_btf.then(|| reference_btf(needs));
     Target {
-        btf,
-        kernel_version: version_code(u32::from(major), u32::from(minor), 0),
+        btf: btf.or_else(built_in),
+        kconfig: needs.kconfig.then(|| REFERENCE.kconfig().to_owned()),
+        kernel_version: REFERENCE.version(),
         ..common(1)
     }
 }

@@ -105,11 +105,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     let rows = rows::read(&options.dir, options.filter.as_deref())?;
     let objects = rows::objects_dir(&options.dir, &rows)?;
     let started = std::time::Instant::now();
-    // Parsed once for all objects.
-    let check = CheckOptions {
-        kernel_btf: skep::target::running_btf().ok(),
-        ..CheckOptions::default()
-    };
+    let check = CheckOptions::default();
     let answers = runner::check_all(&objects, &rows, options.jobs, options.limit, &check);
     let comparisons = compare::compare(&rows, &answers);
     if options.list {

@@ -229,7 +229,7 @@ fn link(path: &Path, kernel_btf: &Arc<skep_btf::Btf>) -> Result<Linked, TaskErro
     let file = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
     let options = skep_object::Options { name };
     let object = Object::parse(&file, &options).map_err(|e| e.to_string())?;
-    let target = skep::target::reference(Some((**kernel_btf).clone()));
+    let target = skep::target::reference(&object.needs(), Some((**kernel_btf).clone()));
     object.relocate(&target).map_err(|e| e.to_string())
 }
 

@@ -104,15 +104,10 @@ pub(crate) fn link(object: &Object, chosen: &Chosen) -> Result<Linked, CliError>
             target::running(&needs).map_err(|e| CliError::environment(io_text(&e)))?
         }
         BackendKind::User => {
-            let btf = if needs.kernel_btf {
-                target::running_btf().ok()
-            } else {
-                None
-            };
             let cpus = u32::try_from(chosen.backend.possible_cpus()).unwrap_or(u32::MAX);
             skep_object::Target {
                 cpus,
-                ..target::reference(btf)
+                ..target::reference(&needs, None)
             }
         }
     };

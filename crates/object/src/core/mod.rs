@@ -214,7 +214,11 @@ impl<'a> Core<'a> {
                     .collect::<Vec<_>>()
             };
             let (kernel, modules) = match targets.split_first() {
-                Some((kernel, modules)) => (of(kernel), modules),
+                Some((kernel, modules)) => {
+                    // The kernel's own BTF may come in two layers.
+                    let base = kernel.base().map(of).unwrap_or_default();
+                    ([base, of(kernel)].concat(), modules)
+                }
                 None => return Vec::new(),
             };
             if !kernel.is_empty() {
