@@ -36,7 +36,7 @@ fn linked(backend: &dyn Backend) -> Linked {
     object
         .relocate(&skep_object::Target {
             cpus,
-            ..target::reference(None)
+            ..target::reference(&object.needs(), None)
         })
         .unwrap()
 }
