@@ -8,6 +8,7 @@ mod corpus;
 mod disasm_compare;
 mod examples;
 mod kernels;
+mod fuzz_verify;
 mod maps;
 mod probe;
 mod profile;
@@ -31,6 +32,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("maps", "[OPERATIONS]: random operations on maps, ours against the kernel's", maps::run),
     ("probe", "the tables of abi against the running kernel, cell by cell", probe::run),
     ("kernels", "[KERNEL...]: the kernel tests inside virtual machines", kernels::run),
+    ("fuzz-verify", "[COUNT] [SEED]: random programs, our verdict against the kernel's", fuzz_verify::run),
     ("bench", "NAME: measures against the kernel and the peers", bench::run),
     ("profile", "makes the reference kernel's data from the running kernel", profile::run),
 ];

@@ -181,7 +181,11 @@ impl Checker {
         })
     }
 
-    fn verify(
+    /// Verifies a program that need not be the object's own, but uses its maps and BTF.
+    ///
+    /// # Errors
+    /// The verdict that is not an acceptance.
+    pub fn verify(
         &self,
         program: &Program,
         prog_type: ProgType,

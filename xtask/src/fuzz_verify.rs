@@ -1,0 +1,290 @@
+//! `cargo xtask fuzz-verify [COUNT] [SEED]`: random programs, our verdict against the live kernel's (root).
+//!
+//! Two sources take turns: programs of the dev corpus with a few instructions changed, and programs made from scratch that
+//! mix arithmetic on known and unknown numbers, jumps, stack and map accesses. Every difference is printed with its program.
+
+mod generate;
+mod mutate;
+
+use crate::TaskError;
+use crate::corpus::accepted;
+use generate::{Coverage, generate};
+use mutate::mutate;
+use serde_json::json;
+use skep::Kernel;
+use skep::check::{CheckOptions, Checker, Verdict};
+use skep::load::{LoadOptions, Loaded, command, load};
+use skep_abi::ProgType;
+use skep_bpf::Backend;
+use skep_isa::Insn;
+use skep_object::Program;
+use skep_verifier::{Caps, Class};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Programs tried unless told otherwise.
+const COUNT: u64 = 20_000;
+/// Bases that the kernel needs more steps for are left out: each mutant would take a second.
+const SLOTS_MAX: usize = 400;
+/// Bases whose verification is a load test.
+const SLOW_BASES: &[&str] = &["big__"];
+/// Differences printed whole.
+const PRINTED_MAX: usize = 40;
+/// The object whose context and map the generated programs use.
+const HOST_OBJECT: &str = "scalar__signed_bounds";
+
+/// A small deterministic generator (xorshift).
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// A number below `n`.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.next() >> 11) as usize % n
+    }
+
+    /// One of `items`.
+    pub(crate) fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())]
+    }
+
+    /// True once in `n` times.
+    pub(crate) fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// An object in both verifiers.
+struct Subject {
+    name: String,
+    checker: Checker,
+    loaded: Loaded,
+    program: Program,
+}
+
+#[derive(Default)]
+struct Tally {
+    tried: u64,
+    accepted: u64,
+    lengths: Vec<usize>,
+    complexity: u64,
+    differences: BTreeMap<String, u64>,
+    printed: usize,
+}
+
+/// Runs the fuzzer.
+pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
+    let number = |i: usize, default: u64| match arguments.get(i) {
+        Some(text) => text.parse().map_err(|_| format!("{text} is not a number")),
+        None => Ok(default),
+    };
+    let (count, seed) = (number(0, COUNT)?, number(1, 1)?);
+    let kernel = Arc::new(Kernel::new());
+    let subjects = subjects(&kernel)?;
+    let host = subjects
+        .iter()
+        .position(|s| s.name.contains(HOST_OBJECT))
+        .ok_or_else(|| format!("the corpus has no {HOST_OBJECT}"))?;
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let (mut tally, mut coverage) = (Tally::default(), Coverage::default());
+    for i in 0..count {
+        let (subject, mut program) = if i % 2 == 0 {
+            let program = Program {
+                insns: generate(&mut random, &subjects[host].program, &mut coverage),
+                ..subjects[host].program.clone()
+            };
+            (&subjects[host], program)
+        } else {
+            let subject = &subjects[random.below(subjects.len())];
+            (
+                subject,
+                Program {
+                    insns: mutate(&mut random, &subject.program.insns),
+                    ..subject.program.clone()
+                },
+            )
+        };
+        program.line_info.clear();
+        if i % 2 == 0 {
+            program.func_info.clear();
+        }
+        compare(&kernel, subject, &program, &mut tally);
+        if (i + 1) % 50_000 == 0 {
+            eprintln!(
+                "{} programs, {} accepted, {} differences",
+                tally.tried,
+                tally.accepted,
+                tally.differences.values().sum::<u64>()
+            );
+        }
+    }
+    report(&mut tally, &coverage, seed)
+}
+
+fn subjects(kernel: &Arc<Kernel>) -> Result<Vec<Subject>, TaskError> {
+    let mut subjects = Vec::new();
+    for row in accepted(None)? {
+        if !row.object.starts_with("base/") || SLOW_BASES.iter().any(|b| row.base.starts_with(b)) {
+            continue;
+        }
+        let Ok(bytes) = std::fs::read(&row.path) else {
+            continue;
+        };
+        let Ok(checker) = Checker::open(&bytes, &CheckOptions::default()) else {
+            continue;
+        };
+        let mut linked = checker.linked().clone();
+        let Some(program) = linked
+            .programs
+            .iter()
+            .find(|p| p.name == row.program)
+            .cloned()
+        else {
+            continue;
+        };
+        linked.programs.clear();
+        let backend: Arc<dyn Backend> = Arc::<Kernel>::clone(kernel);
+        let Ok(loaded) = load(&linked, &backend, &LoadOptions::default()) else {
+            continue;
+        };
+        if program.insns.len() <= SLOTS_MAX && program.prog_type != ProgType::Unspec {
+            subjects.push(Subject {
+                name: row.object,
+                checker,
+                loaded,
+                program,
+            });
+        }
+    }
+    if subjects.is_empty() {
+        Err("no object of the corpus could be loaded; this needs root".to_owned())
+    } else {
+        Ok(subjects)
+    }
+}
+
+fn compare(kernel: &Kernel, subject: &Subject, program: &Program, tally: &mut Tally) {
+    let Ok(load) = command(
+        program,
+        subject.checker.linked(),
+        &subject.loaded,
+        &LoadOptions::default(),
+    ) else {
+        return;
+    };
+    let theirs = kernel.verifier_statistics(&load);
+    let ours = subject
+        .checker
+        .verdict(program, program.prog_type, Caps::All);
+    tally.tried += 1;
+    tally.lengths.push(program.insns.len());
+    tally.accepted += u64::from(theirs.is_ok());
+    let log = match &theirs {
+        Ok(_) => String::new(),
+        Err(e) => last_message(&e.log).to_owned(),
+    };
+    let is_complex = log.contains("too large. Processed") || log.contains("jumps is too complex");
+    let kind = match (&theirs, &ours) {
+        (Ok(_), Verdict::Accept(_)) | (Err(_), Verdict::Reject(_) | Verdict::Error(_)) => return,
+        (_, Verdict::Reject(r)) if r.code == "V0999" => return,
+        (Err(_), Verdict::Accept(_)) if is_complex => {
+            tally.complexity += 1;
+            return;
+        }
+        (Ok(_), Verdict::Reject(r)) if r.class == Class::Complexity => {
+            tally.complexity += 1;
+            return;
+        }
+        (Err(_), _) => format!("false accept: {}", shape(&log)),
+        (Ok(_), Verdict::Reject(r)) => format!("false reject: {} {}", r.code, shape(&r.message)),
+        (Ok(_), Verdict::Error(e)) => format!("no verdict: {e}"),
+    };
+    *tally.differences.entry(kind.clone()).or_default() += 1;
+    if tally.printed < PRINTED_MAX {
+        tally.printed += 1;
+        println!("{kind}\n  {} {ours:?}", subject.name);
+        print_program(program);
+    }
+}
+
+/// The last line of a log that is a message and not a statistic.
+fn last_message(log: &str) -> &str {
+    let is_statistic = |l: &str| {
+        ["processed ", "verification time", "stack depth"]
+            .iter()
+            .any(|s| l.starts_with(s))
+    };
+    log.lines()
+        .rev()
+        .find(|l| !l.is_empty() && !is_statistic(l))
+        .unwrap_or("")
+}
+
+/// A message without its numbers.
+fn shape(message: &str) -> String {
+    let mut out = String::new();
+    for c in message.chars() {
+        match (c.is_ascii_digit(), out.ends_with('N')) {
+            (true, true) => {}
+            (true, false) => out.push('N'),
+            (false, _) => out.push(c),
+        }
+    }
+    out
+}
+
+fn print_program(program: &Program) {
+    let mut at = 0;
+    while at < program.insns.len() {
+        match skep_isa::decode(&program.insns, at) {
+            Ok(insn) => {
+                println!("  {at:4}: {insn}");
+                at += if matches!(insn, Insn::LoadImm64 { .. }) {
+                    2
+                } else {
+                    1
+                };
+            }
+            Err(e) => {
+                println!("  {at:4}: {e}");
+                at += 1;
+            }
+        }
+    }
+}
+
+fn report(tally: &mut Tally, coverage: &Coverage, seed: u64) -> Result<(), TaskError> {
+    tally.lengths.sort_unstable();
+    let median = tally
+        .lengths
+        .get(tally.lengths.len() / 2)
+        .copied()
+        .unwrap_or(0);
+    println!("operations made from scratch, with known and unknown operands:");
+    print!("{coverage}");
+    println!("differences:");
+    for (kind, n) in &tally.differences {
+        println!("  {n:6}  {kind}");
+    }
+    let differences: u64 = tally.differences.values().sum();
+    println!(
+        "{}",
+        json!({
+            "fuzz": "verify", "seed": seed, "programs": tally.tried, "accepted": tally.accepted,
+            "accepted_percent": (tally.accepted as f64 * 1000.0 / tally.tried.max(1) as f64).round() / 10.0,
+            "median_slots": median, "differences": differences, "complexity_differences": tally.complexity,
+            "unseen_operations": coverage.unseen(),
+        })
+    );
+    if differences == 0 {
+        Ok(())
+    } else {
+        Err(format!("{differences} differences"))
+    }
+}
