@@ -74,6 +74,7 @@ struct Tally {
     accepted: u64,
     lengths: Vec<usize>,
     complexity: u64,
+    kernel_bugs: u64,
     differences: BTreeMap<String, u64>,
     printed: usize,
 }
@@ -201,6 +202,11 @@ fn compare(kernel: &Kernel, subject: &Subject, program: &Program, tally: &mut Ta
             tally.complexity += 1;
             return;
         }
+        // The kernel's own mistake: a callback that no path runs.
+        (Err(_), _) if log.contains("verifier bug: No program to jit") => {
+            tally.kernel_bugs += 1;
+            return;
+        }
         (Err(_), _) => format!("false accept: {}", shape(&log)),
         (Ok(_), Verdict::Reject(r)) => format!("false reject: {} {}", r.code, shape(&r.message)),
         (Ok(_), Verdict::Error(e)) => format!("no verdict: {e}"),
@@ -279,6 +285,7 @@ fn report(tally: &mut Tally, coverage: &Coverage, seed: u64) -> Result<(), TaskE
             "fuzz": "verify", "seed": seed, "programs": tally.tried, "accepted": tally.accepted,
             "accepted_percent": (tally.accepted as f64 * 1000.0 / tally.tried.max(1) as f64).round() / 10.0,
             "median_slots": median, "differences": differences, "complexity_differences": tally.complexity,
+            "kernel_bugs": tally.kernel_bugs,
             "unseen_operations": coverage.unseen(),
         })
     );

@@ -5,7 +5,7 @@ use crate::domain::{Scalar, alu};
 use crate::fail::{Check, errno, fail};
 use crate::reg::{ADD_CONST, ADD_CONST32, ADD_CONST64, Kind, Reg};
 use crate::verifier::Verifier;
-use skep_isa::{AluOp, Reg as R, Size, Src, Width};
+use skep_isa::{AluOp, EndOp, Reg as R, Size, Src, Width};
 
 impl Verifier<'_> {
     /// `dst op= src`
@@ -106,8 +106,8 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Byte swaps: nothing is known of the result.
-    pub(crate) fn check_end(&mut self, dst: R) -> Check {
+    /// Byte order: the known bits move along.
+    pub(crate) fn check_end(&mut self, op: EndOp, size: Size, dst: R) -> Check {
         self.check_readable(dst.index())?;
         if self.is_secret_pointer(dst.index()) {
             return fail(
@@ -117,7 +117,14 @@ impl Verifier<'_> {
             );
         }
         self.check_writable(dst.index())?;
-        *self.reg_mut(dst.index()) = Reg::UNKNOWN;
+        let d = self.reg_mut(dst.index());
+        if d.is_scalar() {
+            d.var = alu::byte_order(op, size.bytes(), &d.var);
+            d.unlink();
+            repair(d);
+        } else {
+            *d = Reg::UNKNOWN;
+        }
         Ok(())
     }
 

@@ -34,11 +34,13 @@ impl Verifier<'_> {
             );
         };
         match arguments(text) {
-            Some(n) if n == count && n <= MAX_ARGS => Ok(()),
+            Some(n) if n <= count && count <= MAX_ARGS => Ok(()),
             Some(n) => fail(
                 code::ARG_FORMAT,
                 errno::EINVAL,
-                format!("the format takes {n} arguments, {count} are passed"),
+                format!(
+                    "the format takes {n} arguments, {count} are passed, at most {MAX_ARGS} may be"
+                ),
             ),
             None => fail(
                 code::ARG_FORMAT,

@@ -403,6 +403,9 @@ impl Verifier<'_> {
             relied_on_zero |= keeps_zero;
             let s = &mut self.cur.frame_at_mut(frame).stack_mut()[slot];
             s.reg = Reg::NOT_INIT;
+            for b in s.bytes.iter_mut().filter(|b| **b == Byte::Spill) {
+                *b = Byte::Misc;
+            }
             s.bytes[byte] = if keeps_zero { Byte::Zero } else { Byte::Misc };
         }
         if let (true, Some(value)) = (relied_on_zero, a.value) {

@@ -267,7 +267,7 @@ impl<'a> Verifier<'a> {
                 dst_as,
                 src_as,
             } => self.check_addr_space_cast(dst, src, dst_as, src_as)?,
-            Insn::End { dst, .. } => self.check_end(dst)?,
+            Insn::End { op, size, dst } => self.check_end(op, size, dst)?,
             Insn::LoadImm64 { dst, imm } => {
                 self.check_load_imm64(dst, imm)?;
                 return Ok(Flow::Next(next + 1));

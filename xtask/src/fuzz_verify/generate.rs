@@ -10,7 +10,7 @@ use std::fmt;
 /// Registers that hold numbers; r6 is the context, r9 the map value.
 const NUMBERS: &[u8] = &[0, 1, 2, 3, 4, 5, 7, 8];
 /// Bytes of the host object's map value.
-const VALUE_BYTES: i16 = 320;
+const VALUE_BYTES: i16 = 64;
 
 /// How often each opcode was made with a known, and with an unknown, second operand.
 #[derive(Default)]
@@ -277,26 +277,24 @@ impl Maker<'_> {
         }
         match self.random.below(3) {
             0 => {
-                let mask = self.random.pick(&[1, 3, 7, 15, 31, 63, 127, 255, 256]);
+                let mask = self.random.pick(&[1, 3, 7, 15, 31, 31, 31, 63, 127]);
                 let class = self.random.pick(&[op::ALU, op::ALU64]);
                 self.push(Slot::new(class | op::AND | op::K, index, 0, 0, mask));
             }
             1 => {
-                let limit = self.random.pick(&[0, 1, 8, 64, 255, 311, 312, 319]);
+                let limit = self.random.pick(&[0, 1, 8, 31, 55, 56, 63]);
                 let code = self.random.pick(&[op::JGT, op::JGE]);
                 let class = self.random.pick(&[op::JMP, op::JMP32]);
                 self.push(Slot::new(class | code | op::K, index, 0, 4, limit));
             }
             _ => {
-                let divisor = self.random.pick(&[1, 8, 64, 300]);
+                let divisor = self.random.pick(&[1, 8, 32, 56]);
                 self.push(Slot::new(op::ALU64 | op::MOD | op::K, index, 0, 0, divisor));
             }
         }
         self.push(Slot::new(op::ALU64 | op::MOV | op::X, pointer, 9, 0, 0));
         self.push(Slot::new(op::ALU64 | op::ADD | op::X, pointer, index, 0, 0));
-        let offset = self
-            .random
-            .pick(&[0, 0, 0, 1, 8, 56, 64, 65, VALUE_BYTES - 8]);
+        let offset = self.random.pick(&[0, 0, 0, 1, 8, 24, 32, VALUE_BYTES - 8]);
         let size = self.random.pick(&[op::B, op::H, op::W, op::DW]);
         if self.random.one_in(2) {
             self.push(Slot::new(

@@ -1,11 +1,12 @@
 //! What arithmetic does to scalars (RFC 9669 §4.1), as precisely as Linux 6.18 tracks it.
 
 use super::scalar::Scalar;
-use skep_isa::{AluOp, Width};
+use skep_isa::{AluOp, EndOp, Width};
 
 /// Abstract `dst op= src`.
 ///
-/// Sound: for all `x` in `dst` and `y` in `src`, the concrete result is in the returned scalar.
+/// Sound: for all `x` in `dst` and `y` in `src`, the concrete result is in the returned scalar. Of divisions and of shifts by
+/// unknown distances nothing is known, not even that a 32-bit one clears the upper half.
 #[must_use]
 pub(crate) fn binary(width: Width, op: AluOp, dst: &Scalar, src: &Scalar) -> Scalar {
     let bits = if width == Width::W32 { 32 } else { 64 };
@@ -14,9 +15,9 @@ pub(crate) fn binary(width: Width, op: AluOp, dst: &Scalar, src: &Scalar) -> Sca
         AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => match (src.as_const32(), src.as_const()) {
             (Some(n), _) if width == Width::W32 && n < 32 => n as u8,
             (_, Some(n)) if width == Width::W64 && n < 64 => n as u8,
-            _ => return unknown(width),
+            _ => return Scalar::UNKNOWN,
         },
-        AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod => return unknown(width),
+        AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod => return Scalar::UNKNOWN,
         _ => 0,
     };
     match op {
@@ -46,13 +47,18 @@ pub(crate) fn negate(width: Width, dst: &Scalar) -> Scalar {
     binary(width, AluOp::Sub, &Scalar::constant(0), dst)
 }
 
-/// The result of an operation that is not tracked.
-fn unknown(width: Width) -> Scalar {
-    let mut r = Scalar::UNKNOWN;
-    if width == Width::W32 {
-        r.zero_upper();
-        r.sync();
+/// Abstract byte order operation on the lowest `bytes` bytes, on a little-endian machine.
+#[must_use]
+pub(crate) fn byte_order(op: EndOp, bytes: u32, dst: &Scalar) -> Scalar {
+    let mut r = *dst;
+    if op != EndOp::ToLe {
+        r = Scalar {
+            bits: r.bits.swap(bytes),
+            ..Scalar::UNKNOWN
+        };
     }
+    r.truncate(bytes);
+    r.sync();
     r
 }
 

@@ -243,9 +243,12 @@ impl Scalar {
         self.smax = self
             .smax
             .min(((self.smax.cast_unsigned() & UPPER) | high).cast_signed());
-        if self.smin >= i64::from(i32::MIN) && self.smax <= i64::from(i32::MAX) {
-            self.smin = self.smin.max(i64::from(self.s32_min));
-            self.smax = self.smax.min(i64::from(self.s32_max));
+        if self.s32_min >= 0 && self.smin >= i64::from(i32::MIN) && self.smax <= i64::from(i32::MAX)
+        {
+            // The number is its own lower half. The kernel replaces the ranges here, even where that forgets something.
+            (self.smin, self.smax) = (self.s32_min.into(), self.s32_max.into());
+            (self.umin, self.umax) = (self.smin.cast_unsigned(), self.smax.cast_unsigned());
+            self.bits = self.bits.intersect(Tnum::range(self.umin, self.umax));
         }
     }
 

@@ -179,6 +179,15 @@ impl Tnum {
         }
     }
 
+    /// The lowest `bytes` bytes in reverse order, zero-extended.
+    pub(crate) const fn swap(self, bytes: u32) -> Self {
+        let shift = 64 - bytes * 8;
+        Self {
+            value: self.value.swap_bytes() >> shift,
+            mask: self.mask.swap_bytes() >> shift,
+        }
+    }
+
     /// The lowest `bytes` bytes, zero-extended.
     pub(crate) const fn truncate(self, bytes: u32) -> Self {
         if bytes >= 8 {
