@@ -182,7 +182,7 @@ fn compare(kernel: &Kernel, subject: &Subject, program: &Program, tally: &mut Ta
     let theirs = kernel.verifier_statistics(&load);
     let ours = subject
         .checker
-        .verdict(program, program.prog_type, Caps::All);
+        .verify(program, program.prog_type, Caps::All);
     tally.tried += 1;
     tally.lengths.push(program.insns.len());
     tally.accepted += u64::from(theirs.is_ok());
@@ -192,13 +192,13 @@ fn compare(kernel: &Kernel, subject: &Subject, program: &Program, tally: &mut Ta
     };
     let is_complex = log.contains("too large. Processed") || log.contains("jumps is too complex");
     let kind = match (&theirs, &ours) {
-        (Ok(_), Verdict::Accept(_)) | (Err(_), Verdict::Reject(_) | Verdict::Error(_)) => return,
-        (_, Verdict::Reject(r)) if r.code == "V0999" => return,
-        (Err(_), Verdict::Accept(_)) if is_complex => {
+        (Ok(_), Ok(_)) | (Err(_), Err(_)) => return,
+        (_, Err(Verdict::Reject(r))) if r.code == "V0999" => return,
+        (Err(_), Ok(_)) if is_complex => {
             tally.complexity += 1;
             return;
         }
-        (Ok(_), Verdict::Reject(r)) if r.class == Class::Complexity => {
+        (Ok(_), Err(Verdict::Reject(r))) if r.class == Class::Complexity => {
             tally.complexity += 1;
             return;
         }
@@ -208,13 +208,15 @@ fn compare(kernel: &Kernel, subject: &Subject, program: &Program, tally: &mut Ta
             return;
         }
         (Err(_), _) => format!("false accept: {}", shape(&log)),
-        (Ok(_), Verdict::Reject(r)) => format!("false reject: {} {}", r.code, shape(&r.message)),
-        (Ok(_), Verdict::Error(e)) => format!("no verdict: {e}"),
+        (Ok(_), Err(Verdict::Reject(r))) => {
+            format!("false reject: {} {}", r.code, shape(&r.message))
+        }
+        (Ok(_), Err(other)) => format!("no verdict: {other:?}"),
     };
     *tally.differences.entry(kind.clone()).or_default() += 1;
     if tally.printed < PRINTED_MAX {
         tally.printed += 1;
-        println!("{kind}\n  {} {ours:?}", subject.name);
+        println!("{kind}\n  {} {:?}", subject.name, ours.map(|v| v.stats()));
         print_program(program);
     }
 }
