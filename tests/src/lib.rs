@@ -2,6 +2,7 @@
 
 pub mod case;
 pub mod examples;
+pub mod fuzz;
 pub mod need;
 
 pub mod map_diff;

@@ -5,6 +5,7 @@ mod arrows;
 mod attach;
 mod cases;
 mod examples;
+mod fuzz;
 mod kernel_backend;
 mod map_diff;
 mod packets;

@@ -3,7 +3,7 @@
 use crate::error::CliError;
 use crate::output::Output;
 use serde_json::{Map, Value, json};
-use skep_btf::Order;
+use skep_btf::{Btf, Ext, LineInfo, Order};
 use skep_isa::{DecodeError, Insn, Names, Slot, Style, Text, insns};
 use skep_object::image::{Image, ImageSection, ImageSymbol, relocation_name};
 use std::borrow::Cow;
@@ -50,10 +50,14 @@ impl Code {
 
     /// The code of an object, section by section.
     pub(crate) fn of_image(image: &Image<'_>) -> Vec<Self> {
+        let mut lines = source_lines(image);
         let all = image.sections.iter().enumerate();
         let code = all.filter(|(_, s)| s.is_executable() && !s.data.is_empty());
-        code.map(|(at, section)| Self::of_section(image, at, section))
-            .collect()
+        code.map(|(at, section)| Self {
+            lines: lines.remove(section.name).unwrap_or_default(),
+            ..Self::of_section(image, at, section)
+        })
+        .collect()
     }
 
     fn of_section(image: &Image<'_>, at: usize, section: &ImageSection<'_>) -> Self {
@@ -94,6 +98,32 @@ impl Code {
             .filter(|target| *target < self.slots.len())
             .collect()
     }
+}
+
+/// Source lines by section and byte, from `.BTF.ext`; none if there is none that can be read.
+fn source_lines(image: &Image<'_>) -> BTreeMap<String, BTreeMap<u64, SourceLine>> {
+    let read = |name: &str| image.section(name).map(|s| s.data);
+    let btf = read(".BTF").and_then(|data| Btf::parse(data).ok());
+    let ext = read(".BTF.ext").and_then(|data| Ext::parse(data).ok());
+    let (Some(btf), Some(ext)) = (btf, ext) else {
+        return BTreeMap::new();
+    };
+    let line = |record: &LineInfo| {
+        let line = SourceLine {
+            file: btf.str(record.file).to_owned(),
+            line: record.line(),
+            column: record.column(),
+            text: btf.str(record.text).to_owned(),
+        };
+        (u64::from(record.insn) * 8, line)
+    };
+    ext.lines
+        .iter()
+        .map(|info| {
+            let name = btf.str(info.section).to_owned();
+            (name, info.records.iter().map(line).collect())
+        })
+        .collect()
 }
 
 /// The symbols of a section; a section that does not start with one gets its own name there.

@@ -1,0 +1,70 @@
+//! Bodies of the fuzz targets (`fuzz/`). Each takes any bytes, and panics if a promise is broken.
+
+use skep_isa::asm::{NoFacts, Options, assemble, assemble_insns};
+use skep_isa::{Slot, Style, Text, encode, insns};
+use skep_object::image::Image;
+
+fn slots(data: &[u8]) -> Vec<Slot> {
+    let chunks = data.as_chunks::<8>().0;
+    chunks.iter().map(|b| Slot::from_le_bytes(*b)).collect()
+}
+
+/// What decodes encodes to the same slots, in either byte order.
+///
+/// # Panics
+/// If it does not.
+pub fn decode(data: &[u8]) {
+    let slots = slots(data);
+    for (at, insn) in insns(&slots) {
+        if let Ok(insn) = insn {
+            assert_eq!(&*encode(&insn), &slots[at..at + insn.slots()], "{insn:?}");
+        }
+    }
+    for slot in slots {
+        assert_eq!(Slot::from_be_bytes(slot.to_be_bytes()), slot);
+    }
+}
+
+/// The text of what decodes assembles to the same slots; files that are no objects are refused.
+///
+/// # Panics
+/// If it does not, or a damaged file is read out of bounds.
+pub fn disasm(data: &[u8]) {
+    if let Ok(image) = Image::parse(data) {
+        for section in &image.sections {
+            for relocation in &section.relocations {
+                let _ = image.symbol_name(relocation.symbol);
+            }
+        }
+    }
+    let slots = slots(data);
+    for (at, insn) in insns(&slots) {
+        let Ok(insn) = insn else { continue };
+        let text = insn.to_string();
+        let again = assemble_insns(&text, &NoFacts);
+        let again = again.unwrap_or_else(|errors| panic!("{text}: {}", errors[0]));
+        assert_eq!(again, &slots[at..at + insn.slots()], "{text}");
+        let _ = Text::new(&insn, Style::Objdump).to_string();
+    }
+}
+
+/// Text is refused with a place inside it, or becomes an object that can be read.
+///
+/// # Panics
+/// If neither.
+pub fn asm(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match assemble(&text, &Options::default()) {
+        Ok(assembly) => {
+            if let Ok(object) = skep_object::write::write(&assembly) {
+                let image = Image::parse(&object);
+                assert!(image.is_ok(), "{image:?}");
+            }
+        }
+        Err(errors) => {
+            let lines = text.lines().count().max(1);
+            let is_inside = |line: u32, column: u32| line as usize <= lines && column > 0;
+            assert!(!errors.is_empty() && errors.iter().all(|e| is_inside(e.line, e.column)));
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The fuzz targets, each for a moment, on inputs that a fixed seed makes.
+
+use skep_tests::fuzz;
+use skep_tests::random::Random;
+use skep_tests::{source_files, workspace_root};
+use std::time::{Duration, Instant};
+
+/// How long each target runs.
+const MOMENT: Duration = Duration::from_secs(1);
+/// Bytes of an input at most.
+const INPUT_BYTES_MAX: u64 = 512;
+
+/// Calls `target` with inputs from `make` until the moment is over.
+fn run(mut make: impl FnMut(&mut Random) -> Vec<u8>, target: fn(&[u8])) {
+    let mut random = Random::new(1);
+    let start = Instant::now();
+    while start.elapsed() < MOMENT {
+        target(&make(&mut random));
+    }
+}
+
+/// Slots whose fields are mostly such as occur: small, or near an edge.
+fn slots(random: &mut Random) -> Vec<u8> {
+    const OFFSETS: &[u16] = &[0, 0, 0, 1, 8, 16, 32, 0xffff, 0x7fff, 0x8000];
+    const IMMS: &[u32] = &[
+        0,
+        0,
+        0,
+        1,
+        16,
+        32,
+        64,
+        0x41,
+        0xa1,
+        0xe1,
+        0xf1,
+        0x100,
+        0x110,
+        u32::MAX,
+    ];
+    let mut bytes = Vec::new();
+    for _ in 0..random.below(INPUT_BYTES_MAX / 8) {
+        let word = random.next_u64();
+        let regs = [word as u8, word as u8 & 0x0f, 0, 0xa1][random.below(4) as usize];
+        bytes.extend([(word >> 8) as u8, regs]);
+        bytes.extend(random.of(OFFSETS).to_le_bytes());
+        bytes.extend(random.of(IMMS).to_le_bytes());
+    }
+    bytes
+}
+
+/// Changes a few bytes.
+fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
+    for _ in 0..random.below(4) {
+        let at = random.below(bytes.len() as u64) as usize;
+        match random.below(3) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, random.next_u64() as u8),
+            _ if at < bytes.len() => bytes[at] = random.next_u64() as u8,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn decode() {
+    run(slots, fuzz::decode);
+}
+
+#[test]
+fn disasm() {
+    let object = include_str!("../cases/isa/calls.s");
+    let assembly = skep_isa::asm::assemble(object, &Default::default()).unwrap();
+    let object = skep_object::write::write(&assembly).unwrap();
+    let make = |random: &mut Random| {
+        if random.below(2) == 0 {
+            return slots(random);
+        }
+        let mut object = object.clone();
+        damage(random, &mut object);
+        object
+    };
+    run(make, fuzz::disasm);
+}
+
+#[test]
+fn asm() {
+    let files = source_files(&workspace_root().join("tests/cases"), &["s"]);
+    let texts = files
+        .iter()
+        .map(|path| std::fs::read_to_string(path).unwrap());
+    let lines: Vec<String> = texts
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .filter(|line| !line.starts_with(';'))
+        .chain(DIRECTIVES.iter().map(|line| (*line).to_owned()))
+        .collect();
+    let make = |random: &mut Random| {
+        let mut text = Vec::new();
+        for _ in 0..random.below(12) {
+            text.extend(random.of(&lines).bytes());
+            text.push(b'\n');
+        }
+        damage(random, &mut text);
+        text
+    };
+    run(make, fuzz::asm);
+}
+
+/// Lines that no case has.
+const DIRECTIVES: &[&str] = &[
+    ".section xdp",
+    ".section .data,\"aw\",@progbits",
+    ".text",
+    ".globl prog",
+    "prog:",
+    "1:",
+    "goto 1b",
+    "goto 1f",
+    "call prog",
+    "r1 = prog+8 ll",
+    ".long prog, 1f-1b, 'x",
+    ".quad .-prog, 0xffffffffffffffff",
+    ".size prog, .-prog",
+    ".type prog,@function",
+    ".p2align 3, 0x0",
+    ".zero 24, 7",
+    ".asciz \"a\\tb\\001\\x41\"",
+    ".map counts type=2 key_size=4 value_size=8 max_entries=1",
+    "r1 = counts ll",
+    ".comm shared, 16, 8",
+    ".pushsection .rodata",
+    ".popsection",
+    "t.o:\tfile format elf64-bpf",
+    "Disassembly of section tc:",
+    "0000000000000000 <main>:",
+    "       0:\tb7 00 00 00 02 00 00 00\tr0 = 0x2",
+    "\t\t0000000000000000:  R_BPF_64_32\tmain",
+];
