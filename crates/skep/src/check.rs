@@ -10,7 +10,7 @@ use skep_btf::{Btf, Record};
 use skep_isa::{Call, Insn};
 use skep_object::{Failure, FailureCause, Linked, MapSpec, Object, Options, Program};
 use skep_verifier::{
-    Caps, Class, FuncInfo, LineInfo, MapDesc, Rejection, Request, Stats, Verified,
+    Caps, Class, FuncInfo, LineInfo, MapDesc, Rejection, Request, Stats, Trace, Verified,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -146,7 +146,7 @@ impl Checker {
         };
         let started = Instant::now();
         let answer = match prog_type {
-            Some(prog_type) => self.verify(program, prog_type, caps),
+            Some(prog_type) => self.with_request(program, prog_type, caps, skep_verifier::verify),
             None => {
                 let text = format!("section \"{}\" says no program type", program.section);
                 Err(Verdict::Error(text))
@@ -191,6 +191,25 @@ impl Checker {
         prog_type: ProgType,
         caps: Caps,
     ) -> Result<Verified, Verdict> {
+        self.with_request(program, prog_type, caps, skep_verifier::verify)
+    }
+
+    /// Verifies one program and records the states of the walk; `None` if the object has no program of this name and a type.
+    #[must_use]
+    pub fn trace(&self, program: &str) -> Option<Result<(Verified, Trace), Verdict>> {
+        let program = self.linked.programs.iter().find(|p| p.name == program)?;
+        let prog_type = Some(program.prog_type).filter(|t| *t != ProgType::Unspec)?;
+        let trace = skep_verifier::verify_traced;
+        Some(self.with_request(program, prog_type, Caps::All, trace))
+    }
+
+    fn with_request<T>(
+        &self,
+        program: &Program,
+        prog_type: ProgType,
+        caps: Caps,
+        verify: impl FnOnce(&Request<'_>) -> Result<T, Rejection>,
+    ) -> Result<T, Verdict> {
         if let Some(failure) = program.failures.iter().find(|f| f.is_fatal()) {
             return Err(Verdict::Reject(failed_relocation(failure)));
         }
@@ -238,7 +257,7 @@ impl Checker {
             caps,
             kernel_btf: self.kernel_btf.as_ref(),
         };
-        skep_verifier::verify(&request).map_err(Verdict::Reject)
+        verify(&request).map_err(Verdict::Reject)
     }
 
     /// Where the source of the instruction at slot `at` is.

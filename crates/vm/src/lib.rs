@@ -1,5 +1,6 @@
 //! Runs verified programs: lowering, interpreter, JIT, helpers.
 
+pub mod checked;
 pub mod compat;
 pub mod ctx;
 pub mod env;

@@ -3,10 +3,12 @@
 //! Each row is loaded afresh (its program, and the tail call targets of its object) into a universe of its own, or into
 //! the kernel; the four inputs run in order; return values, outputs and the maps afterwards must be those of the row.
 
+use super::checked::{self, Checked};
 use super::rows;
 use crate::TaskError;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use skep::check::CheckOptions;
 use skep::load::{LoadOptions, Loaded, load};
 use skep_abi::{MapType, ProgType};
 use skep_bpf::{Backend, TestRun};
@@ -34,9 +36,10 @@ struct Options {
     target: Target,
     filter: Option<String>,
     list: bool,
+    checked: bool,
 }
 
-const USAGE: &str = "usage: corpus-run [DIR] [--engine interp|jit] [--backend user|kernel] [--filter SUBSTRING] [--list]";
+const USAGE: &str = "usage: corpus-run [DIR] [--engine interp|jit] [--backend user|kernel] [--checked] [--filter SUBSTRING] [--list]";
 
 fn parse(arguments: &[String]) -> Result<Options, TaskError> {
     let mut options = Options {
@@ -44,6 +47,7 @@ fn parse(arguments: &[String]) -> Result<Options, TaskError> {
         target: Target::User(Engine::Interp),
         filter: None,
         list: false,
+        checked: false,
     };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -54,6 +58,7 @@ fn parse(arguments: &[String]) -> Result<Options, TaskError> {
         match argument.as_str() {
             "--filter" => options.filter = Some(value()?.clone()),
             "--list" => options.list = true,
+            "--checked" => options.checked = true,
             "--engine" => {
                 options.target = match value()?.as_str() {
                     "interp" => Target::User(Engine::Interp),
@@ -76,7 +81,7 @@ fn parse(arguments: &[String]) -> Result<Options, TaskError> {
 }
 
 /// The inputs of every row.
-struct Inputs {
+pub(super) struct Inputs {
     packets: Vec<Vec<u8>>,
     words: Vec<Vec<u8>>,
 }
@@ -108,7 +113,7 @@ impl Inputs {
     }
 
     /// The test run of input `at` for a program type.
-    fn test_run(&self, prog_type: ProgType, at: usize) -> TestRun {
+    pub(super) fn test_run(&self, prog_type: ProgType, at: usize) -> TestRun {
         if matches!(prog_type, ProgType::Syscall | ProgType::RawTracepoint) {
             let ctx = self.words[at].clone();
             let is_syscall = prog_type == ProgType::Syscall;
@@ -337,6 +342,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     let objects = rows::objects_dir(&options.dir, &rows::read(&options.dir, None)?)?;
     let inputs = Inputs::read(&options.dir)?;
     let kernel_btf = Arc::new(skep::target::running_btf().map_err(|e| e.to_string())?);
+    if options.checked {
+        return run_checked(&options, &objects, &inputs, &kernel_btf);
+    }
     let path = options.dir.join("verdicts.jsonl");
     let file = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let (mut agree, mut differ) = (0u32, BTreeMap::<String, u32>::new());
@@ -379,5 +387,54 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
         Ok(())
     } else {
         Err(format!("{differing} rows differ"))
+    }
+}
+
+/// Compares every instruction of every run with the verifier's states; fails on contradictions.
+fn run_checked(
+    options: &Options,
+    objects: &Path,
+    inputs: &Inputs,
+    kernel_btf: &Arc<skep_btf::Btf>,
+) -> Result<(), TaskError> {
+    let check = CheckOptions {
+        kernel_btf: Some((**kernel_btf).clone()),
+        ..CheckOptions::default()
+    };
+    let path = options.dir.join("verdicts.jsonl");
+    let file = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let (mut fit, mut steps, mut skipped, mut contradictions) = (0u32, 0u64, 0u32, 0u32);
+    for line in file.lines() {
+        let row: Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
+        let name = format!("{} {}", row["object"], row["program"]).replace('"', "");
+        let unwanted = options.filter.as_ref().is_some_and(|f| !name.contains(f));
+        if row["runs"].is_null() || unwanted {
+            continue;
+        }
+        match checked::check_row(&row, objects, inputs, &check) {
+            Ok(Checked::Fits(more)) => {
+                fit += 1;
+                steps += more;
+            }
+            Ok(Checked::Skipped(why)) => {
+                skipped += 1;
+                if options.list {
+                    println!("{name}: skipped: {why}");
+                }
+            }
+            Err(what) => {
+                contradictions += 1;
+                println!("{name}: {what}");
+            }
+        }
+    }
+    println!(
+        "{}",
+        json!({"checked": fit, "steps": steps, "skipped": skipped, "contradictions": contradictions})
+    );
+    if contradictions == 0 {
+        Ok(())
+    } else {
+        Err(format!("{contradictions} rows contradict their proof"))
     }
 }

@@ -42,10 +42,23 @@ pub struct Step<'a> {
     pub op: OpIdx,
     /// The registers.
     pub regs: &'a Regs,
-    /// Frame pointers of the active functions, the oldest first; each frame lies below its pointer.
-    pub frames: &'a [u64],
+    /// The active functions, the oldest first. The last one runs; the others have called the one after them.
+    pub frames: &'a [FrameView],
     /// The program.
     pub program: &'a Program,
+}
+
+/// An active function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrameView {
+    /// Index of the function.
+    pub func: u32,
+    /// The frame lies below this address.
+    pub pointer: u64,
+    /// Of callers: the op of the call.
+    pub call: OpIdx,
+    /// Of callers: `r6`–`r9`, as the call saved them.
+    pub saved: [u64; 4],
 }
 
 /// What to do after a step.

@@ -2,7 +2,7 @@
 
 use super::inst::{Code, Inst, atomic, guarded};
 use super::ops::{self, Regs, w32, w64};
-use super::{Flow, Hook, Step};
+use super::{Flow, FrameView, Hook, Step};
 use crate::env::RunEnv;
 use crate::fault;
 use crate::helpers::{HelperFn, load_packet, tail_call_target};
@@ -330,12 +330,28 @@ impl Machine<'_> {
     }
 
     /// Calls the hook.
-    #[inline(always)]
     fn step<H: Hook>(&self, at: u32, hook: &mut H) -> Flow {
+        let f = &self.frames;
+        let mut views = [FrameView {
+            func: f.func,
+            pointer: f.pointers[f.depth],
+            call: 0,
+            saved: [0; 4],
+        }; MAX_CALL_FRAMES];
+        for (i, view) in views.iter_mut().enumerate().take(f.depth) {
+            // SAFETY: the call from this function wrote it.
+            let saved = unsafe { f.saved[i].assume_init() };
+            *view = FrameView {
+                func: saved.func,
+                pointer: f.pointers[i],
+                call: saved.pc - 1,
+                saved: saved.r6_to_r9,
+            };
+        }
         hook.step(&Step {
             op: at,
             regs: &self.regs,
-            frames: &self.frames.pointers[..=self.frames.depth],
+            frames: &views[..=f.depth],
             program: self.program,
         })
     }

@@ -1,8 +1,7 @@
 //! Test runs of flow dissectors (`bpf_prog_test_run_flow_dissector`).
 
-use super::{Input, Output, ctx_image, is_zero, repeat, word};
+use super::{Input, Output, Session, ctx_image, is_zero, word};
 use crate::ctx::skb::{ETH_HLEN, SkbBuffer, View};
-use crate::program::{Program, Worker};
 use skep_abi::Errno;
 
 /// Bytes of `struct bpf_flow_keys`, and its fields.
@@ -16,11 +15,7 @@ const FLAGS: usize = 48;
 #[repr(C, align(8))]
 struct Keys([u8; KEYS_BYTES]);
 
-pub(super) fn run(
-    worker: &mut Worker,
-    program: &Program,
-    input: &Input<'_>,
-) -> Result<Output, Errno> {
+pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output, Errno> {
     let data = input.data.unwrap_or_default();
     if input.flags != 0 || data.len() < ETH_HLEN || data.len() > 4096 {
         return Err(Errno::EINVAL);
@@ -42,7 +37,7 @@ pub(super) fn run(
     packet.ctx().flow_keys = keys.0.as_mut_ptr();
     let ctx = std::ptr::from_mut(packet.ctx()).cast();
     // SAFETY: `ctx` is an `SkbCtx`; buffer and keys live until after the run.
-    let (retval, duration) = unsafe { repeat(worker, program, ctx, input.repeat) };
+    let (retval, duration) = unsafe { session.repeat(ctx, input.repeat) };
     clamp(&mut keys.0, data.len());
     Ok(Output {
         retval,

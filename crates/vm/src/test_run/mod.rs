@@ -8,8 +8,11 @@ mod xdp;
 
 pub use memory::run_memory;
 
+use crate::checked::Checked;
 use crate::program::{Program, Worker};
+use crate::proof::Proof;
 use skep_abi::{Errno, ProgType};
+use skep_verifier::Trace;
 use std::time::{Duration, Instant};
 
 /// What to run a program on.
@@ -42,6 +45,24 @@ pub struct Output {
     pub duration: Duration,
 }
 
+/// One test run under way.
+struct Session<'a> {
+    worker: &'a mut Worker,
+    program: &'a Program,
+    /// What to check each instruction against.
+    trace: Option<&'a Trace>,
+    report: Report,
+}
+
+/// What a checked run found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Instructions checked.
+    pub steps: u64,
+    /// Slot and explanation of the first contradiction between the run and the proof.
+    pub failure: Option<(u32, String)>,
+}
+
 /// Runs `program` on `input`.
 ///
 /// # Errors
@@ -51,49 +72,98 @@ pub fn test_run(
     program: &Program,
     input: &Input<'_>,
 ) -> Result<Output, Errno> {
-    worker.paint_stack();
-    match program.lowered().verified.prog_type() {
-        ProgType::Xdp => xdp::run(worker, program, input),
-        ProgType::SocketFilter
-        | ProgType::SchedCls
-        | ProgType::SchedAct
-        | ProgType::CgroupSkb
-        | ProgType::LwtIn
-        | ProgType::LwtOut
-        | ProgType::LwtXmit
-        | ProgType::LwtSeg6local => skb::run(worker, program, input),
-        ProgType::FlowDissector => flow::run(worker, program, input),
-        ProgType::RawTracepoint | ProgType::RawTracepointWritable => {
-            plain::raw_tracepoint(worker, program, input)
-        }
-        ProgType::Syscall => plain::syscall(worker, program, input),
-        ProgType::SkLookup => plain::sk_lookup(worker, program, input),
-        _ => Err(Errno::ENOTSUPP),
+    Session {
+        worker,
+        program,
+        trace: None,
+        report: Report::default(),
     }
+    .run(input)
 }
 
-/// Runs `repeat` times on the same context: the last value, cut to 32 bits, and the mean time.
+/// As [`test_run`], in the interpreter, checking each instruction against the states of the walk that `program`'s proof came
+/// from; the program must be lowered with [`crate::lower::Fold::Nothing`].
 ///
-/// # Safety
-/// As [`Worker::run`].
-unsafe fn repeat(
+/// # Errors
+/// As [`test_run`].
+pub fn checked_run(
     worker: &mut Worker,
     program: &Program,
-    ctx: *mut u8,
-    repeat: u32,
-) -> (u32, Duration) {
-    let count = repeat.max(1);
-    let start = Instant::now();
-    let mut value = 0;
-    for _ in 0..count {
-        // SAFETY: promised by the caller.
-        value = unsafe { worker.run(program, ctx) };
-        // SAFETY: the worker's environment is valid.
-        if unsafe { (*worker.env()).stopped() } {
-            break;
+    input: &Input<'_>,
+    trace: &Trace,
+) -> Result<(Output, Report), Errno> {
+    let mut session = Session {
+        worker,
+        program,
+        trace: Some(trace),
+        report: Report::default(),
+    };
+    let output = session.run(input)?;
+    Ok((output, session.report))
+}
+
+impl Session<'_> {
+    fn proof(&self) -> &Proof {
+        &self.program.lowered().verified
+    }
+
+    fn run(&mut self, input: &Input<'_>) -> Result<Output, Errno> {
+        self.worker.paint_stack();
+        match self.proof().prog_type() {
+            ProgType::Xdp => xdp::run(self, input),
+            ProgType::SocketFilter
+            | ProgType::SchedCls
+            | ProgType::SchedAct
+            | ProgType::CgroupSkb
+            | ProgType::LwtIn
+            | ProgType::LwtOut
+            | ProgType::LwtXmit
+            | ProgType::LwtSeg6local => skb::run(self, input),
+            ProgType::FlowDissector => flow::run(self, input),
+            ProgType::RawTracepoint | ProgType::RawTracepointWritable => {
+                plain::raw_tracepoint(self, input)
+            }
+            ProgType::Syscall => plain::syscall(self, input),
+            ProgType::SkLookup => plain::sk_lookup(self, input),
+            _ => Err(Errno::ENOTSUPP),
         }
     }
-    (value as u32, start.elapsed() / count)
+
+    /// Runs `repeat` times on the same context: the last value, cut to 32 bits, and the mean time.
+    ///
+    /// # Safety
+    /// As [`Worker::run`].
+    unsafe fn repeat(&mut self, ctx: *mut u8, repeat: u32) -> (u32, Duration) {
+        let count = repeat.max(1);
+        let start = Instant::now();
+        let mut value = 0;
+        for _ in 0..count {
+            // SAFETY: promised by the caller.
+            value = unsafe { self.once(ctx) };
+            // SAFETY: the worker's environment is valid.
+            if unsafe { (*self.worker.env()).stopped() } {
+                break;
+            }
+        }
+        (value as u32, start.elapsed() / count)
+    }
+
+    /// # Safety
+    /// As [`Worker::run`].
+    unsafe fn once(&mut self, ctx: *mut u8) -> u64 {
+        let Some(trace) = self.trace else {
+            // SAFETY: promised by the caller.
+            return unsafe { self.worker.run(self.program, ctx) };
+        };
+        let mut hook = Checked::new(trace, ctx);
+        // SAFETY: promised by the caller.
+        let value = unsafe { self.worker.run_hooked(self.program, ctx, &mut hook) };
+        self.report.steps += hook.steps();
+        if self.report.failure.is_none() {
+            self.report.failure = hook.failure().cloned();
+        }
+        value
+    }
 }
 
 /// A `u32` field of a context image.

@@ -1,7 +1,6 @@
 //! Test runs of programs whose context is plain memory: syscall, raw tracepoint, socket lookup.
 
-use super::{Input, Output, ctx_image, is_zero, repeat, word};
-use crate::program::{Program, Worker};
+use super::{Input, Output, Session, ctx_image, is_zero, word};
 use crate::proof::Proof;
 use skep_abi::Errno;
 use skep_isa::Insn;
@@ -45,8 +44,7 @@ fn aligned(bytes: &[u8], room: usize) -> Vec<u64> {
 
 /// `bpf_prog_test_run_raw_tp`
 pub(super) fn raw_tracepoint(
-    worker: &mut Worker,
-    program: &Program,
+    session: &mut Session<'_>,
     input: &Input<'_>,
 ) -> Result<Output, Errno> {
     let ctx = input.ctx.unwrap_or_default();
@@ -56,13 +54,13 @@ pub(super) fn raw_tracepoint(
         || input.flags & !RUN_ON_CPU != 0
         || bad_cpu
         || ctx.len() > MAX_ARGS
-        || ctx.len() < max_ctx_offset(&program.lowered().verified)
+        || ctx.len() < max_ctx_offset(session.proof())
     {
         return Err(Errno::EINVAL);
     }
     let mut args = aligned(ctx, MAX_ARGS);
     // SAFETY: programs access at most `max_ctx_offset` bytes, which were given.
-    let (retval, duration) = unsafe { repeat(worker, program, args.as_mut_ptr().cast(), 1) };
+    let (retval, duration) = unsafe { session.repeat(args.as_mut_ptr().cast(), 1) };
     Ok(Output {
         retval,
         duration,
@@ -71,13 +69,9 @@ pub(super) fn raw_tracepoint(
 }
 
 /// `bpf_prog_test_run_syscall`
-pub(super) fn syscall(
-    worker: &mut Worker,
-    program: &Program,
-    input: &Input<'_>,
-) -> Result<Output, Errno> {
+pub(super) fn syscall(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output, Errno> {
     let ctx = input.ctx.unwrap_or_default();
-    let needs = max_ctx_offset(&program.lowered().verified);
+    let needs = max_ctx_offset(session.proof());
     if input.data.is_some_and(|d| !d.is_empty())
         || input.repeat != 0
         || input.flags != 0
@@ -88,7 +82,7 @@ pub(super) fn syscall(
     }
     let mut words = aligned(ctx, needs);
     // SAFETY: programs access at most `max_ctx_offset` bytes, which were given.
-    let (retval, duration) = unsafe { repeat(worker, program, words.as_mut_ptr().cast(), 1) };
+    let (retval, duration) = unsafe { session.repeat(words.as_mut_ptr().cast(), 1) };
     let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
     Ok(Output {
         retval,
@@ -107,11 +101,7 @@ const REMOTE_PORT: usize = 36;
 const LOCAL_PORT: usize = 60;
 
 /// `bpf_prog_test_run_sk_lookup`: the context goes in only; the cookie of the selected socket comes out.
-pub(super) fn sk_lookup(
-    worker: &mut Worker,
-    program: &Program,
-    input: &Input<'_>,
-) -> Result<Output, Errno> {
+pub(super) fn sk_lookup(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output, Errno> {
     if input.flags != 0 || input.data.is_some_and(|d| !d.is_empty()) || input.ctx.is_none() {
         return Err(Errno::EINVAL);
     }
@@ -134,8 +124,7 @@ pub(super) fn sk_lookup(
     }
     let mut words = aligned(&image, SK_LOOKUP_BYTES);
     // SAFETY: the context has the size of `struct bpf_sk_lookup`.
-    let (retval, duration) =
-        unsafe { repeat(worker, program, words.as_mut_ptr().cast(), input.repeat) };
+    let (retval, duration) = unsafe { session.repeat(words.as_mut_ptr().cast(), input.repeat) };
     let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
     Ok(Output {
         retval,

@@ -1,9 +1,8 @@
 //! Test runs of programs that see a socket buffer (`bpf_prog_test_run_skb`).
 
-use super::{Input, Output, ctx_image, is_zero, repeat, set_word, word};
+use super::{Input, Output, Session, ctx_image, is_zero, set_word, word};
 use crate::ctx::SkbCtx;
 use crate::ctx::skb::{ETH_HLEN, IMAGE_BYTES, SkbBuffer, View};
-use crate::program::{Program, Worker};
 use skep_abi::{Errno, ProgType};
 use std::mem::offset_of;
 
@@ -28,11 +27,7 @@ const SETTABLE: &[(usize, usize)] = &[
     (offset_of!(SkbCtx, hwtstamp), 8),
 ];
 
-pub(super) fn run(
-    worker: &mut Worker,
-    program: &Program,
-    input: &Input<'_>,
-) -> Result<Output, Errno> {
+pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output, Errno> {
     if input.flags != 0 {
         return Err(Errno::EINVAL);
     }
@@ -40,7 +35,7 @@ pub(super) fn run(
     if data.len() < ETH_HLEN || data.len() > MAX_DATA {
         return Err(Errno::EINVAL);
     }
-    let view = match program.lowered().verified.prog_type() {
+    let view = match session.proof().prog_type() {
         ProgType::SchedCls | ProgType::SchedAct => View::Link,
         _ => View::Network,
     };
@@ -51,7 +46,7 @@ pub(super) fn run(
     }
     let ctx = std::ptr::from_mut(packet.ctx()).cast();
     // SAFETY: `ctx` is an `SkbCtx` whose buffer lives until after the run.
-    let (retval, duration) = unsafe { repeat(worker, program, ctx, input.repeat) };
+    let (retval, duration) = unsafe { session.repeat(ctx, input.repeat) };
     if let Some(image) = &mut image {
         get_fields(packet.ctx(), image);
     }

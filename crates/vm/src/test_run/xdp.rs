@@ -1,9 +1,8 @@
 //! Test runs of XDP programs (`bpf_prog_test_run_xdp`).
 
-use super::{Input, Output, ctx_image, repeat, set_word, word};
+use super::{Input, Output, Session, ctx_image, set_word, word};
 use crate::ctx::skb::ETH_HLEN;
 use crate::ctx::xdp::{MAX_LINEAR, XdpBuffer};
-use crate::program::{Program, Worker};
 use skep_abi::Errno;
 
 /// Bytes of `struct xdp_md`, and its fields.
@@ -17,11 +16,7 @@ const EGRESS_IFINDEX: usize = 20;
 /// `xdp_metalen_invalid`: metadata is at most this long.
 const MAX_META: u32 = 255;
 
-pub(super) fn run(
-    worker: &mut Worker,
-    program: &Program,
-    input: &Input<'_>,
-) -> Result<Output, Errno> {
+pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output, Errno> {
     if input.flags != 0 {
         return Err(Errno::EINVAL);
     }
@@ -45,7 +40,7 @@ pub(super) fn run(
     }
     let ctx = std::ptr::from_mut(packet.ctx()).cast();
     // SAFETY: `ctx` is an `XdpCtx` whose buffer lives until after the run.
-    let (retval, duration) = unsafe { repeat(worker, program, ctx, input.repeat) };
+    let (retval, duration) = unsafe { session.repeat(ctx, input.repeat) };
     let bytes = packet.bytes();
     if let Some(image) = &mut image {
         let meta_len = packet.meta_len() as u32;
