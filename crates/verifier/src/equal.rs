@@ -127,7 +127,12 @@ impl Compare<'_> {
         if old.callback_depth > cur.callback_depth {
             return false;
         }
-        let live = self.program.marks[insn].live_regs;
+        // A recorded state has to admit dead registers as well.
+        let live = if self.all_precise {
+            u16::MAX
+        } else {
+            self.program.marks[insn].live_regs
+        };
         for i in 0..10 {
             if live & (1 << i) != 0 && !self.reg(&old.regs[i], &cur.regs[i], exact) {
                 return false;

@@ -182,6 +182,9 @@ impl Verifier<'_> {
     fn clean_state(&mut self, id: StateId) {
         let kept = &mut self.kept[id];
         kept.cleaned = true;
+        if self.trace.is_some() {
+            return;
+        }
         let state = &mut kept.state;
         let count = state.frames.len();
         let callsites: Vec<usize> = state.frames[1..]
