@@ -100,7 +100,7 @@ impl<'a> Checked<'a> {
             };
             // Values of inner maps lie in maps of their own.
             let is_outer = lowered.verified.maps()[map as usize].inner.is_some();
-            if !is_outer && !(inside(first) && inside(last - 1)) {
+            if !(is_outer || inside(first) && inside(last - 1)) {
                 return Err(format!("{first:#x} is not in map {map}"));
             }
             return Ok(());

@@ -277,6 +277,7 @@ pub fn helper_reason(name: &str) -> Option<&'static str> {
 }
 
 /// True if there is an entry for the helper.
+#[cfg(test)]
 fn has_helper(id: u32) -> bool {
     id == TAIL_CALL || helpers::helper(id, None).is_some()
 }
