@@ -9,7 +9,7 @@ use crate::objects::ObjectTable;
 use crate::region::Region;
 use crate::spec::MapSpec;
 use skep_abi::{Errno, MapType};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Who performs an operation. One register wide: the CPU in the lower half.
@@ -66,8 +66,6 @@ pub struct MapHeader {
     pub map_flags: u32,
     /// The universe's id of this map, 0 until it has one.
     pub id: AtomicU32,
-    /// `BPF_MAP_FREEZE` was done: user space may not write.
-    pub frozen: AtomicBool,
     pub(crate) spec: MapSpec,
     pub(crate) hook: OnceLock<FieldHook>,
     pub(crate) objects: OnceLock<Arc<ObjectTable>>,
@@ -97,7 +95,6 @@ impl MapHeader {
             map_type: spec.map_type,
             map_flags: spec.map_flags,
             id: AtomicU32::new(0),
-            frozen: AtomicBool::new(false),
             spec: spec.clone(),
             hook: OnceLock::new(),
             objects: OnceLock::new(),
@@ -173,6 +170,23 @@ impl MapHeader {
     pub(crate) unsafe fn key<'a>(&self, key: *const u8) -> &'a [u8] {
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts(key, self.key_size as usize) }
+    }
+
+    /// `BPF_MAP_FREEZE`: from now on user space may not write, in whichever process.
+    pub fn freeze(&self) {
+        self.region.frozen().store(1, Ordering::SeqCst);
+    }
+
+    /// Was the map frozen?
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.region.frozen().load(Ordering::SeqCst) != 0
+    }
+
+    /// The file that the map lives in.
+    #[must_use]
+    pub fn file(&self) -> &std::fs::File {
+        self.region.file()
     }
 
     /// Who looks after special fields; set once, before the map is used.

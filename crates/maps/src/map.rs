@@ -53,6 +53,15 @@ impl Map {
         Ok(map)
     }
 
+    /// What the map in `file` is, without its special fields, which only its BTF tells ([`MapSpec::notes`]). Create it
+    /// with [`Memory::Existing`] to use it.
+    ///
+    /// # Errors
+    /// `EINVAL` if `file` is not the file of a map.
+    pub fn described_in(file: &std::fs::File) -> Result<MapSpec, Errno> {
+        MapSpec::read_from(file)
+    }
+
     /// What `r1` of a map helper is.
     #[must_use]
     pub fn as_ptr(&self) -> *const MapHeader {

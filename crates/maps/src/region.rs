@@ -5,14 +5,18 @@ use skep_abi::Errno;
 use skep_sys::mem::{self, Access, Mapping, PAGE};
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 /// Where the memory of maps comes from.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Memory {
     /// An anonymous file: gone with the last process that holds it.
     Anonymous,
     /// An unnamed file in this directory's filesystem, which can be linked there later.
     Directory(PathBuf),
+    /// The file of a map that exists (see [`crate::Map::described_in`]).
+    Existing(Arc<File>),
 }
 
 /// Sizes of the parts of a map's file. A pure function of the [`MapSpec`]; every process computes its own.
@@ -24,8 +28,12 @@ pub(crate) struct Layout {
     pub(crate) control: usize,
     /// Map the data from this offset to its end a second time behind itself (ring buffers).
     pub(crate) twice_from: Option<usize>,
+    /// Bytes of the creator's notes, a multiple of the page.
+    notes: usize,
 }
 
+/// Offset of the word in the describing page that says whether the map is frozen.
+const FROZEN_AT: usize = 64;
 /// Most bytes of one map's file.
 pub(crate) const FILE_BYTES_MAX: usize = 1 << 40;
 
@@ -37,12 +45,13 @@ impl Layout {
             data: fits(data)?.next_multiple_of(PAGE),
             control: fits(control)?.next_multiple_of(PAGE),
             twice_from: None,
+            notes: 0,
         })
     }
 
-    /// Bytes of the file: data, control, the describing page.
+    /// Bytes of the file: data, control, notes, the describing page.
     pub(crate) fn file_bytes(self) -> usize {
-        self.data + self.control + PAGE
+        self.data + self.control + self.notes + PAGE
     }
 
     /// Bytes of address space.
@@ -61,6 +70,7 @@ pub(crate) struct Region {
     file: File,
     mapping: Mapping,
     layout: Layout,
+    fresh: bool,
 }
 
 fn errno(e: &std::io::Error) -> Errno {
@@ -68,21 +78,57 @@ fn errno(e: &std::io::Error) -> Errno {
 }
 
 impl Region {
-    /// A new file of zero bytes, described by `spec`.
-    pub(crate) fn create(spec: &MapSpec, layout: Layout, memory: &Memory) -> Result<Self, Errno> {
+    /// The memory of the map `spec`: new zero bytes, described by it, or an existing file.
+    pub(crate) fn create(
+        spec: &MapSpec,
+        mut layout: Layout,
+        memory: &Memory,
+    ) -> Result<Self, Errno> {
+        layout.notes = spec.notes.len().next_multiple_of(PAGE);
         let len = layout.file_bytes() as u64;
         let file = match memory {
             Memory::Anonymous => mem::anonymous_file(c"skep-map", len),
             Memory::Directory(dir) => mem::unnamed_file_in(dir, len),
+            Memory::Existing(file) => return Self::open(file, layout),
         }
         .map_err(|e| errno(&e))?;
-        let region = Self::map(file, layout)?;
+        let region = Self::map(file, layout, true)?;
+        // SAFETY: the file is new, its pages of notes are as long as the notes.
+        unsafe {
+            let notes = region.control().add(layout.control);
+            notes.copy_from_nonoverlapping(spec.notes.as_ptr(), spec.notes.len());
+        }
         spec.write_to(region.describing_page());
         Ok(region)
     }
 
-    /// Maps a map's file that somebody else made.
-    pub(crate) fn map(file: File, layout: Layout) -> Result<Self, Errno> {
+    fn open(file: &File, layout: Layout) -> Result<Self, Errno> {
+        let file = file.try_clone().map_err(|e| errno(&e))?;
+        let len = file.metadata().map_err(|e| errno(&e))?.len();
+        if len != layout.file_bytes() as u64 {
+            return Err(Errno::EINVAL);
+        }
+        Self::map(file, layout, false)
+    }
+
+    /// The memory was made just now: nobody else has it, and it has to be set up.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Not 0 once the map was frozen, by whichever process.
+    pub(crate) fn frozen(&self) -> &AtomicU32 {
+        // SAFETY: a word of the describing page, aligned.
+        unsafe {
+            &*self
+                .describing_page()
+                .cast::<u8>()
+                .add(FROZEN_AT)
+                .cast::<AtomicU32>()
+        }
+    }
+
+    fn map(file: File, layout: Layout, fresh: bool) -> Result<Self, Errno> {
         let rw = Access::ReadWrite;
         let inner = || -> std::io::Result<Mapping> {
             let Some(from) = layout.twice_from else {
@@ -106,6 +152,7 @@ impl Region {
             file,
             mapping,
             layout,
+            fresh,
         })
     }
 
@@ -121,15 +168,12 @@ impl Region {
     }
 
     fn describing_page(&self) -> *mut [u8; PAGE] {
-        self.control().wrapping_add(self.layout.control).cast()
+        let at = self.layout.control + self.layout.notes;
+        self.control().wrapping_add(at).cast()
     }
 
     pub(crate) fn mapping(&self) -> &Mapping {
         &self.mapping
-    }
-
-    pub(crate) fn layout(&self) -> Layout {
-        self.layout
     }
 
     pub(crate) fn file(&self) -> &File {

@@ -62,6 +62,23 @@ pub fn unnamed_file_in(dir: &Path, len: u64) -> io::Result<File> {
     with_len(unsafe { libc::open(path.as_ptr(), flags, 0o600) }, len)
 }
 
+/// Bytes that can still be written to the filesystem of `dir`.
+///
+/// # Errors
+/// Those of `statvfs`.
+pub fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let path = std::ffi::CString::new(dir.as_os_str().as_bytes())?;
+    let mut stats = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `path` is a terminated string; the structure is filled if the call succeeds.
+    unsafe {
+        if libc::statvfs(path.as_ptr(), stats.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let stats = stats.assume_init();
+        Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+    }
+}
+
 /// Gives an unnamed file a name, which must not exist yet.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use crate::error::{Named, refused};
 use crate::load::ProgObject;
 use crate::map_object::MapObject;
-use crate::objects::{BtfObject, Object, StatsOn};
+use crate::objects::{Object, StatsOn};
 use crate::state::{Entry, Mode};
 use crate::universe::Universe;
 use skep_abi::Errno;
@@ -166,13 +166,7 @@ impl Backend for Universe {
     fn btf_load(&self, data: &[u8]) -> Result<Handle> {
         const WHAT: &str = "BPF_BTF_LOAD";
         let btf = Btf::parse(data).map_err(|e| refused(Errno::EINVAL, WHAT, &e.to_string()))?;
-        let id = self.shared.state().btfs.allocate().named(WHAT)?;
-        let object = Arc::new(BtfObject {
-            id,
-            btf: Arc::new(btf),
-            shared: Arc::downgrade(&self.shared),
-        });
-        self.shared.state().btfs.set(id, Arc::downgrade(&object));
+        let object = self.shared.register_btf(Arc::new(btf)).named(WHAT)?;
         self.open(Object::Btf(object), WHAT)
     }
 

@@ -14,7 +14,7 @@ use skep_btf::Record;
 use skep_maps::{Map, MapSpec, holds_objects};
 use skep_verifier::{MapDesc, ProgArrayOwner};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 /// Longest name, without its end (`BPF_OBJ_NAME_LEN`).
@@ -29,7 +29,6 @@ pub(crate) struct MapObject {
     pub(crate) btf: Option<Arc<BtfObject>>,
     /// Description of the inner maps of a map of maps.
     pub(crate) inner: Option<Arc<MapDesc>>,
-    pub(crate) frozen: AtomicBool,
     /// Handles and pins.
     pub(crate) users: AtomicU32,
     /// What all programs in (and users of) a prog array have in common.
@@ -100,6 +99,7 @@ impl Shared {
             map_extra: spec.map_extra,
             record: Arc::new(record),
             has_btf: spec.btf_value_type_id != 0 && spec.btf_key_type_id != 0,
+            notes: crate::pin::notes(spec, btf.as_deref()),
             ..MapSpec::new(
                 spec.map_type,
                 spec.key_size,
@@ -114,7 +114,7 @@ impl Shared {
         inner::check_values(&map_spec, spec).named(what)?;
         let inner = inner::template(self, spec).named(what)?;
         let charged = self.charge(&map_spec).named(what)?;
-        let map = Map::create(&map_spec, &self.memory()).map_err(|errno| {
+        let map = Map::create(&map_spec, &self.memory(charged)).map_err(|errno| {
             self.charged.fetch_sub(charged, Ordering::Relaxed);
             refused(errno, what, only_in_a_kernel(spec.map_type, errno))
         })?;
@@ -145,7 +145,6 @@ impl Shared {
             created,
             btf,
             inner,
-            frozen: AtomicBool::new(false),
             users: AtomicU32::new(0),
             owner: Mutex::default(),
             held: Mutex::default(),
@@ -232,7 +231,7 @@ impl MapObject {
     }
 
     pub(crate) fn may_write(&self, mode: Mode) -> std::result::Result<(), Errno> {
-        self.may(mode.write && !self.frozen.load(Ordering::SeqCst))
+        self.may(mode.write && !self.map.is_frozen())
     }
 
     /// Stores the object of a handle in this map.
@@ -350,8 +349,7 @@ impl MapObject {
             return Err(Errno::ENOTSUPP);
         }
         self.may_write(mode)?;
-        self.frozen.store(true, Ordering::SeqCst);
-        self.map.frozen.store(true, Ordering::SeqCst);
+        self.map.freeze();
         Ok(())
     }
 
@@ -380,17 +378,16 @@ impl MapObject {
         let constant = self.map.map_type == MapType::Array
             && self.map.max_entries == 1
             && self.map.map_flags & BPF_F_RDONLY_PROG != 0
-            && self.frozen.load(Ordering::SeqCst);
+            && self.map.is_frozen();
         constant.then(|| {
             let mut bytes = vec![0u8; self.map.value_size as usize];
             let runner = skep_maps::Runner {
                 cpu: 0,
                 token: crate::universe::thread_token(),
             };
-            drop(
-                self.map
-                    .lookup_elem(&0u32.to_ne_bytes(), &mut bytes, 0, runner),
-            );
+            let _first = self
+                .map
+                .lookup_elem(&0u32.to_ne_bytes(), &mut bytes, 0, runner);
             bytes.into()
         })
     }
@@ -410,7 +407,7 @@ impl MapObject {
             btf_id: self.btf.as_ref().map_or(0, |object| object.id),
             btf_key_type_id: c.btf_key_type_id,
             btf_value_type_id: c.btf_value_type_id,
-            frozen: self.frozen.load(Ordering::SeqCst),
+            frozen: self.map.is_frozen(),
             bytes_memlock: self.charged,
         }
     }

@@ -3,6 +3,7 @@
 use crate::load::ProgObject;
 use crate::map_object::MapObject;
 use crate::universe::Shared;
+use skep_abi::Errno;
 use skep_btf::Btf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -41,6 +42,17 @@ pub(crate) struct BtfObject {
     pub(crate) id: u32,
     pub(crate) btf: Arc<Btf>,
     pub(crate) shared: Weak<Shared>,
+}
+
+impl Shared {
+    /// Gives BTF an id.
+    pub(crate) fn register_btf(self: &Arc<Self>, btf: Arc<Btf>) -> Result<Arc<BtfObject>, Errno> {
+        let id = self.state().btfs.allocate()?;
+        let shared = Arc::downgrade(self);
+        let object = Arc::new(BtfObject { id, btf, shared });
+        self.state().btfs.set(id, Arc::downgrade(&object));
+        Ok(object)
+    }
 }
 
 impl Drop for BtfObject {

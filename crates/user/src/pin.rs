@@ -1,21 +1,245 @@
-//! Pins: maps as files of the pin directory.
+//! Pins: maps as files of the pin directory, which other processes (and later ones) can open.
+//!
+//! The directory belongs to the user, mode 0700; no symbolic link on the way is followed. Only maps can be pinned: programs
+//! live in a process. Maps that hold programs or maps cannot either, as they name objects of their universe.
 
-use crate::error::refused;
+use crate::error::{Named, refused};
 use crate::map_object::MapObject;
-use crate::universe::Shared;
-use skep_abi::Errno;
-use skep_bpf::Result;
-use std::path::Path;
+use crate::objects::BtfObject;
+use crate::universe::{Shared, lock};
+use skep_abi::limits::BPF_OBJ_NAME_LEN;
+use skep_abi::{Errno, MapType};
+use skep_bpf::{MapCreate, Result};
+use skep_btf::{Btf, Record};
+use skep_maps::{Map, MapSpec, Memory, holds_objects};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+/// `O_NOFOLLOW`
+const NO_FOLLOW: i32 = 0o400_000;
+/// Mode of the pin directory, and the bits nobody else may have.
+const DIR_MODE: u32 = 0o700;
+const OTHERS: u32 = 0o077;
+/// Bytes of the notes before the BTF: name, ids of key and value type.
+const NOTES_HEAD: usize = BPF_OBJ_NAME_LEN + 8;
+
+/// What identifies an open file.
+pub(crate) type FileId = (u64, u64);
+
+fn errno(error: &io::Error) -> Errno {
+    Errno(error.raw_os_error().unwrap_or(Errno::EIO.0))
+}
+
+/// The pin directory of this user if none is chosen.
+pub(crate) fn default_dir() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(dir) if Path::new(&dir).is_dir() => Path::new(&dir).join("skep"),
+        _ => PathBuf::from(format!("/dev/shm/skep-{}", skep_sys::process::user_id())),
+    }
+}
+
+/// What a map's file keeps for those who open it: name and BTF.
+pub(crate) fn notes(created: &MapCreate, btf: Option<&BtfObject>) -> Arc<[u8]> {
+    let mut notes = vec![0u8; BPF_OBJ_NAME_LEN];
+    notes[..created.name.len()].copy_from_slice(created.name.as_bytes());
+    notes.extend(created.btf_key_type_id.to_le_bytes());
+    notes.extend(created.btf_value_type_id.to_le_bytes());
+    if let Some(object) = btf {
+        notes.extend(object.btf.bytes());
+    }
+    notes.into()
+}
+
+/// Name, type ids and BTF of a map that was opened.
+fn read_notes(spec: &MapSpec) -> std::result::Result<(MapCreate, Option<Arc<Btf>>), Errno> {
+    let (head, btf) = spec
+        .notes
+        .split_at_checked(NOTES_HEAD)
+        .ok_or(Errno::EINVAL)?;
+    let (name, ids) = head.split_at(BPF_OBJ_NAME_LEN);
+    let name = name.split(|&b| b == 0).next().unwrap_or_default();
+    let id = |at: usize| u32::from_le_bytes([ids[at], ids[at + 1], ids[at + 2], ids[at + 3]]);
+    let created = MapCreate {
+        map_flags: spec.map_flags,
+        map_extra: spec.map_extra,
+        name: String::from_utf8(name.to_vec()).map_err(|_| Errno::EINVAL)?,
+        btf_key_type_id: id(0),
+        btf_value_type_id: id(4),
+        ..MapCreate::new(
+            spec.map_type,
+            spec.key_size,
+            spec.value_size,
+            spec.max_entries,
+        )
+    };
+    if btf.is_empty() {
+        return Ok((created, None));
+    }
+    let btf = Btf::parse(btf).map_err(|_| Errno::EINVAL)?;
+    Ok((created, Some(Arc::new(btf))))
+}
+
 impl Shared {
+    pub(crate) fn pin_dir(&self) -> PathBuf {
+        self.options.pin_dir.clone().unwrap_or_else(default_dir)
+    }
+
+    /// Where maps of `bytes` live: beside the pin directory if there is plenty of room, so that they can be pinned.
+    pub(crate) fn memory(&self, bytes: u64) -> Memory {
+        let dir = self.pin_dir();
+        let near = [Some(dir.as_path()), dir.parent()];
+        let roomy = |dir: &&Path| skep_sys::mem::free_bytes(dir).is_ok_and(|free| free / 4 > bytes);
+        near.into_iter()
+            .flatten()
+            .find(|d| d.is_dir())
+            .filter(roomy)
+            .map_or(Memory::Anonymous, |d| Memory::Directory(d.to_owned()))
+    }
+
+    /// The pin directory, made if it is not there; it must be the user's alone.
+    fn own_pin_dir(&self) -> std::result::Result<PathBuf, Errno> {
+        let dir = self.pin_dir();
+        match DirBuilder::new().mode(DIR_MODE).create(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(errno(&e)),
+            _ => {}
+        }
+        let found = std::fs::symlink_metadata(&dir).map_err(|e| errno(&e))?;
+        if !found.is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
+        if found.uid() != skep_sys::process::user_id() || found.mode() & OTHERS != 0 {
+            return Err(Errno::EPERM);
+        }
+        Ok(dir)
+    }
+
+    /// The file that `path` names: inside the pin directory, no symbolic link and no `..` on the way.
+    fn pin_path(&self, path: &Path, what: &str) -> Result<PathBuf> {
+        let dir = self.own_pin_dir().map_err(|e| {
+            refused(
+                e,
+                what,
+                "the pin directory must be a directory of this user, mode 0700",
+            )
+        })?;
+        let inside = if path.is_absolute() {
+            let outside = || {
+                refused(
+                    Errno::EPERM,
+                    what,
+                    &format!("pins lie in {}", dir.display()),
+                )
+            };
+            path.strip_prefix(&dir).map_err(|_| outside())?
+        } else {
+            path
+        };
+        let plain = inside
+            .components()
+            .all(|c| matches!(c, Component::Normal(_)));
+        if !plain || inside.as_os_str().is_empty() {
+            return Err(refused(Errno::EINVAL, what, "not a plain path"));
+        }
+        let mut at = dir;
+        for part in inside.parent().into_iter().flat_map(Path::components) {
+            at.push(part);
+            let found = std::fs::symlink_metadata(&at).map_err(|e| refused(errno(&e), what, ""))?;
+            if !found.is_dir() {
+                return Err(refused(
+                    Errno::ENOTDIR,
+                    what,
+                    "a part of the path is no directory",
+                ));
+            }
+        }
+        at.push(inside.file_name().unwrap_or_default());
+        Ok(at)
+    }
+
     /// `BPF_OBJ_PIN`
-    pub(crate) fn pin_map(&self, _: &Arc<MapObject>, _: &Path) -> Result<()> {
-        Err(refused(Errno::EOPNOTSUPP, "BPF_OBJ_PIN", ""))
+    pub(crate) fn pin_map(&self, map: &Arc<MapObject>, path: &Path) -> Result<()> {
+        const WHAT: &str = "BPF_OBJ_PIN";
+        let local = holds_objects(map.map.map_type)
+            || matches!(
+                map.map.map_type,
+                MapType::SkStorage
+                    | MapType::TaskStorage
+                    | MapType::InodeStorage
+                    | MapType::CgrpStorage
+            );
+        if local {
+            let why = "elements of this map name objects of this process";
+            return Err(refused(Errno::EOPNOTSUPP, WHAT, why));
+        }
+        let path = self.pin_path(path, WHAT)?;
+        let id = file_id(map.map.file()).named(WHAT)?;
+        skep_sys::mem::link_file(map.map.file(), &path).map_err(|e| {
+            let detail = match e.raw_os_error().map(Errno) {
+                Some(Errno::EXDEV | Errno::ENOENT) => {
+                    "the map lives in memory outside the pin directory's filesystem"
+                }
+                _ => "",
+            };
+            refused(errno(&e), WHAT, detail)
+        })?;
+        lock(&self.pins).insert(id, Arc::downgrade(map));
+        Ok(())
     }
 
     /// `BPF_OBJ_GET`
-    pub(crate) fn pinned_map(&self, _: &Path) -> Result<Arc<MapObject>> {
-        Err(refused(Errno::ENOENT, "BPF_OBJ_GET", ""))
+    pub(crate) fn pinned_map(self: &Arc<Self>, path: &Path) -> Result<Arc<MapObject>> {
+        const WHAT: &str = "BPF_OBJ_GET";
+        let path = self.pin_path(path, WHAT)?;
+        let mut options = OpenOptions::new();
+        let opened = options
+            .read(true)
+            .write(true)
+            .custom_flags(NO_FOLLOW)
+            .open(&path);
+        let file = opened.map_err(|e| refused(errno(&e), WHAT, ""))?;
+        let owner = file
+            .metadata()
+            .map_err(|e| refused(errno(&e), WHAT, ""))?
+            .uid();
+        if owner != skep_sys::process::user_id() {
+            return Err(refused(
+                Errno::EPERM,
+                WHAT,
+                "the pin belongs to somebody else",
+            ));
+        }
+        let id = file_id(&file).named(WHAT)?;
+        let known = lock(&self.pins).get(&id).and_then(std::sync::Weak::upgrade);
+        if let Some(map) = known {
+            return Ok(map);
+        }
+        let map = self.adopt(file).named(WHAT)?;
+        lock(&self.pins).insert(id, Arc::downgrade(&map));
+        Ok(map)
     }
+
+    /// Makes an object of a map that some process left in `file`.
+    fn adopt(self: &Arc<Self>, file: File) -> std::result::Result<Arc<MapObject>, Errno> {
+        let mut spec = Map::described_in(&file)?;
+        if spec.cpus != self.options.cpus {
+            return Err(Errno::EINVAL);
+        }
+        let (created, btf) = read_notes(&spec)?;
+        if let Some(btf) = btf.as_ref().filter(|_| created.btf_value_type_id != 0) {
+            let record = Record::of(btf, created.btf_value_type_id).map_err(|_| Errno::EINVAL)?;
+            spec.record = Arc::new(record);
+        }
+        let btf = btf.map(|btf| self.register_btf(btf)).transpose()?;
+        let map = Map::create(&spec, &Memory::Existing(Arc::new(file)))?;
+        self.register_map(map, created, btf, None, 0)
+    }
+}
+
+fn file_id(file: &File) -> std::result::Result<FileId, Errno> {
+    file.metadata()
+        .map(|m| (m.dev(), m.ino()))
+        .map_err(|e| errno(&e))
 }

@@ -1,15 +1,18 @@
 //! The universe: options, and what all its objects share.
 
 use crate::host::UniverseHost;
+use crate::map_object::MapObject;
+use crate::pin::FileId;
 use crate::state::State;
 use skep_bpf::Errno;
-use skep_maps::{Lease, LeaseTable, Memory, ObjectTable};
+use skep_maps::{Lease, LeaseTable, ObjectTable};
 use skep_verifier::Caps;
 use skep_vm::{Engine, Worker};
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Bytes of map memory a universe may use unless told otherwise.
 const MEMORY_BUDGET_BYTES: u64 = 1 << 30;
@@ -72,6 +75,8 @@ pub(crate) struct Shared {
     active: AtomicUsize,
     /// References dropped while runs may still use what they named.
     grave: Mutex<Vec<Reference>>,
+    /// Maps that are pinned or came from pins, by file.
+    pub(crate) pins: Mutex<HashMap<FileId, Weak<MapObject>>>,
     /// Bytes of map memory in use.
     pub(crate) charged: AtomicU64,
     /// Handles of `BPF_ENABLE_STATS`.
@@ -106,6 +111,7 @@ impl Universe {
                 stop: Arc::default(),
                 active: AtomicUsize::new(0),
                 grave: Mutex::default(),
+                pins: Mutex::default(),
                 charged: AtomicU64::new(0),
                 stats: AtomicU32::new(0),
                 options,
@@ -152,14 +158,6 @@ impl Shared {
     /// A slot for an operation of user space.
     pub(crate) fn user_lease(&self) -> Lease<'_> {
         self.leases.user(thread_token())
-    }
-
-    /// Where maps live.
-    pub(crate) fn memory(&self) -> Memory {
-        match &self.options.pin_dir {
-            Some(dir) if dir.is_dir() => Memory::Directory(dir.clone()),
-            _ => Memory::Anonymous,
-        }
     }
 
     /// Drops a reference once no run that is under way now can use what it names.

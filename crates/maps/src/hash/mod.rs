@@ -174,6 +174,7 @@ pub(crate) fn create_storage(spec: &MapSpec, memory: &Memory) -> Result<MapHeade
         ..spec.clone()
     };
     let mut header = create(&inside, memory)?;
+    header.spec = spec.clone();
     header.lookup_fn = crate::header::no_lookup;
     header.update_fn = crate::header::no_update;
     header.delete_fn = crate::header::no_delete;
@@ -187,9 +188,13 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
         Layout::new(Some(sizes.data), Some(sizes.control))?,
         memory,
     )?;
-    seed(spec, region.control());
+    if region.is_fresh() {
+        seed(spec, region.control());
+    }
     let hash = Hash::new(spec, region.data(), region.control()).ok_or(Errno::E2BIG)?;
-    hash.give_spares();
+    if region.is_fresh() {
+        hash.give_spares();
+    }
     let mut ops = match spec.key_size {
         4 => ops_of::<Key4>(spec.map_type),
         8 => ops_of::<Key8>(spec.map_type),

@@ -66,7 +66,9 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
     let layout = Layout::new(Some(sizes.data), Some(table_at + table_bytes))?;
     let region = Region::create(spec, layout, memory)?;
     let at = |offset: usize| region.control().wrapping_add(offset);
-    hash::seed(spec, region.control());
+    if region.is_fresh() {
+        hash::seed(spec, region.control());
+    }
     let lpm = Lpm {
         hash: Hash::new(spec, region.data(), region.control()).ok_or(Errno::ENOMEM)?,
         control: at(control_at).cast_const().cast(),
@@ -74,7 +76,9 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
         address_bytes,
         table: (address_bytes == 4).then(|| Table::new(at(table_at), spec.max_entries)),
     };
-    lpm.hash.give_spares();
+    if region.is_fresh() {
+        lpm.hash.give_spares();
+    }
     let lookup = if address_bytes == 4 {
         lookup_ipv4
     } else {
