@@ -320,10 +320,10 @@ fn granted(env: &ProgEnv<'_>, id: u32) -> bool {
     if env.prog_type == ProgType::LircMode2 {
         return avail::LIRC.contains(&id);
     }
-    avail::BASE.contains(&id)
+    avail::in_base(id)
         || avail::GRANTS.iter().any(|grant| {
-            grant.ids.contains(&id)
-                && grant.types.contains(&env.prog_type)
+            grant.types.contains(&env.prog_type)
+                && grant.ids.contains(&id)
                 && holds(grant.attach, env.attach)
                 && on_target(grant.targets, env.target)
         })

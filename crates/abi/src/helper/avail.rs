@@ -79,6 +79,25 @@ pub const BASE: &[u32] = &[
     CGRP_STORAGE_DELETE,
 ];
 
+/// [`BASE`] as bits, for lookups in a verifier's inner loop.
+const BASE_BITS: [u64; 4] = {
+    let mut bits = [0; 4];
+    let mut at = 0;
+    while at < BASE.len() {
+        bits[(BASE[at] / 64) as usize] |= 1 << (BASE[at] % 64);
+        at += 1;
+    }
+    bits
+};
+
+/// True if [`BASE`] has helper `id`.
+pub(super) fn in_base(id: u32) -> bool {
+    usize::try_from(id / 64)
+        .ok()
+        .and_then(|word| BASE_BITS.get(word))
+        .is_some_and(|bits| bits >> (id % 64) & 1 != 0)
+}
+
 /// Program types whose context is a packet or a socket (`bpf_sk_base_func_proto`).
 #[rustfmt::skip]
 const SOCKET_TYPES: &[ProgType] = &[
