@@ -148,7 +148,7 @@ impl Case {
 fn is_missing_here(hook: &Hook, errno: Errno) -> bool {
     matches!(
         (hook, errno),
-        (Hook::Kprobe { .. }, Errno::ENOENT) | (Hook::Loaded, Errno::EPERM)
+        (Hook::Kprobe { .. }, Errno::ENOENT) | (Hook::UprobeMulti { .. }, Errno::EINVAL)
     )
 }
 

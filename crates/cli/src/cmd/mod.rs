@@ -1,6 +1,7 @@
 //! The verbs. To add one: a file here, a line in [`Command`] and one in [`Command::run`].
 
 mod asm;
+mod btf;
 mod check;
 mod disasm;
 mod explain;
@@ -21,6 +22,8 @@ use crate::output::Output;
 pub(crate) enum Command {
     /// Assemble BPF instructions into an object
     Asm(asm::Args),
+    /// BTF objects and files
+    Btf(btf::Args),
     /// Tell whether the kernel would accept the programs of objects
     Check(check::Args),
     /// Print the instructions of objects
@@ -46,6 +49,7 @@ impl Command {
     pub(crate) fn run(&self, out: &mut Output) -> Result<Outcome, CliError> {
         match self {
             Self::Asm(args) => asm::run(args, out),
+            Self::Btf(args) => btf::run(args, out),
             Self::Check(args) => check::run(args, out),
             Self::Disasm(args) => disasm::run(args, out),
             Self::Explain(args) => explain::run(args, out),

@@ -1,5 +1,6 @@
 //! Facts as text and JSON.
 
+pub(crate) mod btf;
 pub(crate) mod digest;
 pub(crate) mod disasm;
 pub(crate) mod element;

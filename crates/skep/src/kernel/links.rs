@@ -131,6 +131,12 @@ fn explain(mut error: Error, link: &LinkCreate) -> Error {
         (LinkTarget::Ifindex(index), Errno::EBUSY | Errno::EEXIST) => {
             format!("interface {index} already has a program there")
         }
+        (LinkTarget::UprobeMulti { .. }, Errno::EINVAL) => {
+            "links to several user-space functions need Linux 6.6".to_owned()
+        }
+        (LinkTarget::Netfilter { .. }, Errno::EINVAL) => {
+            "netfilter links need Linux 6.4".to_owned()
+        }
         (LinkTarget::KprobeMulti { .. }, Errno::EOPNOTSUPP) => {
             "this kernel was built without FPROBE".to_owned()
         }
