@@ -13,6 +13,7 @@ pub mod clock;
 pub mod cpus;
 pub mod epoll;
 pub mod exec;
+pub mod fault;
 pub mod futex;
 pub mod ids;
 pub mod mem;

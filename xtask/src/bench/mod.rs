@@ -2,12 +2,18 @@
 //! rounds; the last line is one JSON object. One file a bench; to add one, add its file and a line to [`BENCHES`].
 
 mod load;
+mod peers;
 mod verify;
 
 use crate::{Task, TaskError};
 
 /// Name and function of every bench.
-const BENCHES: &[(&str, Task)] = &[("load", load::run), ("verify", verify::run)];
+const BENCHES: &[(&str, Task)] = &[
+    ("interp", peers::interp),
+    ("jit", peers::jit),
+    ("load", load::run),
+    ("verify", verify::run),
+];
 
 /// Runs the bench that the first argument names.
 pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {

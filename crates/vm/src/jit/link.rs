@@ -1,5 +1,6 @@
 //! Images become code: copied, relocated, made executable.
 
+use super::fault;
 use super::image::{CodeImage, Line, Runtime, Symbol};
 use super::runtime;
 use crate::program::EntryFn;
@@ -32,6 +33,8 @@ impl std::error::Error for LinkError {}
 /// Executable code. Dropping it unmaps it: whoever runs it must keep it alive.
 #[derive(Debug)]
 pub struct Code {
+    /// Withdrawn before the code is unmapped.
+    _faults: Option<fault::Registration>,
     mapping: CodeMapping,
     lines: Vec<Line>,
 }
@@ -60,7 +63,9 @@ impl Code {
                 .copy_from_slice(&address.to_le_bytes());
         }
         let mapping = CodeMapping::new(&bytes).map_err(LinkError::Memory)?;
+        let base = mapping.base() as usize;
         Ok(Self {
+            _faults: fault::register(base, bytes.len(), &image.faults),
             mapping,
             lines: image.lines.clone(),
         })

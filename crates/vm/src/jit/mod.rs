@@ -4,6 +4,7 @@
 //! table and exception table. [`Code::link`] copies an image to executable memory. There are two tiers with one calling
 //! convention: templates ([`Tier::Baseline`]) give code at once, the optimising compiler ([`Tier::Optimised`]) better code.
 
+mod fault;
 pub mod image;
 mod ir;
 mod layout;

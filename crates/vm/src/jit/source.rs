@@ -115,7 +115,7 @@ pub(crate) fn each_read(op: &Op, mut f: impl FnMut(Reg)) {
         Op::LoadPacket { index, .. } => index.into_iter().for_each(f),
         // Calls read what their callee reads; all of them, to be safe.
         Op::Call { .. } | Op::CallFunc { .. } | Op::TailCall => {
-            (1..=5).filter_map(Reg::new).for_each(f)
+            (1..=5).filter_map(Reg::new).for_each(f);
         }
         Op::Throw => f(Reg::R1),
         _ => {}

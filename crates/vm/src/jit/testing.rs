@@ -68,6 +68,25 @@ impl TestProgram {
         p
     }
 
+    /// A program of one function.
+    pub(crate) fn of_ops(ops: Vec<Op>, stack_bytes: u32) -> Self {
+        let end = ops.len() as OpIdx;
+        Self {
+            slots: (0..end).collect(),
+            facts: vec![InsnFact::default(); ops.len()],
+            funcs: vec![Func {
+                start: 0,
+                end,
+                stack_bytes,
+                is_callback: false,
+                has_tail_call: false,
+                has_may_goto: false,
+            }],
+            ops,
+            maps: vec![array_map()],
+        }
+    }
+
     pub(crate) fn source(&self) -> Source<'_> {
         Source {
             ops: &self.ops,
@@ -634,21 +653,7 @@ pub(crate) fn random_program(rng: &mut Random) -> TestProgram {
     let n = 4 + rng.below(40);
     random_body(rng, &mut ops, n, 0);
     ops.push(Op::Exit);
-    let end = ops.len() as OpIdx;
-    TestProgram {
-        slots: (0..end).collect(),
-        facts: vec![InsnFact::default(); ops.len()],
-        funcs: vec![Func {
-            start: 0,
-            end,
-            stack_bytes,
-            is_callback: false,
-            has_tail_call: false,
-            has_may_goto: false,
-        }],
-        ops,
-        maps: vec![array_map()],
-    }
+    TestProgram::of_ops(ops, stack_bytes)
 }
 
 fn random_body(rng: &mut Random, ops: &mut Vec<Op>, n: u64, depth: u32) {

@@ -175,13 +175,13 @@ impl Promotion<'_> {
         if size == Size::DW {
             return value;
         }
-        let mask = self.new(Inst::Const((1 << size.bits()) - 1), origin);
-        let v = self.new(Inst::Bin(BinOp::And, Width::W64, value, mask), origin);
+        let mask = self.add(Inst::Const((1 << size.bits()) - 1), origin);
+        let v = self.add(Inst::Bin(BinOp::And, Width::W64, value, mask), origin);
         out.extend([mask, v]);
         v
     }
 
-    fn new(&mut self, inst: Inst, origin: OpIdx) -> Value {
+    fn add(&mut self, inst: Inst, origin: OpIdx) -> Value {
         let v = self.g.add(inst, origin);
         self.with.push(v);
         v
@@ -212,13 +212,13 @@ impl Promotion<'_> {
         let v = match preds[..] {
             [] => {
                 // Never written.
-                let zero = self.new(Inst::Const(0), 0);
+                let zero = self.add(Inst::Const(0), 0);
                 self.g.block_mut(b).insts.insert(0, zero);
                 zero
             }
             [only] => self.read_end(only, slot),
             _ => {
-                let phi = self.new(Inst::Phi(Vec::new()), 0);
+                let phi = self.add(Inst::Phi(Vec::new()), 0);
                 self.g.block_mut(b).insts.insert(0, phi);
                 self.at_start.insert((b, slot), phi);
                 let args = preds.into_iter().map(|p| self.read_end(p, slot)).collect();

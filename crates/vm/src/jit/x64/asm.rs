@@ -80,7 +80,6 @@ enum Rm {
 pub(crate) enum Alu {
     Add = 0,
     Or = 1,
-    Adc = 2,
     And = 4,
     Sub = 5,
     Xor = 6,
@@ -91,7 +90,6 @@ pub(crate) enum Alu {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Shift {
     Rol = 0,
-    Ror = 1,
     Shl = 4,
     Shr = 5,
     Sar = 7,
@@ -477,12 +475,6 @@ impl Asm {
         self.op(w, &[(op as u8) << 3 | 1], src.0, Rm::Mem(m));
     }
 
-    /// `cmp byte [m], imm`
-    pub(crate) fn cmp_byte_mi(&mut self, m: Addr, imm: u8) {
-        self.op(W::D, &[0x80], 7, Rm::Mem(m));
-        self.byte(imm);
-    }
-
     fn group1(&mut self, op: Alu, w: W, rm: Rm, imm: i32) {
         if let Ok(b) = i8::try_from(imm) {
             self.op(w, &[0x83], op as u8, rm);
@@ -591,13 +583,6 @@ impl Asm {
         self.op(w, &[0x0f, 0x40 | cond as u8], dst.0, Rm::Reg(src));
     }
 
-    /// `set<cond> dst` on the lowest byte.
-    pub(crate) fn setcc(&mut self, cond: Cond, dst: Gpr) {
-        self.rex(W::D, 0, Rm::Reg(dst), dst.0 >= 4);
-        self.code.extend_from_slice(&[0x0f, 0x90 | cond as u8]);
-        self.modrm(0, Rm::Reg(dst));
-    }
-
     // BMI2, three operands, flags untouched.
 
     /// `shlx`, `shrx` or `sarx`: `dst = src op count`.
@@ -657,10 +642,6 @@ impl Asm {
 
     pub(crate) fn xchg_mr(&mut self, w: W, m: Addr, src: Gpr) {
         self.op(w, &[0x87], src.0, Rm::Mem(m));
-    }
-
-    pub(crate) fn xchg_rr(&mut self, a: Gpr, b: Gpr) {
-        self.op(W::Q, &[0x87], a.0, Rm::Reg(b));
     }
 
     pub(crate) fn lfence(&mut self) {
@@ -798,12 +779,6 @@ impl Asm {
     /// As [`Self::v_rrr`], with an immediate byte.
     pub(crate) fn v_rrri(&mut self, op: VexOp, dst: Xmm, a: Xmm, b: Xmm, imm: u8) {
         self.v_rrr(op, dst, a, b);
-        self.byte(imm);
-    }
-
-    /// A shift group instruction: `dst = src op imm`, `digit` selects the operation.
-    pub(crate) fn v_shift(&mut self, op: VexOp, digit: u8, dst: Xmm, src: Xmm, imm: u8) {
-        self.vex_rm(op, digit, dst.0, Rm::Reg(Gpr(src.0)));
         self.byte(imm);
     }
 

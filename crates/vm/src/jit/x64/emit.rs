@@ -356,7 +356,6 @@ impl<'a> Emitter<'a> {
             MInst::ShiftImm { op, w, dst, count } => self.a.shift_ri(op, w, self.r(dst), count),
             MInst::ShiftCl { op, w, dst } => self.a.shift_rcl(op, w, self.r(dst)),
             MInst::ShiftX { op, w, dst, src, count } => self.a.shift_x(op, w, self.r(dst), self.r(src), self.r(count)),
-            MInst::Rorx { w, dst, src, count } => self.a.rorx(w, self.r(dst), self.r(src), count),
             MInst::Neg { w, dst } => self.a.neg(w, self.r(dst)),
             MInst::Not { w, dst } => self.a.not(w, self.r(dst)),
             MInst::Bswap { w, dst } => self.a.bswap(w, self.r(dst)),

@@ -209,12 +209,6 @@ pub(super) enum MInst {
         src: VReg,
         count: VReg,
     },
-    Rorx {
-        w: W,
-        dst: VReg,
-        src: VReg,
-        count: u8,
-    },
     Neg {
         w: W,
         dst: VReg,
@@ -370,9 +364,9 @@ impl MInst {
     #[rustfmt::skip] // one kind of operands a line
     pub(super) fn each_reg_mut(&mut self, mut f: impl FnMut(&mut VReg, Role)) {
         use Role::{Both, Def, EarlyDef, Use};
-        let mut fixed = |r: Gpr, role, f: &mut dyn FnMut(&mut VReg, Role)| f(&mut VReg::fixed(r), role);
+        let fixed = |r: Gpr, role, f: &mut dyn FnMut(&mut VReg, Role)| f(&mut VReg::fixed(r), role);
         match self {
-            Self::Mov { dst, src } | Self::MulImm { dst, src, .. } | Self::Rorx { dst, src, .. }
+            Self::Mov { dst, src } | Self::MulImm { dst, src, .. }
             | Self::Movzx { dst, src, .. } | Self::Movsx { dst, src, .. } => { f(src, Use); f(dst, Def); }
             Self::Imm { dst, .. } | Self::Symbol { dst, .. } | Self::FuncAddr { dst, .. } => f(dst, Def),
             Self::Lea { dst, mem, .. } | Self::Load { dst, mem, .. } | Self::LoadSigned { dst, mem, .. } => { mem.each_reg(&mut f); f(dst, Def); }
@@ -426,7 +420,6 @@ impl MInst {
                 | Self::Store { .. }
                 | Self::StoreImm { .. }
                 | Self::ShiftX { .. }
-                | Self::Rorx { .. }
                 | Self::Not { .. }
                 | Self::Bswap { .. }
                 | Self::Movzx { .. }

@@ -57,7 +57,7 @@ pub(super) fn allocate(f: &mut MFunc) -> Result<Vec<Gpr>, TooLarge> {
         }
         unspillable_from = unspillable_from.min(f.vregs);
         let spilled: Vec<bool> = (0..f.vregs).map(|v| spilled.contains(&a.find(v))).collect();
-        spill(f, &spilled, a);
+        spill(f, &spilled, &a);
     }
     Err(TooLarge)
 }
@@ -433,14 +433,14 @@ enum Home {
 }
 
 /// Gives each spilled register a home and rewrites its uses.
-fn spill(f: &mut MFunc, spilled: &[bool], a: Allocator) {
-    let homes = homes(f, spilled, &a);
+fn spill(f: &mut MFunc, spilled: &[bool], a: &Allocator) {
+    let homes = homes(f, spilled, a);
     for b in f.order.clone() {
         let block = &mut f.blocks[b.index()];
         let insts = std::mem::take(&mut block.insts);
         let origin = std::mem::take(&mut block.origin);
         for (inst, op) in insts.into_iter().zip(origin) {
-            rewrite(f, b, inst, op, &homes, &a);
+            rewrite(f, b, inst, op, &homes, a);
         }
     }
 }
