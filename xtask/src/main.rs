@@ -4,6 +4,7 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod corpus;
 mod disasm_compare;
 mod examples;
@@ -28,6 +29,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("corpus", "[DIR]: our verdicts against the kernel's", corpus::run),
     ("corpus-run", "[DIR]: the recorded test runs, in either engine or the kernel", corpus::run::run),
     ("examples", "[--check]: builds the objects in examples/", examples::run),
+    ("conformance", "DIR: the bpf_conformance suite, built in DIR", conformance::run),
     ("disasm-compare", "[DIR]: skep disasm against llvm-objdump-19", disasm_compare::run),
     ("maps", "[OPERATIONS]: random operations on maps, ours against the kernel's", maps::run),
     ("probe", "the tables of abi against the running kernel, cell by cell", probe::run),
