@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Slots for user space's operations.
 pub const USER_SLOTS: u32 = 8;
 
+/// Word of a slot that nobody gets any more; no thread has this token, as thread ids end before.
+const RETIRED: u32 = u32::MAX;
+
 /// A shared table of leases.
 #[derive(Debug)]
 pub struct LeaseTable {
@@ -101,7 +104,7 @@ impl LeaseTable {
     fn inherit(&self, slot: u32, token: u32) -> Option<Lease<'_>> {
         let word = self.word(slot);
         let owner = word.load(Ordering::Relaxed);
-        let dead = owner != 0 && !skep_sys::task::is_alive(owner);
+        let dead = owner != 0 && owner != RETIRED && !skep_sys::task::is_alive(owner);
         let leased = dead
             && word
                 .compare_exchange(owner, token, Ordering::Acquire, Ordering::Relaxed)
@@ -112,17 +115,21 @@ impl LeaseTable {
         })
     }
 
-    fn lease(&self, first: u32, count: u32, token: u32) -> Lease<'_> {
+    /// `None` if the slots are retired.
+    fn lease(&self, first: u32, count: u32, token: u32) -> Option<Lease<'_>> {
         let mut turn = 0;
         loop {
             let slots = || (0..count).map(|n| first + (token.wrapping_add(n)) % count);
             if let Some(lease) = slots().find_map(|slot| self.try_slot(slot, token)) {
-                return lease;
+                return Some(lease);
+            }
+            if slots().any(|slot| self.word(slot).load(Ordering::Relaxed) == RETIRED) {
+                return None;
             }
             if wait(&mut turn)
                 && let Some(lease) = slots().find_map(|slot| self.inherit(slot, token))
             {
-                return lease;
+                return Some(lease);
             }
         }
     }
@@ -130,7 +137,11 @@ impl LeaseTable {
     /// Leases a CPU for a run, waiting while all are taken.
     #[must_use]
     pub fn cpu(&self, token: u32) -> Lease<'_> {
-        self.lease(0, self.cpus, token)
+        loop {
+            if let Some(lease) = self.lease(0, self.cpus, token) {
+                return lease;
+            }
+        }
     }
 
     /// Leases this very CPU, waiting while it is taken.
@@ -141,12 +152,22 @@ impl LeaseTable {
         if cpu >= self.cpus {
             return Err(Errno::ENXIO);
         }
-        Ok(self.lease(cpu, 1, token))
+        self.lease(cpu, 1, token).ok_or(Errno::ENXIO)
     }
 
-    /// Leases a slot for an operation of user space.
+    /// Waits until no slot of user space is leased, and retires them: for a table that is being replaced by another one.
+    pub fn retire_user_slots(&self, token: u32) {
+        for slot in self.cpus..self.cpus + USER_SLOTS {
+            if let Some(lease) = self.lease(slot, 1, token) {
+                lease.word.store(RETIRED, Ordering::Release);
+                std::mem::forget(lease);
+            }
+        }
+    }
+
+    /// Leases a slot for an operation of user space; `None` if they are retired.
     #[must_use]
-    pub fn user(&self, token: u32) -> Lease<'_> {
+    pub fn user(&self, token: u32) -> Option<Lease<'_>> {
         self.lease(self.cpus, USER_SLOTS, token)
     }
 }

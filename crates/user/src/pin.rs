@@ -11,7 +11,7 @@ use skep_abi::limits::BPF_OBJ_NAME_LEN;
 use skep_abi::{Errno, MapType};
 use skep_bpf::{MapCreate, Result};
 use skep_btf::{Btf, Record};
-use skep_maps::{Map, MapSpec, Memory, holds_objects};
+use skep_maps::{LeaseTable, Map, MapSpec, Memory, holds_objects};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -23,6 +23,9 @@ const NO_FOLLOW: i32 = 0o400_000;
 /// Mode of the pin directory, and the bits nobody else may have.
 const DIR_MODE: u32 = 0o700;
 const OTHERS: u32 = 0o077;
+/// Name of the file with the leases, before the number of CPUs, and its mode.
+const LEASES: &str = ".leases-";
+const FILE_MODE: u32 = 0o600;
 /// Bytes of the notes before the BTF: name, ids of key and value type.
 const NOTES_HEAD: usize = BPF_OBJ_NAME_LEN + 8;
 
@@ -113,7 +116,32 @@ impl Shared {
         if found.uid() != skep_sys::process::user_id() || found.mode() & OTHERS != 0 {
             return Err(Errno::EPERM);
         }
+        self.share_leases(&dir)?;
         Ok(dir)
+    }
+
+    /// From now on CPUs are leased among all processes that use `dir`.
+    fn share_leases(&self, dir: &Path) -> std::result::Result<(), Errno> {
+        if self.shared_leases.get().is_some() {
+            return Ok(());
+        }
+        let cpus = self.options.cpus;
+        let path = dir.join(format!("{LEASES}{cpus}"));
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .mode(FILE_MODE)
+            .custom_flags(NO_FOLLOW);
+        let file = options.open(&path).map_err(|e| errno(&e))?;
+        file.set_len(LeaseTable::bytes(cpus))
+            .map_err(|e| errno(&e))?;
+        let table = LeaseTable::over(&file, cpus)?;
+        self.retire_own_leases();
+        // A second thread may have been faster; its table is the same file.
+        let _same = self.shared_leases.set(table);
+        Ok(())
     }
 
     /// The file that `path` names: inside the pin directory, no symbolic link and no `..` on the way.

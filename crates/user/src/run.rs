@@ -17,9 +17,9 @@ impl Shared {
         const WHAT: &str = "BPF_PROG_TEST_RUN";
         let token = thread_token();
         let lease = if run.flags & ON_CPU == 0 {
-            self.leases.cpu(token)
+            self.leases().cpu(token)
         } else {
-            self.leases.this_cpu(run.cpu, token).named(WHAT)?
+            self.leases().this_cpu(run.cpu, token).named(WHAT)?
         };
         let input = Input {
             data: run.data_in.as_deref(),

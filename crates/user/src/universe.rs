@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// Bytes of map memory a universe may use unless told otherwise.
 const MEMORY_BUDGET_BYTES: u64 = 1 << 30;
@@ -61,7 +61,10 @@ pub struct Universe {
 pub(crate) struct Shared {
     pub(crate) options: Options,
     state: Mutex<State>,
-    pub(crate) leases: LeaseTable,
+    /// Leases as long as no other process can have maps of this universe.
+    own_leases: LeaseTable,
+    /// Leases that all processes with this pin directory share, once something was pinned or opened.
+    pub(crate) shared_leases: OnceLock<LeaseTable>,
     /// Meaning of the ids in maps of maps and perf event arrays.
     pub(crate) map_table: Arc<ObjectTable>,
     /// Meaning of the ids in prog arrays.
@@ -99,11 +102,12 @@ impl Universe {
         if options.cpus == 0 {
             return Err(Errno::EINVAL);
         }
-        let leases = LeaseTable::new(options.cpus)?;
+        let own_leases = LeaseTable::new(options.cpus)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 state: Mutex::default(),
-                leases,
+                own_leases,
+                shared_leases: OnceLock::new(),
                 map_table: Arc::default(),
                 prog_table: Arc::default(),
                 host: Arc::new(UniverseHost::new(options.cpus)),
@@ -155,9 +159,26 @@ impl Shared {
         lock(&self.state)
     }
 
+    /// Who may act as which CPU.
+    pub(crate) fn leases(&self) -> &LeaseTable {
+        self.shared_leases.get().unwrap_or(&self.own_leases)
+    }
+
+    /// Takes the slots of user space for good, so that no operation under way has one when other leases begin to count.
+    /// (Runs of one CPU exclude each other by its worker.)
+    pub(crate) fn retire_own_leases(&self) {
+        self.own_leases.retire_user_slots(thread_token());
+    }
+
     /// A slot for an operation of user space.
     pub(crate) fn user_lease(&self) -> Lease<'_> {
-        self.leases.user(thread_token())
+        loop {
+            if let Some(lease) = self.leases().user(thread_token()) {
+                return lease;
+            }
+            // The shared table is about to take over.
+            std::thread::yield_now();
+        }
     }
 
     /// Drops a reference once no run that is under way now can use what it names.

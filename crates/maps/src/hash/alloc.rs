@@ -165,7 +165,7 @@ impl Hash {
         }
     }
 
-    /// The CPU's spare element. The caller holds a bucket.
+    /// The CPU's spare element. The caller holds a bucket, and the lease of the CPU: nobody else takes it.
     #[inline(always)]
     pub(super) fn take_spare(&self, cpu: u32) -> Option<u32> {
         let spare = &self.cpu_line(cpu).spare;

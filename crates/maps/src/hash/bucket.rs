@@ -113,6 +113,21 @@ impl Bucket {
         self.lock_contended(token)
     }
 
+    /// Takes the lock if the bucket is still as it was when [`Self::version`] gave `version`.
+    #[inline(always)]
+    pub(crate) fn lock_unchanged(&self, version: u32, token: u32) -> Option<Held<'_>> {
+        let state = u64::from(version) << 32;
+        let mine = state | u64::from(token);
+        self.state
+            .compare_exchange(state, mine, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        Some(Held {
+            bucket: self,
+            version,
+            token,
+        })
+    }
+
     #[cold]
     fn lock_contended(&self, token: u32) -> Result<(Held<'_>, Got), Errno> {
         let mut turn = 0;

@@ -212,20 +212,40 @@ impl Hash {
         }
     }
 
-    /// Where the element of `key` is, the bucket being held.
+    /// Locks the bucket of `hash` and finds `key` in it.
+    ///
+    /// It is searched before the lock is taken, so that the processor has the lines at hand when it is; that holds unless
+    /// somebody changed the bucket in between.
     #[inline(always)]
-    fn place<K: Key>(&self, held: &Held<'_>, key: K, hash: u64) -> Option<(Place, u32)> {
-        for slot in held.bucket.candidates(tag_of(hash)) {
-            let index = held.bucket.slots[slot]
-                .load(Ordering::Relaxed)
-                .wrapping_sub(1);
+    fn lock_and_find<K: Key>(
+        &self,
+        key: K,
+        hash: u64,
+        runner: Runner,
+    ) -> Result<(Held<'_>, Option<(Place, u32)>), Errno> {
+        let bucket = self.bucket(hash as u32);
+        let version = bucket.version();
+        let place = self.place(bucket, key, hash);
+        if let Some(held) = bucket.lock_unchanged(version, runner.token) {
+            return Ok((held, place));
+        }
+        let held = self.lock(hash as u32, runner)?;
+        let place = self.place(bucket, key, hash);
+        Ok((held, place))
+    }
+
+    /// Where the element of `key` is. Right as long as the bucket does not change.
+    #[inline(always)]
+    fn place<K: Key>(&self, bucket: &Bucket, key: K, hash: u64) -> Option<(Place, u32)> {
+        for slot in bucket.candidates(tag_of(hash)) {
+            let index = bucket.slots[slot].load(Ordering::Acquire).wrapping_sub(1);
             // SAFETY: the index was checked.
             if index < self.total && unsafe { key.is_at(self.key_at(index)) } {
                 return Some((Place::Slot(slot), index));
             }
         }
         let mut before = None;
-        let mut index = held.bucket.chain.load(Ordering::Relaxed).wrapping_sub(1);
+        let mut index = bucket.chain.load(Ordering::Acquire).wrapping_sub(1);
         for _ in 0..self.total {
             if index >= self.total {
                 break;
@@ -235,7 +255,7 @@ impl Hash {
                 return Some((Place::Chain(before), index));
             }
             before = Some(index);
-            index = self.link(index).load(Ordering::Relaxed).wrapping_sub(1);
+            index = self.link(index).load(Ordering::Acquire).wrapping_sub(1);
         }
         None
     }
@@ -307,8 +327,8 @@ impl Hash {
     ) -> Result<(), Errno> {
         let hash = key.hash(self.seed);
         let _busy = self.enter(runner);
-        let mut held = self.lock(hash as u32, runner)?;
-        let (place, index) = self.place(&held, key, hash).ok_or(Errno::ENOENT)?;
+        let (mut held, place) = self.lock_and_find(key, hash, runner)?;
+        let (place, index) = place.ok_or(Errno::ENOENT)?;
         if !out.is_null() {
             // SAFETY: callers pass room for the values of the map.
             unsafe { self.read_values::<V>(map, index, out) };
@@ -460,10 +480,10 @@ impl Put<'_> {
     unsafe fn attempt<K: Key, V: Kind>(&self, key: K) -> Result<(), Errno> {
         let hash = key.hash(self.hash.seed);
         let _busy = self.hash.enter(self.runner);
-        let mut held = self.hash.lock(hash as u32, self.runner)?;
+        let (mut held, place) = self.hash.lock_and_find(key, hash, self.runner)?;
         // SAFETY: the caller's promise, handed on.
         unsafe {
-            match self.hash.place(&held, key, hash) {
+            match place {
                 Some(_) if self.flags & BPF_NOEXIST != 0 => Err(Errno::EEXIST),
                 None if self.flags & BPF_EXIST != 0 => Err(Errno::ENOENT),
                 Some((place, old)) => {
