@@ -69,12 +69,14 @@ macro_rules! problems {
 problems! {
     /// Shorter than `struct btf_header`.
     HeaderTruncated EINVAL "BTF is shorter than its header";
+    /// More header than is known, and not zero.
+    HeaderExtra E2BIG "BTF header has unknown fields that are not zero";
     /// Not BTF.
     Magic { found: u16 } EINVAL "not BTF: magic number is {found:#06x}";
     /// A version that does not exist.
-    Version { found: u8 } EOPNOTSUPP "BTF version {found} is not known";
+    Version { found: u8 } ENOTSUPP "BTF version {found} is not known";
     /// Flags that do not exist.
-    Flags { found: u8 } EOPNOTSUPP "BTF flags {found:#x} are not known";
+    Flags { found: u8 } ENOTSUPP "BTF flags {found:#x} are not known";
     /// A section that leaves the blob, overlaps another or leaves a gap.
     Layout EINVAL "BTF sections do not lie one after the other inside the blob";
     /// The string section does not begin and end with a zero byte.
@@ -100,7 +102,7 @@ problems! {
     /// A size that this kind cannot have.
     Size { size: u32 } EINVAL "size {size} is invalid";
     /// An integer's bits or encoding.
-    Int { word: u32 } EOPNOTSUPP "integer data {word:#010x} is invalid";
+    Int { word: u32 } ENOTSUPP "integer data {word:#010x} is invalid";
     /// An integer's bits do not fit its size.
     IntBits EINVAL "integer's bits do not fit its size";
     /// A member lies outside its struct, out of order or not on a byte.
@@ -113,8 +115,10 @@ problems! {
     Component { component: i32 } EINVAL "component {component} is invalid";
     /// A parameter of a function.
     Param { param: u32 } EINVAL "parameter {param} is invalid";
+    /// A type tag behind `const` or its like.
+    TagOrder EINVAL "a type tag comes after another modifier";
     /// Types that contain themselves.
-    Loop ELOOP "type contains itself";
+    Loop EEXIST "type contains itself";
     /// Types nested deeper than the kernel follows.
     TooDeep E2BIG "types are nested deeper than 32 levels";
     /// A type without size where one is needed.

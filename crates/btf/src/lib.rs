@@ -17,6 +17,7 @@ mod parsed;
 pub mod raw;
 pub mod record;
 mod types;
+mod validate;
 
 pub use build::Builder;
 pub use error::{BtfError, BtfProblem};

@@ -2,7 +2,7 @@
 
 use crate::error::{BtfError, BtfProblem};
 use crate::index::{Names, Tags};
-use crate::raw::{Header, Info, MAX_TYPE, Order, TYPE_BYTES};
+use crate::raw::{HEADER_BYTES, Header, Info, MAX_TYPE, Order, TYPE_BYTES, VERSION};
 use crate::types::{Kind, Type};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -63,6 +63,18 @@ impl Btf {
 
     fn parse_any(data: Vec<u8>, base: Option<Self>) -> Result<Self, BtfError> {
         let header = Header::read(&data)?;
+        let unknown = data.get(HEADER_BYTES..header.hdr_len as usize);
+        if unknown.is_some_and(|extra| extra.iter().any(|&b| b != 0)) {
+            return Err(BtfProblem::HeaderExtra.into());
+        }
+        if header.version != VERSION {
+            let found = header.version;
+            return Err(BtfProblem::Version { found }.into());
+        }
+        if header.flags != 0 {
+            let found = header.flags;
+            return Err(BtfProblem::Flags { found }.into());
+        }
         let section = |off: u32, len: u32| {
             let start = header.hdr_len as usize + off as usize;
             let range = start..start + len as usize;
