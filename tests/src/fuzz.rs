@@ -68,3 +68,53 @@ pub fn asm(data: &[u8]) {
         }
     }
 }
+
+/// BTF reads without panic whatever it says; what is valid can be taken apart and put together again.
+///
+/// # Panics
+/// If it cannot.
+pub fn btf(data: &[u8]) {
+    let _ = skep_btf::Ext::parse(data);
+    let Ok(btf) = skep_btf::Btf::parse(data) else {
+        return;
+    };
+    for ty in btf.types() {
+        let _ = (ty.name(), ty.resolve(), ty.linkage(), ty.int(), ty.array());
+        let counts = (ty.members().len(), ty.params().len(), ty.vars().len());
+        let _ = (counts, ty.enum_values().len(), btf.size_of(ty.id()));
+        let _ = (
+            skep_btf::Record::of(&btf, ty.id()),
+            btf.find(ty.name(), ty.kind()),
+        );
+    }
+    if btf.validate().is_ok() {
+        let again = skep_btf::Btf::parse(skep_btf::Builder::of(&btf).finish());
+        assert_eq!(again.map(|b| b.type_count()), Ok(btf.type_count()));
+    }
+}
+
+/// Objects parse and link, or are refused with a sentence.
+///
+/// # Panics
+/// If a place in a linked program lies outside of it.
+pub fn object(data: &[u8]) {
+    use skep_object::{Object, Options, Target};
+    let object = match Object::parse(data, &Options::default()) {
+        Ok(object) => object,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let target = Target {
+        btf: object.btf().cloned(),
+        cpus: 2,
+        page_size: 4096,
+        ..Target::default()
+    };
+    let Ok(linked) = object.relocate(&target) else {
+        return;
+    };
+    for program in &linked.programs {
+        assert!(program.entry_slots <= program.insns.len());
+        let slots = program.insns.len();
+        assert!(program.failures.iter().all(|f| f.insn < slots));
+    }
+}

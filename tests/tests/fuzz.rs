@@ -106,6 +106,40 @@ fn asm() {
     run(make, fuzz::asm);
 }
 
+/// The example objects.
+fn objects() -> Vec<Vec<u8>> {
+    let files = source_files(&workspace_root().join("examples"), &["o"]);
+    files.iter().map(|f| std::fs::read(f).unwrap()).collect()
+}
+
+#[test]
+fn object() {
+    let objects = objects();
+    let make = |random: &mut Random| {
+        let mut object = random.of(&objects).clone();
+        damage(random, &mut object);
+        object
+    };
+    run(make, fuzz::object);
+}
+
+#[test]
+fn btf() {
+    let sections = objects().into_iter().flat_map(|object| {
+        let image = skep_object::image::Image::parse(&object).unwrap();
+        let sections = image.sections.iter();
+        let btf = sections.filter(|s| s.name.starts_with(".BTF"));
+        btf.map(|s| s.data.to_vec()).collect::<Vec<_>>()
+    });
+    let sections: Vec<Vec<u8>> = sections.collect();
+    let make = |random: &mut Random| {
+        let mut section = random.of(&sections).clone();
+        damage(random, &mut section);
+        section
+    };
+    run(make, fuzz::btf);
+}
+
 /// Lines that no case has.
 const DIRECTIVES: &[&str] = &[
     ".section xdp",

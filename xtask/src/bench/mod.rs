@@ -1,6 +1,7 @@
 //! `cargo xtask bench NAME`: ours and the peers in one run. Per engine the minimum of interleaved samples, median over
 //! rounds; the last line is one JSON object. One file a bench; to add one, add its file and a line to [`BENCHES`].
 
+mod btf;
 mod load;
 mod peers;
 mod verify;
@@ -9,6 +10,7 @@ use crate::{Task, TaskError};
 
 /// Name and function of every bench.
 const BENCHES: &[(&str, Task)] = &[
+    ("btf", btf::run),
     ("interp", peers::interp),
     ("jit", peers::jit),
     ("load", load::run),
