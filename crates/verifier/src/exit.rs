@@ -22,7 +22,8 @@ impl Verifier<'_> {
         Ok(Flow::Done)
     }
 
-    fn return_to_caller(&mut self) -> Check<Flow> {
+    /// Goes back to the calling frame, or for callbacks to the call that runs them.
+    pub(crate) fn return_to_caller(&mut self) -> Check<Flow> {
         let callee = self.cur.frame().clone();
         let r0 = callee.regs[0];
         if r0.kind == Kind::Stack {

@@ -98,19 +98,20 @@ impl Recorder {
         }
     }
 
-    /// What a call knows of its arguments.
-    pub(crate) fn call(&mut self, at: usize, new: CallFact) {
-        match &mut self.facts[at].call {
-            None => self.facts[at].call = Some(Box::new(new)),
-            Some(old) => {
-                if old.map != new.map {
-                    old.map = None;
-                }
-                if old.callback != new.callback {
-                    old.callback = None;
-                }
-            }
+    /// What a call knows of its arguments; false if another path has another map.
+    pub(crate) fn call(&mut self, at: usize, new: CallFact) -> bool {
+        let Some(old) = &mut self.facts[at].call else {
+            self.facts[at].call = Some(Box::new(new));
+            return true;
+        };
+        let same_map = old.map == new.map;
+        if !same_map {
+            old.map = None;
         }
+        if old.callback != new.callback {
+            old.callback = None;
+        }
+        same_map
     }
 
     /// Remembers how arithmetic at `at` must be limited; false if it must be limited in two ways.

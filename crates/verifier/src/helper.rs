@@ -28,7 +28,7 @@ impl Verifier<'_> {
         if let Some((map, _)) = args.map {
             self.check_map_compatible(proto, map)?;
         }
-        self.note_call(&args);
+        self.note_call(proto, &args)?;
         if let Some((frame, at, size)) = args.filled {
             self.fill_stack_by_helper(frame, at, size)?;
         }
@@ -38,6 +38,9 @@ impl Verifier<'_> {
         let regs = &mut self.cur.frame_mut().regs;
         regs[1..=5].fill(Reg::NOT_INIT);
         regs[0] = result;
+        if proto.id == id::TAIL_CALL {
+            return self.leave_early(Reg::UNKNOWN);
+        }
         if proto.flags.has(HelperFlags::CHANGES_PKT) {
             self.forget_packet_pointers();
         }
@@ -119,19 +122,37 @@ impl Verifier<'_> {
         }
     }
 
-    fn note_call(&mut self, args: &CallArgs) {
-        let mut fact = CallFact {
-            map: args.map.map(|m| m.0),
-            callback: args.callback,
-            ..CallFact::default()
-        };
-        if let Some((map, _)) = args.map {
-            // Inner maps are known only at run time.
-            if map & crate::jump::INNER_MAP != 0 {
-                fact.map = None;
-            }
+    fn note_call(&mut self, proto: &HelperProto, args: &CallArgs) -> Check {
+        // Inner maps are known only at run time.
+        let map = args
+            .map
+            .map(|m| m.0)
+            .filter(|m| m & crate::jump::INNER_MAP == 0);
+        let same = self.rec.call(
+            self.insn,
+            CallFact {
+                map,
+                callback: args.callback,
+                ..CallFact::default()
+            },
+        );
+        if !same && proto.id == id::TAIL_CALL && !self.privileges.speculation {
+            let message = "a tail call through different maps on different paths needs CAP_PERFMON";
+            return fail(code::TAIL_CALL, errno::EINVAL, message);
         }
-        self.rec.call(self.insn, fact);
+        Ok(())
+    }
+
+    /// The program may end here, or only the current function with `r0`; it may also go on.
+    pub(crate) fn leave_early(&mut self, r0: Reg) -> Check<Flow> {
+        let next = self.insn + 1;
+        if self.cur.frames.len() == 1 {
+            return Ok(Flow::Next(next));
+        }
+        self.push_path(next, |_| {})?;
+        self.forget_packet_pointers();
+        *self.reg_mut(0) = r0;
+        self.return_to_caller()
     }
 
     fn release_args(&mut self, proto: &HelperProto, args: &CallArgs) -> Check {

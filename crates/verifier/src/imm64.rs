@@ -3,10 +3,10 @@
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::reg::{Kind, Reg};
-use crate::verifier::Verifier;
+use crate::verifier::{Flow, Verifier};
 use skep_abi::MapType;
 use skep_abi::prog::facts;
-use skep_isa::{Imm64, Reg as R, Size};
+use skep_isa::{Imm64, Reg as R};
 
 impl Verifier<'_> {
     /// `dst = imm64 ll`. Map operands were checked before the walk.
@@ -75,7 +75,7 @@ impl Verifier<'_> {
     }
 
     /// `r0 = *(size *)skb[…]`: needs the packet in r6 and ends the program if it is too short.
-    pub(crate) fn check_legacy_load(&mut self, _size: Size, src: Option<R>) -> Check {
+    pub(crate) fn check_legacy_load(&mut self, src: Option<R>) -> Check<Flow> {
         if !facts(self.env.prog_type).ld_abs {
             let message = format!(
                 "{} programs have no legacy packet loads",
@@ -99,6 +99,7 @@ impl Verifier<'_> {
         let regs = &mut self.cur.frame_mut().regs;
         regs[1..=5].fill(Reg::NOT_INIT);
         regs[0] = Reg::UNKNOWN;
-        Ok(())
+        // Past the end of the packet the function returns 0.
+        self.leave_early(Reg::constant(0))
     }
 }

@@ -5,6 +5,7 @@
 //! compared, so that most paths can be pruned.
 
 use crate::fail::Check;
+use crate::program::HELPER_TAIL_CALL;
 use crate::state::{NO_INSN, State, StateId, Step};
 use crate::verifier::Verifier;
 use skep_isa::{AtomicOp, Call, Insn, Src, opcode as op};
@@ -518,10 +519,13 @@ fn back_over_call(
     }
     w.found(0);
     if w.regs[w.frame] & ARGS != 0 {
-        Err(GiveUp)
-    } else {
-        Ok(())
+        return Err(GiveUp);
     }
+    if matches!(call, Call::Helper(HELPER_TAIL_CALL)) && following != at + 1 {
+        // The tail call ended the function: what follows is the caller.
+        return w.enter_frame();
+    }
+    Ok(())
 }
 
 fn back_into_callee(

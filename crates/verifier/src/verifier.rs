@@ -272,8 +272,8 @@ impl<'a> Verifier<'a> {
                 self.check_load_imm64(dst, imm)?;
                 return Ok(Flow::Next(next + 1));
             }
-            Insn::LoadAbs { size, .. } => self.check_legacy_load(size, None)?,
-            Insn::LoadInd { size, src, .. } => self.check_legacy_load(size, Some(src))?,
+            Insn::LoadAbs { .. } => return self.check_legacy_load(None),
+            Insn::LoadInd { src, .. } => return self.check_legacy_load(Some(src)),
             Insn::Load {
                 size,
                 extend,

@@ -197,9 +197,17 @@ impl Scalar {
             self.meet_s32_if_ordered(smin as i32, smax as i32);
         }
         self.meet_s32_if_ordered(self.u32_min.cast_signed(), self.u32_max.cast_signed());
-        if self.s32_min.cast_unsigned() <= self.s32_max.cast_unsigned() {
-            self.u32_min = self.u32_min.max(self.s32_min.cast_unsigned());
-            self.u32_max = self.u32_max.min(self.s32_max.cast_unsigned());
+        let (low, high) = (self.s32_min.cast_unsigned(), self.s32_max.cast_unsigned());
+        if low <= high {
+            self.u32_min = self.u32_min.max(low);
+            self.u32_max = self.u32_max.min(high);
+        } else if self.u32_max < low {
+            // As for the whole: the signed range has two parts as unsigned numbers.
+            self.s32_min = self.u32_min.cast_signed();
+            self.u32_max = self.u32_max.min(high);
+        } else if high < self.u32_min {
+            self.s32_max = self.u32_max.cast_signed();
+            self.u32_min = self.u32_min.max(low);
         }
     }
 
