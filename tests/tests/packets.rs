@@ -1,11 +1,11 @@
-//! The example `packets` on every packet of the capture: user backend, interpreter and native code, against the kernel.
+//! Whole objects on every packet of the capture: user backend, interpreter and native code, against the kernel.
 
 use skep::dump::{Contents, Form, contents};
 use skep::load::{LoadOptions, Loaded, load};
 use skep::test_run::{Input, run};
 use skep::{Kernel, target};
-use skep_abi::ProgType;
-use skep_bpf::{Backend, Event};
+use skep_abi::{MapType, ProgType};
+use skep_bpf::{Backend, Event, EventReader};
 use skep_net::pcap;
 use skep_object::{Linked, Object, Options};
 use skep_tests::need::{Need, met};
@@ -14,85 +14,158 @@ use skep_user::Universe;
 use skep_vm::Engine;
 use std::sync::Arc;
 
+/// Lines of the trace stream that are ours; in the kernel everybody's arrive.
+const TRACE_MARK: &str = "run ";
+/// Bytes of the samples; the kernel pads them.
+const SAMPLE_BYTES: usize = 8;
+
+/// An object under test.
+struct Case {
+    object: &'static str,
+    program: &'static str,
+    traces: bool,
+}
+
 /// What one backend made of the capture.
 #[derive(PartialEq, Eq, Debug)]
 struct Outcome {
     /// Return value, packet, and the events it made, for each packet.
-    packets: Vec<(u32, Vec<u8>, Vec<Vec<u8>>)>,
+    packets: Vec<(u32, Vec<u8>, Vec<String>)>,
     /// Maps afterwards.
     maps: Vec<(String, Option<Contents>)>,
 }
 
-fn linked(backend: &dyn Backend) -> Linked {
-    let bytes = std::fs::read(workspace_root().join("examples/packets.bpf.o")).unwrap();
-    let object = Object::parse(
-        &bytes,
-        &Options {
-            name: "packets.bpf.o".to_owned(),
-        },
-    )
-    .unwrap();
-    let cpus = u32::try_from(backend.possible_cpus()).unwrap();
-    object
-        .relocate(&skep_object::Target {
+impl Case {
+    fn linked(&self, backend: &dyn Backend) -> Linked {
+        let bytes = std::fs::read(workspace_root().join(self.object)).unwrap();
+        let object = Object::parse(
+            &bytes,
+            &Options {
+                name: "test.bpf.o".to_owned(),
+            },
+        )
+        .unwrap();
+        let cpus = u32::try_from(backend.possible_cpus()).unwrap();
+        let target = skep_object::Target {
             cpus,
             ..target::reference(&object.needs(), None)
-        })
-        .unwrap()
-}
-
-fn outcome(backend: &Arc<dyn Backend>) -> Outcome {
-    let linked = linked(backend.as_ref());
-    let loaded: Loaded = load(&linked, backend, &LoadOptions::default()).unwrap();
-    let prog = loaded.program("packets").unwrap().handle;
-    let mut reader = backend
-        .events_open(loaded.map("new_flows").unwrap().handle)
-        .unwrap();
-    let capture = std::fs::read(workspace_root().join("examples/web.pcap")).unwrap();
-    let mut packets = Vec::new();
-    for packet in pcap::read(&capture).unwrap() {
-        let input = Input {
-            data: Some(packet.data.to_vec()),
-            ctx: None,
         };
-        let result = run(backend.as_ref(), prog, ProgType::Xdp, &input, 1).unwrap();
-        let mut events = Vec::new();
-        let mut each = |event: Event<'_>| match event {
-            Event::Record(bytes) => events.push(bytes.to_vec()),
-            other => panic!("{other:?}"),
-        };
-        reader.drain(&mut each).unwrap();
-        packets.push((result.retval, result.data_out, events));
+        object.relocate(&target).unwrap()
     }
-    let maps = loaded.maps.iter().map(|m| {
-        let found = contents(backend.as_ref(), m.handle, Form::Canonical).unwrap();
-        (m.spec.name.clone(), found)
-    });
-    let maps = maps.collect();
-    Outcome { packets, maps }
+
+    fn streams(&self, loaded: &Loaded) -> Vec<Box<dyn EventReader>> {
+        let is_stream = |t| matches!(t, MapType::Ringbuf | MapType::PerfEventArray);
+        let maps = loaded.maps.iter().filter(|m| is_stream(m.spec.map_type));
+        let mut streams: Vec<_> = maps
+            .map(|m| loaded.backend().events_open(m.handle).unwrap())
+            .collect();
+        if self.traces {
+            streams.push(loaded.backend().trace_open().unwrap());
+        }
+        streams
+    }
+
+    fn outcome(&self, backend: &Arc<dyn Backend>) -> Outcome {
+        let loaded = load(
+            &self.linked(backend.as_ref()),
+            backend,
+            &LoadOptions::default(),
+        )
+        .unwrap();
+        let prog = loaded.program(self.program).unwrap().handle;
+        let mut streams = self.streams(&loaded);
+        let capture = std::fs::read(workspace_root().join("examples/web.pcap")).unwrap();
+        let mut packets = Vec::new();
+        for packet in pcap::read(&capture).unwrap() {
+            let input = Input {
+                data: Some(packet.data.to_vec()),
+                ctx: None,
+            };
+            let result = run(backend.as_ref(), prog, ProgType::Xdp, &input, 1).unwrap();
+            let mut events = Vec::new();
+            for stream in &mut streams {
+                stream
+                    .drain(&mut |event| events.extend(describe(event)))
+                    .unwrap();
+            }
+            packets.push((result.retval, result.data_out, events));
+        }
+        let maps = loaded.maps.iter().map(|m| {
+            let found = contents(backend.as_ref(), m.handle, Form::Canonical).unwrap();
+            (m.spec.name.clone(), found)
+        });
+        let maps = maps.collect();
+        Outcome { packets, maps }
+    }
+
+    fn user(&self, engine: Engine) -> Outcome {
+        let options = skep_user::Options {
+            engine,
+            ..skep_user::Options::default()
+        };
+        self.outcome(&(Arc::new(Universe::new(options).unwrap()) as Arc<dyn Backend>))
+    }
+
+    /// The outcome, which is the same everywhere.
+    fn check(&self) -> Outcome {
+        let interpreted = self.user(Engine::Interp);
+        assert_eq!(
+            interpreted,
+            self.user(Engine::Jit),
+            "interpreter and native code"
+        );
+        let mut needs = vec![Need::Bpf, Need::Root];
+        needs.extend(self.traces.then_some(Need::Tracefs));
+        if met(&needs) {
+            let kernel = self.outcome(&(Arc::new(Kernel::new()) as Arc<dyn Backend>));
+            assert_eq!(interpreted, kernel, "user backend and kernel");
+        }
+        interpreted
+    }
 }
 
-fn user(engine: Engine) -> Outcome {
-    let options = skep_user::Options {
-        engine,
-        ..skep_user::Options::default()
-    };
-    outcome(&(Arc::new(Universe::new(options).unwrap()) as Arc<dyn Backend>))
+/// An event as text; `None` for what others traced.
+fn describe(event: Event<'_>) -> Option<String> {
+    match event {
+        Event::Record(bytes) => Some(format!("record {bytes:x?}")),
+        Event::Sample { data, .. } => Some(format!("sample {:x?}", &data[..SAMPLE_BYTES])),
+        Event::Trace(line) => line
+            .starts_with(TRACE_MARK)
+            .then(|| format!("trace {line}")),
+        Event::Lost { count, .. } => panic!("{count} events were lost"),
+    }
 }
 
 #[test]
 fn packets_are_the_same_in_both_engines_and_in_the_kernel() {
-    let interpreted = user(Engine::Interp);
-    assert_eq!(interpreted.packets.len(), 71);
+    let case = Case {
+        object: "examples/packets.bpf.o",
+        program: "packets",
+        traces: false,
+    };
+    let outcome = case.check();
+    assert_eq!(outcome.packets.len(), 71);
+    assert_eq!(outcome.packets.iter().map(|p| p.2.len()).sum::<usize>(), 20);
+}
+
+#[test]
+fn all_streams_say_the_same() {
+    let case = Case {
+        object: "tests/objects/emit.bpf.o",
+        program: "emit",
+        traces: true,
+    };
+    let outcome = case.check();
+    let count = |kind: &str| {
+        outcome
+            .packets
+            .iter()
+            .flat_map(|p| &p.2)
+            .filter(|e| e.starts_with(kind))
+            .count()
+    };
     assert_eq!(
-        interpreted.packets.iter().map(|p| p.2.len()).sum::<usize>(),
-        20
+        (count("record"), count("sample"), count("trace")),
+        (71, 71, 71)
     );
-    assert_eq!(interpreted, user(Engine::Jit));
-    if met(&[Need::Bpf, Need::Root]) {
-        assert_eq!(
-            interpreted,
-            outcome(&(Arc::new(Kernel::new()) as Arc<dyn Backend>))
-        );
-    }
 }

@@ -4,6 +4,8 @@
 //! 1. a declaration tag `event:NAME` on the map's variable;
 //! 2. a structure named after the map (`opens` → `opens`, `open`, `open_event`, `open_t`) or named `event`, of the record's size;
 //! 3. the only named structure of the record's size.
+//!
+//! A perf sample may be up to 7 bytes longer than its structure.
 
 use crate::value::{self, Value};
 use skep_btf::{Btf, Kind, Type};
@@ -87,7 +89,8 @@ impl<'a> Decoder<'a> {
     }
 
     fn only(&self, size: usize) -> Option<u32> {
-        let mut fitting = self.structures().filter(|t| t.size() == Some(size as u32));
+        let fits = |t: &Type<'_>| t.size().is_some_and(|s| padded(s as usize, size));
+        let mut fitting = self.structures().filter(fits);
         let first = fitting.next()?;
         fitting.next().is_none().then(|| first.id())
     }

@@ -32,25 +32,25 @@ enum Verb {
     },
     /// Print one element: MAP key BYTES…
     Lookup {
-        /// id N | pinned PATH | name NAME, then key [hex] BYTES…
+        /// id N | pinned PATH | name NAME, then key (hex) BYTES…
         #[arg(required = true)]
         words: Vec<String>,
     },
     /// Set an element: MAP key BYTES… value BYTES… [any|exist|noexist]
     Update {
-        /// id N | pinned PATH | name NAME, then key [hex] BYTES… value [hex] BYTES…
+        /// id N | pinned PATH | name NAME, then key (hex) BYTES… value (hex) BYTES…
         #[arg(required = true)]
         words: Vec<String>,
     },
     /// Remove an element: MAP key BYTES…
     Delete {
-        /// id N | pinned PATH | name NAME, then key [hex] BYTES…
+        /// id N | pinned PATH | name NAME, then key (hex) BYTES…
         #[arg(required = true)]
         words: Vec<String>,
     },
     /// Print the key after one, or the first: MAP [key BYTES…]
     Getnext {
-        /// id N | pinned PATH | name NAME, then key [hex] BYTES…
+        /// id N | pinned PATH | name NAME, then key (hex) BYTES…
         #[arg(required = true)]
         words: Vec<String>,
     },
@@ -193,7 +193,7 @@ struct Words {
     rest: Vec<String>,
 }
 
-/// Splits `MAP key [hex] BYTES… value [hex] BYTES… FLAG`.
+/// Splits `MAP key (hex) BYTES… value (hex) BYTES… FLAG`.
 fn split(words: &[String]) -> Result<(&[String], Words), CliError> {
     let (map, rest) = words.split_at(words.len().min(2));
     let mut split = Words {

@@ -60,6 +60,12 @@ impl Typed<'_> {
         Json::Object(object)
     }
 
+    /// The value alone as a line.
+    pub(crate) fn value_line(&self, element: &Element) -> String {
+        let typed = self.value(&element.value);
+        typed.map_or_else(|| value::hex(&element.value), |v| value::line(&v))
+    }
+
     /// As a line; per-CPU values follow each other.
     pub(crate) fn line(&self, element: &Element) -> String {
         let text = |typed: Option<Value>, bytes: &[u8]| {

@@ -30,6 +30,9 @@ pub(crate) struct Source<'a> {
     pub(crate) caps: Caps,
 }
 
+/// Number of `bpf_trace_printk`.
+const TRACE_PRINTK: u32 = 6;
+
 impl<'a> Source<'a> {
     /// The view of `lowered`; `callees` is [`Self::callees_of`] it.
     pub(crate) fn of(lowered: &'a Lowered, callees: &'a [CalleeInfo]) -> Self {
@@ -50,6 +53,8 @@ impl<'a> Source<'a> {
         let info = |c: &Callee| CalleeInfo {
             calls_back: c.calls_back,
             args: match c.id {
+                // Its prototype names the format alone; up to three values follow.
+                CalleeId::Helper(TRACE_PRINTK) => 5,
                 CalleeId::Helper(id) => {
                     skep_abi::helper::by_id(id).map_or(5, |h| h.args.len() as u8)
                 }

@@ -181,7 +181,13 @@ fn one(loaded: &Loaded, map: &LoadedMap, out: &mut Output) -> Result<(), CliErro
         elements.len()
     ))?;
     for element in &elements {
-        out.line(format_args!("  {}", typed.line(element)))?;
+        // Data sections have one element, whose key says nothing.
+        let line = if map.spec.is_data() {
+            typed.value_line(element)
+        } else {
+            typed.line(element)
+        };
+        out.line(format_args!("  {line}"))?;
     }
     Ok(())
 }
