@@ -7,6 +7,7 @@ mod cases;
 mod encodings;
 mod examples;
 mod fuzz;
+mod helpers;
 mod kernel_backend;
 mod map_diff;
 mod packets;

@@ -82,6 +82,8 @@ pub struct SkbCtx {
     pub csum: u32,
     /// `CHECKSUM_*`
     pub ip_summed: u8,
+    /// Checksums after the first that were verified.
+    pub csum_level: u8,
     /// The hash was set by a program.
     pub sw_hash: bool,
     /// Hardware made the VLAN tag (it is not in the packet).
@@ -230,13 +232,20 @@ fn packet_type(frame: &[u8]) -> u32 {
 /// The protocol that `eth_type_trans` finds.
 #[must_use]
 pub fn protocol(frame: &[u8]) -> u16 {
+    let word = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+    let follows = if frame.len() >= 16 { word(14) } else { 0 };
+    ethertype(word(12), follows)
+}
+
+/// The protocol that a type or length field and the two bytes behind it mean.
+#[must_use]
+pub fn ethertype(field: u16, follows: u16) -> u16 {
     const ETH_P_802_3_MIN: u16 = 0x0600;
     const ETH_P_802_3: u16 = 0x0001;
     const ETH_P_802_2: u16 = 0x0004;
-    let word = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
-    match word(12) {
+    match field {
         ethertype if ethertype >= ETH_P_802_3_MIN => ethertype,
-        _ if frame.len() >= 16 && word(14) == 0xffff => ETH_P_802_3,
+        _ if follows == 0xffff => ETH_P_802_3,
         _ => ETH_P_802_2,
     }
 }

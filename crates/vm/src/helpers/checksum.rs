@@ -1,6 +1,7 @@
 //! Internet checksums.
 
 use super::{Args, Row, helpers, skb};
+use crate::ctx::SkbCtx;
 use skep_abi::Errno;
 
 pub(super) const HELPERS: &[Row] = helpers! {
@@ -23,6 +24,10 @@ const MARK_ENFORCE: u64 = 1 << 6;
 const IPV6: u64 = 1 << 7;
 /// `CSUM_MANGLED_0`
 const MANGLED_0: u16 = 0xffff;
+/// `CHECKSUM_NONE`
+const CHECKSUM_NONE: u8 = 0;
+/// `CHECKSUM_UNNECESSARY`
+const CHECKSUM_UNNECESSARY: u8 = 1;
 /// `CHECKSUM_COMPLETE`
 const CHECKSUM_COMPLETE: u8 = 2;
 
@@ -67,11 +72,8 @@ fn partial(bytes: &[u8], seed: u32) -> u32 {
 }
 
 /// `from`, its size, `to`, its size, seed
-fn csum_diff(a: &Args) -> Result<u64, Errno> {
+fn csum_diff(a: &Args) -> u64 {
     let (from_len, to_len, seed) = (a.get32(2) as usize, a.get32(4) as usize, a.get32(5));
-    if (from_len | to_len) & 3 != 0 {
-        return Err(Errno::EINVAL);
-    }
     let (from, to) = (a.bytes(1, from_len), a.bytes(3, to_len));
     let sum = match (from_len != 0, to_len != 0) {
         (true, true) => sub(partial(to, seed), partial(from, 0)),
@@ -79,7 +81,7 @@ fn csum_diff(a: &Args) -> Result<u64, Errno> {
         (true, false) => !partial(from, !seed),
         (false, false) => seed,
     };
-    Ok(u64::from(from32to16(sum)))
+    u64::from(from32to16(sum))
 }
 
 /// The checksum field at `offset` of the packet.
@@ -152,13 +154,38 @@ fn csum_update(a: &Args) -> Result<u64, Errno> {
     Ok(u64::from(skb.csum))
 }
 
-/// skb, level: there is no verified checksum in software, which is what `-EACCES` says.
+/// skb, what to do with the number of checksums that were verified
 fn csum_level(a: &Args) -> Result<i64, Errno> {
-    const LEVELS: u64 = 4;
-    if a.get(2) >= LEVELS {
-        return Err(Errno::EINVAL);
+    const QUERY: u64 = 0;
+    const INCREMENT: u64 = 1;
+    const DECREMENT: u64 = 2;
+    const RESET: u64 = 3;
+    /// `SKB_MAX_CSUM_LEVEL`
+    const MAX_LEVEL: u8 = 3;
+    let skb = a.skb(1);
+    let verified = skb.ip_summed == CHECKSUM_UNNECESSARY;
+    match (a.get(2), verified) {
+        (QUERY, true) => return Ok(i64::from(skb.csum_level)),
+        (QUERY, false) => return Err(Errno::EACCES),
+        (INCREMENT, true) => skb.csum_level = MAX_LEVEL.min(skb.csum_level + 1),
+        (INCREMENT, false) if skb.ip_summed == CHECKSUM_NONE => {
+            skb.ip_summed = CHECKSUM_UNNECESSARY;
+            skb.csum_level = 0;
+        }
+        (DECREMENT, true) if skb.csum_level > 0 => skb.csum_level -= 1,
+        (DECREMENT | RESET, true) => reset(skb),
+        (INCREMENT | DECREMENT | RESET, false) => {}
+        _ => return Err(Errno::EINVAL),
     }
-    Err(Errno::EACCES)
+    Ok(0)
+}
+
+/// Forgets that checksums were verified.
+pub(super) fn reset(skb: &mut SkbCtx) {
+    if skb.ip_summed == CHECKSUM_UNNECESSARY {
+        skb.ip_summed = CHECKSUM_NONE;
+        skb.csum_level = 0;
+    }
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ pub(super) const HELPERS: &[Row] = helpers! {
     4 "bpf_probe_read" probe_read;
     45 "bpf_probe_read_str" probe_read_str;
     112 "bpf_probe_read_user" probe_read;
-    113 "bpf_probe_read_kernel" probe_read;
+    113 "bpf_probe_read_kernel" probe_read_kernel;
     114 "bpf_probe_read_user_str" probe_read_str;
-    115 "bpf_probe_read_kernel_str" probe_read_str;
+    115 "bpf_probe_read_kernel_str" probe_read_kernel_str;
     148 "bpf_copy_from_user" probe_read;
 };
 
@@ -29,6 +29,28 @@ fn probe_read(a: &Args) -> Result<i64, Errno> {
     }
     a.write(1, &bytes);
     Ok(0)
+}
+
+/// Addresses below are those of user space, which the kernel does not even try to read as its own.
+const TASK_SIZE: u64 = 1 << 47;
+
+/// The error of a failed read of kernel memory.
+fn as_kernel<T>(a: &Args, result: Result<T, Errno>) -> Result<T, Errno> {
+    result.map_err(|errno| {
+        if a.get(3) < TASK_SIZE {
+            Errno::ERANGE
+        } else {
+            errno
+        }
+    })
+}
+
+fn probe_read_kernel(a: &Args) -> Result<i64, Errno> {
+    as_kernel(a, probe_read(a))
+}
+
+fn probe_read_kernel_str(a: &Args) -> Result<u64, Errno> {
+    as_kernel(a, probe_read_str(a))
 }
 
 /// destination, size, address: bytes with the terminating zero

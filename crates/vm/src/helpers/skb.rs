@@ -165,55 +165,67 @@ fn set_hash(a: &Args) -> i64 {
     0
 }
 
-/// skb, time, its kind
+/// skb, time, its clock
 fn set_tstamp(a: &Args) -> Result<i64, Errno> {
-    const UNSPEC: u32 = 0;
+    const REALTIME: u32 = 0;
     const MONOTONIC: u32 = 1;
-    let (time, kind) = (a.get(2), a.get32(3));
+    const TAI: u32 = 2;
+    let (time, clock) = (a.get(2), a.get32(3));
     let ip = [0x0800u16.to_be(), 0x86dd_u16.to_be()];
     let skb = a.skb(1);
     if !ip.contains(&(skb.protocol as u16)) {
         return Err(Errno::EOPNOTSUPP);
     }
-    match kind {
-        MONOTONIC if time != 0 => {
-            skb.tstamp = time;
-            skb.tstamp_type = 1;
-        }
-        UNSPEC if time == 0 => {
-            skb.tstamp = 0;
-            skb.tstamp_type = 0;
-        }
+    match clock {
+        REALTIME => {}
+        MONOTONIC | TAI if time != 0 => {}
         _ => return Err(Errno::EINVAL),
     }
+    skb.tstamp = time;
+    skb.tstamp_type = clock as u8;
     Ok(0)
+}
+
+/// The protocol behind VLAN tags in the packet, in the order of the network.
+fn protocol_behind_tags(skb: &mut SkbCtx) -> u16 {
+    let mut protocol = (skb.protocol as u16).to_be();
+    let Ok(mut at) = usize::try_from(skb.network_offset()) else {
+        return protocol;
+    };
+    while matches!(protocol, 0x8100 | 0x88a8) {
+        match skb.bytes_at(at, 4) {
+            Some(tag) => protocol = u16::from_be_bytes([tag[2], tag[3]]),
+            None => return 0,
+        }
+        at += 4;
+    }
+    protocol
 }
 
 /// Sets "congestion experienced" if the packet's transport can: 1 if it is set afterwards.
 fn ecn_set_ce(a: &Args) -> u64 {
     const ECN_MASK: u8 = 3;
     let skb = a.skb(1);
-    let protocol = (skb.protocol as u16).to_be();
+    let protocol = protocol_behind_tags(skb);
     let Ok(at) = usize::try_from(skb.network_offset()) else {
         return 0;
     };
-    match protocol {
-        0x0800 => match skb.bytes_at(at, 20) {
-            Some(header) if header[1] & ECN_MASK != 0 => {
-                set_ce_ip4(header);
-                1
-            }
-            _ => 0,
-        },
-        0x86dd => match skb.bytes_at(at, 40) {
-            Some(header) if header[1] >> 4 & ECN_MASK != 0 => {
-                header[1] |= ECN_MASK << 4;
-                1
-            }
-            _ => 0,
-        },
-        _ => 0,
+    let header_bytes = match protocol {
+        0x0800 => 20,
+        0x86dd => 40,
+        _ => return 0,
+    };
+    let Some(header) = skb.bytes_at(at, header_bytes) else {
+        return 0;
+    };
+    let shift = if protocol == 0x0800 { 0 } else { 4 };
+    match header[1] >> shift & ECN_MASK {
+        0 => return 0,
+        ECN_MASK => {}
+        _ if protocol == 0x0800 => set_ce_ip4(header),
+        _ => header[1] |= ECN_MASK << shift,
     }
+    1
 }
 
 /// Sets the bits and corrects the header's checksum.

@@ -3,7 +3,7 @@
 use super::skb::clear_hash;
 use super::{Args, Row, helpers};
 use crate::ctx::SkbCtx;
-use crate::ctx::skb::{ETH_HLEN, MAX_LEN};
+use crate::ctx::skb::{ETH_HLEN, MAX_LEN, ethertype};
 use skep_abi::Errno;
 
 pub(super) const HELPERS: &[Row] = helpers! {
@@ -148,6 +148,9 @@ fn adjust_room(a: &Args) -> Result<i64, Errno> {
         }
         grow(skb, at, bytes, flags)?;
     }
+    if flags & NO_CSUM_RESET == 0 {
+        super::checksum::reset(skb);
+    }
     Ok(0)
 }
 
@@ -257,15 +260,16 @@ fn is_vlan(protocol: u32) -> bool {
 /// Takes the tag out of the packet.
 fn pop_from_packet(skb: &mut SkbCtx) -> Result<u32, Errno> {
     let addresses = ETH_HLEN - 2;
-    let header = skb.bytes_at(0, ETH_HLEN + VLAN_HLEN).ok_or(Errno::ENOMEM)?;
+    let header = skb.bytes_at(0, ETH_HLEN + VLAN_HLEN + 2).ok_or(Errno::ENOMEM)?;
     let tci = u16::from_be_bytes([header[14], header[15]]);
-    let inner = u16::from_ne_bytes([header[16], header[17]]);
+    let inner = u16::from_be_bytes([header[16], header[17]]);
+    let follows = u16::from_be_bytes([header[18], header[19]]);
     pop(skb, addresses, VLAN_HLEN);
     skb.network = skb.network.wrapping_sub(VLAN_HLEN);
     if skb.network_offset() < ETH_HLEN as isize {
         skb.network = skb.data.wrapping_add(ETH_HLEN);
     }
-    skb.protocol = u32::from(inner);
+    skb.protocol = u32::from(ethertype(inner, follows).to_be());
     Ok(u32::from(tci))
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Args, Row, helpers};
 use crate::ctx::SockImage;
+use crate::ctx::skb::ETH_HLEN;
 use skep_abi::Errno;
 
 pub(super) const HELPERS: &[Row] = helpers! {
@@ -100,30 +101,29 @@ fn fib_lookup(a: &Args) -> Result<i64, Errno> {
 
 /// ctx, device, MTU in and out, difference, flags
 fn check_mtu(a: &Args) -> Result<i64, Errno> {
-    const LOOPBACK_MTU: i64 = 65536;
+    const LOOPBACK_MTU: i32 = 65536;
     /// `BPF_MTU_CHK_RET_FRAG_NEEDED`
     const FRAG_NEEDED: i64 = 1;
     let xdp = a.prog_type() == skep_abi::ProgType::Xdp;
     let given = a.bytes(3, 4);
     let given = u32::from_ne_bytes([given[0], given[1], given[2], given[3]]);
-    a.write(3, &[0; 4]);
-    let known = if xdp { 0 } else { 1 };
-    if a.get(5) & !known != 0 {
+    /// `BPF_MTU_CHK_SEGS`
+    const SEGMENTS: u64 = 1;
+    let known = if xdp { 0 } else { SEGMENTS };
+    let by_segments = a.get(5) & SEGMENTS != 0;
+    if a.get(5) & !known != 0 || (by_segments && (given != 0 || a.get32(4) != 0)) {
         return Err(Errno::EINVAL);
     }
     if !matches!(a.get32(2), 0 | 1) {
         return Err(Errno::ENODEV);
     }
     let len = match given {
-        0 if xdp => a.xdp(1).len() as i64,
-        0 => i64::from(a.skb(1).len),
-        given => i64::from(given) + crate::ctx::skb::ETH_HLEN as i64,
+        0 if xdp => a.xdp(1).len() as i32,
+        0 => a.skb(1).len.cast_signed(),
+        given => given.wrapping_add(ETH_HLEN as u32).cast_signed(),
     };
-    let len = len + i64::from(a.get32(4).cast_signed());
-    if len < 0 {
-        return Err(Errno::EINVAL);
-    }
+    let len = len.wrapping_add(a.get32(4).cast_signed());
     a.write(3, &(LOOPBACK_MTU as u32).to_ne_bytes());
-    let largest = LOOPBACK_MTU + crate::ctx::skb::ETH_HLEN as i64;
+    let largest = LOOPBACK_MTU + ETH_HLEN as i32;
     Ok(if len <= largest { 0 } else { FRAG_NEEDED })
 }

@@ -1,0 +1,77 @@
+//! Helpers on packets agree with the kernel's.
+
+use skep::Kernel;
+use skep_bpf::Backend;
+use skep_net::pcap;
+use skep_tests::helper_diff::Program;
+use skep_tests::need::{Need, met};
+use skep_tests::random::Random;
+use skep_tests::workspace_root;
+use skep_user::{Options, Universe};
+use skep_vm::Engine;
+
+/// Random programs, unless `SKEP_HELPER_PROGRAMS` says otherwise.
+const PROGRAMS: u64 = 300;
+
+fn packets() -> Vec<Vec<u8>> {
+    let capture = std::fs::read(workspace_root().join("examples/web.pcap")).unwrap();
+    let all = pcap::read(&capture).unwrap();
+    let mut packets: Vec<Vec<u8>> = all.iter().step_by(20).map(|p| p.data.to_vec()).collect();
+    // A tagged one.
+    let mut tagged = packets[0].clone();
+    tagged.splice(12..12, [0x81, 0x00, 0x20, 0x2a]);
+    packets.push(tagged);
+    packets
+}
+
+#[test]
+fn random_programs_of_helper_calls_agree() {
+    if !met(&[Need::Bpf, Need::Root]) {
+        return;
+    }
+    let asked = std::env::var("SKEP_HELPER_PROGRAMS").ok();
+    let count = asked.and_then(|n| n.parse().ok()).unwrap_or(PROGRAMS);
+    let kernel = Kernel::new();
+    let user = |engine| {
+        Universe::new(Options {
+            engine,
+            ..Options::default()
+        })
+        .unwrap()
+    };
+    let (interp, jit) = (user(Engine::Interp), user(Engine::Jit));
+    let packets = packets();
+    let mut different = Vec::new();
+    for seed in 0..count {
+        let program = Program::random(&mut Random::new(seed));
+        let expected = program.outcome(&kernel as &dyn Backend, &packets);
+        for (name, backend) in [("interp", &interp), ("jit", &jit)] {
+            let found = program.outcome(backend as &dyn Backend, &packets);
+            if found != expected {
+                let at = |o: &Result<Vec<String>, String>| format!("{o:?}");
+                let (found, expected) = (at(&found), at(&expected));
+                let first = found
+                    .bytes()
+                    .zip(expected.bytes())
+                    .take_while(|(a, b)| a == b)
+                    .count();
+                let near = |s: &str| {
+                    s[first.saturating_sub(30).min(s.len())..(first + 60).min(s.len())].to_owned()
+                };
+                different.push(format!(
+                    "seed {seed} {name}: {:?}\n  found    …{}\n  expected …{}",
+                    program.calls,
+                    near(&found),
+                    near(&expected)
+                ));
+                break;
+            }
+        }
+    }
+    assert!(
+        different.is_empty(),
+        "{} of {count} differ:\n{}",
+        different.len(),
+        different.join("\n")
+    );
+}
