@@ -8,6 +8,7 @@ mod conformance;
 mod corpus;
 mod disasm_compare;
 mod examples;
+mod filter;
 mod fuzz_verify;
 mod kernels;
 mod maps;
@@ -35,6 +36,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("probe", "the tables of abi against the running kernel, cell by cell", probe::run),
     ("kernels", "[KERNEL...]: the kernel tests inside virtual machines", kernels::run),
     ("fuzz-verify", "[COUNT] [SEED]: random programs, our verdict against the kernel's", fuzz_verify::run),
+    ("filter-diff", "[--count N] [--link NAME] [--table]: our filters against libpcap's", filter::run),
     ("bench", "NAME: measures against the kernel and the peers", bench::run),
     ("profile", "makes the reference kernel's data from the running kernel", profile::run),
 ];

@@ -1,4 +1,6 @@
 //! Packet captures.
 #![forbid(unsafe_code)]
 
+pub mod capture;
+pub mod line;
 pub mod pcap;

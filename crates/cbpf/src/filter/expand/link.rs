@@ -1,0 +1,382 @@
+//! Link layers: where they keep their fields, and how each names its payload.
+
+use super::{Expanded, Expander, Offset};
+use crate::filter::Source;
+use crate::filter::expr::Cond;
+use crate::filter::lexer::Protocol;
+use crate::filter::link::LinkType;
+use crate::insn::{AluOp, Relation, Size};
+
+pub(super) const ETHERTYPE_IP: u32 = 0x0800;
+pub(super) const ETHERTYPE_ARP: u32 = 0x0806;
+pub(super) const ETHERTYPE_RARP: u32 = 0x8035;
+pub(super) const ETHERTYPE_IPV6: u32 = 0x86dd;
+pub(super) const ETHERTYPE_ATALK: u32 = 0x809b;
+pub(super) const ETHERTYPE_AARP: u32 = 0x80f3;
+pub(super) const ETHERTYPE_DECNET: u32 = 0x6003;
+pub(super) const ETHERTYPE_MPLS: u32 = 0x8847;
+pub(super) const ETHERTYPE_PPPOED: u32 = 0x8863;
+pub(super) const ETHERTYPE_PPPOES: u32 = 0x8864;
+const ETHERTYPE_NS: u32 = 0x0600;
+const ETHERTYPE_IPX: u32 = 0x8137;
+
+/// Greatest value of a length field; above it the field is an Ethernet type.
+const LENGTH_MAX: u32 = 1500;
+
+pub(super) const LSAP_ISO: u32 = 0xfe;
+pub(super) const LSAP_STP: u32 = 0x42;
+pub(super) const LSAP_IPX: u32 = 0xe0;
+pub(super) const LSAP_NETBEUI: u32 = 0xf0;
+const LSAP_IP: u32 = 0x06;
+
+/// Protocol types of a Linux cooked header that are no Ethernet types.
+const SLL_8023: u32 = 1;
+const SLL_8022: u32 = 4;
+
+/// Protocol families of IPv6 on loopback interfaces of the BSDs, in the order they are asked for.
+const BSD_AF_INET6: [u32; 3] = [30, 24, 28];
+const AF_INET: u32 = 2;
+
+/// PPP protocol numbers of payloads known by another number.
+#[rustfmt::skip] // one protocol per line
+const PPP_PROTOCOLS: &[(u32, u32)] = &[
+    (ETHERTYPE_IP,     0x0021),
+    (ETHERTYPE_IPV6,   0x0057),
+    (ETHERTYPE_DECNET, 0x0027),
+    (ETHERTYPE_ATALK,  0x0029),
+    (ETHERTYPE_NS,     0x0025),
+    (LSAP_ISO,         0x0023),
+    (LSAP_STP,         0x0031),
+    (LSAP_IPX,         0x002b),
+];
+
+impl Expander<'_> {
+    /// Sets where the headers of the outermost link layer are.
+    pub(super) fn set_up(&mut self) {
+        let (link_type, payload, without_snap) = match self.link {
+            LinkType::ETHERNET => (Some(12), 14, 3),
+            LinkType::LINUX_SLL => (Some(14), 16, 0),
+            LinkType::LINUX_SLL2 => (Some(0), 20, 0),
+            LinkType::NULL | LinkType::LOOP => (Some(0), 4, 0),
+            LinkType::PPP => (Some(2), 4, 0),
+            LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => {
+                self.set_up_wlan();
+                return;
+            }
+            _ => (None, 0, 0),
+        };
+        self.link_type = link_type.map(Offset::at);
+        self.payload = Offset::at(payload);
+        self.network_without_snap = without_snap;
+    }
+
+    /// Bytes of an 802.2 header, or of the network layer.
+    pub(super) fn network_at(&self, offset: u32) -> Offset {
+        self.payload.plus(self.network.wrapping_add(offset))
+    }
+
+    /// The payload of the link layer is of this type: an Ethernet type, or a SAP if up to [`LENGTH_MAX`].
+    pub(super) fn link_type(&mut self, kind: u32) -> Expanded {
+        if self.labels > 0 {
+            return self.type_after_labels(kind);
+        }
+        match self.link {
+            LinkType::ETHERNET => Ok(self.ethernet_type(kind)),
+            LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => {
+                let data = self.wlan_data_frame();
+                self.wlan_payload_loads();
+                let llc = self.llc_type(kind);
+                Ok(self.arena.and(data, llc))
+            }
+            LinkType::LINUX_SLL => Ok(self.cooked_type(kind)),
+            LinkType::RAW => Ok(match kind {
+                ETHERTYPE_IP => self.version(4),
+                ETHERTYPE_IPV6 => self.version(6),
+                _ => self.arena.truth(false),
+            }),
+            LinkType::IPV4 => Ok(self.arena.truth(kind == ETHERTYPE_IP)),
+            LinkType::IPV6 => Ok(self.arena.truth(kind == ETHERTYPE_IPV6)),
+            LinkType::NULL | LinkType::LOOP => Ok(match kind {
+                ETHERTYPE_IP => self.family(AF_INET),
+                ETHERTYPE_IPV6 => self.family_inet6(),
+                _ => self.arena.truth(false),
+            }),
+            LinkType::PPP => {
+                let row = PPP_PROTOCOLS.iter().find(|(k, _)| *k == kind);
+                Ok(self.type_field(row.map_or(kind, |(_, ppp)| *ppp)))
+            }
+            _ => Ok(self.type_field(kind)),
+        }
+    }
+
+    fn type_field(&mut self, kind: u32) -> Cond {
+        let at = self.link_type.unwrap_or(self.header);
+        self.field(at, Size::H, kind)
+    }
+
+    /// The high nibble of an IP header.
+    fn version(&mut self, version: u32) -> Cond {
+        self.masked(self.network_at(0), Size::B, 0xf0, version << 4)
+    }
+
+    fn family(&mut self, family: u32) -> Cond {
+        let swapped = match self.target.source {
+            Source::File { big_endian } => self.link == LinkType::NULL && !big_endian,
+            Source::Live => self.link == LinkType::NULL && cfg!(target_endian = "little"),
+        };
+        let family = if swapped { family.swap_bytes() } else { family };
+        self.field(self.header, Size::W, family)
+    }
+
+    fn family_inet6(&mut self) -> Cond {
+        /// `AF_INET6` of Linux.
+        const LINUX_AF_INET6: u32 = 10;
+        if self.target.source == Source::Live {
+            return self.family(LINUX_AF_INET6);
+        }
+        let [first, second, third] = BSD_AF_INET6.map(|family| self.family(family));
+        let later = self.arena.or(second, third);
+        self.arena.or(first, later)
+    }
+
+    /// The payload of an MPLS stack, told by its first nibble.
+    fn type_after_labels(&mut self, kind: u32) -> Expanded {
+        let version = match kind {
+            ETHERTYPE_IP => 4,
+            ETHERTYPE_IPV6 => 6,
+            _ => return self.error("after \"mpls\" only IPv4 and IPv6 can be told apart"),
+        };
+        let bottom = self.network_at(0).plus(2u32.wrapping_sub(4));
+        let bottom = self.masked(bottom, Size::B, 1, 1);
+        let version = self.version(version);
+        Ok(self.arena.and(bottom, version))
+    }
+
+    fn is_length(&mut self) -> Cond {
+        let at = self.link_type.unwrap_or(self.header);
+        let value = self.load(at, Size::H);
+        let kind = self.relate(Relation::Gt, value, LENGTH_MAX);
+        self.arena.not(kind)
+    }
+
+    fn ethernet_type(&mut self, kind: u32) -> Cond {
+        match kind {
+            LSAP_ISO | LSAP_IP | LSAP_NETBEUI => {
+                let length = self.is_length();
+                let saps = self.field(self.payload, Size::H, (kind << 8) | kind);
+                self.arena.and(length, saps)
+            }
+            LSAP_IPX => {
+                let sap = self.field(self.payload, Size::B, LSAP_IPX);
+                let raw = self.field(self.payload, Size::H, 0xffff);
+                let snap = self.snap(0, ETHERTYPE_IPX);
+                let saps = self.arena.or(sap, raw);
+                let framed = self.arena.or(snap, saps);
+                let length = self.is_length();
+                let framed = self.arena.and(length, framed);
+                let typed = self.type_field(ETHERTYPE_IPX);
+                self.arena.or(typed, framed)
+            }
+            ETHERTYPE_ATALK | ETHERTYPE_AARP => {
+                let length = self.is_length();
+                let snap = self.snap(if kind == ETHERTYPE_ATALK { 0x080007 } else { 0 }, kind);
+                let framed = self.arena.and(length, snap);
+                let typed = self.type_field(kind);
+                self.arena.or(typed, framed)
+            }
+            sap if sap <= LENGTH_MAX => {
+                let length = self.is_length();
+                let sap = self.field(self.payload, Size::B, sap);
+                self.arena.and(length, sap)
+            }
+            kind => self.type_field(kind),
+        }
+    }
+
+    fn cooked_type(&mut self, kind: u32) -> Cond {
+        match kind {
+            LSAP_ISO | LSAP_IP | LSAP_NETBEUI => {
+                let llc = self.type_field(SLL_8022);
+                let saps = self.field(self.payload, Size::H, (kind << 8) | kind);
+                self.arena.and(llc, saps)
+            }
+            LSAP_IPX => {
+                let sap = self.field(self.payload, Size::B, LSAP_IPX);
+                let snap = self.snap(0, ETHERTYPE_IPX);
+                let framed = self.arena.or(sap, snap);
+                let llc = self.type_field(SLL_8022);
+                let framed = self.arena.and(llc, framed);
+                let raw = self.type_field(SLL_8023);
+                let framed = self.arena.or(raw, framed);
+                let typed = self.type_field(ETHERTYPE_IPX);
+                self.arena.or(typed, framed)
+            }
+            ETHERTYPE_ATALK | ETHERTYPE_AARP => {
+                let llc = self.type_field(SLL_8022);
+                let snap = self.snap(if kind == ETHERTYPE_ATALK { 0x080007 } else { 0 }, kind);
+                let framed = self.arena.and(llc, snap);
+                let typed = self.type_field(kind);
+                self.arena.or(typed, framed)
+            }
+            sap if sap <= LENGTH_MAX => {
+                let llc = self.type_field(SLL_8022);
+                let sap = self.field(self.payload, Size::B, sap);
+                self.arena.and(llc, sap)
+            }
+            kind => self.type_field(kind),
+        }
+    }
+
+    /// The type by the 802.2 header, on links that always have one.
+    fn llc_type(&mut self, kind: u32) -> Cond {
+        match kind {
+            LSAP_ISO | LSAP_IP | LSAP_NETBEUI => {
+                self.field(self.payload, Size::H, (kind << 8) | kind)
+            }
+            ETHERTYPE_ATALK => self.snap(0x080007, ETHERTYPE_ATALK),
+            sap if sap <= LENGTH_MAX => self.field(self.payload, Size::B, sap),
+            kind => self.field(self.payload.plus(6), Size::H, kind),
+        }
+    }
+
+    /// A SNAP header with this organisation and type.
+    fn snap(&mut self, organisation: u32, kind: u32) -> Cond {
+        let [_, o0, o1, o2] = organisation.to_be_bytes();
+        let [_, _, k0, k1] = kind.to_be_bytes();
+        self.bytes(self.payload, &[0xaa, 0xaa, 0x03, o0, o1, o2, k0, k1])
+    }
+
+    /// The packet has an 802.2 header.
+    fn has_llc(&mut self) -> Expanded {
+        match self.link {
+            LinkType::ETHERNET => {
+                let length = self.is_length();
+                let raw = self.field(self.payload, Size::H, 0xffff);
+                let framed = self.arena.not(raw);
+                Ok(self.arena.and(length, framed))
+            }
+            LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => Ok(self.wlan_data_frame()),
+            link => self.error(alloc::format!(
+                "\"llc\" means nothing on {}",
+                link.description()
+            )),
+        }
+    }
+
+    pub(super) fn llc(&mut self, kind: Option<&str>) -> Expanded {
+        /// Commands by the low nibble of the control byte, or by all of it but the poll bit.
+        #[rustfmt::skip] // families of PDUs
+        const TYPES: &[(&str, u32, u32)] = &[
+            ("s", 0x03, 0x01), ("u", 0x03, 0x03),
+            ("rr", 0x0f, 0x01), ("rnr", 0x0f, 0x05), ("rej", 0x0f, 0x09),
+            ("ui", 0xef, 0x03), ("ua", 0xef, 0x63), ("disc", 0xef, 0x43), ("test", 0xef, 0xe3),
+            ("sabme", 0xef, 0x6f), ("xid", 0xef, 0xaf), ("frmr", 0xef, 0x87),
+        ];
+        let control = self.payload.plus(2);
+        let Some(name) = kind else {
+            return self.has_llc();
+        };
+        let row = TYPES.iter().find(|(n, _, _)| *n == name);
+        if name != "i" && row.is_none() {
+            return self.error(alloc::format!(
+                "{name:?} is no type of 802.2 PDU; there are i, s, u, rr, rnr, rej, ui, ua, disc, test, sabme, xid and frmr"
+            ));
+        }
+        let llc = self.has_llc()?;
+        self.wlan_payload_loads();
+        let control = Offset {
+            base: self.payload.base,
+            ..control
+        };
+        let kind = match row {
+            Some((_, mask, value)) => self.masked(control, Size::B, *mask, *value),
+            None => {
+                let other = self.bit(control, 0x01);
+                self.arena.not(other)
+            }
+        };
+        Ok(self.arena.and(llc, kind))
+    }
+
+    pub(super) fn broadcast(&mut self, proto: Option<Protocol>) -> Expanded {
+        match proto {
+            None | Some(Protocol::Link) => match self.link {
+                LinkType::ETHERNET => {
+                    let address = self.bytes(self.header, &[0xff; 6]);
+                    Ok(self.after_inner_ethernet(address))
+                }
+                LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => {
+                    Ok(self.wlan_destination([0xff; 6]))
+                }
+                link => self.error(alloc::format!("{} has no broadcast", link.description())),
+            },
+            Some(Protocol::Ip) => {
+                let Some(netmask) = self.target.netmask else {
+                    return self.error("\"ip broadcast\" needs the netmask of the interface");
+                };
+                let ip = self.link_type(ETHERTYPE_IP)?;
+                let destination = self.network_at(16);
+                let zeros = self.masked(destination, Size::W, !netmask, 0);
+                let ones = self.masked(destination, Size::W, !netmask, !netmask);
+                let either = self.arena.or(zeros, ones);
+                Ok(self.arena.and(ip, either))
+            }
+            Some(_) => self.error("only \"ether broadcast\" and \"ip broadcast\" exist"),
+        }
+    }
+
+    pub(super) fn multicast(&mut self, proto: Option<Protocol>) -> Expanded {
+        match proto {
+            None | Some(Protocol::Link) => match self.link {
+                LinkType::ETHERNET => {
+                    let group = self.bit(self.header, 1);
+                    Ok(self.after_inner_ethernet(group))
+                }
+                LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => Ok(self.wlan_multicast()),
+                link => self.error(alloc::format!("{} has no multicast", link.description())),
+            },
+            Some(Protocol::Ip) => {
+                let ip = self.link_type(ETHERTYPE_IP)?;
+                let value = self.load(self.network_at(16), Size::B);
+                let group = self.relate(Relation::Ge, value, 224);
+                Ok(self.arena.and(ip, group))
+            }
+            Some(Protocol::Ip6) => {
+                let ip6 = self.link_type(ETHERTYPE_IPV6)?;
+                let group = self.field(self.network_at(24), Size::B, 255);
+                Ok(self.arena.and(ip6, group))
+            }
+            Some(_) => {
+                self.error("only \"ether multicast\", \"ip multicast\" and \"ip6 multicast\" exist")
+            }
+        }
+    }
+
+    /// After `geneve` the link header exists only if the tunnel carries Ethernet.
+    pub(super) fn after_inner_ethernet(&mut self, cond: Cond) -> Cond {
+        match self.inner_ethernet {
+            Some(inner) => self.arena.and(inner, cond),
+            None => cond,
+        }
+    }
+
+    /// Start of the transport header of IPv4, plus an offset.
+    pub(super) fn transport4(&mut self, offset: u32) -> Offset {
+        let at = self.network_at(0);
+        let base = match at.base {
+            None => self.arena.msh(at.k),
+            Some(base) => {
+                let first = self.load(at, Size::B);
+                let mask = self.arena.constant(0xf);
+                let two = self.arena.constant(2);
+                let words = self.arena.bin(AluOp::And, first, mask);
+                let bytes = self.arena.bin(AluOp::Lsh, words, two);
+                self.arena.bin(AluOp::Add, bytes, base)
+            }
+        };
+        Offset {
+            base: Some(base),
+            k: at.k.wrapping_add(offset),
+        }
+    }
+}

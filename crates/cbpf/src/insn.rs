@@ -1,0 +1,400 @@
+//! The classic instruction (`struct sock_filter`) and its opcode fields.
+
+use skep_isa::opcode::{
+    ABS, ADD, ALU, AND, DIV, IMM, IND, JA, JEQ, JGE, JGT, JMP, JSET, K, LD, LDX, LSH, MEM, MOD,
+    MUL, NEG, OR, RSH, ST, STX, SUB, X, XOR,
+};
+
+/// Words of scratch memory (`BPF_MEMWORDS`).
+pub const BPF_MEMWORDS: u32 = 16;
+/// Longest program the kernel takes (`BPF_MAXINSNS`).
+pub const BPF_MAXINSNS: usize = 4096;
+
+/// Return class.
+pub const RET: u8 = 0x06;
+/// Register transfer class.
+pub const MISC: u8 = 0x07;
+/// Load mode: length of the packet.
+pub const LEN: u8 = 0x80;
+/// Load mode: four times the low nibble of a byte.
+pub const MSH: u8 = 0xa0;
+/// `X = A` (with [`MISC`]).
+pub const TAX: u8 = 0x00;
+/// `A = X` (with [`MISC`]).
+pub const TXA: u8 = 0x80;
+/// Returned value: the accumulator (with [`RET`]).
+pub const RVAL_A: u8 = 0x10;
+
+/// Start of the ancillary offsets (`SKF_AD_OFF`, linux/filter.h).
+pub const SKF_AD_OFF: u32 = 0xffff_f000;
+/// Start of offsets from the network header (`SKF_NET_OFF`).
+pub const SKF_NET_OFF: u32 = 0xfff0_0000;
+/// Start of offsets from the link header (`SKF_LL_OFF`).
+pub const SKF_LL_OFF: u32 = 0xffe0_0000;
+
+/// One classic instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(C)]
+pub struct Insn {
+    /// Opcode: class, and code + source or mode + size.
+    pub code: u16,
+    /// Instructions to skip if the test holds.
+    pub jt: u8,
+    /// Instructions to skip if it does not.
+    pub jf: u8,
+    /// Immediate, offset or scratch index.
+    pub k: u32,
+}
+
+impl Insn {
+    /// An instruction without jump offsets.
+    #[must_use]
+    pub const fn new(code: u8, k: u32) -> Self {
+        Self::jump(code, k, 0, 0)
+    }
+
+    /// A conditional jump.
+    #[must_use]
+    pub const fn jump(code: u8, k: u32, jt: u8, jf: u8) -> Self {
+        Self {
+            code: code as u16,
+            jt,
+            jf,
+            k,
+        }
+    }
+
+    /// The opcode, if this is one the kernel knows.
+    #[must_use]
+    pub fn op(self) -> Option<Op> {
+        OPCODES
+            .iter()
+            .find(|(code, _)| u16::from(*code) == self.code)
+            .map(|(_, op)| *op)
+    }
+
+    /// The ancillary datum an absolute load reads, if it reads one.
+    #[must_use]
+    pub fn ancillary(self) -> Option<Ancillary> {
+        matches!(self.op(), Some(Op::LoadAbs(_)))
+            .then(|| Ancillary::of_offset(self.k))
+            .flatten()
+    }
+}
+
+/// Bytes of a packet load.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum Size {
+    /// One byte.
+    B,
+    /// Two bytes, big-endian.
+    H,
+    /// Four bytes, big-endian.
+    W,
+}
+
+impl Size {
+    /// Number of bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        match self {
+            Self::B => 1,
+            Self::H => 2,
+            Self::W => 4,
+        }
+    }
+
+    /// The greatest value such a load gives.
+    #[must_use]
+    pub const fn max(self) -> u32 {
+        match self {
+            Self::B => 0xff,
+            Self::H => 0xffff,
+            Self::W => u32::MAX,
+        }
+    }
+
+    /// The size field of the opcode.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::W => skep_isa::opcode::W,
+            Self::H => skep_isa::opcode::H,
+            Self::B => skep_isa::opcode::B,
+        }
+    }
+}
+
+/// Arithmetic on the accumulator.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names are the operators")]
+pub enum AluOp {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Mod,
+    And,
+    Or,
+    Xor,
+    Lsh,
+    Rsh,
+}
+
+impl AluOp {
+    /// The code field of the opcode.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Add => ADD,
+            Self::Sub => SUB,
+            Self::Mul => MUL,
+            Self::Div => DIV,
+            Self::Mod => MOD,
+            Self::And => AND,
+            Self::Or => OR,
+            Self::Xor => XOR,
+            Self::Lsh => LSH,
+            Self::Rsh => RSH,
+        }
+    }
+}
+
+/// Comparison of the accumulator, unsigned.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum Relation {
+    /// Equal.
+    Eq,
+    /// Greater.
+    Gt,
+    /// Greater or equal.
+    Ge,
+    /// A common bit is set.
+    Set,
+}
+
+impl Relation {
+    /// The code field of the opcode.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Eq => JEQ,
+            Self::Gt => JGT,
+            Self::Ge => JGE,
+            Self::Set => JSET,
+        }
+    }
+
+    /// Whether it holds between two values.
+    #[must_use]
+    pub const fn holds(self, a: u32, b: u32) -> bool {
+        match self {
+            Self::Eq => a == b,
+            Self::Gt => a > b,
+            Self::Ge => a >= b,
+            Self::Set => a & b != 0,
+        }
+    }
+}
+
+/// What an instruction does; operands are in [`Insn`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Op {
+    /// `A = packet[k]`, or an ancillary datum.
+    LoadAbs(Size),
+    /// `A = packet[X + k]`.
+    LoadInd(Size),
+    /// `A = k`.
+    LoadImm,
+    /// `A = length`.
+    LoadLen,
+    /// `A = M[k]`.
+    LoadMem,
+    /// `X = k`.
+    LoadXImm,
+    /// `X = length`.
+    LoadXLen,
+    /// `X = M[k]`.
+    LoadXMem,
+    /// `X = 4 * (packet[k] & 0xf)`.
+    LoadXMsh,
+    /// `M[k] = A`.
+    Store,
+    /// `M[k] = X`.
+    StoreX,
+    /// `A = A op k`.
+    AluK(AluOp),
+    /// `A = A op X`.
+    AluX(AluOp),
+    /// `A = -A`.
+    Neg,
+    /// Skips `k` instructions.
+    Jump,
+    /// Compares `A` with `k`.
+    JumpK(Relation),
+    /// Compares `A` with `X`.
+    JumpX(Relation),
+    /// Ends with `k`.
+    RetK,
+    /// Ends with `A`.
+    RetA,
+    /// `X = A`.
+    Tax,
+    /// `A = X`.
+    Txa,
+}
+
+/// Every opcode the kernel takes (`chk_code_allowed`), with its meaning.
+#[rustfmt::skip] // one opcode per line
+pub const OPCODES: &[(u8, Op)] = &[
+    (LD | ABS, Op::LoadAbs(Size::W)),
+    (LD | ABS | 0x08, Op::LoadAbs(Size::H)),
+    (LD | ABS | 0x10, Op::LoadAbs(Size::B)),
+    (LD | IND, Op::LoadInd(Size::W)),
+    (LD | IND | 0x08, Op::LoadInd(Size::H)),
+    (LD | IND | 0x10, Op::LoadInd(Size::B)),
+    (LD | IMM, Op::LoadImm),
+    (LD | LEN, Op::LoadLen),
+    (LD | MEM, Op::LoadMem),
+    (LDX | IMM, Op::LoadXImm),
+    (LDX | LEN, Op::LoadXLen),
+    (LDX | MEM, Op::LoadXMem),
+    (LDX | MSH | 0x10, Op::LoadXMsh),
+    (ST, Op::Store),
+    (STX, Op::StoreX),
+    (ALU | ADD | K, Op::AluK(AluOp::Add)),
+    (ALU | SUB | K, Op::AluK(AluOp::Sub)),
+    (ALU | MUL | K, Op::AluK(AluOp::Mul)),
+    (ALU | DIV | K, Op::AluK(AluOp::Div)),
+    (ALU | MOD | K, Op::AluK(AluOp::Mod)),
+    (ALU | AND | K, Op::AluK(AluOp::And)),
+    (ALU | OR | K, Op::AluK(AluOp::Or)),
+    (ALU | XOR | K, Op::AluK(AluOp::Xor)),
+    (ALU | LSH | K, Op::AluK(AluOp::Lsh)),
+    (ALU | RSH | K, Op::AluK(AluOp::Rsh)),
+    (ALU | ADD | X, Op::AluX(AluOp::Add)),
+    (ALU | SUB | X, Op::AluX(AluOp::Sub)),
+    (ALU | MUL | X, Op::AluX(AluOp::Mul)),
+    (ALU | DIV | X, Op::AluX(AluOp::Div)),
+    (ALU | MOD | X, Op::AluX(AluOp::Mod)),
+    (ALU | AND | X, Op::AluX(AluOp::And)),
+    (ALU | OR | X, Op::AluX(AluOp::Or)),
+    (ALU | XOR | X, Op::AluX(AluOp::Xor)),
+    (ALU | LSH | X, Op::AluX(AluOp::Lsh)),
+    (ALU | RSH | X, Op::AluX(AluOp::Rsh)),
+    (ALU | NEG, Op::Neg),
+    (JMP | JA, Op::Jump),
+    (JMP | JEQ | K, Op::JumpK(Relation::Eq)),
+    (JMP | JGT | K, Op::JumpK(Relation::Gt)),
+    (JMP | JGE | K, Op::JumpK(Relation::Ge)),
+    (JMP | JSET | K, Op::JumpK(Relation::Set)),
+    (JMP | JEQ | X, Op::JumpX(Relation::Eq)),
+    (JMP | JGT | X, Op::JumpX(Relation::Gt)),
+    (JMP | JGE | X, Op::JumpX(Relation::Ge)),
+    (JMP | JSET | X, Op::JumpX(Relation::Set)),
+    (RET | K, Op::RetK),
+    (RET | RVAL_A, Op::RetA),
+    (MISC | TAX, Op::Tax),
+    (MISC | TXA, Op::Txa),
+];
+
+/// What an ancillary load reads (`SKF_AD_*`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Ancillary {
+    /// Ethernet type of the packet, host byte order.
+    Protocol,
+    /// Direction and address class (`PACKET_HOST`, …).
+    PktType,
+    /// Index of the interface.
+    IfIndex,
+    /// Offset of the netlink attribute of type `X` after offset `A`.
+    NlAttr,
+    /// The same inside the attribute at `A`.
+    NlAttrNest,
+    /// The socket buffer's mark.
+    Mark,
+    /// Queue number.
+    Queue,
+    /// Hardware type of the interface.
+    HaType,
+    /// Receive hash.
+    RxHash,
+    /// The processor.
+    Cpu,
+    /// `A ^= X`.
+    AluXorX,
+    /// VLAN tag control information.
+    VlanTag,
+    /// Whether there is a VLAN tag.
+    VlanTagPresent,
+    /// Offset of the payload.
+    PayOffset,
+    /// A random number.
+    Random,
+    /// VLAN protocol.
+    VlanTpid,
+}
+
+/// Ancillary offsets relative to [`SKF_AD_OFF`], ordered.
+#[rustfmt::skip] // one datum per line
+pub const ANCILLARY: &[(u32, Ancillary, &str)] = &[
+    (0,  Ancillary::Protocol,       "proto"),
+    (4,  Ancillary::PktType,        "type"),
+    (8,  Ancillary::IfIndex,        "ifidx"),
+    (12, Ancillary::NlAttr,         "nla"),
+    (16, Ancillary::NlAttrNest,     "nlan"),
+    (20, Ancillary::Mark,           "mark"),
+    (24, Ancillary::Queue,          "queue"),
+    (28, Ancillary::HaType,         "hatype"),
+    (32, Ancillary::RxHash,         "rxhash"),
+    (36, Ancillary::Cpu,            "cpu"),
+    (40, Ancillary::AluXorX,        "xor_x"),
+    (44, Ancillary::VlanTag,        "vlan_tci"),
+    (48, Ancillary::VlanTagPresent, "vlanp"),
+    (52, Ancillary::PayOffset,      "poff"),
+    (56, Ancillary::Random,         "rand"),
+    (60, Ancillary::VlanTpid,       "vlan_tpid"),
+];
+
+impl Ancillary {
+    /// The datum at an absolute offset.
+    #[must_use]
+    pub fn of_offset(offset: u32) -> Option<Self> {
+        let relative = offset.checked_sub(SKF_AD_OFF)?;
+        ANCILLARY
+            .iter()
+            .find(|(o, _, _)| *o == relative)
+            .map(|(_, a, _)| *a)
+    }
+
+    /// The absolute offset that reads it.
+    #[must_use]
+    pub fn offset(self) -> u32 {
+        ANCILLARY
+            .iter()
+            .find(|(_, a, _)| *a == self)
+            .map_or(SKF_AD_OFF, |(o, _, _)| SKF_AD_OFF + o)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opcodes_are_distinct() {
+        for (i, (code, _)) in OPCODES.iter().enumerate() {
+            assert!(OPCODES[..i].iter().all(|(c, _)| c != code), "{code:#x}");
+        }
+        assert_eq!(OPCODES.len(), 49);
+    }
+
+    #[test]
+    fn ancillary_offsets_go_both_ways() {
+        for (relative, datum, _) in ANCILLARY {
+            assert_eq!(Ancillary::of_offset(SKF_AD_OFF + relative), Some(*datum));
+            assert_eq!(datum.offset(), SKF_AD_OFF + relative);
+        }
+        assert_eq!(Ancillary::of_offset(12), None);
+    }
+}

@@ -1,0 +1,303 @@
+//! One line a packet, in tcpdump's short style.
+
+use std::fmt::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// A packet as a line of text.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// When, in nanoseconds since 1970; printed as the time of day, UTC.
+    pub time_ns: u64,
+    /// Captured bytes.
+    pub data: &'a [u8],
+    /// Bytes on the wire.
+    pub wire_len: u32,
+    /// `LINKTYPE_*`
+    pub link: u16,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, us) = (
+            self.time_ns / 1_000_000_000,
+            self.time_ns / 1000 % 1_000_000,
+        );
+        let day = seconds % 86_400;
+        write!(
+            f,
+            "{:02}:{:02}:{:02}.{us:06} ",
+            day / 3600,
+            day / 60 % 60,
+            day % 60
+        )?;
+        let mut text = String::new();
+        match network(&mut text, self.link, self.data) {
+            Some(()) => f.write_str(&text),
+            // Cut inside a header that was being printed.
+            None if text.is_empty() => write!(f, "length {}", self.wire_len),
+            None => write!(f, "{text} [|cut]"),
+        }
+    }
+}
+
+fn u16_at(data: &[u8], at: usize) -> Option<u16> {
+    data.get(at..)?
+        .first_chunk()
+        .map(|b| u16::from_be_bytes(*b))
+}
+
+fn u32_at(data: &[u8], at: usize) -> Option<u32> {
+    data.get(at..)?
+        .first_chunk()
+        .map(|b| u32::from_be_bytes(*b))
+}
+
+/// Prints what is after the link header; `None` if the packet ends too early. Writing to a string does not fail.
+fn network(out: &mut String, link: u16, data: &[u8]) -> Option<()> {
+    match link {
+        1 => ethernet(out, data),
+        113 => typed(out, u16_at(data, 14)?, data.get(16..)?),
+        276 => typed(out, u16_at(data, 0)?, data.get(20..)?),
+        0 | 108 => ip(out, data.get(4..)?),
+        12 | 14 | 101 | 228 | 229 => ip(out, data),
+        9 => ip(out, data.get(4..)?),
+        _ => {
+            let _ = write!(out, "link type {link}, length {}", data.len());
+            Some(())
+        }
+    }
+}
+
+fn ethernet(out: &mut String, data: &[u8]) -> Option<()> {
+    let kind = u16_at(data, 12)?;
+    if kind <= 1500 {
+        let _ = write!(out, "802.3, length {kind}");
+        return Some(());
+    }
+    typed(out, kind, data.get(14..)?)
+}
+
+fn typed(out: &mut String, kind: u16, data: &[u8]) -> Option<()> {
+    match kind {
+        0x0800 | 0x86dd => ip(out, data),
+        0x0806 => arp(out, data),
+        0x8100 | 0x88a8 | 0x9100 => {
+            let _ = write!(out, "vlan {}, ", u16_at(data, 0)? & 0xfff);
+            typed(out, u16_at(data, 2)?, data.get(4..)?)
+        }
+        _ => {
+            let _ = write!(out, "ethertype 0x{kind:04x}, length {}", data.len());
+            Some(())
+        }
+    }
+}
+
+fn arp(out: &mut String, data: &[u8]) -> Option<()> {
+    let address = |at| u32_at(data, at).map(Ipv4Addr::from);
+    let (sender, target) = (address(14)?, address(24)?);
+    let _ = match u16_at(data, 6)? {
+        1 => write!(
+            out,
+            "ARP, Request who-has {target} tell {sender}, length {}",
+            data.len()
+        ),
+        2 => {
+            let mac: Vec<String> = data
+                .get(8..14)?
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect();
+            write!(
+                out,
+                "ARP, Reply {sender} is-at {}, length {}",
+                mac.join(":"),
+                data.len()
+            )
+        }
+        other => write!(out, "ARP, operation {other}, length {}", data.len()),
+    };
+    Some(())
+}
+
+fn ip(out: &mut String, data: &[u8]) -> Option<()> {
+    match data.first()? >> 4 {
+        4 => {
+            let header = usize::from(data[0] & 0xf) * 4;
+            let (src, dst) = (
+                Ipv4Addr::from(u32_at(data, 12)?),
+                Ipv4Addr::from(u32_at(data, 16)?),
+            );
+            let length = usize::from(u16_at(data, 2)?).saturating_sub(header);
+            out.push_str("IP ");
+            let fragment = u16_at(data, 6)? & 0x1fff;
+            if fragment > 0 {
+                let _ = write!(
+                    out,
+                    "{src} > {dst}: fragment at {}",
+                    u32::from(fragment) * 8
+                );
+                return Some(());
+            }
+            let rest = data.get(header..).unwrap_or_default();
+            transport(
+                out,
+                *data.get(9)?,
+                &src.to_string(),
+                &dst.to_string(),
+                rest,
+                length,
+            )
+        }
+        6 => {
+            let address = |at: usize| -> Option<Ipv6Addr> {
+                data.get(at..)?
+                    .first_chunk::<16>()
+                    .map(|b| Ipv6Addr::from(*b))
+            };
+            let (src, dst) = (address(8)?, address(24)?);
+            let length = usize::from(u16_at(data, 4)?);
+            out.push_str("IP6 ");
+            let rest = data.get(40..).unwrap_or_default();
+            transport(
+                out,
+                data[6],
+                &src.to_string(),
+                &dst.to_string(),
+                rest,
+                length,
+            )
+        }
+        version => {
+            let _ = write!(out, "IP version {version}");
+            Some(())
+        }
+    }
+}
+
+fn transport(
+    out: &mut String,
+    protocol: u8,
+    src: &str,
+    dst: &str,
+    data: &[u8],
+    length: usize,
+) -> Option<()> {
+    let ports = |out: &mut String| -> Option<()> {
+        let (from, to) = (u16_at(data, 0)?, u16_at(data, 2)?);
+        let _ = write!(out, "{src}.{from} > {dst}.{to}: ");
+        Some(())
+    };
+    match protocol {
+        6 => {
+            ports(out)?;
+            tcp(out, data, length)
+        }
+        17 => {
+            ports(out)?;
+            let _ = write!(out, "UDP, length {}", length.saturating_sub(8));
+            Some(())
+        }
+        132 => {
+            ports(out)?;
+            out.push_str("sctp");
+            Some(())
+        }
+        1 | 58 => {
+            let name = if protocol == 1 { "ICMP" } else { "ICMP6" };
+            let _ = write!(out, "{src} > {dst}: {name} ");
+            let _ = match (protocol, *data.first()?) {
+                (1, 8) | (58, 128) => write!(out, "echo request"),
+                (1, 0) | (58, 129) => write!(out, "echo reply"),
+                (1, 3) | (58, 1) => write!(out, "unreachable, code {}", data.get(1)?),
+                (_, kind) => write!(out, "type {kind}, code {}", data.get(1)?),
+            };
+            let _ = write!(out, ", length {length}");
+            Some(())
+        }
+        _ => {
+            let _ = write!(out, "{src} > {dst}: ip-proto-{protocol} {length}");
+            Some(())
+        }
+    }
+}
+
+fn tcp(out: &mut String, data: &[u8], length: usize) -> Option<()> {
+    const FLAGS: &[(u8, char)] = &[
+        (1, 'F'),
+        (2, 'S'),
+        (4, 'R'),
+        (8, 'P'),
+        (16, '.'),
+        (32, 'U'),
+        (64, 'E'),
+        (128, 'W'),
+    ];
+    let (seq, ack) = (u32_at(data, 4)?, u32_at(data, 8)?);
+    let (offset, flags, window) = (*data.get(12)?, *data.get(13)?, u16_at(data, 14)?);
+    let names: String = FLAGS
+        .iter()
+        .filter(|(bit, _)| flags & bit != 0)
+        .map(|(_, c)| *c)
+        .collect();
+    let payload = length.saturating_sub(usize::from(offset >> 4) * 4);
+    let _ = write!(
+        out,
+        "Flags [{}]",
+        if names.is_empty() { "none" } else { &names }
+    );
+    if payload > 0 || flags & 0x07 != 0 {
+        let _ = write!(out, ", seq {seq}");
+        if payload > 0 {
+            let _ = write!(out, ":{}", seq.wrapping_add(payload as u32));
+        }
+    }
+    if flags & 0x10 != 0 {
+        let _ = write!(out, ", ack {ack}");
+    }
+    let _ = write!(out, ", win {window}, length {payload}");
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines() {
+        let tcp = [
+            0x45, 0, 0, 41, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
+            0, 80, 1, 187, 0, 0, 0, 5, 0, 0, 0, 9, 0x50, 0x18, 2, 0, 0, 0, 0, 0, 7, // TCP
+        ];
+        let line = |link, data: &[u8]| {
+            Line {
+                time_ns: 3_661_000_001_000,
+                data,
+                wire_len: 60,
+                link,
+            }
+            .to_string()
+        };
+        assert_eq!(
+            line(101, &tcp),
+            "01:01:01.000001 IP 10.0.0.1.80 > 10.0.0.2.443: Flags [P.], seq 5:6, ack 9, win 512, length 1"
+        );
+        assert_eq!(line(101, &tcp[..22]), "01:01:01.000001 IP  [|cut]");
+        assert_eq!(line(1, &[0; 5]), "01:01:01.000001 length 60");
+    }
+
+    #[test]
+    fn no_cut_panics() {
+        let frame: Vec<u8> = (0..200u8).collect();
+        for link in [0, 1, 9, 101, 108, 113, 127, 276] {
+            for end in 0..frame.len() {
+                let _ = Line {
+                    time_ns: 0,
+                    data: &frame[..end],
+                    wire_len: 0,
+                    link,
+                }
+                .to_string();
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Packet sockets, with a classic filter in the kernel.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// `struct sock_filter`: code, jt, jf, k.
+pub type SockFilter = (u16, u8, u8, u32);
+
+/// A socket that receives the packets of an interface.
+#[derive(Debug)]
+pub struct PacketSocket {
+    fd: OwnedFd,
+}
+
+/// What the kernel counted (`PACKET_STATISTICS`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Statistics {
+    /// Packets the filter accepted, those dropped among them.
+    pub received: u32,
+    /// Packets dropped for want of room.
+    pub dropped: u32,
+}
+
+/// What is known of a received packet besides its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// Bytes stored.
+    pub stored: usize,
+    /// Bytes of the packet.
+    pub length: usize,
+}
+
+fn result(code: libc::c_int) -> io::Result<libc::c_int> {
+    if code < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(code)
+    }
+}
+
+/// Index of an interface.
+///
+/// # Errors
+/// If there is none of this name.
+pub fn interface_index(name: &str) -> io::Result<u32> {
+    let name = CString::new(name)?;
+    // SAFETY: `name` is a string that ends in NUL and lives during the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+impl PacketSocket {
+    /// Opens a socket that lets nothing through yet, attaches `filter`, and only then binds it to the interface: no
+    /// packet comes in unfiltered.
+    ///
+    /// # Errors
+    /// If a call fails; without CAP_NET_RAW the first does.
+    pub fn open(index: u32, filter: &[SockFilter]) -> io::Result<Self> {
+        // SAFETY: no pointers.
+        let fd = result(unsafe {
+            libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0)
+        })?;
+        // SAFETY: the descriptor was just opened and belongs to nobody else.
+        let socket = Self {
+            fd: unsafe { OwnedFd::from_raw_fd(fd) },
+        };
+        socket.attach(filter)?;
+        let mut address = libc::sockaddr_ll {
+            sll_family: libc::AF_PACKET as u16,
+            sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+            sll_ifindex: index.cast_signed(),
+            sll_hatype: 0,
+            sll_pkttype: 0,
+            sll_halen: 0,
+            sll_addr: [0; 8],
+        };
+        // SAFETY: the address is a whole sockaddr_ll and its size is given.
+        result(unsafe {
+            libc::bind(
+                socket.fd.as_raw_fd(),
+                (&raw mut address).cast(),
+                size_of::<libc::sockaddr_ll>() as u32,
+            )
+        })?;
+        Ok(socket)
+    }
+
+    fn attach(&self, filter: &[SockFilter]) -> io::Result<()> {
+        let mut code: Vec<libc::sock_filter> = filter
+            .iter()
+            .map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k })
+            .collect();
+        let program = libc::sock_fprog {
+            len: u16::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+            filter: code.as_mut_ptr(),
+        };
+        // SAFETY: the option value is a whole sock_fprog, whose pointer and length describe `code`.
+        result(unsafe {
+            libc::setsockopt(
+                self.fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const program).cast(),
+                size_of::<libc::sock_fprog>() as u32,
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Receives a packet; `None` if none came in time.
+    ///
+    /// # Errors
+    /// If poll(2) or recv(2) fails.
+    pub fn receive(&self, buffer: &mut [u8], timeout_ms: i32) -> io::Result<Option<Received>> {
+        let mut poll = libc::pollfd {
+            fd: self.fd.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one pollfd, as the count says.
+        match result(unsafe { libc::poll(&raw mut poll, 1, timeout_ms) }) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        // SAFETY: the buffer is valid for writes of its length.
+        let length = unsafe {
+            libc::recv(
+                self.fd.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                libc::MSG_TRUNC | libc::MSG_DONTWAIT,
+            )
+        };
+        match usize::try_from(length) {
+            Ok(length) => Ok(Some(Received {
+                stored: length.min(buffer.len()),
+                length,
+            })),
+            Err(_) => match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                e => Err(e),
+            },
+        }
+    }
+
+    /// What the kernel counted since the last call.
+    ///
+    /// # Errors
+    /// If getsockopt(2) fails.
+    pub fn statistics(&self) -> io::Result<Statistics> {
+        let mut stats = [0u32; 2];
+        let mut size = size_of_val(&stats) as u32;
+        // SAFETY: tpacket_stats is two 32-bit numbers, and so is the buffer.
+        result(unsafe {
+            libc::getsockopt(
+                self.fd.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                stats.as_mut_ptr().cast(),
+                &raw mut size,
+            )
+        })?;
+        Ok(Statistics {
+            received: stats[0],
+            dropped: stats[1],
+        })
+    }
+}
