@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// `struct sock_filter`: code, jt, jf, k.
 pub type SockFilter = (u16, u8, u8, u32);
@@ -22,13 +22,20 @@ pub struct Statistics {
     pub dropped: u32,
 }
 
-/// What is known of a received packet besides its bytes.
+/// What happened on a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Received {
-    /// Bytes stored.
-    pub stored: usize,
-    /// Bytes of the packet.
-    pub length: usize,
+pub enum Received {
+    /// A packet came.
+    Packet {
+        /// Bytes stored.
+        stored: usize,
+        /// Bytes of the packet.
+        length: usize,
+    },
+    /// None came in time.
+    Nothing,
+    /// The other descriptor is readable.
+    Stop,
 }
 
 fn result(code: libc::c_int) -> io::Result<libc::c_int> {
@@ -110,21 +117,23 @@ impl PacketSocket {
         Ok(())
     }
 
-    /// Receives a packet; `None` if none came in time.
+    /// Waits for a packet and receives it, unless `stop` becomes readable before.
     ///
     /// # Errors
     /// If poll(2) or recv(2) fails.
-    pub fn receive(&self, buffer: &mut [u8], timeout_ms: i32) -> io::Result<Option<Received>> {
-        let mut poll = libc::pollfd {
-            fd: self.fd.as_raw_fd(),
+    pub fn receive(&self, buffer: &mut [u8], stop: RawFd, timeout_ms: i32) -> io::Result<Received> {
+        let poll = |fd| libc::pollfd {
+            fd,
             events: libc::POLLIN,
             revents: 0,
         };
-        // SAFETY: one pollfd, as the count says.
-        match result(unsafe { libc::poll(&raw mut poll, 1, timeout_ms) }) {
-            Ok(0) => return Ok(None),
+        let mut polls = [poll(self.fd.as_raw_fd()), poll(stop)];
+        // SAFETY: two pollfds, as the count says.
+        match result(unsafe { libc::poll(polls.as_mut_ptr(), 2, timeout_ms) }) {
+            Ok(0) => return Ok(Received::Nothing),
+            Ok(_) if polls[1].revents != 0 => return Ok(Received::Stop),
             Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(Received::Nothing),
             Err(e) => return Err(e),
         }
         // SAFETY: the buffer is valid for writes of its length.
@@ -137,12 +146,12 @@ impl PacketSocket {
             )
         };
         match usize::try_from(length) {
-            Ok(length) => Ok(Some(Received {
+            Ok(length) => Ok(Received::Packet {
                 stored: length.min(buffer.len()),
                 length,
-            })),
+            }),
             Err(_) => match io::Error::last_os_error() {
-                e if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                e if e.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
                 e => Err(e),
             },
         }

@@ -6,6 +6,7 @@ mod check;
 mod disasm;
 mod explain;
 mod feature;
+mod filter;
 mod link;
 mod map;
 mod net;
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Explain(explain::Args),
     /// What this kernel can do
     Feature(feature::Args),
+    /// Filter packets of a file or an interface by a tcpdump expression
+    Filter(filter::Args),
     /// Links of the kernel
     Link(link::Args),
     /// Maps of the kernel
@@ -54,6 +57,7 @@ impl Command {
             Self::Disasm(args) => disasm::run(args, out),
             Self::Explain(args) => explain::run(args, out),
             Self::Feature(args) => feature::run(args, out),
+            Self::Filter(args) => filter::run(args, out),
             Self::Link(args) => link::run(args, out),
             Self::Map(args) => map::run(args, out),
             Self::Net(args) => net::run(args, out),
