@@ -13,7 +13,8 @@
 //! ; error V0101 at 2: r1 is read but was never written
 //! ```
 //!
-//! Every other such line is a comment. `run` means every engine: interpreter, JIT, the kernel if it is allowed.
+//! Every other such line is a comment. `run` means every engine: interpreter (also checked against the verifier's states,
+//! unless `unchecked` is there too, for long runs), JIT, the kernel if it is allowed.
 
 use skep_abi::ProgType;
 use skep_isa::Slot;
@@ -35,6 +36,8 @@ pub struct Case {
     memory_words: usize,
     /// False if the program is only verified.
     pub runs: bool,
+    /// True if a run also compares every instruction with the verifier's states.
+    pub is_checked: bool,
     /// What must come of it.
     pub rows: Vec<Row>,
 }
@@ -110,6 +113,7 @@ impl Case {
             prog_type: None,
             memory_words: 0,
             runs: false,
+            is_checked: false,
             rows: Vec::new(),
         };
         for at in 0..case.lines.len() {
@@ -129,7 +133,9 @@ impl Case {
     fn directive(&mut self, at: usize, line: &str) -> Result<(), String> {
         if let Some(what) = line.strip_prefix("test:") {
             let what = what.split("source:").next().unwrap_or_default();
-            self.runs = what.split(',').any(|word| word.trim() == "run");
+            let has = |wanted| what.split(',').any(|word| word.trim() == wanted);
+            self.runs = has("run");
+            self.is_checked = self.runs && !has("unchecked");
         } else if let Some(words) = line.strip_prefix("memory:") {
             let words = words.trim().parse();
             self.memory_words = words.map_err(|_| "no number of words")?;

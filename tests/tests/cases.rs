@@ -1,4 +1,5 @@
-//! Every case file in every engine: interpreter, JIT, and the kernel where it is allowed.
+//! Every case file in every engine: interpreter, JIT, the interpreter checked against the verifier's states, and the
+//! kernel where it is allowed.
 //!
 //! `UPDATE=1` writes what was found into the files: the kernel's result where there is one, else the interpreter's.
 
@@ -10,8 +11,8 @@ use skep_tests::case::{Case, Input, Row, result_text};
 use skep_tests::need::Need;
 use skep_tests::{source_files, workspace_root};
 use skep_user::{Options, Universe};
-use skep_vm::test_run::run_memory;
-use skep_vm::{Engine, Program};
+use skep_vm::test_run::{run_memory, run_memory_checked};
+use skep_vm::{Engine, Fold, Program};
 
 /// Results of an engine, one a row.
 type Found = Vec<String>;
@@ -35,6 +36,7 @@ fn cases() {
         let mut all = vec![
             ("interp", ours(&case, Engine::Interp)),
             ("jit", ours(&case, Engine::Jit)),
+            ("checked", checked(&case)),
         ];
         if let Some(kernel) = &kernel {
             all.push(("kernel", in_kernel(kernel, &case)));
@@ -42,7 +44,7 @@ fn cases() {
         if updates {
             let best = match &all[..] {
                 // The kernel's refusals have other words: ours say what is expected.
-                [_, _, (_, found)] if !case.is_rejection() => found,
+                [_, _, _, (_, found)] if !case.is_rejection() => found,
                 [(_, found), ..] => found,
                 [] => continue,
             };
@@ -109,6 +111,33 @@ fn ours(case: &Case, engine: Engine) -> Found {
         let mut after = before.clone();
         match run_memory(&program, &mut after) {
             Ok(r0) => result_text(r0, &before, &after),
+            Err(errno) => format!("error: {errno}"),
+        }
+    };
+    case.rows.iter().map(run).collect()
+}
+
+/// In the interpreter, with every instruction compared with what the verifier knew there.
+fn checked(case: &Case) -> Found {
+    if case.is_rejection() || !case.is_checked {
+        return Found::new();
+    }
+    let bytes = case.rows[0].input.memory().len() as u32;
+    let traced = skep_verifier::verify_memory_traced(&case.insns, "case", bytes);
+    let (Ok((verified, trace)), None) = (traced, case.prog_type) else {
+        return Found::new();
+    };
+    let program = Program::with_fold(&verified, Vec::new(), Engine::Interp, Fold::Nothing);
+    let program = match program {
+        Ok(program) => program,
+        Err(error) => return repeat(case, &format!("error: {error}")),
+    };
+    let run = |row: &Row| {
+        let before = row.input.memory();
+        let mut after = before.clone();
+        match run_memory_checked(&program, &trace, &mut after) {
+            Ok((r0, None)) => result_text(r0, &before, &after),
+            Ok((_, Some((at, what)))) => format!("contradiction at {at}: {what}"),
             Err(errno) => format!("error: {errno}"),
         }
     };

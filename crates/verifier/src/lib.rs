@@ -50,4 +50,4 @@ pub use trace::{ConcreteFrame, Trace, verify_traced};
 pub use verified::{
     AccessFact, Branch, CallFact, InsnFact, Region, SockKind, Stats, Subprog, Verified,
 };
-pub use verify::{verify, verify_memory};
+pub use verify::{verify, verify_memory, verify_memory_traced};

@@ -29,7 +29,26 @@ pub fn verify(req: &Request<'_>) -> Result<Verified, Rejection> {
 /// # Errors
 /// As [`verify`].
 pub fn verify_memory(insns: &[Slot], name: &str, bytes: u32) -> Result<Verified, Rejection> {
-    let req = Request {
+    verify_with(&memory_request(insns, name), None, Some(bytes))
+}
+
+/// As [`verify_memory`], and records the states passed, as [`crate::verify_traced`] does.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_memory_traced(
+    insns: &[Slot],
+    name: &str,
+    bytes: u32,
+) -> Result<(Verified, Trace), Rejection> {
+    let mut trace = Trace::default();
+    let request = memory_request(insns, name);
+    let verified = verify_with(&request, Some(&mut trace), Some(bytes))?;
+    Ok((verified, trace))
+}
+
+fn memory_request<'a>(insns: &'a [Slot], name: &'a str) -> Request<'a> {
+    Request {
         insns,
         prog_type: ProgType::Unspec,
         attach: None,
@@ -43,8 +62,7 @@ pub fn verify_memory(insns: &[Slot], name: &str, bytes: u32) -> Result<Verified,
         maps: &[],
         caps: Caps::All,
         kernel_btf: None,
-    };
-    verify_with(&req, None, Some(bytes))
+    }
 }
 
 /// Verifies, and records the states passed if a trace is given.

@@ -56,6 +56,11 @@ impl<'a> Checked<'a> {
                 Some((top - u64::from(MAX_BPF_STACK), top))
             }
             Region::Packet => self.packet(step.program),
+            // Where memory is the context, there is no other.
+            Region::Memory => {
+                let bytes = step.program.lowered().verified.memory()?;
+                Some((self.ctx as u64, self.ctx as u64 + u64::from(bytes)))
+            }
             _ => None,
         }
     }

@@ -1,52 +1,40 @@
 ; test: verify, run            source: RFC 9669 §4.3
-; words: dst; r0: a bit for each jump taken, 64-bit with 0, 1, -1, 7, 2147483647, -2147483648, then 32-bit
+; words: dst; r0: a bit for each jump taken, 64-bit with 0, -1, 7, -2147483648, then 32-bit
     r2 = *(u64 *)(r1 + 0)
     r0 = 0
     if r2 s>= 0 goto +1
     goto +1
     r0 |= 1
-    if r2 s>= 1 goto +1
-    goto +1
-    r0 |= 2
     if r2 s>= -1 goto +1
     goto +1
-    r0 |= 4
+    r0 |= 2
     if r2 s>= 7 goto +1
     goto +1
-    r0 |= 8
-    if r2 s>= 2147483647 goto +1
-    goto +1
-    r0 |= 16
+    r0 |= 4
     if r2 s>= -2147483648 goto +1
     goto +1
-    r0 |= 32
+    r0 |= 8
     if w2 s>= 0 goto +1
     goto +1
-    r0 |= 64
-    if w2 s>= 1 goto +1
-    goto +1
-    r0 |= 128
+    r0 |= 16
     if w2 s>= -1 goto +1
     goto +1
-    r0 |= 256
+    r0 |= 32
     if w2 s>= 7 goto +1
     goto +1
-    r0 |= 512
-    if w2 s>= 2147483647 goto +1
-    goto +1
-    r0 |= 1024
+    r0 |= 64
     if w2 s>= -2147483648 goto +1
     goto +1
-    r0 |= 2048
+    r0 |= 128
     exit
-; in 0x0 -> r0 = 0x965
-; in 0x1 -> r0 = 0x9e7
-; in 0x7 -> r0 = 0xbef
-; in 0xffffffffffffffff -> r0 = 0x924
-; in 0x7fffffff -> r0 = 0xfff
-; in 0x80000000 -> r0 = 0x83f
-; in 0xffffffff -> r0 = 0x93f
-; in 0x100000000 -> r0 = 0x97f
-; in 0x7fffffffffffffff -> r0 = 0x93f
-; in 0x8000000000000000 -> r0 = 0x940
-; in 0x123456789abcdef0 -> r0 = 0x83f
+; in 0x0 -> r0 = 0xbb
+; in 0x1 -> r0 = 0xbb
+; in 0x7 -> r0 = 0xff
+; in 0xffffffffffffffff -> r0 = 0xaa
+; in 0x7fffffff -> r0 = 0xff
+; in 0x80000000 -> r0 = 0x8f
+; in 0xffffffff -> r0 = 0xaf
+; in 0x100000000 -> r0 = 0xbf
+; in 0x7fffffffffffffff -> r0 = 0xaf
+; in 0x8000000000000000 -> r0 = 0xb0
+; in 0x123456789abcdef0 -> r0 = 0x8f

@@ -1,4 +1,4 @@
-; test: verify, run            source: Linux 6.18
+; test: verify, run, unchecked source: Linux 6.18
 ; the budget ends a loop that nothing else would end; what it counts is no part of the result
     r0 = 1
 again:

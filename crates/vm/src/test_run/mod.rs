@@ -6,7 +6,7 @@ mod plain;
 mod skb;
 mod xdp;
 
-pub use memory::run_memory;
+pub use memory::{run_memory, run_memory_checked};
 
 use crate::checked::Checked;
 use crate::program::{Program, Worker};
