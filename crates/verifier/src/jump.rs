@@ -250,9 +250,9 @@ impl Verifier<'_> {
             for (f, is_reg, i) in overflow {
                 let frame = self.cur.frame_at_mut(f);
                 if is_reg {
-                    frame.regs[i].unlink()
+                    frame.regs[i].unlink();
                 } else {
-                    frame.stack_mut()[i].reg.unlink()
+                    frame.stack_mut()[i].reg.unlink();
                 }
             }
         }

@@ -93,9 +93,10 @@ impl Store {
 impl Index<StateId> for Store {
     type Output = Kept;
     fn index(&self, id: StateId) -> &Kept {
-        self.states[id as usize]
-            .as_ref()
-            .map_or_else(|| unreachable!("a freed state is not referred to"), |k| k)
+        match &self.states[id as usize] {
+            Some(k) => k,
+            None => unreachable!("a freed state is not referred to"),
+        }
     }
 }
 

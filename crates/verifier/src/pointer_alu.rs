@@ -335,11 +335,11 @@ fn check_movable(op: AluOp, ptr: &Reg, off: &Reg) -> Check {
 /// Offsets beyond ±2^29 are not tracked.
 fn check_offset_sane(r: &Reg, ptr: &Reg) -> Check {
     let too_far = |v: i64| v >= BPF_MAX_VAR_OFF || v <= -BPF_MAX_VAR_OFF;
-    if let Some(v) = r.var.as_const().map(u64::cast_signed) {
-        if too_far(v) {
-            let message = format!("{} is moved by {v}, more than 2^29 bytes", ptr.describe());
-            return fail(code::POINTER_BOUNDS, errno::EINVAL, message);
-        }
+    if let Some(v) = r.var.as_const().map(u64::cast_signed)
+        && too_far(v)
+    {
+        let message = format!("{} is moved by {v}, more than 2^29 bytes", ptr.describe());
+        return fail(code::POINTER_BOUNDS, errno::EINVAL, message);
     }
     if too_far(i64::from(r.off)) && !r.is_scalar() {
         let message = format!(

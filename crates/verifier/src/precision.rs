@@ -71,9 +71,9 @@ impl Wanted {
         if step.linked.iter().any(|e| is_wanted(self, e)) {
             for (frame, is_reg, i) in step.linked.iter() {
                 if is_reg {
-                    self.want_in(frame, i)
+                    self.want_in(frame, i);
                 } else {
-                    self.want_slot(frame, i)
+                    self.want_slot(frame, i);
                 }
             }
         }
@@ -373,10 +373,10 @@ fn step_back(
     w.sync_linked(step);
     match *insn {
         Insn::Alu { dst, src, .. } => {
-            if let (true, Src::Reg(src)) = (w.has(dst.number()), src) {
-                if src.number() != 10 {
-                    w.want(src.number());
-                }
+            if let (true, Src::Reg(src)) = (w.has(dst.number()), src)
+                && src.number() != 10
+            {
+                w.want(src.number());
             }
         }
         Insn::Mov { dst, src, .. } if w.has(dst.number()) => {

@@ -52,14 +52,12 @@ impl Verifier<'_> {
         check_sections: bool,
         check_refs: bool,
     ) -> Check {
-        if check_refs {
-            if let Some(r) = self.cur.refs.iter().find(|r| r.kind == RefKind::Pointer) {
-                let message = format!(
-                    "{what} would leak the reference acquired at instruction {}",
-                    r.insn
-                );
-                return fail(code::REFERENCE_LEAK, errno::EINVAL, message);
-            }
+        if check_refs && let Some(r) = self.cur.refs.iter().find(|r| r.kind == RefKind::Pointer) {
+            let message = format!(
+                "{what} would leak the reference acquired at instruction {}",
+                r.insn
+            );
+            return fail(code::REFERENCE_LEAK, errno::EINVAL, message);
         }
         if !check_sections {
             return Ok(());

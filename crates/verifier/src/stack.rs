@@ -279,10 +279,11 @@ impl Verifier<'_> {
         match value {
             Some(mut reg) if reg.is_scalar() && aligned => {
                 let fits = width_of(&reg) <= a.size.bits();
-                if fits && self.assign_link(&mut reg) {
-                    if let Some(v) = a.value {
-                        *self.reg_mut(v) = reg;
-                    }
+                if fits
+                    && self.assign_link(&mut reg)
+                    && let Some(v) = a.value
+                {
+                    *self.reg_mut(v) = reg;
                 }
                 if !fits {
                     reg.id = 0;

@@ -121,14 +121,6 @@ impl Frame {
         }
     }
 
-    /// The frame was entered by a helper.
-    pub(crate) fn in_callback(&self) -> bool {
-        matches!(
-            self.kind,
-            FrameKind::Callback { .. } | FrameKind::AsyncCallback
-        )
-    }
-
     /// Makes room for `slots` slots.
     pub(crate) fn grow_stack(&mut self, slots: usize) {
         if self.stack.len() < slots {
@@ -267,7 +259,7 @@ impl State {
     pub(crate) fn frame(&self) -> &Frame {
         self.frames
             .last()
-            .map_or_else(|| unreachable!("a state has at least one frame"), |f| f)
+            .unwrap_or_else(|| unreachable!("a state has at least one frame"))
     }
 
     /// The innermost frame, to change.
@@ -316,17 +308,6 @@ impl State {
                 .filter(|s| s.is_spill())
                 .for_each(|s| f(&s.reg));
         }
-    }
-
-    /// True if some register or spilled register satisfies `f`.
-    pub(crate) fn any_reg(&self, f: impl Fn(&Reg) -> bool) -> bool {
-        self.frames.iter().any(|frame| {
-            frame.regs.iter().any(&f)
-                || frame
-                    .stack
-                    .iter()
-                    .any(|slot| slot.is_spill() && f(&slot.reg))
-        })
     }
 
     /// The call sites of all frames equal.

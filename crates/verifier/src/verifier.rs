@@ -20,10 +20,8 @@ use std::rc::Rc;
 /// `prog_flags` of a load (include/uapi/linux/bpf.h).
 pub(crate) mod prog_flags {
     pub(crate) const STRICT_ALIGNMENT: u32 = 1;
-    pub(crate) const ANY_ALIGNMENT: u32 = 2;
     pub(crate) const TEST_STATE_FREQ: u32 = 8;
     pub(crate) const SLEEPABLE: u32 = 16;
-    pub(crate) const XDP_HAS_FRAGS: u32 = 32;
 }
 
 /// What the loader's capabilities allow the program.

@@ -66,7 +66,7 @@ pub(crate) fn decide(width: Width, op: JmpOp, a: &Scalar, b: &Scalar) -> Option<
     }
 }
 
-fn greater<T: Ord>(amin: T, amax: T, bmin: T, bmax: T) -> Option<bool> {
+fn greater<T: Ord + Copy>(amin: T, amax: T, bmin: T, bmax: T) -> Option<bool> {
     if amin > bmax {
         Some(true)
     } else if amax <= bmin {
@@ -141,7 +141,7 @@ pub(crate) fn refine(width: Width, op: JmpOp, outcome: bool, a: &mut Scalar, b: 
     let holds = if outcome { Some(op) } else { inverse(op) };
     match holds {
         Some(op @ (JmpOp::Gt | JmpOp::Ge | JmpOp::Sgt | JmpOp::Sge)) => {
-            refine_holds(width, mirrored(op), b, a)
+            refine_holds(width, mirrored(op), b, a);
         }
         Some(op) => refine_holds(width, op, a, b),
         None => refine_not_set(width, a, b),

@@ -304,7 +304,7 @@ impl Scalar {
             return;
         }
         let sign_only = |s: &mut Self| {
-            *s = Self::signed_range(-(1i64 << (bytes * 8 - 1)), (1i64 << (bytes * 8 - 1)) - 1)
+            *s = Self::signed_range(-(1i64 << (bytes * 8 - 1)), (1i64 << (bytes * 8 - 1)) - 1);
         };
         let (top_min, top_max) = (self.smin >> (bytes * 8), self.smax >> (bytes * 8));
         if top_min != top_max {
