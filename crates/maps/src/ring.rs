@@ -36,6 +36,8 @@ const FORCE_WAKEUP: u64 = 2;
 const DATA_AT: usize = 2 * PAGE;
 /// Samples one drain handles (`BPF_MAX_USER_RINGBUF_SAMPLES`).
 const DRAIN_SAMPLES_MAX: i64 = 128 * 1024;
+/// Rings up to this size have their pages from the start, as in the kernel.
+const POPULATED_BYTES_MAX: usize = 32 << 20;
 /// Ring buffers one process may have mapped.
 const RINGS_MAX: usize = 1024;
 
@@ -85,6 +87,9 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
     let mut layout = Layout::new(Some(DATA_AT + size), Some(size_of::<Control>()))?;
     layout.twice_from = Some(DATA_AT);
     let region = Region::create(spec, layout, memory)?;
+    if size <= POPULATED_BYTES_MAX {
+        region.mapping().populate(0, DATA_AT + 2 * size);
+    }
     let base = region.data();
     let ring = Ring {
         consumer: base.cast_const().cast(),

@@ -203,6 +203,15 @@ impl Mapping {
         address.wrapping_sub(self.base.as_ptr() as usize) < self.len
     }
 
+    /// Has the pages of a range there before they are needed; where the system cannot, they come when touched.
+    pub fn populate(&self, at: usize, len: usize) {
+        if at.checked_add(len).is_some_and(|end| end <= self.len) {
+            let from = self.base.as_ptr().wrapping_add(at);
+            // SAFETY: the range is ours; the advice changes no contents.
+            unsafe { libc::madvise(from.cast(), len, libc::MADV_POPULATE_WRITE) };
+        }
+    }
+
     /// Asks for huge pages where the system has them; refusals do not matter.
     pub fn advise_huge(&self) {
         // SAFETY: the range is ours; the advice changes no contents.

@@ -3,6 +3,7 @@
 
 mod btf;
 mod load;
+mod maps;
 mod peers;
 mod verify;
 
@@ -14,6 +15,7 @@ const BENCHES: &[(&str, Task)] = &[
     ("interp", peers::interp),
     ("jit", peers::jit),
     ("load", load::run),
+    ("maps", maps::run),
     ("verify", verify::run),
 ];
 
