@@ -12,6 +12,7 @@ use crate::{Task, TaskError};
 /// Name and function of every bench.
 const BENCHES: &[(&str, Task)] = &[
     ("btf", btf::run),
+    ("filter", crate::filter::bench),
     ("interp", peers::interp),
     ("jit", peers::jit),
     ("load", load::run),

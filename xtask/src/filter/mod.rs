@@ -1,5 +1,6 @@
 //! `cargo xtask filter-diff`: our filters against libpcap's, over many expressions and packets of every link type.
 
+mod bench;
 mod expressions;
 mod oracle;
 mod packets;
@@ -12,6 +13,7 @@ use skep_cbpf::filter::{Filter, LinkType, Names, Target};
 use std::fs;
 use std::path::Path;
 
+pub(crate) use bench::bench;
 pub(crate) use expressions::for_link;
 pub(crate) use packets::generate;
 pub(crate) use random::Random;

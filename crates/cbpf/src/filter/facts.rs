@@ -168,9 +168,6 @@ impl Facts {
         if let (Some(a), Some(b)) = (arena.as_const(test.left), arena.as_const(test.right)) {
             return Some(test.relation.holds(a, b));
         }
-        if test.relation == Relation::Ge && arena.as_const(test.right) == Some(0) {
-            return Some(true);
-        }
         let Some(k) = arena.as_const(test.right) else {
             return self
                 .way(known)

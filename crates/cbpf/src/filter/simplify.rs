@@ -3,6 +3,7 @@
 use super::expr::{Arena, Test, Value};
 use super::facts::{FactId, Facts, NOTHING, loads, step_covers};
 use super::graph::{ACCEPT, Graph, NONE, Node, NodeId, REJECT, Step};
+use crate::insn::Relation;
 use alloc::vec::Vec;
 
 /// Most rounds; each shortens at least one way, and two or three are usual.
@@ -26,7 +27,7 @@ pub(crate) fn simplify(arena: &Arena, graph: Graph) -> (Graph, bool) {
     if graph.root == REJECT {
         return (graph, true);
     }
-    let graph = rebuild(&graph, graph.root, Wit::Full, |id| {
+    let graph = rebuild(arena, &graph, graph.root, Wit::Full, |id| {
         (graph.node(id).yes, graph.node(id).no)
     });
     let graph = settle(arena, graph, Wit::Full);
@@ -78,7 +79,7 @@ fn thread(arena: &Arena, graph: &Graph, wit: Wit) -> Option<Graph> {
         };
         ways[id] = (yes, no);
     }
-    changed.then(|| rebuild(graph, root, wit, |id| ways[id as usize]))
+    changed.then(|| rebuild(arena, graph, root, wit, |id| ways[id as usize]))
 }
 
 /// The first node from `to` on that what is known does not decide.
@@ -113,6 +114,7 @@ fn skip(
 
 /// The graph with other ways.
 fn rebuild(
+    arena: &Arena,
     graph: &Graph,
     root: NodeId,
     wit: Wit,
@@ -141,11 +143,20 @@ fn rebuild(
                 }),
                 step => step,
             };
-            map[id as usize] = new.make(step, map[yes as usize], map[no as usize]);
+            let (yes, mut no) = (map[yes as usize], map[no as usize]);
+            if wit == Wit::Full && always(arena, step) {
+                no = yes;
+            }
+            map[id as usize] = new.make(step, yes, no);
         }
     }
     new.root = map[root as usize];
     new
+}
+
+/// Whether a test holds whatever its value.
+fn always(arena: &Arena, step: Step) -> bool {
+    matches!(step, Step::Test(t) if t.relation == Relation::Ge && arena.as_const(t.right) == Some(0))
 }
 
 /// A run of tests that all leave for the same node if they hold (or do not), else go on to the next.
@@ -310,7 +321,7 @@ fn drop_touches(arena: &Arena, graph: &Graph) -> Option<Graph> {
             }
             to
         };
-        let mut new = rebuild(graph, graph.root, Wit::Full, |id| {
+        let mut new = rebuild(arena, graph, graph.root, Wit::Full, |id| {
             let node = graph.node(id);
             (real(node.yes), real(node.no))
         });

@@ -14,6 +14,7 @@ mod noun;
 mod open;
 mod prog;
 mod run;
+mod seccomp;
 
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Prog(prog::Args),
     /// Load an object, let its programs run, print what they emit
     Run(run::Args),
+    /// Compile, explain and apply system call policies
+    Seccomp(seccomp::Args),
 }
 
 impl Command {
@@ -63,6 +66,7 @@ impl Command {
             Self::Net(args) => net::run(args, out),
             Self::Prog(args) => prog::run(args, out),
             Self::Run(args) => run::run(args, out),
+            Self::Seccomp(args) => seccomp::run(args, out),
         }
     }
 }

@@ -1,0 +1,450 @@
+//! The text of a policy.
+
+use super::syscalls::{AARCH64, I386, X86_64};
+use crate::filter::Span;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// What happens to a system call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// It is executed.
+    Allow,
+    /// It is executed and logged.
+    Log,
+    /// A tracer is told this number.
+    Trace(u16),
+    /// It fails with this error.
+    Errno(u16),
+    /// The thread gets `SIGSYS`.
+    Trap,
+    /// The thread ends.
+    KillThread,
+    /// The process ends.
+    Kill,
+    /// A supervisor decides.
+    Notify,
+}
+
+/// Actions by name, with the upper half of their return value (`SECCOMP_RET_*`).
+#[rustfmt::skip] // one action per line
+const ACTIONS: &[(&str, Action, u32)] = &[
+    ("allow",       Action::Allow,      0x7fff_0000),
+    ("log",         Action::Log,        0x7ffc_0000),
+    ("trace",       Action::Trace(0),   0x7ff0_0000),
+    ("notify",      Action::Notify,     0x7fc0_0000),
+    ("errno",       Action::Errno(0),   0x0005_0000),
+    ("trap",        Action::Trap,       0x0003_0000),
+    ("kill",        Action::Kill,       0x8000_0000),
+    ("kill-thread", Action::KillThread, 0x0000_0000),
+];
+
+/// Errors that policies name most; others are given by number.
+#[rustfmt::skip] // several a line
+const ERRNOS: &[(&str, u16)] = &[
+    ("EPERM", 1), ("ENOENT", 2), ("EIO", 5), ("EBADF", 9), ("EAGAIN", 11), ("ENOMEM", 12), ("EACCES", 13),
+    ("EFAULT", 14), ("EBUSY", 16), ("EEXIST", 17), ("ENODEV", 19), ("EINVAL", 22), ("ENOSPC", 28), ("EROFS", 30),
+    ("ENOSYS", 38), ("EOPNOTSUPP", 95), ("EAFNOSUPPORT", 97), ("ECONNREFUSED", 111),
+];
+
+impl Action {
+    /// What the filter returns.
+    #[must_use]
+    pub fn value(self) -> u32 {
+        let data = match self {
+            Self::Trace(n) | Self::Errno(n) => u32::from(n),
+            _ => 0,
+        };
+        let kind = |a: &Action| core::mem::discriminant(a) == core::mem::discriminant(&self);
+        let base = ACTIONS
+            .iter()
+            .find(|(_, a, _)| kind(a))
+            .map_or(0, |(_, _, v)| *v);
+        base | data
+    }
+
+    /// The action a returned value means; unknown ones end the process.
+    #[must_use]
+    pub fn of_value(value: u32) -> Self {
+        // The kernel looks at the upper 16 bits for the action, the lower ones are data.
+        let data = (value & 0xffff) as u16;
+        match ACTIONS.iter().find(|(_, _, v)| *v == value & 0xffff_0000) {
+            Some((_, Self::Trace(_), _)) => Self::Trace(data),
+            Some((_, Self::Errno(_), _)) => Self::Errno(data),
+            Some((_, action, _)) => *action,
+            None => Self::Kill,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = |a: &Action| core::mem::discriminant(a) == core::mem::discriminant(self);
+        let name = ACTIONS
+            .iter()
+            .find(|(_, a, _)| kind(a))
+            .map_or("", |(n, _, _)| n);
+        match self {
+            Self::Errno(n) => match ERRNOS.iter().find(|(_, e)| e == n) {
+                Some((errno, _)) => write!(f, "errno {errno}"),
+                None => write!(f, "errno {n}"),
+            },
+            Self::Trace(n) => write!(f, "{name} {n}"),
+            _ => f.write_str(name),
+        }
+    }
+}
+
+/// A processor architecture, as `seccomp_data.arch` tells it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum Arch {
+    /// x86-64.
+    X86_64,
+    /// x86-64 with 32-bit pointers: the same `arch`, system call numbers with bit 30.
+    X32,
+    /// 32-bit x86.
+    I386,
+    /// 64-bit ARM.
+    Aarch64,
+}
+
+/// Names and `AUDIT_ARCH_*` of the architectures.
+#[rustfmt::skip] // one architecture per line
+const ARCHES: &[(&str, Arch, u32)] = &[
+    ("x86_64",  Arch::X86_64,  0xc000_003e),
+    ("x32",     Arch::X32,     0xc000_003e),
+    ("i386",    Arch::I386,    0x4000_0003),
+    ("aarch64", Arch::Aarch64, 0xc000_00b7),
+];
+
+/// Bit of the numbers of x32 system calls.
+pub(super) const X32_BIT: u32 = 0x4000_0000;
+
+impl Arch {
+    /// Every architecture.
+    pub fn all() -> impl Iterator<Item = Self> {
+        ARCHES.iter().map(|(_, arch, _)| *arch)
+    }
+
+    /// The architecture by its name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        ARCHES
+            .iter()
+            .find(|(n, _, _)| *n == name)
+            .map(|(_, a, _)| *a)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        ARCHES
+            .iter()
+            .find(|(_, a, _)| *a == self)
+            .map_or("", |(n, _, _)| n)
+    }
+
+    /// The value of `seccomp_data.arch`.
+    #[must_use]
+    pub fn audit(self) -> u32 {
+        ARCHES
+            .iter()
+            .find(|(_, a, _)| *a == self)
+            .map_or(0, |(_, _, v)| *v)
+    }
+
+    /// Every system call: number and name, ordered by number.
+    pub fn syscalls(self) -> impl Iterator<Item = (u32, &'static str)> {
+        let (table, bit) = match self {
+            Self::X86_64 => (X86_64, 0),
+            Self::X32 => (X86_64, X32_BIT),
+            Self::I386 => (I386, 0),
+            Self::Aarch64 => (AARCH64, 0),
+        };
+        table
+            .iter()
+            .map(move |(number, name)| (number | bit, *name))
+    }
+
+    /// Number of a system call.
+    #[must_use]
+    pub fn number(self, name: &str) -> Option<u32> {
+        self.syscalls()
+            .find(|(_, n)| *n == name)
+            .map(|(number, _)| number)
+    }
+}
+
+/// A comparison of an argument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "the names are the operators")]
+pub enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    /// The bits under the mask equal the value.
+    Masked(u64),
+}
+
+/// A condition on an argument; all are unsigned 64-bit numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Argument {
+    /// Index of the argument, 0 to 5.
+    pub index: u32,
+    /// The comparison.
+    pub comparison: Comparison,
+    /// What it is compared with.
+    pub value: u64,
+}
+
+/// A rule: what happens to some system calls.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rule {
+    /// What happens.
+    pub action: Action,
+    /// The system calls, by name.
+    pub syscalls: Vec<String>,
+    /// Conditions, all of which must hold.
+    pub arguments: Vec<Argument>,
+}
+
+/// A policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Architectures whose system calls are judged by the rules.
+    pub arches: Vec<Arch>,
+    /// What happens to system calls of other architectures.
+    pub other: Action,
+    /// What happens to system calls without a rule.
+    pub default: Action,
+    /// The rules; the first that fits decides.
+    pub rules: Vec<Rule>,
+}
+
+/// Why a policy is refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PolicyError {
+    /// Number of the line, from 1.
+    pub line: usize,
+    /// The bytes of the line at fault.
+    pub span: Span,
+    /// The fact.
+    pub message: String,
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "line {}, column {}: {}",
+            self.line,
+            self.span.start + 1,
+            self.message
+        )
+    }
+}
+
+impl core::error::Error for PolicyError {}
+
+/// The words of a line with their places.
+struct Words<'a> {
+    line: &'a str,
+    number: usize,
+    at: usize,
+}
+
+impl<'a> Words<'a> {
+    fn peek(&self) -> Option<(&'a str, Span)> {
+        let rest = &self.line[self.at..];
+        let start = self.at + rest.len() - rest.trim_start().len();
+        let word = self.line[start..].split_whitespace().next()?;
+        Some((word, Span::new(start, start + word.len())))
+    }
+
+    fn next(&mut self) -> Option<(&'a str, Span)> {
+        let found = self.peek()?;
+        self.at = found.1.end;
+        Some(found)
+    }
+
+    fn error(&self, span: Span, message: impl Into<String>) -> PolicyError {
+        PolicyError {
+            line: self.number,
+            span,
+            message: message.into(),
+        }
+    }
+
+    fn require(&mut self, what: &str) -> Result<(&'a str, Span), PolicyError> {
+        let end = Span::new(self.line.len(), self.line.len());
+        self.next()
+            .ok_or_else(|| self.error(end, format!("expected {what}")))
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+fn action(words: &mut Words<'_>) -> Result<Action, PolicyError> {
+    let (word, span) = words.require("an action")?;
+    let Some((_, action, _)) = ACTIONS.iter().find(|(n, _, _)| *n == word) else {
+        let names: Vec<&str> = ACTIONS.iter().map(|(n, _, _)| *n).collect();
+        return Err(words.error(span, format!("expected an action: {}", names.join(", "))));
+    };
+    match action {
+        Action::Errno(_) => {
+            let (word, span) = words.require("an error such as EPERM")?;
+            let named = ERRNOS.iter().find(|(n, _)| *n == word).map(|(_, e)| *e);
+            let errno = named.or_else(|| word.parse().ok().filter(|n| *n < 4096));
+            let wrong = || words.error(span, "expected an error by name, or by number below 4096");
+            errno.map(Action::Errno).ok_or_else(wrong)
+        }
+        Action::Trace(_) => {
+            let (word, span) = words.require("a number for the tracer")?;
+            let wrong = || words.error(span, "expected a number up to 65535");
+            word.parse().map(Action::Trace).map_err(|_| wrong())
+        }
+        action => Ok(*action),
+    }
+}
+
+fn argument(words: &mut Words<'_>) -> Result<Argument, PolicyError> {
+    let (word, span) = words.require("arg0 to arg5")?;
+    let index = word
+        .strip_prefix("arg")
+        .and_then(|n| n.parse().ok())
+        .filter(|n| *n < 6);
+    let Some(index) = index else {
+        return Err(words.error(span, "expected arg0 to arg5"));
+    };
+    let (word, span) = words.require("a comparison")?;
+    let value = |words: &mut Words<'_>| {
+        let (word, span) = words.require("a number")?;
+        number(word).ok_or_else(|| words.error(span, "expected a number"))
+    };
+    let comparison = match word {
+        "==" => Comparison::Equal,
+        "!=" => Comparison::NotEqual,
+        "<" => Comparison::Less,
+        "<=" => Comparison::LessEqual,
+        ">" => Comparison::Greater,
+        ">=" => Comparison::GreaterEqual,
+        "&" => {
+            let mask = value(words)?;
+            let (word, span) = words.require("==")?;
+            if word != "==" {
+                return Err(words.error(span, "expected =="));
+            }
+            Comparison::Masked(mask)
+        }
+        _ => return Err(words.error(span, "expected ==, !=, <, <=, >, >= or & MASK ==")),
+    };
+    let value = value(words)?;
+    Ok(Argument {
+        index,
+        comparison,
+        value,
+    })
+}
+
+impl Policy {
+    /// Reads a policy. Without an `arch` line it is for `native`.
+    ///
+    /// # Errors
+    /// The first line that is not understood, or names a system call that no architecture of the policy has.
+    pub fn parse(text: &str, native: Arch) -> Result<Self, PolicyError> {
+        let mut policy = Self {
+            arches: Vec::new(),
+            other: Action::Kill,
+            default: Action::Kill,
+            rules: Vec::new(),
+        };
+        let mut names: Vec<(usize, Span, String)> = Vec::new();
+        for (i, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or("");
+            let mut words = Words {
+                line,
+                number: i + 1,
+                at: 0,
+            };
+            match words.peek() {
+                None => {}
+                Some(("arch", _)) => {
+                    words.next();
+                    while let Some((word, span)) = words.next() {
+                        let arch = Arch::by_name(word).ok_or_else(|| {
+                            words.error(span, "expected x86_64, x32, i386 or aarch64")
+                        })?;
+                        policy.arches.push(arch);
+                    }
+                }
+                Some(("other", _)) => {
+                    words.next();
+                    policy.other = action(&mut words)?;
+                }
+                Some(("default", _)) => {
+                    words.next();
+                    policy.default = action(&mut words)?;
+                }
+                Some(_) => policy.rules.push(rule(&mut words, &mut names)?),
+            }
+            if let Some((_, span)) = words.next() {
+                return Err(words.error(span, "nothing more was expected on this line"));
+            }
+        }
+        if policy.arches.is_empty() {
+            policy.arches.push(native);
+        }
+        policy.arches.sort_unstable();
+        policy.arches.dedup();
+        for (line, span, name) in names {
+            if policy.arches.iter().all(|a| a.number(&name).is_none()) {
+                let message = format!("no architecture here has a system call {name:?}");
+                return Err(PolicyError {
+                    line,
+                    span,
+                    message,
+                });
+            }
+        }
+        Ok(policy)
+    }
+}
+
+fn rule(
+    words: &mut Words<'_>,
+    names: &mut Vec<(usize, Span, String)>,
+) -> Result<Rule, PolicyError> {
+    let action = action(words)?;
+    let mut rule = Rule {
+        action,
+        syscalls: Vec::new(),
+        arguments: Vec::new(),
+    };
+    while let Some((word, span)) = words.next() {
+        if word != "if" {
+            names.push((words.number, span, word.into()));
+            rule.syscalls.push(word.into());
+            continue;
+        }
+        rule.arguments.push(argument(words)?);
+        while let Some(("and", _)) = words.peek() {
+            words.next();
+            rule.arguments.push(argument(words)?);
+        }
+        break;
+    }
+    if rule.syscalls.is_empty() {
+        words.require("a system call")?;
+    }
+    Ok(rule)
+}

@@ -1,0 +1,203 @@
+//! `skep seccomp`: system call policies.
+
+use crate::error::{CliError, Outcome, io_text};
+use crate::output::Output;
+use serde_json::json;
+use skep_cbpf::seccomp::{Action, Arch, Policy, compile, explain};
+use skep_cbpf::text::{Form, parse, print};
+use skep_cbpf::{Insn, check_seccomp};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Options of `skep seccomp`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What to do with a policy.
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// Print the filter of a policy
+    Compile {
+        /// The policy
+        policy: PathBuf,
+        /// -d to read (the default), -dd as C, -ddd as numbers
+        #[arg(short = 'd', action = clap::ArgAction::Count)]
+        dump: u8,
+        /// Write the filter as the kernel takes it: eight bytes an instruction
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Print what a filter does with each system call
+    Explain {
+        /// The filter: eight bytes an instruction, text as of tcpdump's -d, -dd or -ddd, or a policy
+        filter: PathBuf,
+        /// Architecture
+        #[arg(long, default_value = native().name())]
+        arch: String,
+        /// Only calls to which this happens, such as "allow" or "kill"
+        #[arg(long, value_name = "ACTION")]
+        action: Option<String>,
+    },
+    /// Run a command under a policy
+    Run {
+        /// The policy
+        policy: PathBuf,
+        /// The command and its arguments
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+}
+
+/// The architecture this program runs on.
+const fn native() -> Arch {
+    if cfg!(target_arch = "aarch64") {
+        Arch::Aarch64
+    } else {
+        Arch::X86_64
+    }
+}
+
+/// Does it.
+pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
+    match &args.verb {
+        Verb::Compile {
+            policy,
+            dump,
+            output,
+        } => {
+            let code = compiled(policy)?;
+            if let Some(path) = output {
+                fs::write(path, to_bytes(&code)).map_err(|e| at(path, &e))?;
+                return Ok(Outcome::Ok);
+            }
+            let form = match dump {
+                0 | 1 => Form::Readable,
+                2 => Form::C,
+                _ => Form::Decimal,
+            };
+            out.line(print(&code, form).trim_end())?;
+            Ok(Outcome::Ok)
+        }
+        Verb::Explain {
+            filter,
+            arch,
+            action,
+        } => {
+            let arch = Arch::by_name(arch).ok_or_else(|| {
+                let known: Vec<&str> = Arch::all().map(Arch::name).collect();
+                CliError::usage(format!(
+                    "no architecture {arch:?}; there are {}",
+                    known.join(", ")
+                ))
+            })?;
+            explained(out, &any_filter(filter)?, arch, action.as_deref())
+        }
+        Verb::Run { policy, command } => under(&compiled(policy)?, command),
+    }
+}
+
+fn at(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::environment(format!("{}: {}", path.display(), io_text(error)))
+}
+
+fn compiled(path: &Path) -> Result<Vec<Insn>, CliError> {
+    let text = fs::read_to_string(path).map_err(|e| at(path, &e))?;
+    let wrong = |e: &dyn std::fmt::Display| CliError::usage(format!("{}: {e}", path.display()));
+    let policy = Policy::parse(&text, native()).map_err(|e| wrong(&e))?;
+    compile(&policy).map_err(|e| wrong(&e))
+}
+
+fn to_bytes(code: &[Insn]) -> Vec<u8> {
+    let bytes = |i: &Insn| {
+        let (code, k) = (i.code.to_ne_bytes(), i.k.to_ne_bytes());
+        [code[0], code[1], i.jt, i.jf, k[0], k[1], k[2], k[3]]
+    };
+    code.iter().flat_map(bytes).collect()
+}
+
+fn from_bytes(bytes: &[u8]) -> Vec<Insn> {
+    let insn = |b: &[u8]| Insn {
+        code: u16::from_ne_bytes([b[0], b[1]]),
+        jt: b[2],
+        jf: b[3],
+        k: u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+    };
+    bytes.chunks_exact(8).map(insn).collect()
+}
+
+/// A filter in any of its forms.
+fn any_filter(path: &Path) -> Result<Vec<Insn>, CliError> {
+    let bytes = fs::read(path).map_err(|e| at(path, &e))?;
+    let text = std::str::from_utf8(&bytes).ok();
+    let raw = from_bytes(&bytes);
+    if bytes.len() % 8 == 0 && check_seccomp(&raw).is_ok() {
+        return Ok(raw);
+    }
+    let Some(text) = text else {
+        return Err(CliError::environment(format!(
+            "{}: no seccomp filter",
+            path.display()
+        )));
+    };
+    match parse(text) {
+        Ok(code) if check_seccomp(&code).is_ok() => Ok(code),
+        _ => compiled(path),
+    }
+}
+
+fn explained(
+    out: &mut Output,
+    code: &[Insn],
+    arch: Arch,
+    only: Option<&str>,
+) -> Result<Outcome, CliError> {
+    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for call in explain(code, arch) {
+        let names: Vec<String> = call.actions.iter().map(Action::to_string).collect();
+        let wanted = |o: &str| {
+            names
+                .iter()
+                .any(|n| n == o || n.starts_with(&format!("{o} ")))
+        };
+        if !only.is_none_or(wanted) {
+            continue;
+        }
+        if out.is_json() {
+            out.json(&json!({"schema": 1, "arch": arch.name(), "number": call.number, "name": call.name, "actions": names}))?;
+        } else {
+            groups
+                .entry(names.join(" or "))
+                .or_default()
+                .push(call.name);
+        }
+    }
+    for (action, names) in groups {
+        out.line(format_args!("{action} ({}):", names.len()))?;
+        out.line(format_args!("  {}", names.join(" ")))?;
+    }
+    Ok(Outcome::Ok)
+}
+
+/// Becomes the command, under the filter.
+fn under(code: &[Insn], command: &[String]) -> Result<Outcome, CliError> {
+    let code: Vec<_> = code.iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect();
+    let Some((name, rest)) = command.split_first() else {
+        return Err(CliError::usage("name a command"));
+    };
+    let mut process = Command::new(name);
+    process.args(rest);
+    skep_sys::seccomp::install(&code)
+        .map_err(|e| CliError::environment(format!("seccomp(2): {}", io_text(&e))))?;
+    // The filter judges this execve, too: a policy must allow it.
+    let error = process.exec();
+    Err(CliError::environment(format!(
+        "{name}: {}",
+        io_text(&error)
+    )))
+}

@@ -1,0 +1,186 @@
+//! `cargo xtask bench filter`: filters against tcpdump and libpcap.
+//!
+//! Throughput: `skep filter EXPR -r IN -w OUT` against `tcpdump -r IN -w OUT EXPR` on a capture of a million packets.
+//! Matching: our interpreter against `bpf_filter`. Compiling: an expression against `pcap_compile`.
+
+use super::oracle::Oracle;
+use super::{Random, for_link, generate, system_names, work_folder};
+use crate::TaskError;
+use skep_cbpf::filter::{Filter, LinkType, Target};
+use std::fs::File;
+use std::hint::black_box;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Packets of the capture.
+const CAPTURED: usize = 1_000_000;
+/// Rounds of each measurement; the median counts.
+const ROUNDS: usize = 5;
+/// Packets of the matching measurement.
+const MATCHED: usize = 2_000;
+
+const SIMPLE: &str = "tcp port 443";
+const COMPLEX: &str = "(tcp port 80 or 443 or 8080 or udp port 53) and not net 192.168.0.0/16 and len > 60 and (ip[8] > 10 or ip6)";
+
+fn capture(path: &Path) -> Result<(), TaskError> {
+    let mut random = Random::new(7);
+    let packets = generate(LinkType::ETHERNET, 4000, &mut random);
+    let file = File::create(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let mut write = || -> std::io::Result<()> {
+        out.write_all(&0xa1b2_c3d4u32.to_ne_bytes())?;
+        out.write_all(&[2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0])?;
+        for i in 0..CAPTURED {
+            let packet = &packets[i % packets.len()];
+            let words = [
+                i as u32 / 1000,
+                i as u32 % 1000,
+                packet.bytes.len() as u32,
+                packet.wire,
+            ];
+            for word in words {
+                out.write_all(&word.to_ne_bytes())?;
+            }
+            out.write_all(&packet.bytes)?;
+        }
+        out.flush()
+    };
+    write().map_err(|e| e.to_string())
+}
+
+fn timed(command: &mut Command) -> Result<f64, TaskError> {
+    let start = Instant::now();
+    let status = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .map_err(|e| e.to_string())?;
+    if !status.success() {
+        return Err(format!("{command:?} fails"));
+    }
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// How many times as fast as tcpdump.
+fn throughput(skep: &Path, input: &Path, expression: &str) -> Result<f64, TaskError> {
+    let folder = work_folder()?;
+    let (ours_out, theirs_out) = (folder.join("ours.pcap"), folder.join("theirs.pcap"));
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        ours.push(timed(
+            Command::new(skep)
+                .args(["filter", expression, "-r"])
+                .arg(input)
+                .arg("-w")
+                .arg(&ours_out),
+        )?);
+        theirs.push(timed(
+            Command::new("tcpdump")
+                .args(["-Z", "root", "-r"])
+                .arg(input)
+                .arg("-w")
+                .arg(&theirs_out)
+                .arg(expression),
+        )?);
+    }
+    let same = std::fs::read(&ours_out).ok() == std::fs::read(&theirs_out).ok();
+    let (ours, theirs) = (median(ours), median(theirs));
+    println!(
+        "{expression}\n  skep {:.2} Mpps, tcpdump {:.2} Mpps: {:.2} times; outputs {}",
+        CAPTURED as f64 / ours / 1e6,
+        CAPTURED as f64 / theirs / 1e6,
+        theirs / ours,
+        if same { "equal" } else { "differ" },
+    );
+    Ok(theirs / ours)
+}
+
+/// Nanoseconds of one match: the least of many passes.
+fn match_ns(expression: &str, packets: &[super::packets::Packet]) -> Result<f64, TaskError> {
+    let names = system_names();
+    let target = Target {
+        names: &names,
+        ..Target::file(LinkType::ETHERNET)
+    };
+    let filter = Filter::compile(expression, &target).map_err(|e| e.to_string())?;
+    let pass = || {
+        let start = Instant::now();
+        let accepted = packets
+            .iter()
+            .filter(|p| filter.matches(&p.bytes, p.wire))
+            .count();
+        black_box(accepted);
+        start.elapsed().as_secs_f64() * 1e9 / packets.len() as f64
+    };
+    Ok((0..200).map(|_| pass()).fold(f64::MAX, f64::min))
+}
+
+/// Runs the bench.
+pub(crate) fn bench(_: &[String]) -> Result<(), TaskError> {
+    let folder = work_folder()?;
+    let input = folder.join("million.pcap");
+    if !input.exists() {
+        capture(&input)?;
+    }
+    let built = Command::new("cargo")
+        .args(["build", "--release", "--quiet", "-p", "skep-cli"])
+        .status();
+    if !built.is_ok_and(|s| s.success()) {
+        return Err("cargo build -p skep-cli fails".to_owned());
+    }
+    let skep = folder.parent().unwrap_or(&folder).join("release/skep");
+    let simple = throughput(&skep, &input, SIMPLE)?;
+    let complex = throughput(&skep, &input, COMPLEX)?;
+
+    let oracle = Oracle::build()?;
+    let mut random = Random::new(3);
+    let packets = generate(LinkType::ETHERNET, MATCHED, &mut random);
+    let expressions = [SIMPLE.to_owned(), COMPLEX.to_owned()];
+    let theirs = oracle.match_ns(LinkType::ETHERNET, &expressions, &packets, 200)?;
+    let mut ratios = Vec::new();
+    for (expression, theirs) in expressions.iter().zip(&theirs) {
+        let ours = match_ns(expression, &packets)?;
+        println!(
+            "{expression}\n  {ours:.1} ns a match, bpf_filter {theirs:.1} ns: {:.2} times",
+            theirs / ours
+        );
+        ratios.push(theirs / ours);
+    }
+
+    let names = system_names();
+    let target = Target {
+        names: &names,
+        ..Target::file(LinkType::ETHERNET)
+    };
+    let all: Vec<String> = for_link(LinkType::ETHERNET, 200, &mut random)
+        .into_iter()
+        .filter(|e| Filter::compile(e, &target).is_ok())
+        .collect();
+    let theirs = oracle.compile_ns(LinkType::ETHERNET, &all, 10)?;
+    let mut log_ratio = 0.0;
+    for (expression, theirs) in all.iter().zip(&theirs) {
+        let least = (0..10).map(|_| {
+            let start = Instant::now();
+            black_box(Filter::compile(expression, &target).is_ok());
+            start.elapsed().as_secs_f64() * 1e9
+        });
+        log_ratio += (least.fold(f64::MAX, f64::min) / theirs).ln();
+    }
+    let compile = (log_ratio / all.len() as f64).exp();
+    println!(
+        "compiling {} expressions: {compile:.2} of libpcap's time (geometric mean)",
+        all.len()
+    );
+    println!(
+        "{{\"bench\":\"filter\",\"simple_vs_tcpdump\":{simple:.2},\"complex_vs_tcpdump\":{complex:.2},\"match_simple\":{:.2},\"match_complex\":{:.2},\"compile_vs_libpcap\":{compile:.2}}}",
+        ratios[0], ratios[1]
+    );
+    Ok(())
+}
