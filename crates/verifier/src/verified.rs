@@ -181,6 +181,10 @@ pub struct CallFact {
     pub callback: Option<u32>,
     /// Name of the kfunc called.
     pub kfunc: Option<String>,
+    /// Of `bpf_obj_new` and its kin: bytes of the type.
+    pub alloc_bytes: Option<u32>,
+    /// Of insertions into lists and trees: where the node lies in its object.
+    pub node_offset: Option<u32>,
 }
 
 /// What a proof cost.

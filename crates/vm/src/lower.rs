@@ -478,8 +478,33 @@ impl Lowering<'_> {
             self.emit(slot, Op::Throw);
             return Ok(());
         }
+        self.hidden_argument(slot, &name)?;
         let entry = helpers::kfunc(&name).ok_or(LowerError::NoCallee { slot, name })?;
         self.emit_call(slot, entry);
+        Ok(())
+    }
+
+    /// Loads the argument of a kfunc that programs leave open and the verifier knows.
+    fn hidden_argument(&mut self, slot: u32, name: &str) -> Result<(), LowerError> {
+        let fact = self.fact(slot).call.as_deref();
+        let (dst, value) = match name {
+            "bpf_obj_new_impl" | "bpf_percpu_obj_new_impl" => {
+                (Reg::R1, fact.and_then(|f| f.alloc_bytes))
+            }
+            "bpf_list_push_front_impl" | "bpf_list_push_back_impl" => {
+                (Reg::R4, fact.and_then(|f| f.node_offset))
+            }
+            "bpf_rbtree_add_impl" => (Reg::R5, fact.and_then(|f| f.node_offset)),
+            _ => return Ok(()),
+        };
+        let value = value.ok_or(LowerError::Inconsistent { slot })?;
+        self.emit(
+            slot,
+            Op::Const {
+                dst,
+                value: u64::from(value),
+            },
+        );
         Ok(())
     }
 

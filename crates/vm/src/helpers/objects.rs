@@ -46,7 +46,7 @@ fn layout(bytes: u64) -> Option<Layout> {
     Layout::from_size_align(bytes + HEADER_BYTES, 16).ok()
 }
 
-/// `r1` is the size of the type, which lowering put there.
+/// `r1` is the size of the type, which lowering put there, as it does with the offset of nodes below.
 fn obj_new(a: &Args) -> u64 {
     let bytes = a.get(1);
     let Some(layout) = layout(bytes).filter(|_| bytes <= MAX_BYTES) else {
