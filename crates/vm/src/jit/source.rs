@@ -8,6 +8,8 @@ use skep_verifier::{Caps, InsnFact, MapDesc};
 /// What matters of a callee.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct CalleeInfo {
+    /// The kernel's number, if it is a helper.
+    pub(crate) helper: Option<u32>,
     /// It may run callbacks, which may throw.
     pub(crate) calls_back: bool,
     /// How many of `r1`–`r5` it reads.
@@ -51,6 +53,10 @@ impl<'a> Source<'a> {
 
     pub(crate) fn callees_of(lowered: &Lowered) -> Vec<CalleeInfo> {
         let info = |c: &Callee| CalleeInfo {
+            helper: match c.id {
+                CalleeId::Helper(id) => Some(id),
+                CalleeId::Kfunc(_) => None,
+            },
             calls_back: c.calls_back,
             args: match c.id {
                 // Its prototype names the format alone; up to three values follow.

@@ -358,7 +358,7 @@ fn evaluate_func(
                 r[0] = evaluate_func(p, func, callee, value, fuel)?;
             }
             Op::MapValueAddr { dst, offset, .. } => {
-                r[dst.index()] = value as u64 + u64::from(offset)
+                r[dst.index()] = value as u64 + u64::from(offset);
             }
             other => step(other, &mut r),
         }
@@ -415,13 +415,13 @@ fn step(op: Op, r: &mut [u64; 11]) {
             };
         }
         Op::LoadAcquire { size, dst, mem } => {
-            r[dst.index()] = peek(size, r[mem.base.index()], mem.offset)
+            r[dst.index()] = peek(size, r[mem.base.index()], mem.offset);
         }
         Op::Store { size, src, mem } => {
-            poke(size, r[mem.base.index()], mem.offset, operand(r, src))
+            poke(size, r[mem.base.index()], mem.offset, operand(r, src));
         }
         Op::StoreRelease { size, src, mem } => {
-            poke(size, r[mem.base.index()], mem.offset, r[src.index()])
+            poke(size, r[mem.base.index()], mem.offset, r[src.index()]);
         }
         Op::Atomic { size, op, src, mem } => atomic(size, op, src, mem, r),
         other => panic!("tests do not use {other:?}"),
@@ -604,6 +604,12 @@ const CONSTANTS: &[u64] = &[
 
 /// Random ops that only touch registers `r0`–`r9`, the frame and the value at `r9`; forward jumps and counted loops.
 pub(crate) fn random_program(rng: &mut Random) -> TestProgram {
+    let n = 4 + rng.below(40);
+    random_program_of(rng, n)
+}
+
+/// As [`random_program`], of about `n` steps.
+pub(crate) fn random_program_of(rng: &mut Random, n: u64) -> TestProgram {
     let stack_bytes = 64;
     let mut ops = Vec::new();
     let r = |n: u8| Reg::new(n).unwrap();
@@ -650,7 +656,6 @@ pub(crate) fn random_program(rng: &mut Random) -> TestProgram {
             mem,
         });
     }
-    let n = 4 + rng.below(40);
     random_body(rng, &mut ops, n, 0);
     ops.push(Op::Exit);
     TestProgram::of_ops(ops, stack_bytes)

@@ -4,6 +4,8 @@
 //! a block that is read before all its predecessors are known gets phis without operands, completed when it is sealed.
 //! Phis that turn out redundant are left to the simplifier.
 
+mod lookup;
+
 use super::{BinOp, Block, Cmp, Graph, Inst, Place, Target, Term, Value};
 use crate::jit::image::{Runtime, Symbol};
 use crate::jit::layout;
@@ -620,6 +622,9 @@ impl Builder<'_> {
 
     fn call(&mut self, i: &Instance, callee: u32) {
         let info = self.src.callees[callee as usize];
+        if self.call_as_instructions(i, info.helper) {
+            return;
+        }
         let args = self.args(i, info.args);
         let v = self.push(Inst::Call {
             target: Target::Callee(callee),

@@ -2,6 +2,7 @@
 
 pub(crate) mod bits;
 mod cfg;
+pub(crate) mod hash;
 mod idiom;
 mod loops;
 mod motion;

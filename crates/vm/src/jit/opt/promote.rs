@@ -5,11 +5,11 @@
 //! upwards; everything else (indexing, callbacks, other functions, copies in memory) may roam through its frame, which
 //! the verifier never lets it leave.
 
+use super::hash::FastMap;
 use crate::jit::ir::{BinOp, Block, Graph, Inst, Target, Value};
 use crate::jit::source::Source;
 use crate::lowered::OpIdx;
 use skep_isa::{Extend, Size, Width};
-use std::collections::HashMap;
 
 /// A slot: offset from the lower end of the frame, and size.
 type Slot = (i32, Size);
@@ -22,8 +22,8 @@ pub(crate) fn run(g: &mut Graph, src: Source<'_>) {
     }
     let mut p = Promotion {
         with: (0..g.insts.len() as u32).map(Value).collect(),
-        at_end: HashMap::new(),
-        at_start: HashMap::new(),
+        at_end: FastMap::default(),
+        at_start: FastMap::default(),
         wanted: Vec::new(),
         slots,
         g,
@@ -137,9 +137,9 @@ struct Promotion<'a> {
     slots: Vec<Slot>,
     with: Vec<Value>,
     /// What a block leaves in a slot, if it writes it.
-    at_end: HashMap<(Block, Slot), Value>,
+    at_end: FastMap<(Block, Slot), Value>,
     /// What a slot holds when a block begins.
-    at_start: HashMap<(Block, Slot), Value>,
+    at_start: FastMap<(Block, Slot), Value>,
     /// Loads of what their block began with.
     wanted: Vec<(Value, Block, Slot)>,
 }

@@ -4,11 +4,11 @@
 //! round a loop, which the next pass sees.
 
 use super::bits;
+use super::hash::FastMap;
 use crate::jit::ir::dom::Shape;
 use crate::jit::ir::{BinOp, Block, Cmp, Graph, Inst, Place, Term, Value};
 use crate::lowered::OpIdx;
 use skep_isa::{JmpOp, Size, Width};
-use std::collections::HashMap;
 
 /// The lower half.
 const LOW: u64 = 0xffff_ffff;
@@ -27,8 +27,8 @@ pub(crate) fn run(g: &mut Graph) -> bool {
         zeros,
         with: identity,
         homes,
-        table: HashMap::new(),
-        roots: HashMap::new(),
+        table: FastMap::default(),
+        roots: FastMap::default(),
         changed: false,
     };
     for &b in &shape.order {
@@ -66,9 +66,9 @@ struct Simplifier<'a> {
     with: Vec<Value>,
     homes: Vec<Block>,
     /// Pure instructions seen.
-    table: HashMap<Inst, Vec<Value>>,
+    table: FastMap<Inst, Vec<Value>>,
     /// Constants and the like, which live in the entry block.
-    roots: HashMap<Inst, Value>,
+    roots: FastMap<Inst, Value>,
     changed: bool,
 }
 
@@ -595,7 +595,37 @@ impl Simplifier<'_> {
                 b: y,
             };
         }
+        let c = self.null_check(c);
         self.compare_to_one(c, origin)
+    }
+
+    /// A test of a lookup's result for null is the test that the lookup made.
+    fn null_check(&self, c: Cmp) -> Cmp {
+        let zero = |v: Value| self.g.constant(v) == Some(0);
+        let Inst::Select { cmp, then, other } = *self.g.inst(c.a) else {
+            return c;
+        };
+        if c.width != Width::W64 || !zero(c.b) || !zero(other) || !self.is_address(then) {
+            return c;
+        }
+        match c.op {
+            JmpOp::Ne => cmp,
+            JmpOp::Eq => inverse(cmp.op).map_or(c, |op| Cmp { op, ..cmp }),
+            _ => c,
+        }
+    }
+
+    /// True if a value is an address inside a map, which is never null.
+    fn is_address(&self, v: Value) -> bool {
+        match *self.g.inst(v) {
+            Inst::Symbol(_) => true,
+            Inst::Bin(BinOp::Add, Width::W64, a, b) => {
+                let symbol = |v| matches!(self.g.inst(v), Inst::Symbol(_));
+                let small = |v: Value| self.zeros[v.index()].leading_ones() >= 16;
+                symbol(a) && small(b) || symbol(b) && small(a)
+            }
+            _ => false,
+        }
     }
 
     /// `x < 1` is `x == 0`, `x >= 1` and `x > 0` are `x != 0`.
@@ -733,6 +763,23 @@ fn swapped(op: JmpOp) -> JmpOp {
         JmpOp::Sle => JmpOp::Sge,
         JmpOp::Eq | JmpOp::Ne | JmpOp::Set => op,
     }
+}
+
+/// The comparison that holds when `op` does not; `Set` has none.
+fn inverse(op: JmpOp) -> Option<JmpOp> {
+    Some(match op {
+        JmpOp::Eq => JmpOp::Ne,
+        JmpOp::Ne => JmpOp::Eq,
+        JmpOp::Gt => JmpOp::Le,
+        JmpOp::Ge => JmpOp::Lt,
+        JmpOp::Lt => JmpOp::Ge,
+        JmpOp::Le => JmpOp::Gt,
+        JmpOp::Sgt => JmpOp::Sle,
+        JmpOp::Sge => JmpOp::Slt,
+        JmpOp::Slt => JmpOp::Sge,
+        JmpOp::Sle => JmpOp::Sgt,
+        JmpOp::Set => return None,
+    })
 }
 
 fn is_signed(op: JmpOp) -> bool {

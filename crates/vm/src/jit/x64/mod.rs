@@ -36,7 +36,7 @@ impl Cpu {
 }
 
 /// Ops of a program that the optimising compiler still takes on.
-const MAX_OPTIMISED_OPS: usize = 20_000;
+const MAX_OPTIMISED_OPS: usize = 8000;
 
 /// Compiles with all optimisations; a program too large for that gets templates.
 pub(crate) fn optimise(src: Source<'_>) -> CodeImage {

@@ -152,6 +152,10 @@ struct Allocator {
     /// The register that each one was coalesced into.
     alias: Vec<u32>,
     colours: Vec<Option<Gpr>>,
+    /// Per register, those it is copied from or to, the most frequent copies first.
+    partners: Vec<Vec<u32>>,
+    /// Hardware registers given to anybody.
+    used: [bool; 16],
 }
 
 impl Allocator {
@@ -173,6 +177,8 @@ impl Allocator {
             cost,
             alias: (0..n).collect(),
             colours: (0..n).map(|v| VReg(v).hardware()).collect(),
+            partners: vec![Vec::new(); n as usize],
+            used: [false; 16],
         }
     }
 
@@ -335,6 +341,14 @@ impl Allocator {
 
     /// Colours the graph; returns the registers that got none.
     fn colour(&mut self) -> Vec<u32> {
+        for i in 0..self.copies.len() {
+            let Copy { dst, src, .. } = self.copies[i];
+            let (dst, src) = (self.find(dst), self.find(src));
+            if dst != src {
+                self.partners[dst as usize].push(src);
+                self.partners[src as usize].push(dst);
+            }
+        }
         let mut degree: Vec<usize> = (0..self.n).map(|v| self.degree(v)).collect();
         let mut left: Vec<u32> = (VReg::FIRST_VIRTUAL..self.n)
             .filter(|&v| self.alias[v as usize] == v)
@@ -371,7 +385,10 @@ impl Allocator {
         let mut spilled = Vec::new();
         while let Some(v) = stack.pop() {
             match self.pick(v) {
-                Some(r) => self.colours[v as usize] = Some(r),
+                Some(r) => {
+                    self.colours[v as usize] = Some(r);
+                    self.used[usize::from(r.0)] = true;
+                }
                 None => spilled.push(v),
             }
         }
@@ -395,18 +412,10 @@ impl Allocator {
                 free[usize::from(r.0)] = false;
             }
         }
-        let hint = self.copies.iter().find_map(|c| {
-            let (d, s) = (self.find(c.dst), self.find(c.src));
-            let other = if d == v {
-                s
-            } else if s == v {
-                d
-            } else {
-                return None;
-            };
-            self.colours[other as usize].filter(|r| free[usize::from(r.0)])
-        });
-        let used = |r: &Gpr| self.colours[VReg::FIRST_VIRTUAL as usize..].contains(&Some(*r));
+        let hint = self.partners[v as usize]
+            .iter()
+            .find_map(|p| self.colours[self.find(*p) as usize].filter(|r| free[usize::from(r.0)]));
+        let used = |r: &Gpr| self.used[usize::from(r.0)];
         let is_free = |r: &&Gpr| free[usize::from(r.0)];
         hint.or_else(|| PREFERENCE[..9].iter().find(is_free).copied())
             .or_else(|| {

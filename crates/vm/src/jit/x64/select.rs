@@ -14,9 +14,9 @@ use crate::jit::image::Symbol;
 use crate::jit::ir::dom::Shape;
 use crate::jit::ir::{Block, Cmp, Graph, Inst, Target, Term, Value};
 use crate::jit::opt::bits;
+use crate::jit::opt::hash::FastMap;
 use crate::lowered::OpIdx;
 use skep_isa::{JmpOp, Width};
-use std::collections::HashMap;
 
 /// Selects machine instructions for a graph without critical edges.
 pub(super) fn select(g: &Graph, cpu: Cpu) -> MFunc {
@@ -31,8 +31,8 @@ pub(super) fn select(g: &Graph, cpu: Cpu) -> MFunc {
         vregs: vec![None; g.insts.len()],
         env: None,
         next: VReg::FIRST_VIRTUAL,
-        pending: HashMap::new(),
-        made: HashMap::new(),
+        pending: FastMap::default(),
+        made: FastMap::default(),
         out: Vec::new(),
         block: Block::ENTRY,
         at: 0,
@@ -107,9 +107,9 @@ struct Selector<'a> {
     env: Option<VReg>,
     next: u32,
     /// Constants to make at the end of a block.
-    pending: HashMap<Block, Vec<(Value, VReg)>>,
+    pending: FastMap<Block, Vec<(Value, VReg)>>,
     /// Registers of constants made in front of loops.
-    made: HashMap<(Value, Block), VReg>,
+    made: FastMap<(Value, Block), VReg>,
     /// The instructions of the SSA instruction being selected.
     out: Vec<MInst>,
     block: Block,
