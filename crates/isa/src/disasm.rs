@@ -126,6 +126,15 @@ impl Display for Text<'_> {
             Insn::End { op, size, dst } => {
                 write!(f, "{dst} = {}{} {dst}", end_name(op), size.bits())
             }
+            _ => self.access(f),
+        }
+    }
+}
+
+impl<'a> Text<'a> {
+    /// Instructions that touch memory, and wide loads.
+    fn access(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match *self.insn {
             Insn::LoadImm64 { dst, imm } => self.wide(f, dst, imm),
             Insn::LoadAbs { size, imm } => {
                 let imm = self.number(imm.into());
@@ -177,6 +186,13 @@ impl Display for Text<'_> {
                 let (src, address) = (sized_reg(size, src), self.address(dst, offset));
                 write!(f, "store_release((u{} *)({address}), {src})", size.bits())
             }
+            _ => self.control(f),
+        }
+    }
+
+    /// Jumps, calls and exits.
+    fn control(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match *self.insn {
             Insn::Jump { offset, long } => {
                 let target = self.target(offset);
                 write!(f, "goto{} {target}", if long { "l" } else { "" })
@@ -196,11 +212,10 @@ impl Display for Text<'_> {
             Insn::Call(call) => self.call(f, call),
             Insn::CallReg { dst } => write!(f, "callx {dst}"),
             Insn::Exit => f.write_str("exit"),
+            _ => Err(fmt::Error),
         }
     }
-}
 
-impl<'a> Text<'a> {
     fn number(&self, value: i64) -> Number {
         Number {
             style: self.style,

@@ -49,7 +49,7 @@ pub fn encode(insn: &Insn) -> Slots {
     }
 }
 
-/// The slot of a basic instruction.
+/// The slot of a basic instruction; arithmetic here, the rest by kind.
 fn slot(insn: &Insn) -> Slot {
     match *insn {
         Insn::Alu {
@@ -88,7 +88,13 @@ fn slot(insn: &Insn) -> Slot {
             )
         }
         Insn::End { op, size, dst } => byte_order(op, size, dst),
-        Insn::LoadImm64 { dst, imm } => wide(dst, imm).slots[0],
+        _ => access_slot(insn),
+    }
+}
+
+/// The slot of an instruction that touches memory.
+fn access_slot(insn: &Insn) -> Slot {
+    match *insn {
         Insn::LoadAbs { size, imm } => Slot::new(op::LD | op::ABS | size_code(size), 0, 0, 0, imm),
         Insn::LoadInd { size, src, imm } => {
             let code = op::LD | op::IND | size_code(size);
@@ -132,6 +138,13 @@ fn slot(insn: &Insn) -> Slot {
             src,
             offset,
         } => atomic(size, dst, src, offset, op::STORE_REL),
+        _ => control_slot(insn),
+    }
+}
+
+/// The slot of a jump, call or exit. Every other instruction has its arm before.
+fn control_slot(insn: &Insn) -> Slot {
+    match *insn {
         Insn::Jump { offset, long } => jump(offset, long),
         Insn::JumpIf {
             width,
@@ -144,6 +157,7 @@ fn slot(insn: &Insn) -> Slot {
         Insn::Call(call) => self::call(call),
         Insn::CallReg { dst } => Slot::new(op::JMP | op::CALL | op::X, dst.number(), 0, 0, 0),
         Insn::Exit => Slot::new(op::JMP | op::EXIT, 0, 0, 0, 0),
+        _ => Slot::new(0, 0, 0, 0, 0),
     }
 }
 

@@ -32,10 +32,20 @@ pub(crate) struct SourceLine {
     pub(crate) file: String,
     /// Line, from 1.
     pub(crate) line: u32,
-    /// Column, from 1.
+    /// Column, from 1; 0 if it is not known.
     pub(crate) column: u32,
     /// The line itself; empty if the object does not hold it.
     pub(crate) text: String,
+}
+
+impl SourceLine {
+    /// `line:column`, or the line alone if the column is not known.
+    fn place(&self) -> String {
+        match self.column {
+            0 => self.line.to_string(),
+            column => format!("{}:{column}", self.line),
+        }
+    }
 }
 
 impl Code {
@@ -293,13 +303,7 @@ impl Listing<'_> {
         if self.shows_source
             && let Some(line) = names.code.lines.get(&byte)
         {
-            let SourceLine {
-                file,
-                line,
-                column,
-                text,
-            } = line;
-            let text = format!("; {} @ {file}:{line}:{column}", text.trim());
+            let text = format!("; {} @ {}:{}", line.text.trim(), line.file, line.place());
             let text = self.paint(Piece::Source, &text);
             self.out.line(text)?;
         }
