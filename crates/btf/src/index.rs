@@ -28,12 +28,31 @@ pub fn essential_name(name: &str) -> &str {
     at.and_then(|at| name.get(..at + 1)).unwrap_or(name)
 }
 
-/// FNV-1a over the bytes, spread once more.
-fn hash(name: &[u8]) -> usize {
+/// Hash of the essential part of the name that begins `text` and ends with it or with a zero byte: FNV-1a, spread once
+/// more. One pass, because it runs over every name of a kernel.
+fn hash(text: &[u8]) -> usize {
     let mut h = 0xcbf2_9ce4_8422_2325_u64;
-    for &byte in name {
+    let mut essential = None;
+    // The hash in front of the underscores that are being passed, and how many they are.
+    let (mut before, mut run) = (h, 0usize);
+    for (at, &byte) in text.iter().enumerate() {
+        if byte == 0 {
+            break;
+        }
+        if byte == b'_' {
+            if run == 0 {
+                before = h;
+            }
+            run += 1;
+        } else {
+            if run == 3 && at > 3 {
+                essential = Some(before);
+            }
+            run = 0;
+        }
         h = (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
+    let h = essential.unwrap_or(h);
     usize::try_from((h ^ h >> 29) & 0xffff_ffff).unwrap_or(0)
 }
 
@@ -50,8 +69,7 @@ impl Names {
             if ty.name_off() == 0 {
                 continue;
             }
-            let name = essential_name(btf.str(ty.name_off()));
-            let bucket = &mut buckets[hash(name.as_bytes()) & mask];
+            let bucket = &mut buckets[hash(btf.str_rest(ty.name_off())) & mask];
             next[(id - first_id) as usize] = *bucket;
             *bucket = id;
         }
@@ -68,8 +86,8 @@ impl Names {
         btf: &'a Btf,
         name: &str,
     ) -> impl Iterator<Item = (u32, &'a str)> + use<'a> {
-        let name = essential_name(name).to_owned();
         let mut at = self.buckets[hash(name.as_bytes()) & (self.buckets.len() - 1)];
+        let name = essential_name(name).to_owned();
         std::iter::from_fn(move || {
             while at != 0 {
                 let id = at;
@@ -102,5 +120,32 @@ impl Tags {
         let start = self.0.partition_point(|&(tagged, _)| tagged < type_id);
         let end = self.0.partition_point(|&(tagged, _)| tagged <= type_id);
         &self.0[start..end]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flavors_are_no_part_of_the_name() {
+        #[rustfmt::skip]
+        const CASES: &[(&str, &str)] = &[
+            ("task_struct",        "task_struct"),
+            ("task_struct___new",  "task_struct"),
+            ("a___b___c",          "a___b"),
+            ("a____b",             "a____b"),
+            ("___b",               "___b"),
+            ("a___",               "a___"),
+            ("_a___b",             "_a"),
+            ("",                   ""),
+        ];
+        for &(name, essential) in CASES {
+            assert_eq!(essential_name(name), essential);
+            let other = format!("{essential}___other");
+            if essential != name {
+                assert_eq!(hash(name.as_bytes()), hash(other.as_bytes()), "{name}");
+            }
+        }
     }
 }

@@ -208,9 +208,8 @@ impl Btf {
         (self.first_id()..self.type_count()).filter_map(|id| self.get(id))
     }
 
-    /// The string at `offset`; `None` if out of range or not terminated.
-    #[must_use]
-    pub fn str_bytes(&self, offset: u32) -> Option<&[u8]> {
+    /// The string section from `offset` on; empty if it is out of range.
+    pub(crate) fn str_rest(&self, offset: u32) -> &[u8] {
         let mut inner = &*self.inner;
         while let Some(base) = &inner.base
             && offset < inner.first_str
@@ -218,7 +217,15 @@ impl Btf {
             inner = &base.inner;
         }
         let strings = &inner.data[inner.strings.clone()];
-        let rest = strings.get((offset - inner.first_str) as usize..)?;
+        strings
+            .get((offset - inner.first_str) as usize..)
+            .unwrap_or_default()
+    }
+
+    /// The string at `offset`; `None` if out of range or not terminated.
+    #[must_use]
+    pub fn str_bytes(&self, offset: u32) -> Option<&[u8]> {
+        let rest = self.str_rest(offset);
         let len = rest.iter().position(|&b| b == 0)?;
         Some(&rest[..len])
     }
