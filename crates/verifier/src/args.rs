@@ -1,6 +1,7 @@
 //! Arguments of helpers: each must be what the prototype says.
 
 use crate::code;
+use crate::dynptr::DynptrUse;
 use crate::fail::{Check, errno, fail};
 use crate::reg::{BtfSource, Flags, Kind, Reg};
 use crate::stack::place;
@@ -34,6 +35,8 @@ pub(crate) struct CallArgs {
     pub btf: Option<(u32, BtfSource)>,
     /// Field of a kptr argument: map index and field index.
     pub kptr: Option<(u32, usize)>,
+    /// The initialised dynptr that was passed.
+    pub dynptr: Option<DynptrUse>,
 }
 
 impl Verifier<'_> {
@@ -409,7 +412,8 @@ impl Verifier<'_> {
         Some(value)
     }
 
-    fn size_arg(
+    /// Register `i` is the size of the memory that the register before it points to.
+    pub(crate) fn size_arg(
         &mut self,
         i: usize,
         writes: bool,

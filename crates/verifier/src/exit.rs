@@ -18,7 +18,7 @@ impl Verifier<'_> {
         if !outermost {
             return self.return_to_caller();
         }
-        self.check_return_value()?;
+        self.check_returned(0)?;
         Ok(Flow::Done)
     }
 
@@ -69,24 +69,26 @@ impl Verifier<'_> {
         Ok(Flow::Next(callsite))
     }
 
-    fn check_return_value(&mut self) -> Check {
-        let is_async = self.cur.frame().kind == FrameKind::AsyncCallback;
-        let subprog = self.cur.frame().subprog;
+    /// Register `i` becomes the program's return value.
+    pub(crate) fn check_returned(&mut self, i: usize) -> Check {
+        let outermost = &self.cur.frames[0];
+        let is_async = outermost.kind == FrameKind::AsyncCallback;
+        let subprog = outermost.subprog;
         if !is_async && subprog == 0 && self.returns_nothing() {
             return Ok(());
         }
-        self.check_readable(0)?;
-        if self.is_secret_pointer(0) {
+        self.check_readable(i)?;
+        if self.is_secret_pointer(i) {
             return fail(
                 code::RETURN_POINTER,
                 errno::EACCES,
                 format!(
-                    "r0 is {}: it would be returned as a number",
-                    self.reg(0).describe()
+                    "r{i} is {}: it would be returned as a number",
+                    self.reg(i).describe()
                 ),
             );
         }
-        let r0 = *self.reg(0);
+        let r0 = *self.reg(i);
         if !is_async && subprog > 0 {
             if r0.is_scalar() {
                 return Ok(());
@@ -106,14 +108,14 @@ impl Verifier<'_> {
         let Some(range) = allowed else { return Ok(()) };
         if !r0.is_scalar() {
             let message = format!(
-                "r0 is {} at exit, allowed are numbers from {} to {}",
+                "r{i} is {} at exit, allowed are numbers from {} to {}",
                 r0.describe(),
                 range.0,
                 range.1
             );
             return fail(code::RETURN_VALUE, errno::EINVAL, message);
         }
-        self.mark_precise(0)?;
+        self.mark_precise(i)?;
         if within(&r0, range, half) {
             return Ok(());
         }

@@ -67,6 +67,13 @@ const CTX_STRUCTS: &[(&[ProgType], &str)] = &[
     (&[ProgType::Netfilter], "bpf_nf_ctx"),
 ];
 
+/// Is `name` the context structure of the program type?
+pub(crate) fn is_ctx_name(prog_type: ProgType, name: &str) -> bool {
+    CTX_STRUCTS
+        .iter()
+        .any(|(types, ctx)| types.contains(&prog_type) && *ctx == name)
+}
+
 impl Verifier<'_> {
     /// Parameters of the global function `f`, from its BTF.
     fn params_of(&self, f: usize) -> Check<Vec<Param>> {
@@ -247,7 +254,8 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn check_global_memory(&mut self, n: usize, size: u32) -> Check {
+    /// Register `n` must point to `size` bytes to read and write.
+    pub(crate) fn check_global_memory(&mut self, n: usize, size: u32) -> Check {
         let saved = *self.reg(n);
         if saved.is_nullable() {
             self.reg_mut(n).flags = saved.flags.without(Flags::NULLABLE);

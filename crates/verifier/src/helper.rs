@@ -184,6 +184,10 @@ impl Verifier<'_> {
             ),
             id::SNPRINTF => self.check_format(args),
             id::DYNPTR_FROM_MEM => self.check_dynptr_from_mem(),
+            id::DYNPTR_WRITE => {
+                self.note_dynptr_write(args);
+                Ok(())
+            }
             _ if args.callback.is_some() => self.check_callback(proto, args),
             _ => Ok(()),
         }

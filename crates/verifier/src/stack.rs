@@ -101,7 +101,8 @@ impl Verifier<'_> {
         func.stack_bytes = func.stack_bytes.max((slots * SLOT) as u32);
     }
 
-    fn live_read(&mut self, frame: usize, slot: usize) {
+    /// The slot is read: it matters to what follows.
+    pub(crate) fn live_read(&mut self, frame: usize, slot: usize) {
         if let Some(&instance) = self.instances.last() {
             self.live.read(instance, frame, self.insn, 1 << slot);
         }

@@ -1,21 +1,21 @@
-//! What needs the kernel's BTF or objects beyond the core: typed pointers, kfuncs, dynptrs, kptrs, allocated objects.
+//! What needs the kernel's BTF or objects beyond the core: typed pointers, kptrs, allocated objects.
 //!
 //! These are refused as not supported yet, never guessed.
 
 use crate::args::CallArgs;
 use crate::code;
 use crate::fail::{Check, errno, fail};
+use crate::kfunc::KfuncCall;
 use crate::memory::MemAccess;
 use crate::reg::{Flags, Reg};
 use crate::rules::no_fields;
-use crate::verifier::{Flow, Verifier};
+use crate::verifier::Verifier;
 use skep_abi::ctx::{Access, CtxAccess};
-use skep_abi::helper::{Arg, HelperProto};
 use skep_abi::prog::TargetReturns;
-use skep_btf::Record;
+use skep_btf::{Record, Type};
 use std::sync::Arc;
 
-fn unsupported<T>(what: &str) -> Check<T> {
+pub(crate) fn unsupported<T>(what: &str) -> Check<T> {
     fail(
         code::NOT_SUPPORTED,
         errno::EOPNOTSUPP,
@@ -24,10 +24,6 @@ fn unsupported<T>(what: &str) -> Check<T> {
 }
 
 impl Verifier<'_> {
-    pub(crate) fn check_kfunc_call(&mut self, _id: i32, _module: i16) -> Check<Flow> {
-        unsupported("kfuncs")
-    }
-
     pub(crate) fn access_btf(&mut self, _a: &MemAccess, _reg: &Reg, _off: i64) -> Check<Reg> {
         unsupported("typed kernel pointers")
     }
@@ -103,54 +99,20 @@ impl Verifier<'_> {
         no_fields()
     }
 
-    pub(crate) fn dynptr_arg(
+    pub(crate) fn kfunc_struct(&mut self, _call: &KfuncCall<'_>, _target: Type<'_>) -> Check<Reg> {
+        unsupported("kfuncs that return kernel structures")
+    }
+
+    pub(crate) fn kfunc_struct_arg(
         &mut self,
-        _proto: &HelperProto,
+        _call: &mut KfuncCall<'_>,
+        _target: Type<'_>,
         _i: usize,
-        _arg: Arg,
-        _args: &mut CallArgs,
     ) -> Check {
-        unsupported("dynptrs")
+        unsupported("kfuncs that take kernel structures")
     }
 
-    pub(crate) fn release_dynptr_arg(&mut self, _proto: &HelperProto, _i: usize) -> Check<bool> {
-        Ok(false)
-    }
-
-    pub(crate) fn check_dynptr_from_mem(&mut self) -> Check {
-        unsupported("dynptrs")
-    }
-
-    pub(crate) fn dynptr_data_result(&mut self, _args: &CallArgs) -> Check<Reg> {
-        unsupported("dynptrs")
-    }
-
-    pub(crate) fn callback_dynptr(&mut self) -> Reg {
-        Reg::pointer(crate::reg::Kind::Dynptr)
-    }
-
-    pub(crate) fn drop_special_object(&mut self, frame: usize, slot: usize) -> Check {
-        if self.cur.frames[frame]
-            .stack
-            .get(slot)
-            .is_some_and(crate::state::StackSlot::is_special)
-        {
-            return unsupported("dynptrs on the stack");
-        }
-        Ok(())
-    }
-
-    pub(crate) fn iter_is_active(&self) -> bool {
-        false
-    }
-
-    pub(crate) fn iter_depths_differ(&self, _id: u32) -> bool {
-        false
-    }
-}
-
-impl Verifier<'_> {
-    pub(crate) fn kfunc_nature(&self, _id: i32) -> crate::cfg::CallNature {
-        crate::cfg::CallNature::Plain
+    pub(crate) fn release_kfunc_arg(&mut self, _call: &KfuncCall<'_>) -> Check {
+        unsupported("kfuncs that release kernel structures")
     }
 }

@@ -95,6 +95,7 @@ fn steps(v: &mut Verifier<'_>, memory: Option<u32>) -> Result<u32, Box<Fail>> {
     v.check_program()?;
     v.check_opcodes()?;
     v.check_map_operands()?;
+    v.check_kfuncs()?;
     prepare(v)?;
     v.walk(0, &|v| {
         *v.reg_mut(1) = match memory {
