@@ -71,9 +71,8 @@ impl PacketSocket {
             libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0)
         })?;
         // SAFETY: the descriptor was just opened and belongs to nobody else.
-        let socket = Self {
-            fd: unsafe { OwnedFd::from_raw_fd(fd) },
-        };
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let socket = Self { fd };
         socket.attach(filter)?;
         let mut address = libc::sockaddr_ll {
             sll_family: libc::AF_PACKET as u16,
