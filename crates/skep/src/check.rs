@@ -372,7 +372,8 @@ fn contents(spec: &MapSpec) -> Arc<[u8]> {
 }
 
 /// True if a helper that some program calls speaks of structures of the kernel.
-fn uses_kernel_types(linked: &Linked) -> bool {
+#[must_use]
+pub fn uses_kernel_types(linked: &Linked) -> bool {
     let helpers = linked
         .programs
         .iter()

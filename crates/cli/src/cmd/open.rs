@@ -2,11 +2,12 @@
 
 use crate::error::{CliError, io_text};
 use crate::render::rejection;
-use skep::check::{CheckOptions, Checker, Verdict};
+use skep::check::{CheckOptions, Checker, Verdict, uses_kernel_types};
 use skep::load::LoadError;
 use skep::{Kernel, target};
 use skep_abi::ProgType;
 use skep_bpf::{Backend, BackendKind};
+use skep_btf::Btf;
 use skep_object::{Linked, Object, Options};
 use skep_user::Universe;
 use skep_verifier::Caps;
@@ -51,11 +52,13 @@ pub(crate) struct Chosen {
     pub(crate) automatic: bool,
 }
 
-/// Opens the backend that is asked for, or that fits the purpose.
+/// Opens the backend that is asked for, or that fits the purpose; the user backend with what the object wants to know of a
+/// kernel.
 pub(crate) fn backend(
     arg: BackendArg,
     purpose: Purpose,
     engine: EngineArg,
+    object: Option<&Object>,
 ) -> Result<Chosen, CliError> {
     let kind = match (arg, purpose) {
         (BackendArg::User, _) | (BackendArg::Auto, Purpose::TestRun) => BackendKind::User,
@@ -70,6 +73,7 @@ pub(crate) fn backend(
             };
             let options = skep_user::Options {
                 engine,
+                kernel_btf: object.and_then(kernel_btf).map(Arc::new),
                 ..skep_user::Options::default()
             };
             let universe = Universe::new(options);
@@ -80,6 +84,16 @@ pub(crate) fn backend(
         backend,
         automatic: arg == BackendArg::Auto,
     })
+}
+
+/// The reference kernel's BTF, if the object or a helper that it calls speaks of structures of the kernel.
+fn kernel_btf(object: &Object) -> Option<Btf> {
+    let needs = object.needs();
+    let speaks_of_them = || {
+        let linked = object.relocate(&target::reference(&needs, None));
+        linked.is_ok_and(|l| uses_kernel_types(&l))
+    };
+    (needs.kernel_btf || speaks_of_them()).then(|| target::reference_btf(&needs))
 }
 
 /// Reads an object.

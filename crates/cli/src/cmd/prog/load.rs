@@ -33,7 +33,7 @@ pub(super) enum Which {
 pub(super) fn run(args: &Args, which: Which) -> Result<(), CliError> {
     let prog_type = args.prog_type.as_deref().map(open::prog_type).transpose()?;
     let object = open::object(&args.object)?;
-    let chosen = open::backend(BackendArg::Kernel, Purpose::Attach, EngineArg::Jit)?;
+    let chosen = open::backend(BackendArg::Kernel, Purpose::Attach, EngineArg::Jit, None)?;
     let linked = open::link(&object, &chosen)?;
     let program = match which {
         Which::First => linked.programs.first().map(|p| p.name.clone()),

@@ -70,7 +70,12 @@ pub(super) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     }
     let prog_type = args.prog_type.as_deref().map(open::prog_type).transpose()?;
     let object = open::object(args.object.as_ref())?;
-    let chosen = open::backend(args.backend, open::Purpose::TestRun, args.engine)?;
+    let chosen = open::backend(
+        args.backend,
+        open::Purpose::TestRun,
+        args.engine,
+        Some(&object),
+    )?;
     let linked = open::link(&object, &chosen)?;
     let name = match (&args.program, linked.programs.as_slice()) {
         (Some(name), programs) if programs.iter().any(|p| p.name == *name) => name.clone(),
@@ -120,7 +125,12 @@ pub(super) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
 
 /// Runs a program of the kernel that is loaded already.
 fn by_id(args: &Args, id: u32, inputs: &[Input], out: &mut Output) -> Result<Outcome, CliError> {
-    let chosen = open::backend(BackendArg::Kernel, open::Purpose::TestRun, args.engine)?;
+    let chosen = open::backend(
+        BackendArg::Kernel,
+        open::Purpose::TestRun,
+        args.engine,
+        None,
+    )?;
     let backend = chosen.backend.as_ref();
     let opened = noun::select_one(backend, ObjKind::Prog, &Selector::Id(id))?;
     let prog_type = backend

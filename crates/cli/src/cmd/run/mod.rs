@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     } else {
         Purpose::Attach
     };
-    let chosen = open::backend(args.backend, purpose, args.engine)?;
+    let chosen = open::backend(args.backend, purpose, args.engine, Some(&object))?;
     if capture.is_none() && chosen.backend.kind() == BackendKind::User {
         return Err(CliError::usage(
             "the user backend runs packets of a capture: give --pcap FILE",
