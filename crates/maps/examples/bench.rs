@@ -37,7 +37,7 @@ fn hash(name: &str, map_type: MapType, n: u64, capacity: u32, base: f64) {
         &MapSpec::new(map_type, 8, 8, capacity, 2),
         &Memory::Anonymous,
     )
-    .unwrap();
+    .expect("an anonymous map");
     let who = Runner {
         cpu: 0,
         token: skep_sys::task::token(),
@@ -132,7 +132,7 @@ fn main() {
         &MapSpec::new(MapType::Ringbuf, 0, 0, 1 << 24, 2),
         &Memory::Anonymous,
     )
-    .unwrap();
+    .expect("an anonymous map");
     let submit = time(N, |i, x| {
         let e = ring.ringbuf_reserve(64, 0, who);
         if e.is_null() {
@@ -148,7 +148,7 @@ fn main() {
     });
     println!("ring {:.1}", submit - base);
     let spec = MapSpec::new(MapType::LpmTrie, 8, 8, 16384, 2).with_flags(1);
-    let lpm = Map::create(&spec, &Memory::Anonymous).unwrap();
+    let lpm = Map::create(&spec, &Memory::Anonymous).expect("an anonymous map");
     let mut x = 1u64;
     let mut addresses = Vec::new();
     for i in 0..10_000u64 {

@@ -22,7 +22,7 @@ fn universe(dir: &Path) -> Universe {
         cpus: 2,
         ..Options::default()
     };
-    Universe::new(options).unwrap()
+    Universe::new(options).expect("a universe")
 }
 
 /// A pin directory of its own, removed at the end.
@@ -42,7 +42,7 @@ impl Drop for TestDir {
 }
 
 fn errno<T: std::fmt::Debug>(result: skep_bpf::Result<T>) -> Errno {
-    result.unwrap_err().errno
+    result.expect_err("a refusal").errno
 }
 
 fn value(u: &Universe, map: Handle, key: u32) -> Option<u64> {
