@@ -211,12 +211,6 @@ impl Mapping {
             unsafe { libc::madvise(from.cast(), len, libc::MADV_POPULATE_WRITE) };
         }
     }
-
-    /// Asks for huge pages where the system has them; refusals do not matter.
-    pub fn advise_huge(&self) {
-        // SAFETY: the range is ours; the advice changes no contents.
-        unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, libc::MADV_HUGEPAGE) };
-    }
 }
 
 impl Drop for Mapping {

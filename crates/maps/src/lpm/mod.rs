@@ -6,6 +6,8 @@
 //!
 //! Concurrency (the kernel's): lookups take no lock and see each update or deletion of a prefix either done or not, address
 //! by address. Updates and deletions hold one lock a map. If its owner died the table is built again from the elements.
+//!
+//! Walks follow the hash map: each prefix once, but not longest first as in the kernel.
 
 mod table;
 
