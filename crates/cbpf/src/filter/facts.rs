@@ -150,14 +150,11 @@ impl Facts {
         known: FactId,
         test: Test,
     ) -> Option<bool> {
-        if test.late {
-            return None;
-        }
         let equality = |t: Test| t.relation == Relation::Eq && arena.as_const(t.right).is_some();
         self.way(known).find_map(|fact| match fact.step {
             Step::Test(t) if t == test => Some(fact.outcome),
             Step::Test(t) if fact.outcome && !t.late && t.left == test.left && equality(t) => {
-                equality(test).then_some(false)
+                (equality(test) && !test.late).then_some(false)
             }
             _ => None,
         })

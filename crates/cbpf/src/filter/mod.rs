@@ -24,7 +24,7 @@ use crate::insn::{BPF_MAXINSNS, Insn, RET};
 use crate::interp::{LongShift, Packet, Program};
 use alloc::vec::Vec;
 use expand::Expander;
-use graph::{Graph, REJECT};
+use graph::{ACCEPT, Graph, REJECT};
 
 /// Where packets come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,23 +135,27 @@ pub fn compile(expression: &str, target: &Target<'_>) -> Result<Vec<Insn>, Filte
     };
     let cond = expander.expand(&tree)?;
     let graph = Graph::of_cond(&expander.arena, cond);
-    let (graph, accepts_nothing) = simplify::simplify(&expander.arena, graph);
+    let simplified = simplify::simplify(&expander.arena, graph);
     let whole = |message: &str| FilterError::new(Span::new(0, expression.len()), message);
-    if accepts_nothing && !expander.unoptimised {
+    if simplified.accepts_nothing && !expander.unoptimised {
         return Err(whole("this accepts no packet at all"));
     }
-    if graph.root <= REJECT {
-        let snaplen = if graph.root == REJECT {
-            0
-        } else {
-            target.snaplen
-        };
-        return Ok(alloc::vec![Insn::new(RET, snaplen)]);
-    }
-    let code = emit::compile(&expander.arena, &graph, target.snaplen)
-        .map_err(|_| whole("the arithmetic needs more than 16 intermediate results"))?;
+    let code = [&simplified.full, &simplified.plain]
+        .into_iter()
+        .filter_map(|graph| code_of(&expander, graph, target.snaplen))
+        .min_by_key(Vec::len)
+        .ok_or_else(|| whole("the arithmetic needs more than 16 intermediate results"))?;
     if code.len() > BPF_MAXINSNS {
         return Err(whole("the program is longer than 4096 instructions"));
     }
     Ok(code)
+}
+
+/// The code of a graph, if there are scratch words enough.
+fn code_of(expander: &Expander<'_>, graph: &Graph, snaplen: u32) -> Option<Vec<Insn>> {
+    match graph.root {
+        ACCEPT => Some(alloc::vec![Insn::new(RET, snaplen)]),
+        REJECT => Some(alloc::vec![Insn::new(RET, 0)]),
+        _ => emit::compile(&expander.arena, graph, snaplen).ok(),
+    }
 }

@@ -18,20 +18,32 @@ enum Wit {
     Full,
 }
 
-/// Improves a graph until nothing changes. Says besides whether libpcap would see that it accepts nothing.
-pub(crate) fn simplify(arena: &Arena, graph: Graph) -> (Graph, bool) {
+/// An improved graph.
+pub(crate) struct Simplified {
+    /// With all that follows from what is known.
+    pub(crate) full: Graph,
+    /// As libpcap would have it; its code may be shorter, since a skipped test is sometimes a skipped load.
+    pub(crate) plain: Graph,
+    /// Whether libpcap would see that it accepts nothing.
+    pub(crate) accepts_nothing: bool,
+}
+
+/// Improves a graph until nothing changes.
+pub(crate) fn simplify(arena: &Arena, graph: Graph) -> Simplified {
     let mut graph = settle(arena, graph, Wit::Libpcap);
     if let Some(grouped) = group(&graph) {
         graph = settle(arena, grouped, Wit::Libpcap);
     }
-    if graph.root == REJECT {
-        return (graph, true);
-    }
-    let graph = rebuild(arena, &graph, graph.root, Wit::Full, |id| {
+    let accepts_nothing = graph.root == REJECT;
+    let full = rebuild(arena, &graph, graph.root, Wit::Full, |id| {
         (graph.node(id).yes, graph.node(id).no)
     });
-    let graph = settle(arena, graph, Wit::Full);
-    (drop_touches(arena, &graph).unwrap_or(graph), false)
+    let full = settle(arena, full, Wit::Full);
+    Simplified {
+        full: drop_touches(arena, &full).unwrap_or(full),
+        plain: drop_touches(arena, &graph).unwrap_or(graph),
+        accepts_nothing,
+    }
 }
 
 fn settle(arena: &Arena, graph: Graph, wit: Wit) -> Graph {
