@@ -101,7 +101,9 @@ impl Verifier<'_> {
     pub(crate) fn advance_iter(&mut self, at: Place) -> Check {
         let slot = &self.cur.frames[at.frame].stack[at.slot];
         if is_active(slot) {
-            let before = self.previous_entry(self.insn, self.cur.dfs_depth);
+            // The state just kept at this call is no previous one.
+            let depth = self.cur.dfs_depth.saturating_sub(1);
+            let before = self.previous_entry(self.insn, depth);
             let mut more: State = self.cur.clone();
             more.frame_at_mut(at.frame).stack_mut()[at.slot].reg.aux2 += 1;
             if let Some(before) = before {

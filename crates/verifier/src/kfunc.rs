@@ -13,9 +13,6 @@ use skep_abi::kfunc::{self, Kfunc, flag};
 use skep_btf::{Kind as BtfKind, Type};
 use skep_isa::{Call, Insn};
 
-/// `KF_*` of functions that sleep, with the kernel's numbers.
-const SLEEPS: u32 = flag::SLEEPABLE;
-
 /// Kfuncs whose calls have rules of their own that are not known here.
 const UNKNOWN_RULES: &[&str] = &[
     "bpf_arena_",
@@ -122,7 +119,7 @@ impl<'a> Verifier<'a> {
             ref_id: 0,
         };
         self.check_kfunc_args(&mut call)?;
-        self.change_sections(name, rules.has(SLEEPS))?;
+        self.change_sections(name, rules.has(flag::SLEEPABLE))?;
         self.rec.call(
             self.insn,
             CallFact {
@@ -160,10 +157,10 @@ impl<'a> Verifier<'a> {
             return unsupported(&format!("calls of {name}"));
         }
         let in_global = self.cur.frames[0].subprog != 0;
-        if rules.has(SLEEPS) && in_global {
+        if rules.has(flag::SLEEPABLE) && in_global {
             return unsupported("sleeping kfuncs in global functions and callbacks");
         }
-        if rules.has(SLEEPS) && !self.in_sleepable() {
+        if rules.has(flag::SLEEPABLE) && !self.in_sleepable() {
             let message = format!("{name} may sleep, but the program is not sleepable");
             return fail(code::SLEEP, errno::EACCES, message);
         }
