@@ -563,7 +563,7 @@ pub fn compare_creation(
                         (1 << 15) + 1,
                         1 << 22,
                         1 << 23,
-                    ])
+                    ]);
                 }
                 2 => spec.max_entries = *random.of(&[0, 1, 2, 3, 100, 4096, 8192, 5000]),
                 3 => spec.map_flags ^= 1 << random.below(20),

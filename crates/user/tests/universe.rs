@@ -144,7 +144,10 @@ fn shared_maps(u: &Universe) -> Vec<Handle> {
             Ok(map)
         })
     };
-    specs.iter().map(|spec| open(spec).unwrap()).collect()
+    specs
+        .iter()
+        .map(|spec| open(spec).expect("a shared map"))
+        .collect()
 }
 
 /// One round of operations with keys from `turn`. Elements always hold their key, squared.
@@ -154,7 +157,8 @@ fn work(u: &Universe, maps: &[Handle], turn: u32) {
     let square = (u64::from(key) * u64::from(key)).to_ne_bytes();
     let lpm = [32u32.to_ne_bytes(), [10, 0, 0, key as u8]].concat();
     let _full = u.map_update(maps[0], &bytes, &square, 0);
-    u.map_update(maps[1], &bytes, &square, 0).unwrap();
+    u.map_update(maps[1], &bytes, &square, 0)
+        .expect("LRU maps make room");
     let _full = u.map_update(maps[2], &lpm, &square, 0);
     let _full = u.map_update(maps[3], &[], &square, 0);
     if turn.is_multiple_of(3) {
@@ -187,13 +191,13 @@ fn victim() {
 }
 
 fn start_victim(dir: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "victim", "--ignored"])
         .env(DIR, dir)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap()
+        .expect("a child")
 }
 
 fn keys(u: &Universe, map: Handle, len: usize) -> BTreeSet<Vec<u8>> {
