@@ -56,8 +56,7 @@ fn actions(code: &[Insn], audit: u32, number: u32) -> Vec<Action> {
         if followed > PATHS_MAX {
             break;
         }
-        loop {
-            let Some(insn) = code.get(path.at) else { break };
+        while let Some(insn) = code.get(path.at) {
             path.at += 1;
             let k = insn.k;
             let slot = (k & 15) as usize;
