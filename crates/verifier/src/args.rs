@@ -33,8 +33,6 @@ pub(crate) struct CallArgs {
     pub filled: Option<(usize, i64, i64)>,
     /// Type of a per-CPU or other BTF argument.
     pub btf: Option<(u32, BtfSource)>,
-    /// Field of a kptr argument: map index and field index.
-    pub kptr: Option<(u32, usize)>,
     /// The initialised dynptr that was passed.
     pub dynptr: Option<DynptrUse>,
 }
@@ -320,7 +318,6 @@ impl Verifier<'_> {
             | Kind::MapKey
             | Kind::MapValue
             | Kind::Mem
-            | Kind::Buf
             | Kind::Arena
             | Kind::Scalar => Ok(()),
             Kind::Btf => self.check_unmoved(i, true),
@@ -493,13 +490,6 @@ impl Verifier<'_> {
             }
             Kind::Mem if writes && reg.flags.has(Flags::RDONLY) => read_only("read-only memory"),
             Kind::Mem => self.check_region(i, &reg, off, bytes, reg.aux, zero_ok),
-            Kind::Buf if writes && reg.flags.has(Flags::RDONLY) => read_only("a read-only buffer"),
-            Kind::Buf if off < 0 || reg.var.as_const() != Some(0) => fail(
-                code::OUT_OF_BOUNDS,
-                errno::EACCES,
-                format!("r{i} is a buffer at a negative or variable offset"),
-            ),
-            Kind::Buf => Ok(()),
             Kind::Stack => {
                 if size == 0 && !zero_ok {
                     return fail(
@@ -609,7 +599,7 @@ impl Verifier<'_> {
 /// Memory that helpers may be given.
 fn is_memory(reg: &Reg, flags: Flags) -> bool {
     match reg.kind {
-        Kind::Stack | Kind::Pkt | Kind::PktMeta | Kind::MapKey | Kind::MapValue | Kind::Buf => {
+        Kind::Stack | Kind::Pkt | Kind::PktMeta | Kind::MapKey | Kind::MapValue => {
             flags == Flags::NONE
         }
         Kind::Mem => flags == Flags::NONE || flags == Flags::RINGBUF,

@@ -153,7 +153,7 @@ impl Compare<'_> {
         }
         match old.kind {
             Kind::Scalar => self.scalar(old, cur, exact),
-            Kind::MapKey | Kind::MapValue | Kind::Mem | Kind::Buf | Kind::TpBuffer => {
+            Kind::MapKey | Kind::MapValue | Kind::Mem | Kind::TpBuffer => {
                 old.off == cur.off
                     && old.aux == cur.aux
                     && old.aux2 == cur.aux2

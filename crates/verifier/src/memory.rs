@@ -160,7 +160,7 @@ impl Verifier<'_> {
             {
                 self.access_sock(a, &reg, off)?
             }
-            Kind::TpBuffer | Kind::Buf if !reg.is_nullable() => self.access_buffer(a, &reg, off)?,
+            Kind::TpBuffer if !reg.is_nullable() => self.access_buffer(a, &reg, off)?,
             Kind::Btf if !reg.is_nullable() => self.access_btf(a, &reg, off)?,
             Kind::ConstMap => self.access_map_struct(a, &reg, off)?,
             Kind::Arena => {

@@ -315,7 +315,6 @@ fn check_movable(op: AluOp, ptr: &Reg, off: &Reg) -> Check {
         | Kind::TpBuffer
         | Kind::Btf
         | Kind::Mem
-        | Kind::Buf
         | Kind::Func
         | Kind::Dynptr => true,
         Kind::FlowKeys => off.var.is_const(),

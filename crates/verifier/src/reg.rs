@@ -42,8 +42,6 @@ pub(crate) enum Kind {
     Btf,
     /// Plain memory of `aux` bytes.
     Mem,
-    /// A buffer of a tracing context, bounded at attach time.
-    Buf,
     /// The start of subprog `aux`.
     Func,
     /// Arena memory.
@@ -281,7 +279,6 @@ impl Reg {
             Kind::Btf => "a kernel pointer",
             Kind::Mem if nullable => "memory or NULL",
             Kind::Mem => "memory",
-            Kind::Buf => "a buffer",
             Kind::Func => "a function pointer",
             Kind::Arena => "an arena pointer",
             Kind::Dynptr => "a dynptr",

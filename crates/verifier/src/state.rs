@@ -80,8 +80,6 @@ pub(crate) enum FrameKind {
     },
     /// A callback that runs later (timer, work queue).
     AsyncCallback,
-    /// The exception callback.
-    Exception,
 }
 
 /// One call frame.
@@ -142,10 +140,6 @@ pub(crate) enum RefKind {
     Irq,
     /// A spin lock; `object` and `aux` identify what it protects.
     Lock,
-    /// A resilient spin lock.
-    ResLock,
-    /// A resilient spin lock with interrupts off.
-    ResLockIrq,
 }
 
 /// Something acquired and not yet released.

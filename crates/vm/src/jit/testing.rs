@@ -8,9 +8,7 @@ use super::link::Code;
 use super::source::Source;
 use crate::env::RunEnv;
 use crate::lowered::{Func, Mem, Op, OpIdx, Space};
-use skep_isa::{
-    AluOp, AtomicOp, Call, EndOp, Extend, Imm64, Insn, JmpOp, Reg, Size, Slot, Src, Width,
-};
+use skep_isa::{AluOp, AtomicOp, EndOp, Extend, JmpOp, Reg, Size, Src, Width};
 use skep_verifier::{Caps, InsnFact, MapDesc};
 use std::sync::atomic::AtomicU32;
 
@@ -27,47 +25,6 @@ pub(crate) struct TestProgram {
 }
 
 impl TestProgram {
-    /// Lowers `slots`, whose functions start at `starts`; each has a frame of `stack_bytes`.
-    pub(crate) fn new(slots: &[Slot], starts: &[usize], stack_bytes: u32) -> Self {
-        let mut p = Self {
-            ops: Vec::new(),
-            funcs: Vec::new(),
-            slots: Vec::new(),
-            facts: vec![InsnFact::default(); slots.len()],
-            maps: vec![array_map()],
-        };
-        let mut first = vec![0; slots.len() + 1];
-        let mut at = 0;
-        while at < slots.len() {
-            first[at] = p.ops.len() as OpIdx;
-            let insn = skep_isa::decode(slots, at).unwrap();
-            let op = lower_one(insn, at, starts);
-            p.ops.push(op);
-            p.slots.push(at as u32);
-            at += insn.slots();
-        }
-        for op in &mut p.ops {
-            if let Op::Jump { target } | Op::JumpIf { target, .. } | Op::MayGoto { target } = op {
-                *target = first[*target as usize];
-            }
-        }
-        first[slots.len()] = p.ops.len() as OpIdx;
-        for (i, &s) in starts.iter().enumerate() {
-            let end = starts.get(i + 1).copied().unwrap_or(slots.len());
-            let (start, end) = (first[s], first[end]);
-            let body = &p.ops[start as usize..end as usize];
-            p.funcs.push(Func {
-                start,
-                end,
-                stack_bytes,
-                is_callback: false,
-                has_tail_call: false,
-                has_may_goto: body.iter().any(|o| matches!(o, Op::MayGoto { .. })),
-            });
-        }
-        p
-    }
-
     /// A program of one function.
     pub(crate) fn of_ops(ops: Vec<Op>, stack_bytes: u32) -> Self {
         let end = ops.len() as OpIdx;
@@ -121,155 +78,6 @@ fn array_map() -> MapDesc {
         inner: None,
         frozen: None,
         owner: None,
-    }
-}
-
-fn lower_one(insn: Insn, at: usize, starts: &[usize]) -> Op {
-    let target = |offset: i32| (at as i64 + 1 + i64::from(offset)) as OpIdx;
-    let mem = |base, offset: i16| Mem {
-        base,
-        offset: i32::from(offset),
-        space: Space::Plain,
-    };
-    match insn {
-        Insn::Alu {
-            width,
-            op,
-            dst,
-            src,
-        } => Op::Alu {
-            width,
-            op,
-            dst,
-            src,
-        },
-        Insn::Neg { width, dst } => Op::Neg { width, dst },
-        Insn::Mov {
-            width,
-            dst,
-            src: Src::Reg(src),
-        } => Op::Mov { width, dst, src },
-        Insn::Mov {
-            width: Width::W64,
-            dst,
-            src: Src::Imm(i),
-        } => Op::Const {
-            dst,
-            value: i64::from(i) as u64,
-        },
-        Insn::Mov {
-            dst,
-            src: Src::Imm(i),
-            ..
-        } => Op::Const {
-            dst,
-            value: u64::from(i as u32),
-        },
-        Insn::Movsx {
-            width,
-            from,
-            dst,
-            src,
-        } => Op::Movsx {
-            width,
-            from,
-            dst,
-            src,
-        },
-        Insn::End { op, size, dst } => Op::End { op, size, dst },
-        Insn::LoadImm64 {
-            dst,
-            imm: Imm64::Value(value),
-        } => Op::Const { dst, value },
-        Insn::LoadImm64 {
-            dst,
-            imm: Imm64::MapIdxValue { index, offset },
-        } => Op::MapValueAddr {
-            dst,
-            map: index as u32,
-            offset,
-        },
-        Insn::Load {
-            size,
-            extend,
-            dst,
-            src,
-            offset,
-        } => Op::Load {
-            size,
-            extend,
-            dst,
-            mem: mem(src, offset),
-        },
-        Insn::Store {
-            size,
-            dst,
-            src,
-            offset,
-        } => Op::Store {
-            size,
-            src,
-            mem: mem(dst, offset),
-        },
-        Insn::Atomic {
-            size,
-            op,
-            dst,
-            src,
-            offset,
-        } => Op::Atomic {
-            size,
-            op,
-            src,
-            mem: mem(dst, offset),
-        },
-        Insn::LoadAcquire {
-            size,
-            dst,
-            src,
-            offset,
-        } => Op::LoadAcquire {
-            size,
-            dst,
-            mem: mem(src, offset),
-        },
-        Insn::StoreRelease {
-            size,
-            dst,
-            src,
-            offset,
-        } => Op::StoreRelease {
-            size,
-            src,
-            mem: mem(dst, offset),
-        },
-        Insn::Jump { offset, .. } => Op::Jump {
-            target: target(offset),
-        },
-        Insn::JumpIf {
-            width,
-            op,
-            dst,
-            src,
-            offset,
-        } => Op::JumpIf {
-            width,
-            op,
-            dst,
-            src,
-            target: target(i32::from(offset)),
-        },
-        Insn::MayGoto { offset } => Op::MayGoto {
-            target: target(i32::from(offset)),
-        },
-        Insn::Call(Call::Subprog(d)) => {
-            let to = target(d) as usize;
-            Op::CallFunc {
-                func: starts.iter().position(|&s| s == to).unwrap() as u32,
-            }
-        }
-        Insn::Exit => Op::Exit,
-        other => panic!("tests do not use {other:?}"),
     }
 }
 
