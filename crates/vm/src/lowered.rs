@@ -3,7 +3,7 @@
 //! An [`Op`] is close to a [`skep_isa::Insn`], but everything that depends on the environment is resolved: jump targets are
 //! absolute op indexes, map operands are indexes of the program's map table, calls name a function or an entry of
 //! [`Lowered::callees`], context accesses are plain loads and stores on the native context structures of [`crate::ctx`],
-//! and instructions that the verifier never reached are gone. [`crate::lower`] makes it.
+//! and instructions that the verifier never reached are gone. [`mod@crate::lower`] makes it.
 //!
 //! Registers are the eleven of BPF, 64 bits each. Memory operands are host addresses. What an engine must know beyond the
 //! op (which memory, constant offsets, branch facts) is in [`Lowered::fact`], by op.
@@ -200,7 +200,7 @@ pub struct Lowered {
 impl Lowered {
     /// What the verifier knows of the instruction behind an op.
     ///
-    /// Regions, offsets and branches hold in every run. Constants of scalars do not: see [`crate::lower`].
+    /// Regions, offsets and branches hold in every run. Constants of scalars do not: see [`mod@crate::lower`].
     #[must_use]
     pub fn fact(&self, op: OpIdx) -> &InsnFact {
         &self.verified.facts()[self.slots[op as usize] as usize]
