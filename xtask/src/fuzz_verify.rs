@@ -16,7 +16,7 @@ use skep::check::{CheckOptions, Checker, Verdict};
 use skep::load::{LoadOptions, Loaded, command, load};
 use skep_abi::ProgType;
 use skep_bpf::Backend;
-use skep_isa::Insn;
+use skep_isa::{Insn, opcode as op};
 use skep_object::Program;
 use skep_verifier::{Caps, Class};
 use std::collections::BTreeMap;
@@ -154,7 +154,10 @@ fn subjects(kernel: &Arc<Kernel>) -> Result<Vec<Subject>, TaskError> {
         let Ok(loaded) = load(&linked, &backend, &LoadOptions::default()) else {
             continue;
         };
-        if program.insns.len() <= SLOTS_MAX && program.prog_type != ProgType::Unspec {
+        if !calls_kfunc(&program)
+            && program.insns.len() <= SLOTS_MAX
+            && program.prog_type != ProgType::Unspec
+        {
             subjects.push(Subject {
                 name: row.object,
                 checker,
@@ -168,6 +171,14 @@ fn subjects(kernel: &Arc<Kernel>) -> Result<Vec<Subject>, TaskError> {
     } else {
         Ok(subjects)
     }
+}
+
+/// Numbers of kfuncs are those of the reference kernel's BTF, not of the running one.
+fn calls_kfunc(program: &Program) -> bool {
+    program
+        .insns
+        .iter()
+        .any(|s| s.code == op::JMP | op::CALL && s.src() == op::PSEUDO_KFUNC_CALL)
 }
 
 fn compare(kernel: &Kernel, subject: &Subject, program: &Program, tally: &mut Tally) {

@@ -340,7 +340,8 @@ fn check_offset_sane(r: &Reg, ptr: &Reg) -> Check {
         let message = format!("{} is moved by {v}, more than 2^29 bytes", ptr.describe());
         return fail(code::POINTER_BOUNDS, errno::EINVAL, message);
     }
-    if too_far(i64::from(r.off)) && !r.is_scalar() {
+    // Of a linked scalar this is the distance, which the kernel limits here too.
+    if too_far(i64::from(r.off)) {
         let message = format!(
             "{} would be {} bytes away from its start",
             ptr.describe(),
