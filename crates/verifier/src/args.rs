@@ -71,7 +71,7 @@ impl Verifier<'_> {
         let arg = self.resolve_sockmap_value(arg, args);
         let null = self.reg(i).is_zero() && arg.flags.has(ArgFlags::NULLABLE);
         if !null {
-            self.check_arg_type(proto, i, arg, args)?;
+            self.check_arg_type(proto, i, arg)?;
             self.check_arg_offset(i, arg)?;
         }
         let reg = *self.reg(i);
@@ -209,13 +209,7 @@ impl Verifier<'_> {
         }
     }
 
-    fn check_arg_type(
-        &mut self,
-        proto: &HelperProto,
-        i: usize,
-        arg: Arg,
-        args: &CallArgs,
-    ) -> Check {
+    fn check_arg_type(&mut self, proto: &HelperProto, i: usize, arg: Arg) -> Check {
         let reg = *self.reg(i);
         let plain = {
             let mut flags = reg.flags;
@@ -260,7 +254,6 @@ impl Verifier<'_> {
             }
             ArgKind::Dynptr(_) => matches!(reg.kind, Kind::Stack | Kind::Dynptr),
         };
-        let _ = args;
         if fits {
             return self.check_written_btf(proto, i, arg, &reg);
         }
