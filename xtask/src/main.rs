@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod conformance;
 mod corpus;
+mod diagnose;
 mod disasm_compare;
 mod examples;
 mod filter;
@@ -29,6 +30,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("ci", "fmt, clippy, doc and tests as in CI", ci::run),
     ("corpus", "[DIR]: our verdicts against the kernel's", corpus::run),
     ("corpus-run", "[DIR]: the recorded test runs, in either engine or the kernel", corpus::run::run),
+    ("diagnose", "[DIR] [--trial OUT] [--judge DIR]: the messages for rejected programs", diagnose::run),
     ("examples", "[--check]: builds the objects in examples/", examples::run),
     ("conformance", "DIR: the bpf_conformance suite, built in DIR", conformance::run),
     ("disasm-compare", "[DIR]: skep disasm against llvm-objdump-19", disasm_compare::run),

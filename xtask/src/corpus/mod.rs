@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where the dev corpus is, from the workspace.
-const DEFAULT_DIR: &str = "../shared/corpus/dev";
+pub(crate) const DEFAULT_DIR: &str = "../shared/corpus/dev";
 /// Workers, unless told otherwise.
 const JOBS: usize = 2;
 /// What one program may take before it counts as hanging.

@@ -81,7 +81,7 @@ fn parse(arguments: &[String]) -> Result<Options, TaskError> {
 }
 
 /// The inputs of every row.
-pub(super) struct Inputs {
+pub(crate) struct Inputs {
     packets: Vec<Vec<u8>>,
     words: Vec<Vec<u8>>,
 }
@@ -94,7 +94,7 @@ fn bytes(hex: &str) -> Result<Vec<u8>, TaskError> {
 }
 
 impl Inputs {
-    fn read(dir: &Path) -> Result<Self, TaskError> {
+    pub(crate) fn read(dir: &Path) -> Result<Self, TaskError> {
         let path = dir.join("inputs.json");
         let text =
             std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -113,7 +113,7 @@ impl Inputs {
     }
 
     /// The test run of input `at` for a program type.
-    pub(super) fn test_run(&self, prog_type: ProgType, at: usize) -> TestRun {
+    pub(crate) fn test_run(&self, prog_type: ProgType, at: usize) -> TestRun {
         if matches!(prog_type, ProgType::Syscall | ProgType::RawTracepoint) {
             let ctx = self.words[at].clone();
             let is_syscall = prog_type == ProgType::Syscall;
@@ -132,7 +132,7 @@ impl Inputs {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
@@ -228,7 +228,7 @@ fn sum(info: &skep_bpf::MapInfo, value: &[u8]) -> Vec<u8> {
 }
 
 /// Links an object for the kernel of the corpus.
-fn link(path: &Path, kernel_btf: &Arc<skep_btf::Btf>) -> Result<Linked, TaskError> {
+pub(crate) fn link(path: &Path, kernel_btf: &Arc<skep_btf::Btf>) -> Result<Linked, TaskError> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let name = name.split('.').next().unwrap_or_default().to_owned();
     let file = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;

@@ -1,0 +1,48 @@
+//! `cargo xtask diagnose [DIR]`: what our messages are worth, measured on the rejected programs of a corpus directory.
+//!
+//! `--trial OUT` writes what a person who repairs gets to see, `--judge DIR` says which repaired sources are right, and
+//! `--record` makes the expected outputs anew from the correct sources in `tests/repair/`.
+
+mod faults;
+mod judge;
+mod outcome;
+mod trial;
+
+use crate::TaskError;
+use std::path::PathBuf;
+
+const USAGE: &str = "usage: diagnose [DIR] [--trial OUT | --judge DIR | --record]";
+
+/// Which of its jobs the task does.
+enum Job {
+    Measure,
+    Trial(PathBuf),
+    Judge(PathBuf),
+    Record,
+}
+
+/// Does one of the jobs.
+pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
+    let mut dir = crate::workspace_root().join(crate::corpus::DEFAULT_DIR);
+    let mut job = Job::Measure;
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let mut path = || {
+            let value = rest.next().ok_or(USAGE)?;
+            std::path::absolute(value).map_err(|e| format!("{value}: {e}"))
+        };
+        match argument.as_str() {
+            "--trial" => job = Job::Trial(path()?),
+            "--judge" => job = Job::Judge(path()?),
+            "--record" => job = Job::Record,
+            option if option.starts_with('-') => return Err(USAGE.to_owned()),
+            other => dir = PathBuf::from(other),
+        }
+    }
+    match job {
+        Job::Measure => faults::measure(&dir),
+        Job::Trial(out) => trial::write(&dir, &out),
+        Job::Judge(repaired) => judge::judge(&dir, &repaired),
+        Job::Record => judge::record(&dir),
+    }
+}

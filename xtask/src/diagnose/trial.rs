@@ -1,0 +1,67 @@
+//! The repair trial: who repairs sees the program and our message, nothing else.
+
+use super::faults;
+use crate::TaskError;
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Programs of the trial.
+const COUNT: usize = 40;
+
+/// The programs of the trial: the first rejected base programs by the sha256 of their names.
+pub(super) fn names(dir: &Path) -> Result<Vec<String>, TaskError> {
+    let src = dir.join("src");
+    let entries = fs::read_dir(&src).map_err(|e| format!("{}: {e}", src.display()))?;
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|e| {
+            e.file_name()
+                .to_string_lossy()
+                .strip_suffix(".c")
+                .map(str::to_owned)
+        })
+        .filter(|n| n.contains("__bad_"))
+        .collect();
+    names.sort_by_key(|n| Sha256::digest(n.as_bytes()));
+    names.truncate(COUNT);
+    Ok(names)
+}
+
+/// The source without its comments, line for line.
+fn without_comments(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("/*") {
+        let Some(len) = rest[start..].find("*/") else {
+            break;
+        };
+        out.push_str(&rest[..start]);
+        out.extend(rest[start..start + len].chars().filter(|c| *c == '\n'));
+        rest = &rest[start + len + 2..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Writes source and message of every program of the trial, and the header that all include.
+pub(super) fn write(dir: &Path, out: &Path) -> Result<(), TaskError> {
+    let objects = crate::corpus::objects_dir(dir)?.join("base");
+    let place = |e: std::io::Error| format!("{}: {e}", out.display());
+    fs::create_dir_all(out).map_err(place)?;
+    fs::copy(dir.join("src/corpus.h"), out.join("corpus.h")).map_err(place)?;
+    let skep = faults::skep()?;
+    for name in names(dir)? {
+        let source = fs::read_to_string(dir.join(format!("src/{name}.c"))).map_err(place)?;
+        fs::write(out.join(format!("{name}.c")), without_comments(&source)).map_err(place)?;
+        let output = Command::new(&skep)
+            .arg("check")
+            .arg(objects.join(format!("{name}.o")))
+            .output()
+            .map_err(|e| format!("cannot run {}: {e}", skep.display()))?;
+        fs::write(out.join(format!("{name}.txt")), output.stdout).map_err(place)?;
+    }
+    println!("sources and messages are in {}", out.display());
+    Ok(())
+}
