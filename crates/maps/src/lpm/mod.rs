@@ -1,7 +1,7 @@
 //! Longest-prefix-match trie.
 //!
 //! Prefixes are the elements of a hash map (key: length and masked address). Lookups of whole IPv4 addresses go through a
-//! table with strides of 16, 8 and 8 bits ([`table::Table`]) that holds for each address the element of its longest prefix;
+//! table ([`table::Table`]) that holds for each address the element of its longest prefix;
 //! other lookups ask the hash once for each prefix length in use, longest first.
 //!
 //! Concurrency (the kernel's): lookups take no lock and see each update or deletion of a prefix either done or not, address
@@ -9,6 +9,7 @@
 //!
 //! Walks follow the hash map: each prefix once, but not longest first as in the kernel.
 
+mod small;
 mod table;
 
 use crate::body::Body;

@@ -1,13 +1,18 @@
-//! The IPv4 table: 65,536 entries for the first 16 bits, nodes of 256 entries for the next 8 and the last 8.
+//! The IPv4 table: 65,536 entries for the first 16 bits; below them one small node, or nodes of 256 entries for the next 8
+//! and the last 8 bits.
 //!
-//! An entry is 0 (no prefix), a leaf (element plus one), or [`NODE`] with a node's number. A node is there exactly if some
-//! prefix below it is longer than its own position. Writers hold the map's lock. A node that is given back changes the
-//! epoch first, and a reader that passed nodes looks whether the epoch is what it was.
+//! An entry is 0 (no prefix), a leaf (element plus one), [`SMALL`] with a small node's number (in the root only), or [`NODE`]
+//! with a node's number. A node is there exactly if some prefix below it is longer than its own position; nodes follow a
+//! small one once that is full. Writers hold the map's lock. A node that is given back changes the epoch first, and a reader
+//! that passed nodes looks whether the epoch is what it was.
 
+use super::small::{Below, Contents, Full, Small};
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// The entry names a node.
 const NODE: u32 = 1 << 31;
+/// The entry names a small node.
+const SMALL: u32 = 1 << 30;
 /// Entries of the root.
 const ROOT: usize = 1 << 16;
 /// Entries of a node.
@@ -23,6 +28,9 @@ struct Head {
     unused: AtomicU32,
     /// First of the nodes given back, plus one; the next one is in its entry 0.
     free: AtomicU32,
+    /// The same of small nodes.
+    small_unused: AtomicU32,
+    small_free: AtomicU32,
 }
 
 /// Process-private side of the table.
@@ -30,6 +38,8 @@ struct Head {
 pub(super) struct Table {
     head: *const Head,
     root: *const AtomicU32,
+    small: *const Small,
+    small_count: u32,
     nodes: *const AtomicU32,
     node_count: u32,
 }
@@ -49,12 +59,22 @@ impl Table {
         // A prefix longer than 16 bits needs one node, one longer than 24 two; there are 2¹⁶ of the upper kind at most.
         prefixes
             .saturating_add(prefixes.min(ROOT as u32))
-            .min(NODE - 1)
+            .min(SMALL - 1)
+    }
+
+    /// One for each entry of the root that has prefixes below, and one to copy to.
+    fn small_count(prefixes: u32) -> u32 {
+        prefixes.min(ROOT as u32) + 1
+    }
+
+    fn nodes_at(prefixes: u32) -> usize {
+        let small = Self::small_count(prefixes) as usize * size_of::<Small>();
+        size_of::<Head>() + ROOT * 4 + small
     }
 
     /// Bytes of a table for that many prefixes.
     pub(super) fn bytes(prefixes: u32) -> usize {
-        size_of::<Head>() + ROOT * 4 + Self::node_count(prefixes) as usize * FANOUT * 4
+        Self::nodes_at(prefixes) + Self::node_count(prefixes) as usize * FANOUT * 4
     }
 
     pub(super) fn new(at: *mut u8, prefixes: u32) -> Self {
@@ -62,7 +82,9 @@ impl Table {
         Self {
             head: at.cast_const().cast(),
             root: root.cast_const().cast(),
-            nodes: root.wrapping_add(ROOT * 4).cast_const().cast(),
+            small: root.wrapping_add(ROOT * 4).cast_const().cast(),
+            small_count: Self::small_count(prefixes),
+            nodes: at.wrapping_add(Self::nodes_at(prefixes)).cast_const().cast(),
             node_count: Self::node_count(prefixes),
         }
     }
@@ -88,19 +110,32 @@ impl Table {
             .then(|| unsafe { &*self.nodes.add(node as usize * FANOUT + index) })
     }
 
+    /// The small node that `entry` names, if it names one.
+    #[inline(always)]
+    fn small(&self, entry: u32) -> Option<&Small> {
+        let node = entry & !SMALL;
+        // SAFETY: the node's number was checked.
+        (entry & (SMALL | NODE) == SMALL && node < self.small_count)
+            .then(|| unsafe { &*self.small.add(node as usize) })
+    }
+
     /// The leaf of `address`, 0 for none.
     #[inline(always)]
     pub(super) fn find(&self, address: u32) -> u32 {
         loop {
             let epoch = self.head().epoch.load(Ordering::Acquire);
             let mut entry = self.root((address >> 16) as usize).load(Ordering::Acquire);
-            if entry & NODE == 0 {
+            if entry & (NODE | SMALL) == 0 {
                 return entry;
             }
-            for shift in [8, 0] {
-                match self.child(entry, (address >> shift) as usize % FANOUT) {
-                    Some(child) => entry = child.load(Ordering::Acquire),
-                    None => break,
+            if let Some(small) = self.small(entry) {
+                entry = small.find(address as u16);
+            } else {
+                for shift in [8, 0] {
+                    match self.child(entry, (address >> shift) as usize % FANOUT) {
+                        Some(child) => entry = child.load(Ordering::Acquire),
+                        None => break,
+                    }
                 }
             }
             fence(Ordering::Acquire);
@@ -110,9 +145,9 @@ impl Table {
         }
     }
 
-    /// The entry that covers `address` at depth `level` (0: root), nodes made on the way.
-    fn descend(&self, address: u32, level: u32) -> Option<&AtomicU32> {
-        let mut at = self.root((address >> 16) as usize);
+    /// The entry that covers `address` at depth `level` below `top`, its entry of the root; nodes are made on the way.
+    fn descend<'a>(&'a self, top: &'a AtomicU32, address: u32, level: u32) -> Option<&'a AtomicU32> {
+        let mut at = top;
         for depth in 0..level {
             let entry = at.load(Ordering::Relaxed);
             let entry = if entry & NODE == 0 {
@@ -167,9 +202,15 @@ impl Table {
         )
     }
 
-    fn for_span(&self, address: u32, len: u32, change: &mut dyn FnMut(&AtomicU32)) {
+    fn for_span(
+        &self,
+        top: &AtomicU32,
+        address: u32,
+        len: u32,
+        change: &mut dyn FnMut(&AtomicU32),
+    ) {
         let (level, span) = Self::span(address, len);
-        let Some(first) = self.descend(address, level) else {
+        let Some(first) = self.descend(top, address, level) else {
             return;
         };
         for i in 0..span.count {
@@ -182,6 +223,13 @@ impl Table {
 
     fn for_leaves(&self, entry: &AtomicU32, change: &mut dyn FnMut(&AtomicU32)) {
         let value = entry.load(Ordering::Relaxed);
+        if let Some(small) = self.small(value) {
+            let rest = AtomicU32::new(small.read().rest);
+            change(&rest);
+            let (bits, len, leaf) = (0, 0, rest.into_inner());
+            small.replace(Below { bits, len, leaf });
+            return;
+        }
         if value & NODE == 0 {
             return change(entry);
         }
@@ -194,12 +242,105 @@ impl Table {
 
     /// Enters a prefix (or its new element).
     pub(super) fn insert(&self, address: u32, len: u32, leaf: u32, len_of: LenOf<'_>) {
-        self.for_span(address, len, &mut |entry| {
+        let top = self.root((address >> 16) as usize);
+        if len > 16 && self.insert_small(top, Below::new(address, len, leaf)) {
+            return;
+        }
+        self.insert_below(top, address, len, leaf, len_of);
+    }
+
+    fn insert_below(
+        &self,
+        top: &AtomicU32,
+        address: u32,
+        len: u32,
+        leaf: u32,
+        len_of: LenOf<'_>,
+    ) {
+        self.for_span(top, address, len, &mut |entry| {
             let old = entry.load(Ordering::Relaxed);
             if old == 0 || len_of(old) <= len {
                 entry.store(leaf, Ordering::Release);
             }
         });
+    }
+
+    /// Enters a prefix into the small node at `top`, which is made if there is none. False if there are (now) nodes instead,
+    /// into which it has to go.
+    fn insert_small(&self, top: &AtomicU32, below: Below) -> bool {
+        let entry = top.load(Ordering::Relaxed);
+        if entry & NODE != 0 {
+            return false;
+        }
+        let mut contents = match self.small(entry) {
+            Some(small) if small.replace(below) => return true,
+            Some(small) => small.read(),
+            None => Contents::new(entry),
+        };
+        match contents.add(below) {
+            Ok(()) => self.put_small(top, &contents),
+            Err(Full) => {
+                self.spread_out(top, &contents);
+                false
+            }
+        }
+    }
+
+    /// Puts a new small node (the leaf alone if that is all) at `top` and gives the old one back.
+    fn put_small(&self, top: &AtomicU32, contents: &Contents) -> bool {
+        let new = if contents.prefixes().is_empty() {
+            contents.rest
+        } else {
+            let Some(new) = self.take_small() else {
+                return false;
+            };
+            if let Some(small) = self.small(new) {
+                small.write(contents);
+            }
+            new
+        };
+        self.put_top(top, new);
+        true
+    }
+
+    /// Replaces what is at `top`; a small node that was there is given back.
+    fn put_top(&self, top: &AtomicU32, new: u32) {
+        let old = top.swap(new, Ordering::AcqRel);
+        if let Some(small) = self.small(old) {
+            let head = self.head();
+            head.epoch.fetch_add(1, Ordering::Release);
+            fence(Ordering::SeqCst);
+            let next = head.small_free.load(Ordering::Relaxed);
+            small.link().store(u64::from(next), Ordering::Relaxed);
+            head.small_free.store((old & !SMALL) + 1, Ordering::Relaxed);
+        }
+    }
+
+    fn take_small(&self) -> Option<u32> {
+        let head = self.head();
+        let free = SMALL | head.small_free.load(Ordering::Relaxed).wrapping_sub(1) & !NODE;
+        if let Some(small) = self.small(free) {
+            let next = small.link().load(Ordering::Relaxed) as u32;
+            head.small_free.store(next, Ordering::Relaxed);
+            return Some(free);
+        }
+        let unused = head.small_unused.load(Ordering::Relaxed);
+        self.small(SMALL | unused)?;
+        head.small_unused.store(unused + 1, Ordering::Relaxed);
+        Some(SMALL | unused)
+    }
+
+    /// Replaces a full small node by nodes.
+    fn spread_out(&self, top: &AtomicU32, contents: &Contents) {
+        let staged = AtomicU32::new(contents.rest);
+        for below in contents.prefixes().iter().rev() {
+            // From short to long: each one covers what is there.
+            let (address, len) = (u32::from(below.bits), 16 + below.len);
+            self.for_span(&staged, address, len, &mut |entry| {
+                entry.store(below.leaf, Ordering::Relaxed);
+            });
+        }
+        self.put_top(top, staged.into_inner());
     }
 
     /// Takes a prefix out; `shorter` is the leaf of the next shorter one.
@@ -211,7 +352,17 @@ impl Table {
         shorter: u32,
         len_of: LenOf<'_>,
     ) {
-        self.for_span(address, len, &mut |entry| {
+        let top = self.root((address >> 16) as usize);
+        if len > 16
+            && let Some(small) = self.small(top.load(Ordering::Relaxed))
+        {
+            let mut contents = small.read();
+            if contents.take(Below::new(address, len, leaf)) {
+                self.put_small(top, &contents);
+            }
+            return;
+        }
+        self.for_span(top, address, len, &mut |entry| {
             if entry.load(Ordering::Relaxed) == leaf {
                 entry.store(shorter, Ordering::Release);
             }
@@ -224,7 +375,8 @@ impl Table {
 
     /// Gives the node at depth `depth` on the way to `address` back if no prefix below is longer than its position.
     fn fold(&self, address: u32, depth: u32, len_of: LenOf<'_>) {
-        let Some(at) = self.descend(address, depth) else {
+        let top = self.root((address >> 16) as usize);
+        let Some(at) = self.descend(top, address, depth) else {
             return;
         };
         let entry = at.load(Ordering::Relaxed);
@@ -255,7 +407,8 @@ impl Table {
         }
         let head = self.head();
         head.epoch.fetch_add(1, Ordering::SeqCst);
-        head.free.store(0, Ordering::Relaxed);
-        head.unused.store(0, Ordering::Relaxed);
+        for word in [&head.free, &head.unused, &head.small_free, &head.small_unused] {
+            word.store(0, Ordering::Relaxed);
+        }
     }
 }
