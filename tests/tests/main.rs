@@ -4,6 +4,7 @@
 mod arrows;
 mod attach;
 mod cases;
+mod deferred;
 mod encodings;
 mod examples;
 mod fuzz;

@@ -1,5 +1,6 @@
 //! Special fields inside values: they read as zero from user space, survive updates, and are released with their element.
 
+use crate::body::Body;
 use crate::header::{MapHeader, Runner};
 use crate::lock;
 use skep_btf::{Field, FieldKind, Record};
@@ -71,12 +72,14 @@ pub(crate) unsafe fn copy_words(from: *const u8, to: *mut u8, len: usize) {
     unsafe { std::ptr::copy_nonoverlapping(from.add(words * 8), to.add(words * 8), len % 8) };
 }
 
-/// Zeroes the special fields of an element that left its map.
+/// Zeroes the special fields of an element that left its map, its lock excepted: a program that still has the value may
+/// hold it.
 ///
 /// # Safety
 /// `value` is a value of `record`'s type that nobody uses.
 pub(crate) unsafe fn clear_fields(record: &Record, value: *mut u8) {
-    for field in &record.fields {
+    let is_lock = |f: &&Field| matches!(f.kind, FieldKind::SpinLock | FieldKind::ResSpinLock);
+    for field in record.fields.iter().filter(|f| !is_lock(f)) {
         // SAFETY: fields lie inside the value (checked when the map was made).
         unsafe {
             value
@@ -131,6 +134,57 @@ impl MapHeader {
                 hook.0
                     .release(self, field, value.wrapping_add(field.offset as usize));
             }
+        }
+    }
+
+    /// The key of the element whose value is at `value`: in the element, or for arrays its index, written to `index`.
+    #[must_use]
+    pub fn key_of(&self, value: *const u8, index: &mut [u8; 4]) -> *const u8 {
+        if let Body::Hash(hash) = &self.body {
+            return hash.key_of_value(value);
+        }
+        let distance = (value as usize).wrapping_sub(self.data as usize);
+        let at = distance.checked_div(self.elem_size as usize).unwrap_or(0);
+        *index = (at as u32).to_ne_bytes();
+        index.as_ptr()
+    }
+
+    /// Releases what the special fields of all elements own, and zeroes them: for a map that goes, or whose timers have to stop.
+    /// With `only` the others stay.
+    pub fn release_all_fields(&self, only: Option<&FieldKind>) {
+        let Some(hook) = self.hook.get() else {
+            return;
+        };
+        let wanted = |f: &&Field| only.is_none_or(|kind| f.kind == *kind);
+        let fields: Vec<&Field> = self.spec.record.fields.iter().filter(wanted).collect();
+        if fields.is_empty() {
+            return;
+        }
+        let release = |value: *mut u8| {
+            for field in &fields {
+                hook.0
+                    .release(self, field, value.wrapping_add(field.offset as usize));
+            }
+        };
+        let cpus = if self.percpu_stride == 0 {
+            1
+        } else {
+            self.spec.cpus
+        };
+        match &self.body {
+            Body::Array => {
+                for index in 0..self.max_entries as usize {
+                    for cpu in 0..cpus as usize {
+                        let offset =
+                            index * self.elem_size as usize + cpu * self.percpu_stride as usize;
+                        release(self.data.wrapping_add(offset));
+                    }
+                }
+            }
+            Body::Hash(hash) => hash.for_each_index(&mut |index| {
+                (0..cpus).for_each(|cpu| release(hash.value_in_place(index, cpu)));
+            }),
+            _ => {}
         }
     }
 }

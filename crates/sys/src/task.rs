@@ -69,6 +69,12 @@ pub fn token() -> u32 {
     make_token(tid, stat(tid).map_or(0, |(_, start)| start))
 }
 
+/// The [`token`] of another thread, or of the first one of a process.
+#[must_use]
+pub fn token_of(tid: u32) -> u32 {
+    make_token(tid, stat(tid).map_or(0, |(_, start)| start))
+}
+
 /// Does the thread that [`token`] named still run?
 #[must_use]
 pub fn is_alive(token: u32) -> bool {

@@ -1,10 +1,14 @@
 //! What running programs ask of their universe.
 
-use crate::universe::lock;
+use crate::deferred::DeferredCalls;
+use crate::universe::{Shared, lock};
 use skep_abi::Errno;
-use skep_vm::Host;
+use skep_maps::{MapHeader, Runner};
+use skep_vm::world::{Deferred, Start};
+use skep_vm::{Host, Program};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// Lines a trace reader may fall behind before the oldest are lost.
 const TRACE_LINES_MAX: usize = 1 << 16;
@@ -17,6 +21,9 @@ pub(crate) type TraceQueue = Arc<Mutex<VecDeque<String>>>;
 pub(crate) struct UniverseHost {
     cpus: u32,
     readers: Mutex<Vec<Weak<Mutex<VecDeque<String>>>>>,
+    pub(crate) deferred: DeferredCalls,
+    /// The universe, set when it is made.
+    pub(crate) shared: OnceLock<Weak<Shared>>,
 }
 
 impl UniverseHost {
@@ -24,7 +31,14 @@ impl UniverseHost {
         Self {
             cpus,
             readers: Mutex::default(),
+            deferred: DeferredCalls::new(),
+            shared: OnceLock::new(),
         }
+    }
+
+    fn universe(&self) -> Result<Arc<Shared>, Errno> {
+        let shared = self.shared.get().and_then(Weak::upgrade);
+        shared.ok_or(Errno::EOPNOTSUPP)
     }
 
     /// A queue that gets every line from now on, until it is dropped.
@@ -54,5 +68,27 @@ impl Host for UniverseHost {
 
     fn send_clone(&self, _: &[u8], _: u32, _: bool) -> Result<(), Errno> {
         Err(Errno::EINVAL)
+    }
+
+    fn deferred_init(&self, what: Deferred, map: &MapHeader, field: u64) -> Result<(), Errno> {
+        let map = self.universe()?.state().maps.get(map.id());
+        let map = map.ok_or(Errno::EPERM)?;
+        self.deferred.init(what, &map, field)
+    }
+
+    fn deferred_set_callback(&self, field: u64, program: &Program, func: u64) -> Result<(), Errno> {
+        let shared = self.universe()?;
+        let id = program.id.load(Ordering::Relaxed);
+        let program = shared.state().progs.get(id).ok_or(Errno::EINVAL)?;
+        self.deferred.set_callback(&shared, field, program, func)
+    }
+
+    fn deferred_start(&self, field: u64, start: Start) -> Result<(), Errno> {
+        self.deferred.start(&self.universe()?, field, start)
+    }
+
+    fn timer_cancel(&self, field: u64, runner: Runner) -> Result<bool, Errno> {
+        let shared = self.universe()?;
+        self.deferred.cancel(&shared, field, runner)
     }
 }

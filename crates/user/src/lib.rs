@@ -5,9 +5,11 @@
 //! nothing but what is pinned in the same directory.
 
 mod backend;
+mod deferred;
 mod elements;
 mod error;
 mod events;
+mod fields;
 mod host;
 mod inner;
 mod load;

@@ -41,7 +41,9 @@ pub(crate) struct MapObject {
 
 impl Drop for MapObject {
     fn drop(&mut self) {
+        self.map.release_all_fields(None);
         if let Some(shared) = self.shared.upgrade() {
+            shared.host.deferred.forget_map(&shared, self.id);
             shared.charged.fetch_sub(self.charged, Ordering::Relaxed);
             shared.map_table.clear(self.id);
             shared.state().maps.free(self.id);
@@ -138,6 +140,11 @@ impl Shared {
             &self.map_table
         };
         map.set_objects(Arc::clone(table));
+        crate::fields::watch(
+            self,
+            &map,
+            btf.as_ref().map(|object| Arc::clone(&object.btf)),
+        );
         self.map_table.set(id, map.as_ptr().cast_mut().cast())?;
         let object = Arc::new(MapObject {
             id,
@@ -318,8 +325,9 @@ impl MapObject {
         Ok(())
     }
 
-    /// A prog array without users is emptied, so that programs in it that use it can go.
+    /// A prog array without users is emptied, so that programs in it that use it can go; timers stop.
     pub(crate) fn last_user_left(&self) {
+        self.stop_deferred();
         let Some(shared) = self.shared.upgrade() else {
             return;
         };

@@ -4,6 +4,7 @@
 //! live in a process. Maps that hold programs or maps cannot either, as they name objects of their universe.
 
 use crate::error::{Named, refused};
+use crate::fields::owns_objects;
 use crate::map_object::MapObject;
 use crate::objects::BtfObject;
 use crate::universe::{Shared, lock};
@@ -197,7 +198,8 @@ impl Shared {
                     | MapType::TaskStorage
                     | MapType::InodeStorage
                     | MapType::CgrpStorage
-            );
+            )
+            || owns_objects(&map.map.spec().record);
         if local {
             let why = "elements of this map name objects of this process";
             return Err(refused(Errno::EOPNOTSUPP, WHAT, why));
@@ -258,6 +260,9 @@ impl Shared {
         let (created, btf) = read_notes(&spec)?;
         if let Some(btf) = btf.as_ref().filter(|_| created.btf_value_type_id != 0) {
             let record = Record::of(btf, created.btf_value_type_id).map_err(|_| Errno::EINVAL)?;
+            if owns_objects(&record) {
+                return Err(Errno::EOPNOTSUPP);
+            }
             spec.record = Arc::new(record);
         }
         let btf = btf.map(|btf| self.register_btf(btf)).transpose()?;

@@ -103,7 +103,7 @@ impl Universe {
             return Err(Errno::EINVAL);
         }
         let own_leases = LeaseTable::new(options.cpus)?;
-        Ok(Self {
+        let universe = Self {
             shared: Arc::new(Shared {
                 state: Mutex::default(),
                 own_leases,
@@ -120,7 +120,10 @@ impl Universe {
                 stats: AtomicU32::new(0),
                 options,
             }),
-        })
+        };
+        let shared = Arc::downgrade(&universe.shared);
+        let _first = universe.shared.host.shared.set(shared);
+        Ok(universe)
     }
 
     /// Asks every run to stop, now and from now on (`true`), or lets runs go on again.

@@ -261,9 +261,6 @@ pub const KERNEL_ONLY: &[(&str, &[&str])] = &[
         "bpf_get_branch_snapshot",
     ]),
     ("infrared devices call it", &["bpf_rc_repeat", "bpf_rc_keydown", "bpf_rc_pointer_rel"]),
-    ("timers do not run there yet", &[
-        "bpf_timer_init", "bpf_timer_set_callback", "bpf_timer_start", "bpf_timer_cancel",
-    ]),
     ("it acts on other tasks", &["bpf_probe_write_user", "bpf_send_signal", "bpf_send_signal_thread"]),
 ];
 

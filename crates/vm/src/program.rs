@@ -315,6 +315,23 @@ impl Worker {
         }
     }
 
+    /// Runs a callback of a program on its own, as timers do; its value is of no use.
+    ///
+    /// # Safety
+    /// `func` must be a value of [`crate::lowered::Op::FuncAddr`] of this program that it set as a callback, the arguments
+    /// those that the verifier promised it.
+    pub unsafe fn run_callback(&mut self, program: &Program, func: u64, args: [u64; 3]) {
+        let env = self.env.as_ptr();
+        let [r1, r2, r3] = args;
+        // SAFETY: `env` belongs to this worker; the rest is promised by the caller.
+        unsafe {
+            (*env).tail_calls = 0;
+            (*env).thrown = 0;
+            program.make_current(env);
+            RunEnv::call(env, func, [r1, r2, r3, 0, 0]);
+        }
+    }
+
     /// Runs a program in the interpreter with a hook before each instruction (but those of callbacks).
     ///
     /// # Safety

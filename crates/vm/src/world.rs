@@ -1,7 +1,51 @@
 //! What helpers need beyond the fixed part of the run environment.
 
+use crate::program::Program;
 use skep_abi::Errno;
+use skep_maps::{MapHeader, Runner};
 use std::sync::Arc;
+
+/// Which clock a timer counts by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Clock {
+    /// `CLOCK_REALTIME`
+    Realtime,
+    /// `CLOCK_MONOTONIC`
+    Monotonic,
+    /// `CLOCK_BOOTTIME`
+    Boottime,
+}
+
+impl Clock {
+    /// The clock with this number, if timers may use it.
+    #[must_use]
+    pub const fn from_id(id: u64) -> Option<Self> {
+        Some(match id {
+            0 => Self::Realtime,
+            1 => Self::Monotonic,
+            7 => Self::Boottime,
+            _ => return None,
+        })
+    }
+}
+
+/// What runs a callback later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deferred {
+    /// `struct bpf_timer`
+    Timer(Clock),
+    /// `struct bpf_wq`
+    Work,
+}
+
+/// When a callback is to run, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// So long after now.
+    After(u64),
+    /// When the timer's clock shows this.
+    At(u64),
+}
 
 /// What a universe does for its running programs.
 pub trait Host: Send + Sync {
@@ -14,6 +58,43 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// `EINVAL` if there is no such device.
     fn send_clone(&self, packet: &[u8], ifindex: u32, ingress: bool) -> Result<(), Errno>;
+
+    /// `bpf_timer_init`, `bpf_wq_init` for the field at address `field` in a value of `map`.
+    ///
+    /// # Errors
+    /// `EBUSY` if that was done, `EPERM` if user space holds the map no more; `EOPNOTSUPP` where nothing runs later.
+    fn deferred_init(&self, _what: Deferred, _map: &MapHeader, _field: u64) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// `bpf_timer_set_callback`, `bpf_wq_set_callback`: `func` is a function of `program`.
+    ///
+    /// # Errors
+    /// `EINVAL` before [`Self::deferred_init`], `EPERM` as there.
+    fn deferred_set_callback(
+        &self,
+        _field: u64,
+        _program: &Program,
+        _func: u64,
+    ) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// `bpf_timer_start`, `bpf_wq_start`
+    ///
+    /// # Errors
+    /// `EINVAL` without a callback.
+    fn deferred_start(&self, _field: u64, _start: Start) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// `bpf_timer_cancel` by a run as `runner`: was it active? Waits for a callback that runs, forgets the callback.
+    ///
+    /// # Errors
+    /// `EINVAL` before [`Self::deferred_init`], `EDEADLK` from the timer's own callback.
+    fn timer_cancel(&self, _field: u64, _runner: Runner) -> Result<bool, Errno> {
+        Err(Errno::EINVAL)
+    }
 }
 
 /// Where a program that returned "redirect" wants its packet to go.

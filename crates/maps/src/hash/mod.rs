@@ -267,6 +267,11 @@ impl Hash {
         self.elems.wrapping_add(index as usize * self.elem_size)
     }
 
+    /// The key that is stored before the value at `value`.
+    pub(crate) fn key_of_value(&self, value: *const u8) -> *const u8 {
+        value.wrapping_sub(self.key_stride)
+    }
+
     /// The value of element `index` (of `cpu` in per-CPU maps).
     #[inline(always)]
     fn value_at<const PERCPU: bool>(&self, index: u32, cpu: u32) -> *mut u8 {

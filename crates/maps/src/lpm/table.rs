@@ -84,7 +84,10 @@ impl Table {
             root: root.cast_const().cast(),
             small: root.wrapping_add(ROOT * 4).cast_const().cast(),
             small_count: Self::small_count(prefixes),
-            nodes: at.wrapping_add(Self::nodes_at(prefixes)).cast_const().cast(),
+            nodes: at
+                .wrapping_add(Self::nodes_at(prefixes))
+                .cast_const()
+                .cast(),
             node_count: Self::node_count(prefixes),
         }
     }
@@ -146,7 +149,12 @@ impl Table {
     }
 
     /// The entry that covers `address` at depth `level` below `top`, its entry of the root; nodes are made on the way.
-    fn descend<'a>(&'a self, top: &'a AtomicU32, address: u32, level: u32) -> Option<&'a AtomicU32> {
+    fn descend<'a>(
+        &'a self,
+        top: &'a AtomicU32,
+        address: u32,
+        level: u32,
+    ) -> Option<&'a AtomicU32> {
         let mut at = top;
         for depth in 0..level {
             let entry = at.load(Ordering::Relaxed);
@@ -249,14 +257,7 @@ impl Table {
         self.insert_below(top, address, len, leaf, len_of);
     }
 
-    fn insert_below(
-        &self,
-        top: &AtomicU32,
-        address: u32,
-        len: u32,
-        leaf: u32,
-        len_of: LenOf<'_>,
-    ) {
+    fn insert_below(&self, top: &AtomicU32, address: u32, len: u32, leaf: u32, len_of: LenOf<'_>) {
         self.for_span(top, address, len, &mut |entry| {
             let old = entry.load(Ordering::Relaxed);
             if old == 0 || len_of(old) <= len {
@@ -407,7 +408,12 @@ impl Table {
         }
         let head = self.head();
         head.epoch.fetch_add(1, Ordering::SeqCst);
-        for word in [&head.free, &head.unused, &head.small_free, &head.small_unused] {
+        for word in [
+            &head.free,
+            &head.unused,
+            &head.small_free,
+            &head.small_unused,
+        ] {
             word.store(0, Ordering::Relaxed);
         }
     }

@@ -1,6 +1,7 @@
 //! Sets of CPUs (`struct bpf_cpumask`), for as many as the per-CPU slots can be.
 
 use super::{Args, Row, helpers};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) const KFUNCS: &[Row] = helpers! {
     0 "bpf_cpumask_create" create;
@@ -34,11 +35,10 @@ pub(super) const KFUNCS: &[Row] = helpers! {
 const CPUS: u32 = 256;
 
 /// A set and its reference count.
-#[derive(Clone, Copy)]
 #[repr(C)]
 struct Mask {
     bits: [u64; (CPUS / 64) as usize],
-    references: u64,
+    references: AtomicU64,
 }
 
 /// The set that argument `n` points to.
@@ -58,22 +58,27 @@ fn cpus(a: &Args) -> u32 {
 fn create(_: &Args) -> u64 {
     let mask = Mask {
         bits: [0; 4],
-        references: 1,
+        references: AtomicU64::new(1),
     };
     Box::into_raw(Box::new(mask)) as u64
 }
 
 fn acquire(a: &Args) -> u64 {
-    mask(a, 1).references += 1;
+    mask(a, 1).references.fetch_add(1, Ordering::AcqRel);
     a.get(1)
 }
 
 fn release(a: &Args) {
-    let set = mask(a, 1);
-    set.references -= 1;
-    if set.references == 0 {
-        // SAFETY: `create` made it, and this was the last reference.
-        drop(unsafe { Box::from_raw(std::ptr::from_mut(set)) });
+    release_mask(a.get(1));
+}
+
+/// Gives one reference to the set at `at` back.
+pub(super) fn release_mask(at: u64) {
+    let set = at as *mut Mask;
+    // SAFETY: callers pass a set that `create` made and that is alive.
+    if unsafe { &*set }.references.fetch_sub(1, Ordering::AcqRel) == 1 {
+        // SAFETY: as above, and this was the last reference.
+        drop(unsafe { Box::from_raw(set) });
     }
 }
 

@@ -26,10 +26,12 @@ mod sync;
 mod task;
 mod text;
 mod time;
+mod timer;
 mod xdp;
 
 pub(crate) use args::{Args, R0};
 pub use legacy::load_packet;
+pub use objects::release_objects;
 
 use crate::env::RunEnv;
 use crate::lowered::{Callee, CalleeId};
@@ -98,6 +100,7 @@ const HELPERS: &[&[Row]] = &[
     task::HELPERS,
     text::HELPERS,
     time::HELPERS,
+    timer::HELPERS,
     xdp::HELPERS,
 ];
 
@@ -109,6 +112,7 @@ const KFUNCS: &[&[Row]] = &[
     objects::KFUNCS,
     sync::KFUNCS,
     text::KFUNCS,
+    timer::KFUNCS,
 ];
 
 /// The code of a helper, specialised for the map type where that is known.

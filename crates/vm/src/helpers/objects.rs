@@ -6,6 +6,7 @@
 
 use super::{Args, Row, helpers};
 use skep_abi::Errno;
+use skep_btf::{Btf, Field, FieldKind, KptrTag, Record};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -74,13 +75,135 @@ fn header<'a>(at: u64) -> &'a Header {
 
 /// Gives one reference back.
 pub(crate) fn drop_object(at: u64) {
+    drop_object_with(at, |_| {});
+}
+
+/// Gives one reference back; with the last one `release` sees the object before it is freed.
+fn drop_object_with(at: u64, release: impl FnOnce(*mut u8)) {
     let header = header(at);
     if header.references.fetch_sub(1, Ordering::AcqRel) != 1 {
         return;
     }
+    release(at as *mut u8);
     if let Some(layout) = layout(header.bytes) {
         // SAFETY: `obj_new` allocated it with this layout, and this was the last reference.
         unsafe { dealloc((at - HEADER_BYTES as u64) as *mut u8, layout) }
+    }
+}
+
+/// Releases what the special field at `at`, in a value or object of `record`, owns: the object that a stored pointer names,
+/// the objects in a list or tree. Types are those of `btf`.
+///
+/// # Safety
+/// `at` must be the place of the field in a value of a map (or an object) that only this process's programs wrote.
+pub unsafe fn release_objects(btf: &Btf, record: &Record, field: &Field, at: *mut u8) {
+    // SAFETY: the place of a field in a value, aligned; the second word is used only if the field has one.
+    let words = unsafe { [0, 8].map(|n| AtomicU64::from_ptr(at.add(n).cast())) };
+    match &field.kind {
+        FieldKind::Kptr {
+            tag: KptrTag::Ref | KptrTag::Percpu,
+            target,
+            local_type,
+        } => {
+            let object = words[0].swap(0, Ordering::AcqRel);
+            if object != 0 && target == "bpf_cpumask" {
+                super::cpumask::release_mask(object);
+            } else if object != 0 {
+                // No kfunc of the user backend gives out other types of the kernel.
+                drop_typed(btf, *local_type, object);
+            }
+        }
+        FieldKind::ListHead {
+            value_type,
+            node_offset,
+        } => {
+            let first = locked(record, field, at, || {
+                let last: *mut ListNode = words[1].swap(0, Ordering::Relaxed) as *mut ListNode;
+                let first = words[0].swap(0, Ordering::Relaxed) as *mut ListNode;
+                if !last.is_null() {
+                    // SAFETY: a list of this process, whose lock is held: its last node, or the head if it is empty.
+                    unsafe { (*last).next = std::ptr::null_mut() };
+                }
+                first
+            });
+            let is_empty = first.cast::<u8>() == at;
+            let mut node = if is_empty {
+                std::ptr::null_mut()
+            } else {
+                first
+            };
+            while !node.is_null() {
+                // SAFETY: the list is ours alone now; its nodes lie in objects that it owns.
+                let next = unsafe {
+                    (*node).owner = std::ptr::null_mut();
+                    (*node).next
+                };
+                drop_typed(btf, *value_type, node as u64 - u64::from(*node_offset));
+                node = next;
+            }
+            // An empty list pointed to its head, whose first word was written above.
+            words[0].store(0, Ordering::Relaxed);
+        }
+        FieldKind::RbRoot {
+            value_type,
+            node_offset,
+        } => {
+            let root = locked(record, field, at, || {
+                words[1].store(0, Ordering::Relaxed);
+                words[0].swap(0, Ordering::Relaxed) as *mut TreeNode
+            });
+            release_tree(root, &mut |node| {
+                drop_typed(btf, *value_type, node - u64::from(*node_offset));
+            });
+        }
+        _ => {}
+    }
+}
+
+/// Runs `change` with the spin lock held that lies in the same value as `field`.
+fn locked<T>(record: &Record, field: &Field, at: *mut u8, change: impl FnOnce() -> T) -> T {
+    let Some(offset) = skep_maps::spin_lock_offset(record) else {
+        return change();
+    };
+    let value = at.wrapping_sub(field.offset as usize);
+    let word = value.wrapping_add(offset as usize).cast();
+    // SAFETY: the lock lies in the same value.
+    unsafe { skep_maps::spin_lock(word, skep_sys::task::token()) };
+    let result = change();
+    // SAFETY: taken above.
+    unsafe { skep_maps::spin_unlock(word) };
+    result
+}
+
+/// Gives one reference to an object of a type back, and with the last one what its own fields own.
+fn drop_typed(btf: &Btf, type_id: u32, object: u64) {
+    drop_object_with(object, |at| {
+        let record = Record::of(btf, type_id).unwrap_or_default();
+        for field in &record.fields {
+            // SAFETY: a field of an object that programs of this process made.
+            unsafe { release_objects(btf, &record, field, at.wrapping_add(field.offset as usize)) };
+        }
+    });
+}
+
+/// Calls `release` with every node of a tree that nobody else sees.
+fn release_tree(root: *mut TreeNode, release: &mut dyn FnMut(u64)) {
+    let mut node = root;
+    while !node.is_null() {
+        // SAFETY: all links of a tree are nodes of it or null; leaves go first, so that parents are still there.
+        unsafe {
+            if !(*node).left.is_null() {
+                node = std::mem::replace(&mut (*node).left, std::ptr::null_mut());
+            } else if !(*node).right.is_null() {
+                node = std::mem::replace(&mut (*node).right, std::ptr::null_mut());
+            } else {
+                let parent = (*node).parent;
+                (*node).owner = std::ptr::null_mut();
+                (*node).parent = std::ptr::null_mut();
+                release(node as u64);
+                node = parent;
+            }
+        }
     }
 }
 
