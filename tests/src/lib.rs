@@ -3,6 +3,7 @@
 pub mod case;
 pub mod examples;
 pub mod fuzz;
+pub mod hammer;
 pub mod helper_diff;
 pub mod need;
 

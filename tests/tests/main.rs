@@ -8,6 +8,7 @@ mod deferred;
 mod encodings;
 mod examples;
 mod fuzz;
+mod hammer;
 mod helpers;
 mod kernel_backend;
 mod map_diff;

@@ -82,3 +82,29 @@ PROGRAM(lpm_lookup, __u32 n = (next(t) * KEYS) >> 32; __u64 *a = bpf_map_lookup_
 	struct prefix key = { 32, (__u32)*a }; __u64 *v = bpf_map_lookup_elem(&lpm, &key); if (v) t->sum += *v)
 PROGRAM(ring_submit, __u64 *e = bpf_ringbuf_reserve(&ring, 64, 0); if (!e) return 0; e[0] = i; e[1] = next(t);
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP); t->sum++)
+
+/* One of two threads at a time: keys of its own half, which the packet names, in "hash". */
+#define HALF_AT 16
+#define TURNS_OF_HALF (16 * ITERATIONS)
+struct half {
+	__u64 state;
+	__u64 first;
+};
+#define HALVES(name, ...)                                                                                              \
+	static long turn_##name(__u32 i, struct half *t)                                                               \
+	{                                                                                                              \
+		__u64 key;                                                                                             \
+		t->state = t->state * 6364136223846793005ULL + 1442695040888963407ULL;                                 \
+		key = spread(t->first + ((t->state >> 32) * (KEYS / 2) >> 32));                                        \
+		__VA_ARGS__;                                                                                           \
+		return 0;                                                                                              \
+	}                                                                                                              \
+	SEC("tc") int name(struct __sk_buff *skb)                                                                      \
+	{                                                                                                              \
+		struct half t = {};                                                                                    \
+		bpf_skb_load_bytes(skb, HALF_AT, &t, sizeof(t));                                                       \
+		bpf_loop(TURNS_OF_HALF, turn_##name, &t, 0);                                                           \
+		return 0;                                                                                              \
+	}
+HALVES(half_lookup, __u64 *v = bpf_map_lookup_elem(&hash, &key); if (v) t->state += *v)
+HALVES(half_update, __u64 v = t->state; bpf_map_update_elem(&hash, &key, &v, BPF_ANY))

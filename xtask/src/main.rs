@@ -11,6 +11,7 @@ mod disasm_compare;
 mod examples;
 mod filter;
 mod fuzz_verify;
+mod hammer;
 mod kernels;
 mod maps;
 mod probe;
@@ -35,6 +36,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("conformance", "DIR: the bpf_conformance suite, built in DIR", conformance::run),
     ("disasm-compare", "[DIR]: skep disasm against llvm-objdump-19", disasm_compare::run),
     ("maps", "[OPERATIONS]: random operations on maps, ours against the kernel's", maps::run),
+    ("hammer", "[SECONDS]: processes that share maps, one of them killed again and again", hammer::run),
     ("probe", "the tables of abi against the running kernel, cell by cell", probe::run),
     ("kernels", "[KERNEL...]: the kernel tests inside virtual machines", kernels::run),
     ("fuzz-verify", "[COUNT] [SEED]: random programs, our verdict against the kernel's", fuzz_verify::run),

@@ -1,5 +1,7 @@
 //! `cargo xtask bench maps`: map operations from inside a program, ours (JIT) beside the kernel's, the rest of the loop subtracted.
 
+mod pair;
+
 use crate::TaskError;
 use serde_json::json;
 use skep::Kernel;
@@ -196,6 +198,25 @@ pub(crate) fn run(_: &[String]) -> Result<(), TaskError> {
         summary.insert(
             (*program).to_owned(),
             json!((ratio * 1000.0).round() / 1000.0),
+        );
+    }
+    let threads: Arc<dyn Backend> = Arc::new(
+        Universe::new(Options {
+            cpus: pair::CPUS,
+            ..Options::default()
+        })
+        .map_err(|e| e.to_string())?,
+    );
+    let both = [Side::new(&linked, &threads)?, Side::new(&linked, &threads)?];
+    for (program, least) in pair::ROWS {
+        let share = pair::scaling(&both, program)?;
+        missed += u32::from(share < *least);
+        println!(
+            "{program:14} two threads on one map: {share:.2} of two threads on two maps (at least {least})"
+        );
+        summary.insert(
+            (*program).to_owned(),
+            json!((share * 1000.0).round() / 1000.0),
         );
     }
     summary.insert("missed".to_owned(), json!(missed));
