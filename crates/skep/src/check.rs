@@ -13,6 +13,7 @@ use skep_verifier::{
     Caps, Class, FuncInfo, LineInfo, MapDesc, Rejection, Request, Stats, Trace, Verified,
 };
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ pub struct Source {
     pub column: u32,
     /// The line's text, trimmed.
     pub text: String,
+    /// Bytes of `text` that hold the expression at the column, if there is one.
+    pub span: Option<Range<usize>>,
 }
 
 /// The verdict on one program.
@@ -130,6 +133,11 @@ impl Checker {
         self.linked.programs.iter().map(|p| p.name.as_str())
     }
 
+    /// The program type for sections whose name says none.
+    pub(crate) fn default_type(&self) -> Option<ProgType> {
+        self.prog_type
+    }
+
     /// The linked object.
     #[must_use]
     pub fn linked(&self) -> &Linked {
@@ -203,7 +211,7 @@ impl Checker {
         Some(self.with_request(program, prog_type, Caps::All, trace))
     }
 
-    fn with_request<T>(
+    pub(crate) fn with_request<T>(
         &self,
         program: &Program,
         prog_type: ProgType,
@@ -261,14 +269,21 @@ impl Checker {
     }
 
     /// Where the source of the instruction at slot `at` is.
-    fn source(&self, program: &Program, at: u32) -> Option<Source> {
+    pub(crate) fn source(&self, program: &Program, at: u32) -> Option<Source> {
         let btf = self.linked.btf.as_ref()?;
         let record = program.line_info.iter().rev().find(|r| r.insn <= at)?;
+        let (raw, column) = (btf.str(record.text), record.line_col & 0x3ff);
+        let text = raw.trim();
+        let indent = raw.len() - raw.trim_start().len();
+        let span = skep_verifier::expression_at(raw, column);
+        let span =
+            span.and_then(|s| Some(s.start.checked_sub(indent)?..s.end.checked_sub(indent)?));
         Some(Source {
             file: btf.str(record.file).to_owned(),
             line: record.line_col >> 10,
-            column: record.line_col & 0x3ff,
-            text: btf.str(record.text).trim().to_owned(),
+            column,
+            span: span.filter(|s| text.get(s.clone()).is_some()),
+            text: text.to_owned(),
         })
     }
 }

@@ -6,6 +6,7 @@
 pub mod attach;
 pub mod cgroup;
 pub mod check;
+pub mod diagnose;
 pub mod dump;
 pub mod element;
 pub mod events;

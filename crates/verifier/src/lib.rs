@@ -14,6 +14,7 @@ mod domain;
 mod dynptr;
 mod equal;
 mod exit;
+mod explain;
 mod facts;
 mod fail;
 mod format;
@@ -50,6 +51,7 @@ mod verifier;
 mod verify;
 
 pub use code::{CODES, Code, find as find_code};
+pub use explain::{Explanation, Note, explain, expression_at};
 pub use rejection::{Class, Rejection};
 pub use request::{Caps, FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Request};
 pub use trace::{ConcreteFrame, Trace, verify_traced};

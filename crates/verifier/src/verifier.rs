@@ -2,6 +2,7 @@
 
 use crate::code;
 use crate::equal::IdMap;
+use crate::explain::History;
 use crate::facts::Recorder;
 use crate::fail::{Check, Fail, errno, fail};
 use crate::kept::Store;
@@ -41,6 +42,8 @@ struct Pending {
     state: State,
     insn: usize,
     prev: u32,
+    /// Step of the recorded history that it goes on from.
+    from: u32,
 }
 
 /// What the walk does after an instruction.
@@ -89,6 +92,8 @@ pub(crate) struct Verifier<'a> {
     pub rec: Recorder,
     /// Where states are recorded, if they are.
     pub trace: Option<Box<Trace>>,
+    /// Where the steps of the walk are recorded, to explain a refusal.
+    pub history: Option<Box<History>>,
 }
 
 impl<'a> Verifier<'a> {
@@ -132,6 +137,7 @@ impl<'a> Verifier<'a> {
             strict_scalars: false,
             rec: Recorder::new(n),
             trace: None,
+            history: None,
             p,
         }
     }
@@ -171,6 +177,9 @@ impl<'a> Verifier<'a> {
         (self.jumps_at_last_state, self.insns_at_last_state) = (0, 0);
         (self.jumps_processed, self.insns_at_last_state) = (0, self.insns_processed);
         self.refresh_instances();
+        if let Some(history) = &mut self.history {
+            history.begin();
+        }
         setup(self)?;
         self.run()
     }
@@ -189,6 +198,9 @@ impl<'a> Verifier<'a> {
                         return Ok(());
                     };
                     (self.cur, self.insn, self.prev) = (p.state, p.insn, p.prev);
+                    if let Some(history) = &mut self.history {
+                        history.resume(p.from);
+                    }
                     self.refresh_instances();
                 }
             }
@@ -219,6 +231,9 @@ impl<'a> Verifier<'a> {
         }
         if let Some(trace) = &mut self.trace {
             trace.record(self.insn, &self.cur.frames);
+        }
+        if let Some(history) = &mut self.history {
+            history.step(self.insn, &self.cur);
         }
         self.live.begin();
         self.rec.reach(self.insn, self.cur.speculative);
@@ -371,7 +386,13 @@ impl<'a> Verifier<'a> {
         if let Some(parent) = state.parent {
             self.kept[parent].branches += 1;
         }
-        self.pending.push(Pending { state, insn, prev });
+        let from = self.history.as_ref().map_or(0, |h| h.here());
+        self.pending.push(Pending {
+            state,
+            insn,
+            prev,
+            from,
+        });
         Ok(())
     }
 

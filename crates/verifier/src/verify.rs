@@ -89,7 +89,7 @@ pub(crate) fn verify_with(
     }
 }
 
-fn steps(v: &mut Verifier<'_>, memory: Option<u32>) -> Result<u32, Box<Fail>> {
+pub(crate) fn steps(v: &mut Verifier<'_>, memory: Option<u32>) -> Result<u32, Box<Fail>> {
     v.check_func_info()?;
     v.check_line_info()?;
     v.check_program()?;

@@ -6,6 +6,7 @@ use crate::render::rejection;
 use crate::render::sarif::Sarif;
 use serde_json::{Map, Value as Json, json};
 use skep::check::{CheckOptions, Checker, Report, Verdict};
+use skep::diagnose::{Diagnosis, Note};
 use skep_abi::ProgType;
 use skep_btf::Btf;
 use skep_verifier::Caps;
@@ -166,9 +167,13 @@ fn object(
         let Some(report) = checker.check(name, caps) else {
             continue;
         };
+        let diagnosis = match &report.verdict {
+            Verdict::Reject(rejection) => Some(checker.diagnose(name, caps, rejection)),
+            _ => None,
+        };
         match &mut sarif {
-            Some(sarif) => sarif.add(path, &report),
-            None => print(args, path, &report, out)?,
+            Some(sarif) => sarif.add(path, &report, diagnosis.as_ref()),
+            None => print(args, path, &report, diagnosis.as_ref(), out)?,
         }
         let this = match report.verdict {
             Verdict::Accept(_) => Outcome::Ok,
@@ -193,9 +198,15 @@ fn unreadable(args: &Args, path: &Path, message: &str, out: &mut Output) -> Resu
     }))
 }
 
-fn print(args: &Args, path: &Path, report: &Report, out: &mut Output) -> Result<(), CliError> {
+fn print(
+    args: &Args,
+    path: &Path,
+    report: &Report,
+    diagnosis: Option<&Diagnosis>,
+    out: &mut Output,
+) -> Result<(), CliError> {
     if out.is_json() {
-        return out.json(&json(args, path, report));
+        return out.json(&json(args, path, report, diagnosis));
     }
     match &report.verdict {
         Verdict::Accept(stats) => {
@@ -221,10 +232,11 @@ fn print(args: &Args, path: &Path, report: &Report, out: &mut Output) -> Result<
             out.line(rejection::kernel_log(report, rejection))?;
         }
         Verdict::Reject(rejection) => {
-            let text = rejection::text(path, report, rejection, out.color());
-            out.line(text)?;
+            if let Some(diagnosis) = diagnosis {
+                let text = rejection::text(path, report, rejection, diagnosis, out.color());
+                out.line(text)?;
+            }
         }
-
         Verdict::Error(message) => {
             eprintln!("skep: {}: {}: {message}", path.display(), report.program);
         }
@@ -232,8 +244,18 @@ fn print(args: &Args, path: &Path, report: &Report, out: &mut Output) -> Result<
     Ok(())
 }
 
+/// What led to a rejection.
+fn note(note: &Note) -> Json {
+    let place = note.place.as_ref();
+    let source = place.and_then(|p| p.source.as_ref());
+    json!({
+        "message": note.text, "insn": place.map(|p| p.insn), "file": source.map(|s| &s.file),
+        "line": source.map(|s| s.line),
+    })
+}
+
 /// One line a program; fields that do not apply are left out.
-fn json(args: &Args, path: &Path, report: &Report) -> Json {
+fn json(args: &Args, path: &Path, report: &Report, diagnosis: Option<&Diagnosis>) -> Json {
     let mut row = Map::new();
     let mut set = |name: &str, value: Json| {
         if !value.is_null() {
@@ -257,9 +279,17 @@ fn json(args: &Args, path: &Path, report: &Report) -> Json {
             set("class", json!(rejection.class.name()));
             set("code", json!(rejection.code));
             set("insn", json!(rejection.insn));
-            set("file", json!(report.source.as_ref().map(|s| &s.file)));
-            set("line", json!(report.source.as_ref().map(|s| s.line)));
-            set("message", json!(rejection.message));
+            let place = diagnosis.and_then(|d| d.place.as_ref()?.source.as_ref());
+            set("file", json!(place.map(|s| &s.file)));
+            set("line", json!(place.map(|s| s.line)));
+            set("column", json!(place.map(|s| s.column).filter(|c| *c > 0)));
+            set("message", json!(diagnosis.map(|d| &d.headline)));
+            set("label", json!(diagnosis.and_then(|d| d.label.as_ref())));
+            set(
+                "notes",
+                json!(diagnosis.map(|d| d.notes.iter().map(note).collect::<Json>())),
+            );
+            set("help", json!(diagnosis.map(|d| &d.help)));
             Some(rejection.insns_processed)
         }
         Verdict::Error(message) => {

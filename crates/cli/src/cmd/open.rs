@@ -157,7 +157,10 @@ fn explain(path: &Path) -> Option<String> {
     names.into_iter().find_map(|name| {
         let report = checker.check(name, Caps::All)?;
         match &report.verdict {
-            Verdict::Reject(rejection) => Some(rejection::text(path, &report, rejection, false)),
+            Verdict::Reject(rejection) => {
+                let diagnosis = checker.diagnose(&report.program, Caps::All, rejection);
+                Some(rejection::text(path, &report, rejection, &diagnosis, false))
+            }
             _ => None,
         }
     })

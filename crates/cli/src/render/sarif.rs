@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use skep::check::{Report, Verdict};
+use skep::diagnose::Diagnosis;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -17,13 +18,16 @@ pub(crate) struct Sarif {
 
 impl Sarif {
     /// Adds a program's verdict; accepted programs have nothing to say.
-    pub(crate) fn add(&mut self, path: &Path, report: &Report) {
+    pub(crate) fn add(&mut self, path: &Path, report: &Report, diagnosis: Option<&Diagnosis>) {
         let (code, message) = match &report.verdict {
             Verdict::Accept(_) => return,
-            Verdict::Reject(rejection) => (rejection.code, rejection.message.as_str()),
+            Verdict::Reject(rejection) => {
+                let headline = diagnosis.map_or(rejection.message.as_str(), |d| &d.headline);
+                (rejection.code, headline)
+            }
             Verdict::Error(message) => (UNREADABLE, message.as_str()),
         };
-        let (uri, region) = match &report.source {
+        let (uri, region) = match diagnosis.and_then(|d| d.place.as_ref()?.source.as_ref()) {
             Some(source) => {
                 let column = source.column.max(1);
                 (

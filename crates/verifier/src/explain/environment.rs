@@ -1,0 +1,247 @@
+//! What is not there: helpers, kfuncs, types, fields of the context, capabilities.
+
+use super::scene::{Scene, plural};
+use super::{Explanation, Note};
+use skep_abi::ProgType;
+use skep_abi::helper::{self, HelperProto, ProgEnv};
+use skep_isa::{Call, Insn, Size};
+
+/// Explains what is missing, since when it exists, and what to use instead.
+pub(super) fn explain(scene: &Scene<'_>) -> Explanation {
+    match scene.rejection.code {
+        "E0101" => with_help(
+            "the helper is newer than this kernel, or the number is wrong: compile against current headers, and test with bpf_core_enum_value_exists(enum bpf_func_id, …) where it may be missing",
+        ),
+        "E0102" => helper_not_allowed(scene),
+        "E0103" => gpl_only(scene),
+        "E0104" => with_help(
+            "load it as root, or with CAP_BPF and CAP_PERFMON (tracing) or CAP_NET_ADMIN (networking)",
+        ),
+        "E0105" => with_help(
+            "guard the access: `if (bpf_core_field_exists(p->field)) …`, `bpf_core_type_exists(struct t)`; code behind a guard that is false is never reached",
+        ),
+        "E0106" => kfunc(scene),
+        "E0107" => map(scene),
+        "E0109" => with_help(
+            "compile with `-g`, so that the object has BTF, and do not strip the sections .BTF and .BTF.ext",
+        ),
+        "E0110" => with_help(
+            "check the name against `skep btf dump` or /proc/kallsyms; kernels differ, and functions may be inlined",
+        ),
+        _ => Explanation::default(),
+    }
+}
+
+fn with_help(help: &str) -> Explanation {
+    Explanation {
+        help: vec![help.to_owned()],
+        ..Explanation::default()
+    }
+}
+
+fn helper(scene: &Scene<'_>) -> Option<&'static HelperProto> {
+    match scene.insn()? {
+        Insn::Call(Call::Helper(number)) => helper::by_id(u32::try_from(*number).ok()?),
+        _ => None,
+    }
+}
+
+/// Program types by the names of their sections, as one writes them.
+#[rustfmt::skip] // one type per line
+const SECTIONS: &[(ProgType, &str)] = &[
+    (ProgType::Xdp, "xdp"),
+    (ProgType::SchedCls, "tc"),
+    (ProgType::SocketFilter, "socket"),
+    (ProgType::CgroupSkb, "cgroup_skb/egress"),
+    (ProgType::SkSkb, "sk_skb/stream_verdict"),
+    (ProgType::SkMsg, "sk_msg"),
+    (ProgType::SockOps, "sockops"),
+    (ProgType::LwtXmit, "lwt_xmit"),
+    (ProgType::SkLookup, "sk_lookup"),
+    (ProgType::CgroupSock, "cgroup/sock_create"),
+    (ProgType::CgroupSockAddr, "cgroup/connect4"),
+    (ProgType::Kprobe, "kprobe"),
+    (ProgType::Tracepoint, "tracepoint"),
+    (ProgType::RawTracepoint, "raw_tp"),
+    (ProgType::PerfEvent, "perf_event"),
+    (ProgType::Syscall, "syscall"),
+];
+
+/// Helpers that do a similar thing where the first is not there.
+#[rustfmt::skip] // one helper per line
+const INSTEAD: &[(&str, &str)] = &[
+    ("bpf_redirect", "bpf_redirect in a tc or xdp program; a socket filter only decides how much of the packet the socket gets"),
+    ("bpf_skb_store_bytes", "bpf_xdp_store_bytes in XDP; socket filters cannot change packets"),
+    ("bpf_skb_load_bytes", "bpf_xdp_load_bytes in XDP"),
+    ("bpf_get_current_task", "a tracing, kprobe or cgroup program"),
+    ("bpf_probe_read", "bpf_probe_read_kernel or bpf_probe_read_user"),
+    ("bpf_trace_printk", "a ring buffer"),
+    ("bpf_override_return", "a kernel with CONFIG_BPF_KPROBE_OVERRIDE, and a function that allows error injection"),
+];
+
+/// A helper that this program type does not have.
+fn helper_not_allowed(scene: &Scene<'_>) -> Explanation {
+    let Some(proto) = helper(scene) else {
+        return Explanation::default();
+    };
+    let types: Vec<&str> = SECTIONS
+        .iter()
+        .filter(|(prog_type, _)| {
+            let env = ProgEnv {
+                prog_type: *prog_type,
+                attach: None,
+                sleepable: false,
+                perfmon: true,
+                target: "",
+            };
+            helper::lookup(&env, proto.id).is_ok()
+        })
+        .map(|(_, section)| *section)
+        .collect();
+    let mut help = Vec::new();
+    if !types.is_empty() {
+        let sections: Vec<String> = types
+            .iter()
+            .take(6)
+            .map(|s| format!("SEC(\"{s}\")"))
+            .collect();
+        help.push(format!("programs that have it: {}", sections.join(", ")));
+    }
+    if let Some((_, instead)) = INSTEAD.iter().find(|(name, _)| *name == proto.name) {
+        help.push(format!("use {instead}"));
+    }
+    let (major, minor) = proto.since;
+    Explanation {
+        headline: Some(format!(
+            "helper {} is not available to {} programs",
+            proto.name, scene.req.prog_type
+        )),
+        notes: vec![Note {
+            insn: None,
+            text: format!(
+                "{} exists since Linux {major}.{minor}, for other program types",
+                proto.name
+            ),
+        }],
+        help,
+        ..Explanation::default()
+    }
+}
+
+/// A function for GPL-compatible programs.
+fn gpl_only(scene: &Scene<'_>) -> Explanation {
+    let name = scene
+        .at()
+        .and_then(|at| scene.callee(at))
+        .unwrap_or_else(|| "this function".to_owned());
+    Explanation {
+        headline: Some(format!("{name} is only for programs with a GPL-compatible license")),
+        help: vec!["declare one, if it is true: `char _license[] SEC(\"license\") = \"GPL\";` (or \"Dual MIT/GPL\", \"Dual BSD/GPL\"); otherwise leave the call out".to_owned()],
+        ..Explanation::default()
+    }
+}
+
+/// A kfunc that is not there.
+fn kfunc(scene: &Scene<'_>) -> Explanation {
+    let name = scene.at().and_then(|at| scene.callee(at));
+    let mut help = Vec::new();
+    match name.as_deref() {
+        Some(n) if n.starts_with("bpf_xdp_metadata") => {
+            help.push("metadata kfuncs work in XDP programs that are bound to a device when they are loaded; elsewhere read what the context offers (tc: `skb->hwtstamp`, `skb->tstamp`) or do without".to_owned());
+        }
+        Some(n) => help.push(format!("{n} is for other program types; declare it `__weak` and test `bpf_ksym_exists({n})` if the program can do without")),
+        None => help.push("declare it `__weak` and test it with bpf_ksym_exists before the call; kfuncs come and go between kernels".to_owned()),
+    }
+    Explanation {
+        help,
+        ..Explanation::default()
+    }
+}
+
+/// A map that this program type may not use.
+fn map(scene: &Scene<'_>) -> Explanation {
+    let is_lock = scene.rejection.message.contains("lock");
+    let call = (0..scene.path.program.len())
+        .find(|at| scene.callee(*at).is_some_and(|c| c == "bpf_spin_lock"));
+    let help = if is_lock {
+        "tracing programs run anywhere, also where the lock is held already: use atomic operations (`__sync_fetch_and_add(&v->n, 1)`) or a per-CPU map, and take the lock out of the value type"
+    } else {
+        "use a map type that this program type may use"
+    };
+    Explanation {
+        place: call
+            .filter(|_| is_lock)
+            .and_then(|at| u32::try_from(at).ok()),
+        help: vec![help.to_owned()],
+        ..Explanation::default()
+    }
+}
+
+/// An access to the context that is not allowed.
+pub(super) fn context(scene: &Scene<'_>) -> Explanation {
+    let (size, offset, write) = match scene.insn() {
+        Some(Insn::Load { size, offset, .. }) => (*size, *offset, false),
+        Some(Insn::Store { size, offset, .. }) => (*size, *offset, true),
+        _ => return Explanation::default(),
+    };
+    let name = scene.subject_name();
+    let prog_type = scene.req.prog_type;
+    let message = &scene.rejection.message;
+    if write && message.contains("read-only") {
+        return Explanation {
+            headline: Some(format!(
+                "{name} writes to the context, where {prog_type} programs may only read this field"
+            )),
+            help: vec![read_only_help(prog_type).to_owned()],
+            ..Explanation::default()
+        };
+    }
+    let field = message
+        .strip_prefix("field ")
+        .and_then(|m| m.split(' ').next());
+    let help = match (field, prog_type) {
+        (Some("data" | "data_end"), ProgType::SocketFilter) => "socket filters copy packet bytes with a helper: `__u8 b; if (bpf_skb_load_bytes(skb, 0, &b, 1)) return 0;`".to_owned(),
+        (Some(f), _) if f.contains("ip6") => "IPv4 hooks (connect4, bind4, sendmsg4, …) have user_ip4 and msg_src_ip4, IPv6 hooks have the ip6 fields: use the field of this hook, or attach to the other hook".to_owned(),
+        (Some(f), _) if message.contains("cannot be read with") => format!("read it with its own width (declare the variable as {f} has it): a field is read as a whole or by naturally aligned parts, where the type allows that"),
+        (Some(f), _) => format!("{f} is for other program or attach types"),
+        (None, ProgType::Tracepoint) => "the record of a tracepoint is described in /sys/kernel/tracing/events/…/format".to_owned(),
+        (None, _) => format!("declare the parameter of the program with the context type of {prog_type} programs, and use its fields"),
+    };
+    let headline = if field.is_none() {
+        format!(
+            "{name} reads byte {offset} of the context, where {prog_type} programs have no field of {}",
+            plural(Size::bytes(size), "byte")
+        )
+    } else if message.contains("cannot be read by") {
+        format!(
+            "{name} reads a field of the context that this program type or attach type does not have: {}",
+            field.unwrap_or_default()
+        )
+    } else {
+        format!("{name}: {message}")
+    };
+    Explanation {
+        headline: Some(headline),
+        help: vec![help],
+        ..Explanation::default()
+    }
+}
+
+/// What to do where the context is read-only.
+fn read_only_help(prog_type: ProgType) -> &'static str {
+    match prog_type {
+        ProgType::Xdp => {
+            "no field of struct xdp_md can be written: drop the assignment (to choose a queue or device return bpf_redirect or bpf_redirect_map; to hand data on use bpf_xdp_adjust_meta)"
+        }
+        ProgType::Kprobe => {
+            "saved registers can only be read: drop the assignment (to change a function's result use bpf_override_return, where the kernel allows it)"
+        }
+        ProgType::RawTracepoint
+        | ProgType::Tracepoint
+        | ProgType::Tracing
+        | ProgType::PerfEvent => {
+            "tracing only looks: drop the assignment, and keep what is computed in a local variable or a map"
+        }
+        _ => "drop the assignment; keep what is computed in a local variable",
+    }
+}

@@ -1,0 +1,73 @@
+//! Why a program was refused, in its own terms: what happened on the way to the refusal, and what to do about it.
+//!
+//! [`explain`] takes a refusal and walks the failing path once more with recording on ([`record`]); [`slice`] follows a
+//! value backwards over it; [`scene`] knows the names of things; the other files turn the facts of each family of codes
+//! into sentences.
+
+mod access;
+mod calls;
+mod cexpr;
+mod environment;
+mod limits;
+mod names;
+mod numbers;
+mod record;
+mod resources;
+mod scene;
+mod slice;
+
+pub use cexpr::expression_at;
+pub(crate) use record::History;
+
+use crate::rejection::{Class, Rejection};
+use crate::request::Request;
+use scene::Scene;
+
+/// A refusal explained. Texts are lower case and have no full stop; code stands in backquotes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Explanation {
+    /// The fact in terms of the source; it takes the place of [`Rejection::message`].
+    pub headline: Option<String>,
+    /// The slot to point at, where it is not the one the refusal names.
+    pub place: Option<u32>,
+    /// What to write under the marked source.
+    pub label: Option<String>,
+    /// What led to it, in the order of the path.
+    pub notes: Vec<Note>,
+    /// What to do.
+    pub help: Vec<String>,
+}
+
+/// Something that happened on the way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    /// Where, if it has a place.
+    pub insn: Option<u32>,
+    /// What.
+    pub text: String,
+}
+
+/// Explains why `req` was refused with `rejection`.
+#[must_use]
+pub fn explain(req: &Request<'_>, rejection: &Rejection) -> Explanation {
+    let Some((program, steps)) = record::failing_path(req, rejection.insns_processed) else {
+        return Explanation::default();
+    };
+    let scene = Scene::new(req, rejection, &program, &steps);
+    let mut explanation = match (rejection.class, rejection.code.get(..3)) {
+        (Class::Environment, _) => environment::explain(&scene),
+        (Class::Complexity, _) => limits::explain(&scene),
+        (_, Some("V02" | "V03" | "V04")) => access::explain(&scene),
+        (_, Some("V01" | "V07")) => numbers::explain(&scene),
+        (_, Some("V06")) => resources::explain(&scene),
+        (_, Some("V05" | "V08")) => calls::explain(&scene),
+        _ => Explanation::default(),
+    };
+    let mut seen = Vec::new();
+    explanation.notes.retain(|n| {
+        let new = !seen.contains(n);
+        seen.push(n.clone());
+        new
+    });
+    explanation
+}

@@ -1,0 +1,48 @@
+//! Names of things as the source has them.
+
+use crate::request::Request;
+use skep_btf::{Btf, Kind, Type};
+
+/// A variable in a data section, by the offset into it: name, and the bytes it has.
+pub(super) fn variable(btf: &Btf, section: &str, offset: u32) -> Option<(String, u32)> {
+    let section = btf.find(section, Kind::Datasec)?;
+    // struct btf_var_secinfo: type, offset, size.
+    (0..section.vlen() as usize).find_map(|i| {
+        let (var, start, size) = (
+            section.extra(3 * i),
+            section.extra(3 * i + 1),
+            section.extra(3 * i + 2),
+        );
+        let inside = start <= offset && offset - start < size.max(1);
+        let name = btf.get(var).filter(|_| inside)?.name();
+        Some((name.to_owned(), size))
+    })
+}
+
+/// The type of a map's values, from the map's definition in the section `.maps`.
+pub(super) fn value_type<'a>(req: &Request<'a>, map: &str) -> Option<Type<'a>> {
+    let btf = req.btf?;
+    let definition = btf.find(map, Kind::Var)?.target()?.resolve();
+    member_type(definition, "value")?
+        .target()
+        .map(Type::resolve)
+}
+
+/// The type of member `name`.
+fn member_type<'a>(of: Type<'a>, name: &str) -> Option<Type<'a>> {
+    let member = of.members().find(|m| m.name == name)?;
+    of.btf().get(member.type_id).map(Type::resolve)
+}
+
+/// A type as C names it: `struct bins`; `None` for nameless ones.
+pub(super) fn type_name(t: Type<'_>) -> Option<String> {
+    let name = t.name();
+    if name.is_empty() {
+        return None;
+    }
+    Some(match t.kind() {
+        Kind::Struct => format!("struct {name}"),
+        Kind::Union => format!("union {name}"),
+        _ => name.to_owned(),
+    })
+}

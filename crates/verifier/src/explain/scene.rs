@@ -1,0 +1,323 @@
+//! What sentences are made of: the failing instruction, its source, and the names of what it touches.
+
+use super::Note;
+use super::cexpr;
+use super::names;
+use super::record::PathStep;
+use super::slice::{Event, Path, What};
+use crate::domain::Scalar;
+use crate::program::Program;
+use crate::reg::{Flags, Kind, Reg};
+use crate::rejection::Rejection;
+use crate::request::{LineInfo, MapDesc, Request};
+use skep_abi::MapType;
+use skep_abi::helper;
+use skep_isa::{Call, Insn};
+
+/// A refusal with everything that is known around it.
+pub(super) struct Scene<'a> {
+    pub req: &'a Request<'a>,
+    pub rejection: &'a Rejection,
+    pub path: Path<'a>,
+}
+
+/// A line of the source.
+#[derive(Clone, Copy)]
+pub(super) struct Line<'a> {
+    pub text: &'a str,
+    pub column: u32,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn new(
+        req: &'a Request<'a>,
+        rejection: &'a Rejection,
+        program: &'a Program,
+        steps: &'a [PathStep],
+    ) -> Self {
+        Self {
+            req,
+            rejection,
+            path: Path { program, steps },
+        }
+    }
+
+    /// Slot of the refused instruction.
+    pub(super) fn at(&self) -> Option<usize> {
+        self.rejection.insn.map(|i| i as usize)
+    }
+
+    /// Index of the refused instruction's step, if the path ends there.
+    pub(super) fn end(&self) -> Option<usize> {
+        let last = self.path.steps.len().checked_sub(1)?;
+        (Some(self.path.steps[last].insn) == self.at()).then_some(last)
+    }
+
+    /// The refused instruction.
+    pub(super) fn insn(&self) -> Option<&Insn> {
+        self.path.program.insns.get(self.at()?)?.as_ref().ok()
+    }
+
+    /// Register `i` before the refused instruction.
+    pub(super) fn reg(&self, i: usize) -> Option<Reg> {
+        self.path.reg(self.end()?, i)
+    }
+
+    /// Events of register `i` up to the refused instruction, the latest first.
+    pub(super) fn life(&self, i: usize) -> Vec<Event> {
+        self.end()
+            .map_or_else(Vec::new, |end| self.path.life(end, i))
+    }
+
+    /// Slot of the instruction of a step.
+    pub(super) fn slot(&self, step: usize) -> Option<u32> {
+        self.path.steps.get(step).map(|s| s.insn as u32)
+    }
+
+    /// The register that the refusal is about: the one its message names, or the one an access goes through.
+    pub(super) fn subject(&self) -> Option<usize> {
+        match self.insn()? {
+            Insn::Load { src, .. } | Insn::LoadAcquire { src, .. } => Some(src.index()),
+            Insn::Store { dst, .. } | Insn::StoreRelease { dst, .. } | Insn::Atomic { dst, .. } => {
+                Some(dst.index())
+            }
+            _ => self.named_register(),
+        }
+    }
+
+    /// The register that the message names first.
+    pub(super) fn named_register(&self) -> Option<usize> {
+        let message = &self.rejection.message;
+        let words = message.split(|c: char| !c.is_ascii_alphanumeric());
+        words
+            .filter_map(|w| w.strip_prefix('r')?.parse::<usize>().ok())
+            .find(|i| *i <= 10)
+    }
+
+    fn record(&self, insn: usize) -> Option<&'a LineInfo> {
+        let records = self.req.line_info;
+        let after = records.partition_point(|r| r.insn as usize <= insn);
+        records.get(after.checked_sub(1)?)
+    }
+
+    /// The source line of an instruction.
+    pub(super) fn line(&self, insn: usize) -> Option<Line<'a>> {
+        let record = self.record(insn)?;
+        Some(Line {
+            text: self.req.btf?.str(record.text),
+            column: record.line_col & 0x3ff,
+        })
+    }
+
+    /// The C expression that an instruction comes from.
+    pub(super) fn expression(&self, insn: usize) -> Option<&'a str> {
+        let line = self.line(insn)?;
+        line.text.get(cexpr::expression_at(line.text, line.column)?)
+    }
+
+    /// The condition in C that a branch tests.
+    pub(super) fn condition(&self, insn: usize) -> Option<&'a str> {
+        let line = self.line(insn)?;
+        cexpr::condition_at(line.text, line.column)
+    }
+
+    /// The C variable that receives what an instruction makes.
+    pub(super) fn receiver(&self, insn: usize) -> Option<&'a str> {
+        let line = self.line(insn)?;
+        cexpr::assigned_to(line.text, line.column)
+    }
+
+    /// The expression of the refused instruction, in backquotes; else the register.
+    pub(super) fn subject_name(&self) -> String {
+        let expression = self.at().and_then(|at| self.expression(at));
+        match (expression, self.subject()) {
+            (Some(e), _) => format!("`{e}`"),
+            (None, Some(reg)) => format!("the memory behind r{reg}"),
+            (None, None) => "this".to_owned(),
+        }
+    }
+
+    /// Name of what an instruction calls.
+    pub(super) fn callee(&self, insn: usize) -> Option<String> {
+        match self.path.program.insns.get(insn)?.as_ref().ok()? {
+            Insn::Call(Call::Helper(number)) => {
+                let id = u32::try_from(*number).ok()?;
+                helper::by_id(id).map(|h| h.name.to_owned())
+            }
+            Insn::Call(Call::Kfunc { id, .. }) => {
+                let func = self.req.kernel_btf?.get(u32::try_from(*id).ok()?)?;
+                Some(func.name().to_owned())
+            }
+            Insn::Call(Call::Subprog(offset)) => {
+                let target = (insn + 1).wrapping_add_signed(*offset as isize);
+                let f = self.path.program.func_at(target)?;
+                self.path.program.funcs[f].name.clone()
+            }
+            _ => None,
+        }
+    }
+
+    /// The map that a pointer belongs to.
+    pub(super) fn map(&self, reg: &Reg) -> Option<&'a MapDesc> {
+        matches!(reg.kind, Kind::MapValue | Kind::MapKey | Kind::ConstMap)
+            .then(|| self.req.maps.get(reg.aux as usize))
+            .flatten()
+    }
+
+    /// Bytes that a pointer's memory has.
+    pub(super) fn limit(&self, reg: &Reg) -> Option<u32> {
+        match reg.kind {
+            Kind::MapValue => self.map(reg).map(|m| m.value_size),
+            Kind::MapKey => self.map(reg).map(|m| m.key_size),
+            Kind::Mem => Some(reg.aux),
+            _ => None,
+        }
+    }
+
+    /// What a pointer points to, with its name.
+    pub(super) fn target(&self, reg: &Reg) -> String {
+        match reg.kind {
+            Kind::MapValue => self
+                .map(reg)
+                .map_or_else(|| "a map value".to_owned(), |m| self.value_of(m, reg)),
+            Kind::MapKey => self.map(reg).map_or_else(
+                || "a map key".to_owned(),
+                |m| format!("the key of map \"{}\"", m.name),
+            ),
+            Kind::Mem if reg.flags.has(Flags::RINGBUF) => "the ring buffer record".to_owned(),
+            Kind::Mem => "the memory".to_owned(),
+            Kind::Pkt => "the packet".to_owned(),
+            Kind::Ctx => "the context".to_owned(),
+            Kind::Stack => "the stack".to_owned(),
+            _ => reg.describe().to_owned(),
+        }
+    }
+
+    fn value_of(&self, map: &MapDesc, reg: &Reg) -> String {
+        if is_data(map) {
+            let section = map
+                .name
+                .find('.')
+                .and_then(|at| map.name.get(at..))
+                .unwrap_or(&map.name);
+            let offset = u32::try_from(reg.off).unwrap_or(0);
+            let variable = self
+                .req
+                .btf
+                .and_then(|b| names::variable(b, section, offset));
+            return match variable {
+                Some((name, _)) => format!("the global `{name}`"),
+                None => format!("the section {section}"),
+            };
+        }
+        format!("the value of map \"{}\"", map.name)
+    }
+
+    /// A note at a step.
+    pub(super) fn note(&self, step: usize, text: impl Into<String>) -> Note {
+        Note {
+            insn: self.slot(step),
+            text: text.into(),
+        }
+    }
+
+    /// Where a pointer comes from, as a note.
+    pub(super) fn origin(&self, life: &[Event]) -> Option<Note> {
+        let made = life.iter().find(|e| e.what == What::Made)?;
+        let at = self.slot(made.step)? as usize;
+        let receiver = self
+            .receiver(at)
+            .map_or_else(|| "it".to_owned(), |r| format!("`{r}`"));
+        let reg = &made.after;
+        let text = match (self.callee(at), self.limit(reg)) {
+            (Some(callee), Some(bytes)) if reg.is_pointer() => {
+                let kind = if reg.is_nullable() { " or NULL" } else { "" };
+                let bytes = self.sized(reg, bytes);
+                format!(
+                    "{receiver} is {}{kind}, from {callee}: {bytes}",
+                    self.target(reg)
+                )
+            }
+            (Some(callee), None) => format!("{receiver} is {} from {callee}", reg.describe()),
+            (Some(callee), Some(_)) => format!("{receiver} is the result of {callee}"),
+            (None, _) => self.loaded(made)?,
+        };
+        Some(self.note(made.step, text))
+    }
+
+    /// Size of a region in words.
+    fn sized(&self, reg: &Reg, bytes: u32) -> String {
+        let map = self.map(reg).filter(|_| reg.kind == Kind::MapValue);
+        let type_name = map
+            .and_then(|m| names::value_type(self.req, &m.name))
+            .and_then(names::type_name);
+        match type_name {
+            Some(name) => format!("{name}, {}", plural(bytes, "byte")),
+            None => plural(bytes, "byte"),
+        }
+    }
+
+    /// What a load reads from.
+    pub(super) fn loaded(&self, made: &Event) -> Option<String> {
+        let at = self.slot(made.step)? as usize;
+        let name = self.receiver(at).or_else(|| self.expression(at));
+        let name = name.map_or_else(|| "it".to_owned(), |n| format!("`{n}`"));
+        let base = match self.path.insn(made.step)? {
+            Insn::Load { src, .. } => self.path.reg(made.step, src.index())?,
+            Insn::Atomic { .. } => {
+                return Some(format!(
+                    "{name} is the number that the atomic operation found in memory"
+                ));
+            }
+            Insn::Mov { .. } | Insn::LoadImm64 { .. } if !made.after.is_pointer() => {
+                return Some(format!("{name} is a constant"));
+            }
+            Insn::LoadImm64 { .. } => {
+                return Some(format!("{name} points to {}", self.target(&made.after)));
+            }
+            _ => return None,
+        };
+        let what = if made.after.is_pointer() {
+            made.after.describe()
+        } else {
+            "a number"
+        };
+        Some(format!("{name} is {what} read from {}", self.target(&base)))
+    }
+}
+
+/// Data sections are maps whose only value holds the globals.
+fn is_data(map: &MapDesc) -> bool {
+    map.map_type == MapType::Array
+        && [".data", ".bss", ".rodata"]
+            .iter()
+            .any(|s| map.name.contains(s))
+}
+
+/// `1 byte`, `4 bytes`.
+pub(super) fn plural(n: impl Into<i128>, what: &str) -> String {
+    let n = n.into();
+    if n == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{n} {what}s")
+    }
+}
+
+/// The range of a number in words.
+pub(super) fn range(s: &Scalar) -> String {
+    if let Some(value) = s.as_const() {
+        return value.cast_signed().to_string();
+    }
+    let signed = s.smin < 0;
+    match (
+        signed,
+        s.smin == i64::MIN && s.smax == i64::MAX,
+        s.umax == u64::MAX,
+    ) {
+        (_, true, true) => "any number".to_owned(),
+        (true, _, _) if s.smin == i64::MIN => format!("anything up to {}", s.smax),
+        (true, _, _) => format!("{} to {}", s.smin, s.smax),
+        (false, _, _) => format!("{} to {}", s.umin, s.umax),
+    }
+}
