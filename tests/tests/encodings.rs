@@ -54,6 +54,7 @@ fn we_accept(insns: &[Slot]) -> bool {
         prog_type: ProgType::Xdp,
         attach: Some(AttachType::Xdp),
         attach_btf_id: 0,
+        attach_member: None,
         prog_flags: 0,
         gpl_compatible: true,
         name: "encoding",

@@ -12,6 +12,7 @@ pub mod map_flags;
 pub mod prog;
 pub mod section;
 pub mod struct_ops;
+pub mod tracing;
 pub mod trust;
 pub mod types;
 

@@ -336,6 +336,36 @@ pub const fn direct_value(map_type: MapType, max_entries: u32) -> bool {
     }
 }
 
+/// The kernel's structure behind a map of this type, whose fields programs may read (`map_btf_id`).
+#[must_use]
+pub const fn kernel_struct(map_type: MapType) -> Option<&'static str> {
+    Some(match map_type {
+        M::Hash | M::PercpuHash | M::LruHash | M::LruPercpuHash | M::HashOfMaps => "bpf_htab",
+        M::Array
+        | M::PercpuArray
+        | M::ProgArray
+        | M::PerfEventArray
+        | M::CgroupArray
+        | M::ArrayOfMaps => "bpf_array",
+        M::StackTrace => "bpf_stack_map",
+        M::LpmTrie => "lpm_trie",
+        M::Devmap | M::DevmapHash => "bpf_dtab",
+        M::Cpumap => "bpf_cpu_map",
+        M::Xskmap => "xsk_map",
+        M::Sockmap => "bpf_stab",
+        M::Sockhash => "bpf_shtab",
+        M::CgroupStorage | M::PercpuCgroupStorage => "bpf_cgroup_storage_map",
+        M::ReuseportSockarray => "reuseport_array",
+        M::Queue | M::Stack => "bpf_queue_stack",
+        M::SkStorage | M::InodeStorage | M::TaskStorage | M::CgrpStorage => "bpf_local_storage_map",
+        M::Ringbuf | M::UserRingbuf => "bpf_ringbuf_map",
+        M::BloomFilter => "bpf_bloom_filter",
+        M::StructOps => "bpf_struct_ops_map",
+        M::Arena => "bpf_arena",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,13 +8,13 @@ use skep_abi::prog::Capability;
 use skep_abi::{Errno, ProgType};
 use skep_btf::{Btf, Record};
 use skep_isa::{Call, Insn};
-use skep_object::{Failure, FailureCause, Linked, MapSpec, Object, Options, Program};
+use skep_object::{Failure, FailureCause, Linked, MapSpec, Needs, Object, Options, Program};
 use skep_verifier::{
     Caps, Class, FuncInfo, LineInfo, MapDesc, Rejection, Request, Stats, Trace, Verified,
 };
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// What verification said.
@@ -93,6 +93,8 @@ pub struct Checker {
     linked: Linked,
     maps: Vec<MapDesc>,
     kernel_btf: Option<Btf>,
+    /// The kernel's BTF, for programs that turn out to need it.
+    late_btf: OnceLock<Btf>,
     prog_type: Option<ProgType>,
 }
 
@@ -124,6 +126,7 @@ impl Checker {
             linked,
             maps,
             kernel_btf,
+            late_btf: OnceLock::new(),
             prog_type: options.prog_type,
         })
     }
@@ -216,7 +219,7 @@ impl Checker {
         program: &Program,
         prog_type: ProgType,
         caps: Caps,
-        verify: impl FnOnce(&Request<'_>) -> Result<T, Rejection>,
+        verify: impl Fn(&Request<'_>) -> Result<T, Rejection>,
     ) -> Result<T, Verdict> {
         if let Some(failure) = program.failures.iter().find(|f| f.is_fatal()) {
             return Err(Verdict::Reject(failed_relocation(failure)));
@@ -250,11 +253,12 @@ impl Checker {
             line_col: r.line_col,
         };
         let line_info: Vec<LineInfo> = program.line_info.iter().map(line).collect();
-        let request = Request {
+        let mut request = Request {
             insns: &program.insns,
             prog_type,
             attach: program.attach,
             attach_btf_id,
+            attach_member: None,
             prog_flags: program.prog_flags,
             gpl_compatible: is_gpl_compatible(&self.linked.license),
             name: &program.name,
@@ -265,7 +269,16 @@ impl Checker {
             caps,
             kernel_btf: self.kernel_btf.as_ref(),
         };
-        verify(&request).map_err(Verdict::Reject)
+        match verify(&request) {
+            Err(no) if no.code == skep_verifier::NEEDS_KERNEL_BTF => {
+                request.kernel_btf = Some(
+                    self.late_btf
+                        .get_or_init(|| target::reference_btf(&Needs::default())),
+                );
+                verify(&request).map_err(Verdict::Reject)
+            }
+            answer => answer.map_err(Verdict::Reject),
+        }
     }
 
     /// Where the source of the instruction at slot `at` is.

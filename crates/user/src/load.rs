@@ -149,6 +149,7 @@ impl Shared {
             prog_type: spec.prog_type,
             attach: spec.expected_attach_type,
             attach_btf_id: spec.attach_btf_id,
+            attach_member: None,
             prog_flags: spec.prog_flags,
             gpl_compatible: is_gpl_compatible(&spec.license),
             name: &spec.name,

@@ -3,13 +3,15 @@
 use crate::code;
 use crate::dynptr::DynptrUse;
 use crate::fail::{Check, errno, fail};
-use crate::reg::{BtfSource, Flags, Kind, Reg};
+use crate::kptr::KptrSlot;
+use crate::lock::LockUse;
+use crate::reg::{Flags, Kind, Reg};
 use crate::stack::place;
-use crate::state::Byte;
+use crate::state::{Byte, RefKind};
 use crate::verifier::Verifier;
 use skep_abi::MapType;
 use skep_abi::ctx::Access;
-use skep_abi::helper::{Arg, ArgFlags, ArgKind, HelperFlags, HelperProto};
+use skep_abi::helper::{Arg, ArgFlags, ArgKind, HelperFlags, HelperProto, id};
 use skep_abi::limits::BPF_MAX_VAR_SIZ;
 
 /// What the arguments of one call told.
@@ -31,8 +33,10 @@ pub(crate) struct CallArgs {
     pub const_key: Option<u64>,
     /// Stack that the helper fills: frame, offset, size.
     pub filled: Option<(usize, i64, i64)>,
-    /// Type of a per-CPU or other BTF argument.
-    pub btf: Option<(u32, BtfSource)>,
+    /// Type of a per-CPU variable: BTF id, which BTF ([`crate::reg::source`]), and whether it is an object under RCU.
+    pub btf: Option<(u32, u32, bool)>,
+    /// The kptr slot that is exchanged.
+    pub kptr: Option<KptrSlot>,
     /// The initialised dynptr that was passed.
     pub dynptr: Option<DynptrUse>,
 }
@@ -71,7 +75,7 @@ impl Verifier<'_> {
         let arg = self.resolve_sockmap_value(arg, args);
         let null = self.reg(i).is_zero() && arg.flags.has(ArgFlags::NULLABLE);
         if !null {
-            self.check_arg_type(proto, i, arg)?;
+            self.check_arg_type(proto, i, arg, args)?;
             self.check_arg_offset(i, arg)?;
         }
         let reg = *self.reg(i);
@@ -176,7 +180,14 @@ impl Verifier<'_> {
                 args.alloc_size = size as u32;
                 self.mark_precise(i)
             }
-            ArgKind::SpinLock => self.spin_lock(i, proto.id == skep_abi::helper::id::SPIN_LOCK),
+            ArgKind::SpinLock => {
+                let how = if proto.id == id::SPIN_LOCK {
+                    LockUse::Take
+                } else {
+                    LockUse::Give
+                };
+                self.use_lock(i, RefKind::Lock, how)
+            }
             ArgKind::Timer => self.timer_arg(i, args),
             ArgKind::Func => {
                 args.callback = Some(self.reg(i).aux);
@@ -187,14 +198,7 @@ impl Verifier<'_> {
             ArgKind::Dynptr(_) => self.dynptr_arg(proto, i, arg, args),
             ArgKind::PercpuBtfPtr => {
                 let reg = self.reg(i);
-                args.btf = Some((
-                    reg.aux,
-                    if reg.aux2 == 1 {
-                        BtfSource::Program
-                    } else {
-                        BtfSource::Kernel
-                    },
-                ));
+                args.btf = Some((reg.aux, reg.aux2, reg.flags.has(Flags::RCU)));
                 Ok(())
             }
             ArgKind::Anything
@@ -209,7 +213,13 @@ impl Verifier<'_> {
         }
     }
 
-    fn check_arg_type(&mut self, proto: &HelperProto, i: usize, arg: Arg) -> Check {
+    fn check_arg_type(
+        &mut self,
+        proto: &HelperProto,
+        i: usize,
+        arg: Arg,
+        args: &CallArgs,
+    ) -> Check {
         let reg = *self.reg(i);
         let plain = {
             let mut flags = reg.flags;
@@ -241,16 +251,37 @@ impl Verifier<'_> {
             }
             ArgKind::SockCommon => sock,
             ArgKind::Socket => reg.kind == Kind::Socket && none,
-            ArgKind::BtfSockCommon => sock || self.is_btf_struct(&reg, plain, "sock_common"),
-            ArgKind::BtfPtr(name) => self.is_btf_struct(&reg, plain, name),
+            ArgKind::BtfSockCommon => {
+                let plain = matches!(plain, Flags::NONE | Flags::TRUSTED);
+                let strict = arg.flags.has(ArgFlags::RELEASE) && proto.id != id::SK_RELEASE;
+                sock || (reg.kind == Kind::Btf
+                    && plain
+                    && self.points_to(&reg, "sock_common", strict)?)
+            }
+            ArgKind::BtfPtr("") => return self.exchanged_arg(i, args),
+            ArgKind::BtfPtr(name) => {
+                let good = matches!(plain, Flags::NONE | Flags::TRUSTED | Flags::RCU);
+                let strict = arg.flags.has(ArgFlags::RELEASE);
+                reg.kind == Kind::Btf && good && self.points_to(&reg, name, strict)?
+            }
             ArgKind::RingbufMem => reg.kind == Kind::Mem && plain == Flags::RINGBUF,
-            ArgKind::PercpuBtfPtr => reg.kind == Kind::Btf && plain.has(Flags::PERCPU),
+            ArgKind::PercpuBtfPtr => {
+                let how = plain.without(Flags::PERCPU);
+                reg.kind == Kind::Btf
+                    && plain.has(Flags::PERCPU)
+                    && matches!(how, Flags::NONE | Flags::RCU | Flags::TRUSTED)
+            }
             ArgKind::Func => reg.kind == Kind::Func,
             ArgKind::Stack => reg.kind == Kind::Stack,
             ArgKind::ConstStr | ArgKind::Timer => reg.kind == Kind::MapValue && none,
-            ArgKind::SpinLock | ArgKind::Kptr => {
+            ArgKind::SpinLock => {
                 (reg.kind == Kind::MapValue && none)
-                    || (reg.kind == Kind::Btf && plain.has(Flags::ALLOC))
+                    || (reg.kind == Kind::Btf && plain == Flags::ALLOC)
+            }
+            ArgKind::Kptr => {
+                let borrowed = Flags::NON_OWN_REF.with(Flags::RCU);
+                (reg.kind == Kind::MapValue && none)
+                    || (reg.kind == Kind::Btf && plain.without(borrowed) == Flags::ALLOC)
             }
             ArgKind::Dynptr(_) => matches!(reg.kind, Kind::Stack | Kind::Dynptr),
         };
@@ -311,6 +342,7 @@ impl Verifier<'_> {
             | Kind::MapKey
             | Kind::MapValue
             | Kind::Mem
+            | Kind::TpBuffer
             | Kind::Arena
             | Kind::Scalar => Ok(()),
             Kind::Btf => self.check_unmoved(i, true),
@@ -499,6 +531,10 @@ impl Verifier<'_> {
                 }
                 Ok(())
             }
+            Kind::TpBuffer if writes && reg.flags.has(Flags::RDONLY) => {
+                read_only("a read-only buffer")
+            }
+            Kind::TpBuffer => self.check_buffer(i, &reg, off),
             Kind::Btf => self.btf_memory_arg(i, bytes),
             Kind::Ctx if self.ctx_is_plain_memory() => self.ctx_memory_arg(i, size, kind, zero_ok),
             _ if zero_ok && size == 0 && reg.is_zero() => Ok(()),
@@ -528,7 +564,7 @@ impl Verifier<'_> {
     }
 
     /// A constant string: in a read-only map, terminated.
-    fn const_string_arg(&self, i: usize) -> Check {
+    pub(crate) fn const_string_arg(&self, i: usize) -> Check {
         let reg = self.reg(i);
         let not_const = |why: &str| {
             fail(
@@ -596,6 +632,7 @@ fn is_memory(reg: &Reg, flags: Flags) -> bool {
             flags == Flags::NONE
         }
         Kind::Mem => flags == Flags::NONE || flags == Flags::RINGBUF,
+        Kind::TpBuffer => flags == Flags::NONE,
         Kind::Btf => flags == Flags::TRUSTED,
         _ => false,
     }

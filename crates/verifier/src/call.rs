@@ -3,7 +3,7 @@
 use crate::args::CallArgs;
 use crate::code;
 use crate::fail::{Check, errno, fail};
-use crate::reg::{Kind, Reg};
+use crate::reg::{Flags, Kind, Reg};
 use crate::state::{Frame, FrameKind, State};
 use crate::verifier::{Flow, Verifier};
 use skep_abi::helper::id;
@@ -78,7 +78,7 @@ impl Verifier<'_> {
             .unwrap_or_else(|| format!("func{f}"))
     }
 
-    fn new_frame(&self, callee: usize, kind: FrameKind) -> Check<Frame> {
+    pub(crate) fn new_frame(&self, callee: usize, kind: FrameKind) -> Check<Frame> {
         let depth = self.cur.frames.len();
         if depth >= MAX_CALL_FRAMES {
             let message = format!(
@@ -105,7 +105,8 @@ impl Verifier<'_> {
         self.check_callback_map(helper, args)?;
         self.p.funcs[callee].is_callback = true;
         if helper == id::TIMER_SET_CALLBACK {
-            return self.enter_async_callback(callee, start, args, false);
+            let kind = FrameKind::AsyncCallback { returns_zero: true };
+            return self.enter_async_callback(callee, start, args, false, kind);
         }
         let range = callback_range(helper);
         let mut frame = self.new_frame(
@@ -131,15 +132,11 @@ impl Verifier<'_> {
         start: usize,
         args: &CallArgs,
         sleepable: bool,
+        kind: FrameKind,
     ) -> Check {
         self.p.funcs[callee].is_async_callback = true;
         self.async_entries += 1;
-        let mut frame = Frame::new(
-            crate::state::NO_INSN,
-            callee as u32,
-            0,
-            FrameKind::AsyncCallback,
-        );
+        let mut frame = Frame::new(crate::state::NO_INSN, callee as u32, 0, kind);
         frame.async_entry = self.cur.frame().async_entry + 1;
         let map = args.map.unwrap_or((0, 0));
         let of_map = |kind: Kind| Reg {
@@ -201,7 +198,7 @@ impl Verifier<'_> {
             id::FIND_VMA => {
                 let context = caller[4];
                 frame.regs[1] = caller[1];
-                frame.regs[2] = self.kernel_struct("vm_area_struct")?;
+                frame.regs[2] = self.kernel_struct("vm_area_struct", Flags::NONE)?;
                 frame.regs[3] = context;
             }
             _ => {

@@ -129,6 +129,8 @@ codes! {
     NO_BTF               "E0109" Environment "BTF is missing"
     ATTACH_TARGET        "E0110" Environment "the attach target does not exist or is not allowed"
 
+    NEEDS_KERNEL_BTF     "E0111" Environment "the kernel's BTF is needed and was not given"
+
     NOT_SUPPORTED        "V0999" Safety "the verifier cannot prove this yet"
 }
 

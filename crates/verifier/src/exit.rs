@@ -72,8 +72,16 @@ impl Verifier<'_> {
     /// Register `i` becomes the program's return value.
     pub(crate) fn check_returned(&mut self, i: usize) -> Check {
         let outermost = &self.cur.frames[0];
-        let is_async = outermost.kind == FrameKind::AsyncCallback;
-        let subprog = outermost.subprog;
+        let is_async = matches!(outermost.kind, FrameKind::AsyncCallback { .. });
+        let free = outermost.kind
+            == FrameKind::AsyncCallback {
+                returns_zero: false,
+            };
+        // What the exception callback returns is what the program returns.
+        let subprog = match outermost.subprog {
+            f if self.exception_callback == Some(f as usize) => 0,
+            f => f,
+        };
         if !is_async && subprog == 0 && self.returns_nothing() {
             return Ok(());
         }
@@ -100,7 +108,7 @@ impl Verifier<'_> {
             return fail(code::RETURN_POINTER, errno::EINVAL, message);
         }
         let (who, allowed, half) = if is_async {
-            ("the callback", Some((0, 0)), false)
+            ("the callback", Some((0, 0)).filter(|_| !free), false)
         } else {
             let (range, half) = self.return_range()?;
             ("the program", range, half)

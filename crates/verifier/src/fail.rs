@@ -9,6 +9,8 @@ pub(crate) mod errno {
     pub(crate) const EACCES: i32 = 13;
     pub(crate) const EINVAL: i32 = 22;
     pub(crate) const EOPNOTSUPP: i32 = 95;
+    pub(crate) const ENOTSUPP: i32 = 524;
+    pub(crate) const ENOENT: i32 = 2;
 }
 
 /// A refusal on its way up; the walk adds the place.

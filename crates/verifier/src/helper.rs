@@ -214,9 +214,10 @@ impl Verifier<'_> {
             Ret::DynptrMemOrNull => self.dynptr_data_result(args)?,
             Ret::MemOrBtfPtrOrNull => self.percpu_result(args, Flags::NULLABLE)?,
             Ret::MemOrBtfPtr => self.percpu_result(args, Flags::NONE)?,
-            Ret::BtfPtrOrNull(name) => self.btf_result(name, Flags::NULLABLE, args)?,
-            Ret::BtfPtr(name) => self.btf_result(name, Flags::NONE, args)?,
-            Ret::BtfPtrTrusted(name) => self.btf_result(name, Flags::TRUSTED, args)?,
+            Ret::BtfPtrOrNull("") => self.exchanged_result(args)?,
+            Ret::BtfPtrOrNull(name) => self.kernel_struct(name, Flags::NULLABLE)?,
+            Ret::BtfPtr(name) => self.kernel_struct(name, Flags::NONE)?,
+            Ret::BtfPtrTrusted(name) => self.kernel_struct(name, Flags::TRUSTED)?,
         };
         if r.is_nullable() && r.id == 0 {
             r.id = self.new_id();

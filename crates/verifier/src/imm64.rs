@@ -36,17 +36,10 @@ impl Verifier<'_> {
                 ..Reg::UNKNOWN
             };
         }
-        let locks = desc.record.fields.iter().any(|f| {
-            matches!(
-                f.kind,
-                skep_btf::FieldKind::SpinLock | skep_btf::FieldKind::ResSpinLock
-            )
-        });
-        let id = if locks { self.new_id() } else { 0 };
+        // There is one value only: all its addresses are of the same lock, so none has an id.
         Reg {
             aux: map,
             off: offset.cast_signed(),
-            id,
             ..Reg::pointer(Kind::MapValue)
         }
     }

@@ -1,37 +1,32 @@
 //! Calls of kernel functions: who may call which, and what a call changes and returns.
 
+use crate::args::CallArgs;
 use crate::cfg::CallNature;
 use crate::code;
+use crate::domain::Scalar;
 use crate::dynptr::DynptrUse;
 use crate::fail::{Check, errno, fail, fail_at};
+use crate::graph::{Graph, inserts};
 use crate::reg::{Flags, Kind, Reg};
+use crate::request::Caps;
 use crate::special::Place;
-use crate::typed::unsupported;
+use crate::state::FrameKind;
 use crate::verified::CallFact;
 use crate::verifier::{Flow, Verifier};
 use skep_abi::kfunc::{self, Kfunc, flag};
+use skep_abi::prog::MAX_ERRNO;
 use skep_btf::{Kind as BtfKind, Type};
 use skep_isa::{Call, Insn};
 
-/// Kfuncs whose calls have rules of their own that are not known here.
-const UNKNOWN_RULES: &[&str] = &[
+/// Kfuncs that may be called while a spin lock is held, besides those of lists, trees and resilient locks.
+const UNDER_LOCK: &[&str] = &[
     "bpf_arena_",
-    "bpf_cast_to_kern_ctx",
-    "bpf_get_kmem_cache",
+    "bpf_iter_num_",
     "bpf_list_",
-    "bpf_modify_return_test_tp",
-    "bpf_obj_",
-    "bpf_percpu_obj_",
     "bpf_rbtree_",
-    "bpf_rdonly_cast",
-    "bpf_refcount_",
+    "bpf_refcount_acquire_impl",
     "bpf_res_spin_",
-    "bpf_session_",
-    "bpf_stream_",
-    "bpf_task_work_",
-    "bpf_wq_",
-    "bpf_xdp_metadata_",
-    "bpf_xdp_pull_data",
+    "bpf_stream_vprintk_impl",
 ];
 
 /// A call under examination.
@@ -49,6 +44,24 @@ pub(crate) struct KfuncCall<'k> {
     pub constant: Option<u64>,
     /// Reference of an argument.
     pub ref_id: u32,
+    /// Register whose reference is released.
+    pub release: Option<usize>,
+    /// Object of an argument: BTF and type id.
+    pub object: Option<(u32, u32)>,
+    /// The list or tree it works on.
+    pub graph: Option<Graph>,
+    /// Where a node or count lies in its object.
+    pub node_offset: Option<u32>,
+    /// Bytes of the object it makes.
+    pub alloc_bytes: Option<u32>,
+    /// The object of which a reference is taken is the program's own.
+    pub owning: bool,
+    /// Subprog passed as callback.
+    pub callback: Option<u32>,
+    /// Map of the call: index, and which inner map.
+    pub map: Option<(u32, u32)>,
+    /// Bytes of the memory it returns, and whether they are read-only.
+    pub buffer: Option<(u32, bool)>,
 }
 
 impl<'a> Verifier<'a> {
@@ -82,6 +95,11 @@ impl<'a> Verifier<'a> {
         fits.then(|| (func.name(), proto))
     }
 
+    /// Name of the function with BTF id `id`.
+    pub(crate) fn kfunc_name(&self, id: i32) -> Option<&'a str> {
+        self.kfunc_type(id).map(|(name, _)| name)
+    }
+
     /// What the control flow graph needs to know of the kfunc.
     pub(crate) fn kfunc_nature(&self, id: i32) -> CallNature {
         let rules = self
@@ -89,59 +107,122 @@ impl<'a> Verifier<'a> {
             .and_then(|(name, _)| kfunc::by_name(name));
         match rules {
             Some(k) if k.has(flag::ITER_NEXT) => CallNature::IterNext,
+            Some(k) if k.name == "bpf_rbtree_add_impl" => CallNature::SyncCallback,
+            Some(k) if schedules(k.name) => CallNature::AsyncCallback,
             _ => CallNature::Plain,
         }
     }
 
+    /// Does a call of the kfunc move packet data, or sleep?
+    pub(crate) fn kfunc_effects(&self, id: i32) -> (bool, bool) {
+        let rules = self
+            .kfunc_type(id)
+            .and_then(|(name, _)| kfunc::by_name(name));
+        let sleeps = rules.is_some_and(|k| k.has(flag::SLEEPABLE));
+        (rules.is_some_and(|k| moves_packet(k.name)), sleeps)
+    }
+
     /// `call kfunc`
     pub(crate) fn check_kfunc_call(&mut self, id: i32, module: i16) -> Check<Flow> {
-        if module != 0 {
-            return unsupported("kfuncs of modules");
-        }
-        if id == 0 {
+        if module != 0 || id == 0 {
             let message = "this call names a kernel function that does not exist in this kernel";
             return fail(code::UNKNOWN_KFUNC, errno::EINVAL, message);
         }
-        if self.req.kernel_btf.is_none() {
-            return unsupported("kfuncs without the kernel's BTF");
-        }
+        self.kernel_btf()?;
         let Some((name, proto)) = self.kfunc_type(id) else {
             let message = format!("BTF type {id} of the kernel is no function");
             return fail(code::UNKNOWN_KFUNC, errno::EINVAL, message);
         };
         let rules = self.allowed_kfunc(name)?;
-        let mut call = KfuncCall {
-            rules,
-            proto,
-            dynptr: None,
-            iter: None,
-            constant: None,
-            ref_id: 0,
-        };
+        let mut call = KfuncCall::new(rules, proto);
+        if matches!(name, "bpf_res_spin_lock" | "bpf_res_spin_lock_irqsave") {
+            self.fail_to_lock()?;
+        }
         self.check_kfunc_args(&mut call)?;
+        self.kfunc_callback(&call)?;
         self.change_sections(name, rules.has(flag::SLEEPABLE))?;
-        self.rec.call(
-            self.insn,
-            CallFact {
-                kfunc: Some(name.to_owned()),
-                ..CallFact::default()
-            },
-        );
+        if let Some(i) = call.release {
+            self.release(self.reg(i).ref_id)?;
+        }
+        if inserts(name) {
+            self.give_to_graph()?;
+        }
         if name == "bpf_throw" {
+            self.note_kfunc(&call);
             return self.throw();
         }
-        let result = self.kfunc_result(&call)?;
+        let result = self.kfunc_result(&mut call)?;
+        self.note_kfunc(&call);
         let regs = &mut self.cur.frame_mut().regs;
         regs[1..=5].fill(Reg::NOT_INIT);
         regs[0] = result;
+        if moves_packet(name) {
+            self.forget_packet_pointers();
+        }
         if let (Some(at), true) = (call.iter, rules.has(flag::ITER_NEXT)) {
             self.advance_iter(at)?;
         }
         Ok(Flow::Next(self.insn + 1))
     }
 
+    fn note_kfunc(&mut self, call: &KfuncCall<'_>) {
+        let map = call.map.map(|m| m.0);
+        self.rec.call(
+            self.insn,
+            CallFact {
+                kfunc: Some(call.rules.name.to_owned()),
+                callback: call.callback,
+                map: map.filter(|m| m & crate::jump::INNER_MAP == 0),
+                alloc_bytes: call.alloc_bytes,
+                node_offset: call.node_offset,
+            },
+        );
+    }
+
+    /// Functions of the program that the kfunc calls, now or later.
+    fn kfunc_callback(&mut self, call: &KfuncCall<'_>) -> Check {
+        let name = call.rules.name;
+        if name == "bpf_rbtree_add_impl" {
+            return self.enter_tree_callback(call);
+        }
+        let Some(callee) = call.callback.map(|c| c as usize) else {
+            return Ok(());
+        };
+        let start = self.p.funcs.get(callee).map(|f| f.start);
+        let (Some(start), true) = (start, schedules(name)) else {
+            let message = format!("{name} takes no callback that is known here");
+            return fail(code::ARG_CALLBACK, errno::EINVAL, message);
+        };
+        let args = CallArgs {
+            map: call.map,
+            ..CallArgs::default()
+        };
+        let kind = FrameKind::AsyncCallback {
+            returns_zero: name == "bpf_wq_set_callback_impl",
+        };
+        self.p.funcs[callee].is_callback = true;
+        self.enter_async_callback(callee, start, &args, true, kind)
+    }
+
+    /// Taking a resilient lock may fail: then nothing is held, and `r0` is an error.
+    fn fail_to_lock(&mut self) -> Check {
+        let mut error = Scalar::UNKNOWN;
+        (error.smin, error.smax) = (i64::from(-MAX_ERRNO), -1);
+        (error.s32_min, error.s32_max) = (-MAX_ERRNO, -1);
+        error.sync();
+        self.push_path(self.insn + 1, |state| {
+            let regs = &mut state.frame_mut().regs;
+            regs[1..=5].fill(Reg::NOT_INIT);
+            regs[0] = Reg::scalar(error);
+        })
+    }
+
     /// The rules of the kfunc, if this program may call it here.
     fn allowed_kfunc(&self, name: &str) -> Check<&'static Kfunc> {
+        if self.cur.locks > 0 && !UNDER_LOCK.iter().any(|p| name.starts_with(p)) {
+            let message = format!("{name} is called while a spin lock is held");
+            return fail(code::LOCK_CALL, errno::EINVAL, message);
+        }
         let Some(rules) = kfunc::by_name(name).filter(|k| k.available(&self.env)) else {
             let message = format!(
                 "{} programs may not call the kernel function {name}",
@@ -149,101 +230,106 @@ impl<'a> Verifier<'a> {
             );
             return fail(code::UNKNOWN_KFUNC, errno::EACCES, message);
         };
-        if self.cur.locks > 0 && !name.starts_with("bpf_iter_num_") {
-            let message = format!("{name} is called while a spin lock is held");
-            return fail(code::LOCK_CALL, errno::EINVAL, message);
+        if name == "__bpf_trap" {
+            let message =
+                "the compiler left this path out: a variable is used before it has a value";
+            return fail(code::MALFORMED, errno::EINVAL, message);
         }
-        if UNKNOWN_RULES.iter().any(|p| name.starts_with(p)) {
-            return unsupported(&format!("calls of {name}"));
-        }
-        let in_global = self.cur.frames[0].subprog != 0;
-        if rules.has(flag::SLEEPABLE) && in_global {
-            return unsupported("sleeping kfuncs in global functions and callbacks");
+        if rules.has(flag::DESTRUCTIVE) && self.req.caps == Caps::Bpf {
+            let message = format!("{name} needs CAP_SYS_BOOT");
+            return fail(code::NEEDS_CAPABILITY, errno::EACCES, message);
         }
         if rules.has(flag::SLEEPABLE) && !self.in_sleepable() {
             let message = format!("{name} may sleep, but the program is not sleepable");
             return fail(code::SLEEP, errno::EACCES, message);
         }
-        if rules.has(flag::DESTRUCTIVE) {
-            return unsupported("destructive kfuncs");
-        }
-        if rules.has(flag::RCU_PROTECTED) && !self.in_rcu_section() {
-            let message = format!("{name} is only allowed inside of an RCU section");
-            return fail(code::RCU_STATE, errno::EACCES, message);
-        }
         Ok(rules)
     }
 
-    /// `bpf_throw`: every frame is left at once, and the cookie becomes the program's return value.
-    fn throw(&mut self) -> Check<Flow> {
-        if self.cur.frames[0].subprog != 0 || self.has_exception_callback() {
-            return unsupported("exceptions in global functions, and callbacks for them");
-        }
-        self.check_returned(1)?;
-        self.check_nothing_held("bpf_throw", true, true)?;
-        Ok(Flow::Done)
-    }
-
-    fn has_exception_callback(&self) -> bool {
-        self.req.btf.is_some_and(|btf| {
-            btf.types().any(|t| {
-                t.kind() == BtfKind::DeclTag && t.name().starts_with("exception_callback:")
-            })
-        })
-    }
-
     /// What `r0` holds afterwards.
-    fn kfunc_result(&mut self, call: &KfuncCall<'_>) -> Check<Reg> {
+    fn kfunc_result(&mut self, call: &mut KfuncCall<'_>) -> Check<Reg> {
         let rules = call.rules;
         let Some(ret) = call.proto.target().map(Type::resolve) else {
             return Ok(Reg::NOT_INIT);
         };
         let mut r = match ret.kind() {
             BtfKind::Void => return Ok(Reg::NOT_INIT),
-            BtfKind::Int | BtfKind::Enum | BtfKind::Enum64 => {
-                if rules.has(flag::ACQUIRE) {
-                    return unsupported("kfuncs that acquire a number");
-                }
-                return Ok(Reg::UNKNOWN);
+            BtfKind::Int | BtfKind::Enum | BtfKind::Enum64 if locks_resiliently(rules.name) => {
+                return Ok(Reg::constant(0));
             }
+            BtfKind::Int | BtfKind::Enum | BtfKind::Enum64 => return Ok(Reg::UNKNOWN),
             BtfKind::Ptr => self.kfunc_pointer(call, ret)?,
-            _ => return unsupported("kfuncs that return structures"),
+            _ => {
+                let message = format!("{} returns a structure by value", rules.name);
+                return fail(code::KFUNC_ARG, errno::EINVAL, message);
+            }
         };
-        if rules.has(flag::RET_NULL) {
+        let nullable = rules.has(flag::RET_NULL)
+            && !(rules.name == "bpf_refcount_acquire_impl" && call.owning);
+        if nullable {
             r.flags = r.flags.with(Flags::NULLABLE);
             r.id = self.new_id();
         }
         if rules.has(flag::ACQUIRE) {
             r.ref_id = self.acquire();
-            if rules.has(flag::RET_NULL) {
+            if nullable {
                 r.id = r.ref_id;
             }
+        }
+        if r.flags.has(Flags::ALLOC) && r.id == 0 {
+            r.id = self.new_id();
         }
         Ok(r)
     }
 
-    fn kfunc_pointer(&mut self, call: &KfuncCall<'_>, ret: Type<'_>) -> Check<Reg> {
-        if matches!(
-            call.rules.name,
-            "bpf_dynptr_slice" | "bpf_dynptr_slice_rdwr"
-        ) {
-            return self.slice_result(call);
+    fn kfunc_pointer(&mut self, call: &mut KfuncCall<'_>, ret: Type<'_>) -> Check<Reg> {
+        match call.rules.name {
+            "bpf_dynptr_slice" | "bpf_dynptr_slice_rdwr" => return self.slice_result(call),
+            "bpf_obj_new_impl" | "bpf_percpu_obj_new_impl" => return self.new_object(call),
+            "bpf_refcount_acquire_impl" => return Ok(self.shared_object(call)),
+            "bpf_cast_to_kern_ctx" => return self.kernel_ctx(),
+            "bpf_rdonly_cast" => return self.cast_pointer(call),
+            _ => {}
+        }
+        if let Some(graph) = call.graph {
+            return Ok(if call.rules.has(flag::ACQUIRE) {
+                graph.node()
+            } else {
+                self.borrowed_node(graph)
+            });
         }
         let Some(target) = ret.target().map(Type::resolve) else {
-            return unsupported("kfuncs that return untyped pointers");
+            return Ok(Reg::UNKNOWN);
         };
-        if matches!(target.kind(), BtfKind::Struct | BtfKind::Union) {
+        if target.kind() == BtfKind::Void {
+            return Ok(Reg::UNKNOWN);
+        }
+        if target.kind().is_composite() {
             return self.kfunc_struct(call, target);
         }
-        match target.btf().size_of(target.id()) {
-            Ok(size) if target.kind() != BtfKind::Void && size > 0 => Ok(Reg {
-                flags: Flags::RDONLY,
-                aux: size,
-                ref_id: call.ref_id,
-                ..Reg::pointer(Kind::Mem)
-            }),
-            _ => unsupported("kfuncs that return untyped pointers"),
-        }
+        let by_type = || {
+            let size = target.btf().size_of(target.id()).ok()?;
+            Some((size, true))
+        };
+        let buffer = match call.rules.name {
+            "bpf_session_cookie" => Some((8, false)),
+            _ => call.buffer.or_else(by_type),
+        };
+        let Some((bytes, read_only)) = buffer.filter(|b| b.0 > 0) else {
+            let message = format!("{} returns a pointer to memory of no size", call.rules.name);
+            return fail(code::KFUNC_ARG, errno::EINVAL, message);
+        };
+        let flags = if read_only {
+            Flags::RDONLY
+        } else {
+            Flags::NONE
+        };
+        Ok(Reg {
+            flags,
+            aux: bytes,
+            ref_id: call.ref_id,
+            ..Reg::pointer(Kind::Mem)
+        })
     }
 
     /// A part of a dynptr's memory, or the buffer it was copied to.
@@ -275,4 +361,47 @@ impl<'a> Verifier<'a> {
             ..Reg::pointer(Kind::Mem)
         })
     }
+}
+
+impl<'k> KfuncCall<'k> {
+    /// Nothing is known of the arguments yet.
+    const fn new(rules: &'static Kfunc, proto: Type<'k>) -> Self {
+        Self {
+            rules,
+            proto,
+            dynptr: None,
+            iter: None,
+            constant: None,
+            ref_id: 0,
+            release: None,
+            object: None,
+            graph: None,
+            node_offset: None,
+            alloc_bytes: None,
+            owning: false,
+            callback: None,
+            map: None,
+            buffer: None,
+        }
+    }
+}
+
+/// Kfuncs whose callback runs later.
+fn schedules(name: &str) -> bool {
+    matches!(
+        name,
+        "bpf_wq_set_callback_impl"
+            | "bpf_task_work_schedule_signal_impl"
+            | "bpf_task_work_schedule_resume_impl"
+    )
+}
+
+/// Kfuncs after which packet data may lie elsewhere.
+fn moves_packet(name: &str) -> bool {
+    name == "bpf_xdp_pull_data"
+}
+
+/// Kfuncs that take a resilient lock; where they return, they took it (see [`Verifier::fail_to_lock`]).
+fn locks_resiliently(name: &str) -> bool {
+    matches!(name, "bpf_res_spin_lock" | "bpf_res_spin_lock_irqsave")
 }

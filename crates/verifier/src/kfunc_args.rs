@@ -1,57 +1,30 @@
-//! Arguments of kfuncs: their BTF types and the suffixes of their names say what they must be.
+//! Arguments of kfuncs.
 
-use crate::args::CallArgs;
 use crate::code;
+use crate::dynptr::DynptrUse;
 use crate::fail::{Check, errno, fail};
+use crate::graph::GraphKind;
 use crate::kfunc::KfuncCall;
+use crate::kfunc_kind::{Pointer, classify, size_param};
+use crate::lock::LockUse;
 use crate::reg::{Flags, Kind};
-use crate::state::SLOT;
-use crate::typed::unsupported;
+use crate::sections::IrqClass;
+use crate::state::{RefKind, SLOT};
 use crate::verifier::Verifier;
 use skep_abi::helper::DynptrKind;
 use skep_abi::kfunc::flag;
+use skep_abi::{AttachType, ProgType};
 use skep_btf::{Kind as BtfKind, Param, Type};
 
 /// Registers that carry arguments.
 const MAX_ARGS: usize = 5;
-/// How deep structures of numbers may nest.
-const MAX_NESTING: u32 = 8;
-/// Suffixes that ask for more than is known here.
-const UNKNOWN_SUFFIXES: &[&str] = &[
-    "__map",
-    "__alloc",
-    "__refcounted_kptr",
-    "__str",
-    "__prog",
-    "__iter",
-    "__aux",
-];
 
-fn refused<T>(i: usize, why: &str) -> Check<T> {
+pub(crate) fn refused<T>(i: usize, why: &str) -> Check<T> {
     fail(code::KFUNC_ARG, errno::EINVAL, format!("r{i} {why}"))
 }
 
 fn is_number(t: Type<'_>) -> bool {
     matches!(t.kind(), BtfKind::Int | BtfKind::Enum | BtfKind::Enum64)
-}
-
-/// A structure of numbers, and of arrays and structures of them.
-fn is_plain(t: Type<'_>, depth: u32) -> bool {
-    if depth > MAX_NESTING {
-        return false;
-    }
-    match t.kind() {
-        BtfKind::Struct => t.members().all(|m| {
-            t.btf()
-                .resolve(m.type_id)
-                .is_some_and(|m| is_plain(m, depth + 1))
-        }),
-        BtfKind::Array => t
-            .array()
-            .and_then(|a| t.btf().resolve(a.element))
-            .is_some_and(|e| e.kind() != BtfKind::Array && is_plain(e, depth + 1)),
-        _ => is_number(t),
-    }
 }
 
 impl Verifier<'_> {
@@ -68,8 +41,12 @@ impl Verifier<'_> {
         while n < params.len() {
             n += self.check_kfunc_arg(call, &params, n)?;
         }
-        if call.rules.has(flag::RELEASE) {
-            return self.release_kfunc_arg(call);
+        if call.rules.has(flag::RELEASE) && call.release.is_none() {
+            let message = format!(
+                "{} releases a reference, and none is passed",
+                call.rules.name
+            );
+            return fail(code::ARG_REFERENCE, errno::EINVAL, message);
         }
         Ok(())
     }
@@ -82,24 +59,22 @@ impl Verifier<'_> {
         n: usize,
     ) -> Check<usize> {
         let (param, i) = (params[n], n + 1);
-        if param.name.ends_with("__ign") {
+        if param.name.ends_with("__ign") || param.name.ends_with("__prog") {
             return Ok(1);
         }
-        if UNKNOWN_SUFFIXES.iter().any(|s| param.name.ends_with(s)) {
-            return unsupported(&format!("kfunc arguments like {}", param.name));
-        }
         let Some(t) = call.proto.btf().resolve(param.type_id) else {
-            return unsupported("kfunc arguments without type");
+            return refused(i, "has no type");
         };
         if is_number(t) {
-            return self.number_arg(call, param, i);
+            self.number_arg(call, param, i)?;
+            return Ok(1);
         }
-        let Some(target) = t.target().filter(|_| t.kind() == BtfKind::Ptr) else {
-            return unsupported("kfunc arguments that are structures");
-        };
+        if t.kind() != BtfKind::Ptr {
+            return refused(i, "is passed by value, which no program can");
+        }
         self.check_readable(i)?;
         let reg = *self.reg(i);
-        let nullable = param.name.ends_with("__nullable") || param.name.ends_with("__opt");
+        let nullable = param.name.ends_with("__nullable");
         let trusted = call.rules.flags & (flag::TRUSTED_ARGS | flag::RCU) != 0;
         if trusted && (reg.is_zero() || reg.is_nullable()) && !nullable {
             let message = format!("r{i} may be NULL, which {} does not take", call.rules.name);
@@ -107,29 +82,92 @@ impl Verifier<'_> {
         }
         if reg.ref_id != 0 {
             call.ref_id = reg.ref_id;
+            if call.rules.has(flag::RELEASE) {
+                call.release = Some(i);
+            }
         }
-        let size = params.get(n + 1).filter(|p| {
-            (p.name.ends_with("__sz") || p.name.ends_with("__szk")) && self.reg(i + 1).is_scalar()
-        });
-        if param.name.ends_with("__nullable") && reg.is_zero() && size.is_none() {
-            return Ok(1);
+        let next = (i < 5).then(|| *self.reg(i + 1));
+        let kind = classify(call, self.env.prog_type, params, n, &reg, next.as_ref());
+        let is_struct = matches!(kind, Pointer::Struct | Pointer::Map | Pointer::Dropped);
+        if trusted && is_struct {
+            self.check_trusted_arg(call, i)?;
         }
-        self.pointer_arg(call, param, size.copied(), target.resolve(), i)
+        self.check_kfunc_offset(call, i)?;
+        if kind == Pointer::Sized {
+            let size = size_param(params, n, next.as_ref()).unwrap_or(param);
+            self.sized_arg(call, param, size, i)?;
+            return Ok(2);
+        }
+        self.pointer_arg(call, kind, param, t, i)?;
+        Ok(1)
     }
 
-    fn number_arg(&mut self, call: &mut KfuncCall<'_>, param: Param<'_>, i: usize) -> Check<usize> {
+    /// Structures for functions that trust their arguments.
+    fn check_trusted_arg(&self, call: &KfuncCall<'_>, i: usize) -> Check {
+        let reg = self.reg(i);
+        if reg.is_trusted() {
+            return Ok(());
+        }
+        let rcu = call.rules.has(flag::RCU);
+        if rcu && reg.flags.has(Flags::RCU) {
+            return Ok(());
+        }
+        let how = if rcu {
+            "protected by RCU"
+        } else {
+            "referenced or trusted"
+        };
+        let message = format!("r{i} must be {how} for {}", call.rules.name);
+        fail(code::TRUSTED_ARG, errno::EINVAL, message)
+    }
+
+    /// Which pointers may have been moved.
+    fn check_kfunc_offset(&self, call: &KfuncCall<'_>, i: usize) -> Check {
+        let reg = self.reg(i);
+        if call.rules.has(flag::RELEASE) && reg.ref_id != 0 {
+            if reg.off != 0 {
+                let message = format!(
+                    "r{i} must point to the start of what is released, not {} bytes past it",
+                    reg.off
+                );
+                return fail(code::MODIFIED_POINTER, errno::EINVAL, message);
+            }
+            return self.check_unmoved(i, false);
+        }
+        match reg.kind {
+            Kind::Stack
+            | Kind::Pkt
+            | Kind::PktMeta
+            | Kind::MapKey
+            | Kind::MapValue
+            | Kind::Mem
+            | Kind::TpBuffer
+            | Kind::Arena
+            | Kind::Scalar => Ok(()),
+            Kind::Btf => self.check_unmoved(i, true),
+            _ => self.check_unmoved(i, false),
+        }
+    }
+
+    fn number_arg(&mut self, call: &mut KfuncCall<'_>, param: Param<'_>, i: usize) -> Check {
+        self.check_readable(i)?;
         if !self.reg(i).is_scalar() {
             return refused(i, "is no number");
         }
         if param.name.ends_with("__k") {
             call.constant = Some(self.constant_arg(i)?);
-        } else if param.name == "rdonly_buf_size" || param.name == "rdwr_buf_size" {
-            return unsupported("kfuncs that return buffers");
+        } else if matches!(param.name, "rdonly_buf_size" | "rdwr_buf_size") {
+            if call.buffer.is_some() {
+                return refused(i, "is a second size of the result");
+            }
+            let size = self.constant_arg(i)?;
+            let read_only = param.name == "rdonly_buf_size";
+            call.buffer = Some((u32::try_from(size).unwrap_or(0), read_only));
         }
-        Ok(1)
+        Ok(())
     }
 
-    fn constant_arg(&mut self, i: usize) -> Check<u64> {
+    pub(crate) fn constant_arg(&mut self, i: usize) -> Check<u64> {
         let Some(value) = self.reg(i).var.as_const() else {
             return refused(i, "must be a known constant");
         };
@@ -137,81 +175,49 @@ impl Verifier<'_> {
         Ok(value)
     }
 
-    /// Argument `i` points to `target`. Returns how many arguments were looked at.
+    /// Argument `i` is a pointer of this kind.
     fn pointer_arg(
         &mut self,
         call: &mut KfuncCall<'_>,
+        kind: Pointer,
         param: Param<'_>,
-        size: Option<Param<'_>>,
-        target: Type<'_>,
+        t: Type<'_>,
         i: usize,
-    ) -> Check<usize> {
-        let kind = self.reg(i).kind;
-        let is_iter =
-            call.rules.flags & (flag::ITER_NEW | flag::ITER_NEXT | flag::ITER_DESTROY) != 0;
-        if self.is_kfunc_ctx(target) {
-            if kind != Kind::Ctx {
-                return refused(i, "is not the context");
-            }
-            self.check_unmoved(i, false)?;
-        } else if matches!(target.name(), "bpf_dynptr" | "bpf_dynptr_kern") {
-            self.kfunc_dynptr(call, param, i)?;
-        } else if is_iter && i == 1 {
-            self.kfunc_iter(call, target)?;
-        } else if param.name.ends_with("__irq_flag") {
-            if call.rules.name == "bpf_local_irq_save" {
-                self.save_irq(i)?;
-            } else {
-                self.restore_irq(i)?;
-            }
-        } else if matches!(
-            kind,
-            Kind::Btf | Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock
-        ) {
-            self.kfunc_struct_arg(call, target, i)?;
-        } else if is_plain(target, 0) || (size.is_some() && target.kind() == BtfKind::Void) {
-            return self.kfunc_memory(call, param, size, target, i);
-        } else {
-            return refused(
-                i,
-                "must point to a kernel structure of the kind the function takes",
-            );
-        }
-        Ok(1)
-    }
-
-    /// Memory of a size that the type, or the next argument, says.
-    fn kfunc_memory(
-        &mut self,
-        call: &mut KfuncCall<'_>,
-        param: Param<'_>,
-        size: Option<Param<'_>>,
-        target: Type<'_>,
-        i: usize,
-    ) -> Check<usize> {
-        let reg = *self.reg(i);
-        let Some(size) = size else {
-            let Ok(bytes) = target.btf().size_of(target.id()) else {
-                return unsupported("kfunc arguments of unknown size");
-            };
-            if !reg.is_zero() {
-                self.check_global_memory(i, bytes)?;
-            }
-            return Ok(1);
+    ) -> Check {
+        let Some(target) = t.target().map(Type::resolve) else {
+            return refused(i, "points to nothing known");
         };
-        let optional = param.name.ends_with("__opt") || param.name.ends_with("__nullable");
-        if !reg.is_zero() || !optional {
-            self.reg_mut(i).flags = reg.flags.without(Flags::NULLABLE);
-            let mut check =
-                |writes| self.size_arg(i + 1, writes, false, true, &mut CallArgs::default());
-            check(false)?;
-            check(true)?;
-            self.reg_mut(i).flags = reg.flags;
+        match kind {
+            Pointer::Null => Ok(()),
+            Pointer::Ctx if self.reg(i).kind == Kind::Ctx => Ok(()),
+            Pointer::Ctx => refused(i, "is not the context"),
+            Pointer::Dropped => self.dropped_object(call, i),
+            Pointer::Counted => self.counted_object(call, i),
+            Pointer::Dynptr => self.kfunc_dynptr(call, param, i),
+            Pointer::Iter => self.kfunc_iter(call, target, i),
+            Pointer::ListHead => self.graph_root(call, GraphKind::List, i),
+            Pointer::ListNode => self.graph_node(call, GraphKind::List, i),
+            Pointer::TreeRoot => self.graph_root(call, GraphKind::Tree, i),
+            Pointer::TreeNode => self.graph_node(call, GraphKind::Tree, i),
+            Pointer::Str if self.reg(i).kind == Kind::MapValue => self.const_string_arg(i),
+            Pointer::Str => refused(i, "does not point to a constant string"),
+            Pointer::Map => self.kfunc_map(call, i),
+            Pointer::Workqueue => self.kfunc_field(call, i, &skep_btf::FieldKind::Workqueue),
+            Pointer::TaskWork => self.kfunc_field(call, i, &skep_btf::FieldKind::TaskWork),
+            Pointer::IrqFlag => self.kfunc_irq_flag(call, i),
+            Pointer::ResLock => self.kfunc_lock(call, i),
+            Pointer::Struct => self.kfunc_struct_arg(call, target, i),
+            Pointer::Callback if self.reg(i).kind == Kind::Func => {
+                call.callback = Some(self.reg(i).aux);
+                Ok(())
+            }
+            Pointer::Callback => refused(i, "is no function of the program"),
+            Pointer::Memory => self.typed_memory(target, i),
+            Pointer::Sized | Pointer::Unsuitable => refused(
+                i,
+                "must point to memory or a structure of the kind the function takes",
+            ),
         }
-        if size.name.ends_with("__szk") {
-            call.constant = Some(self.constant_arg(i + 1)?);
-        }
-        Ok(2)
     }
 
     fn kfunc_dynptr(&mut self, call: &mut KfuncCall<'_>, param: Param<'_>, i: usize) -> Check {
@@ -219,23 +225,31 @@ impl Verifier<'_> {
             return refused(i, "does not point to a dynptr on the stack");
         }
         if !param.name.ends_with("__uninit") {
-            call.dynptr = Some(self.used_dynptr(i, true)?);
+            let used: DynptrUse = self.used_dynptr(i, true)?;
+            call.dynptr = Some(used);
             return Ok(());
+        }
+        if self.reg(i).kind == Kind::Dynptr {
+            return refused(i, "is a constant dynptr, which the function would change");
         }
         let (kind, shared) = match (call.rules.name, call.dynptr) {
             ("bpf_dynptr_from_skb", _) => (DynptrKind::Skb, 0),
             ("bpf_dynptr_from_xdp", _) => (DynptrKind::Xdp, 0),
             ("bpf_dynptr_from_skb_meta", _) => (DynptrKind::SkbMeta, 0),
             ("bpf_dynptr_clone", Some(of)) => (of.kind, of.ref_id),
-            _ => return unsupported("dynptrs of this kind"),
+            _ => return refused(i, "is a dynptr of a kind that is not known"),
         };
         self.new_dynptr(i, kind, shared)
     }
 
-    fn kfunc_iter(&mut self, call: &mut KfuncCall<'_>, target: Type<'_>) -> Check {
+    fn kfunc_iter(&mut self, call: &mut KfuncCall<'_>, target: Type<'_>, i: usize) -> Check {
         let slots = target.size().unwrap_or(0) as usize / SLOT;
-        if slots == 0 || self.reg(1).kind != Kind::Stack {
-            return refused(1, "does not point to an iterator on the stack");
+        if slots == 0 || self.reg(i).kind != Kind::Stack {
+            return refused(i, "does not point to an iterator on the stack");
+        }
+        if call.rules.name == "bpf_iter_css_task_new" && !self.may_iterate_css_tasks() {
+            let message = "bpf_iter_css_task is only for LSM programs, sleepable programs and sleepable iterators";
+            return fail(code::KFUNC_ARG, errno::EINVAL, message);
         }
         if call.rules.has(flag::ITER_NEW) {
             let flags = match (call.rules.has(flag::RCU_PROTECTED), self.in_rcu_section()) {
@@ -243,10 +257,10 @@ impl Verifier<'_> {
                 (true, true) => Flags::RCU,
                 (true, false) => Flags::UNTRUSTED,
             };
-            self.new_iter(1, target.id(), slots, flags)?;
+            self.new_iter(i, target.id(), slots, flags)?;
             return Ok(());
         }
-        let at = self.used_iter(1, target.id(), slots)?;
+        let at = self.used_iter(i, target.id(), slots)?;
         call.ref_id = self.cur.frames[at.frame].stack[at.slot].reg.ref_id;
         call.iter = Some(at);
         if call.rules.has(flag::ITER_DESTROY) {
@@ -255,8 +269,45 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Is `target` the context of this program type, as kfuncs take it?
-    fn is_kfunc_ctx(&self, target: Type<'_>) -> bool {
-        crate::global::is_ctx_name(self.env.prog_type, target.name())
+    /// Source: `check_css_task_iter_allowlist`.
+    fn may_iterate_css_tasks(&self) -> bool {
+        match self.env.prog_type {
+            ProgType::Lsm => true,
+            ProgType::Tracing if self.env.attach == Some(AttachType::TraceIter) => true,
+            _ => self.in_sleepable(),
+        }
+    }
+
+    fn kfunc_irq_flag(&mut self, call: &KfuncCall<'_>, i: usize) -> Check {
+        if self.reg(i).kind != Kind::Stack {
+            return refused(i, "does not point to an irq flag on the stack");
+        }
+        match call.rules.name {
+            "bpf_local_irq_save" => self.save_irq(i, IrqClass::Native),
+            "bpf_res_spin_lock_irqsave" => self.save_irq(i, IrqClass::Lock),
+            "bpf_local_irq_restore" => self.restore_irq(i, IrqClass::Native),
+            "bpf_res_spin_unlock_irqrestore" => self.restore_irq(i, IrqClass::Lock),
+            _ => refused(i, "is an irq flag, which this function does not take"),
+        }
+    }
+
+    fn kfunc_lock(&mut self, call: &KfuncCall<'_>, i: usize) -> Check {
+        let reg = self.reg(i);
+        let of_map = reg.kind == Kind::MapValue && reg.flags == Flags::NONE;
+        let of_object = reg.kind == Kind::Btf && reg.flags == Flags::ALLOC;
+        if !of_map && !of_object {
+            return refused(
+                i,
+                "does not point to a lock in a map value or allocated object",
+            );
+        }
+        let (kind, how) = match call.rules.name {
+            "bpf_res_spin_lock" => (RefKind::ResLock, LockUse::Take),
+            "bpf_res_spin_unlock" => (RefKind::ResLock, LockUse::Give),
+            "bpf_res_spin_lock_irqsave" => (RefKind::ResLockIrq, LockUse::Take),
+            "bpf_res_spin_unlock_irqrestore" => (RefKind::ResLockIrq, LockUse::Give),
+            _ => return refused(i, "is a lock, which this function does not take"),
+        };
+        self.use_lock(i, kind, how)
     }
 }

@@ -6,6 +6,8 @@
 
 mod args;
 mod atomic;
+mod btf_access;
+mod btf_walk;
 mod call;
 mod cfg;
 mod check_alu;
@@ -13,12 +15,14 @@ mod code;
 mod domain;
 mod dynptr;
 mod equal;
+mod exception;
 mod exit;
 mod explain;
 mod facts;
 mod fail;
 mod format;
 mod global;
+mod graph;
 mod helper;
 mod imm64;
 mod iter;
@@ -26,10 +30,17 @@ mod jump;
 mod kept;
 mod kfunc;
 mod kfunc_args;
+mod kfunc_kind;
+mod kfunc_memory;
+mod kfunc_struct;
+mod kptr;
+mod ksym;
 mod live_regs;
 mod live_stack;
+mod lock;
 mod loops;
 mod memory;
+mod object;
 mod pointer_alu;
 mod precision;
 mod program;
@@ -44,8 +55,8 @@ mod special;
 mod stack;
 mod stack_depth;
 mod state;
+mod target;
 mod trace;
-mod typed;
 mod verified;
 mod verifier;
 mod verify;
@@ -59,3 +70,6 @@ pub use verified::{
     AccessFact, Branch, CallFact, InsnFact, Region, SockKind, Stats, Subprog, Verified,
 };
 pub use verify::{verify, verify_memory, verify_memory_traced};
+
+/// Code of the answer to a request without the kernel's BTF that turns out to need it.
+pub const NEEDS_KERNEL_BTF: &str = code::NEEDS_KERNEL_BTF.id;

@@ -8,7 +8,7 @@ use crate::request::MapDesc;
 use crate::verified::{Region, SockKind};
 use crate::verifier::Verifier;
 use skep_abi::MapType;
-use skep_abi::ctx::{Access, Yields};
+use skep_abi::ctx::{Access, Layout, Yields, layout};
 use skep_abi::limits::{BPF_MAX_VAR_OFF, MAX_PACKET_OFF};
 use skep_abi::map_flags::{BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG};
 use skep_btf::FieldKind;
@@ -430,6 +430,9 @@ impl Verifier<'_> {
 
     fn access_ctx(&mut self, a: &MemAccess, reg: &Reg) -> Check<Reg> {
         let off = self.check_ctx_offset(a, reg)?;
+        if matches!(layout(&self.env), Layout::Btf) {
+            return self.access_typed_ctx(a, off);
+        }
         let signed = a.kind == Access::Read && a.extend == Extend::Sign;
         let info = self.ctx_access(
             off,
@@ -457,7 +460,7 @@ impl Verifier<'_> {
             Yields::Sock => pointer(Kind::Socket),
             Yields::SockOrNull => or_null(self, Kind::Socket),
             Yields::SockCommonOrNull => or_null(self, Kind::SockCommon),
-            Yields::BtfPtr(name) => self.ctx_btf_pointer(name),
+            Yields::BtfPtr(name) => self.kernel_struct(name, Flags::TRUSTED),
         }
     }
 
@@ -591,15 +594,19 @@ impl Verifier<'_> {
                 format!("the buffer behind r{} is read-only", a.base),
             );
         }
-        if off < 0 || reg.var.as_const() != Some(0) {
-            let message = format!(
-                "the buffer behind r{} is accessed at a negative or variable offset",
-                a.base
-            );
-            return fail(code::OUT_OF_BOUNDS, errno::EACCES, message);
-        }
+        self.check_buffer(a.base, reg, off)?;
         self.rec.access(self.insn, Region::Memory, Some(off));
         Ok(Reg::UNKNOWN)
+    }
+
+    /// The size of a buffer is only known when the program is attached.
+    pub(crate) fn check_buffer(&self, i: usize, reg: &Reg, off: i64) -> Check {
+        if off < 0 || reg.var.as_const() != Some(0) {
+            let message =
+                format!("the buffer behind r{i} is accessed at a negative or variable offset");
+            return fail(code::OUT_OF_BOUNDS, errno::EACCES, message);
+        }
+        Ok(())
     }
 
     /// Is some map of the program an arena?

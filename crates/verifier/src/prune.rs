@@ -67,7 +67,9 @@ impl Verifier<'_> {
     /// `id` is a state of the current path or of an unfinished one: is this a loop that converges, or one without progress?
     fn loops_back_to(&mut self, id: StateId, at: usize) -> Check<bool> {
         let old = self.kept[id].state.frame();
-        if old.kind == FrameKind::AsyncCallback && old.async_entry != self.cur.frame().async_entry {
+        if matches!(old.kind, FrameKind::AsyncCallback { .. })
+            && old.async_entry != self.cur.frame().async_entry
+        {
             return Ok(false);
         }
         if self.is_iter_next(at) {

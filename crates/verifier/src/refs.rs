@@ -2,11 +2,9 @@
 
 use crate::code;
 use crate::fail::{Check, errno, fail};
-use crate::memory::field_name;
-use crate::reg::{Flags, Kind, Reg};
+use crate::reg::{Flags, Reg};
 use crate::state::{Ref, RefKind};
 use crate::verifier::Verifier;
-use skep_btf::FieldKind;
 
 impl Verifier<'_> {
     /// A new reference, to be released.
@@ -93,100 +91,6 @@ impl Verifier<'_> {
     /// May the current instruction sleep?
     pub(crate) fn in_sleepable(&self) -> bool {
         self.cur.sleepable
-    }
-
-    /// `bpf_spin_lock` or `bpf_spin_unlock` on the lock that register `i` points to.
-    pub(crate) fn spin_lock(&mut self, i: usize, lock: bool) -> Check {
-        let reg = *self.reg(i);
-        let Some(at) = reg.fixed_offset() else {
-            return fail(
-                code::LOCK_STATE,
-                errno::EINVAL,
-                format!("r{i} points to a lock at a variable offset"),
-            );
-        };
-        let (object, record) = match reg.kind {
-            Kind::MapValue => {
-                let map = self.map(&reg);
-                if !map.has_btf {
-                    let message = format!("map \"{}\" needs BTF to have a bpf_spin_lock", map.name);
-                    return fail(code::NO_BTF, errno::EINVAL, message);
-                }
-                (reg.aux + 1, map.record.clone())
-            }
-            _ => (0, self.object_record(&reg)),
-        };
-        let Some(field) = record
-            .fields
-            .iter()
-            .find(|f| matches!(f.kind, FieldKind::SpinLock))
-        else {
-            return fail(
-                code::LOCK_STATE,
-                errno::EINVAL,
-                "the value has no bpf_spin_lock",
-            );
-        };
-        if i64::from(field.offset) != at {
-            let message = format!(
-                "r{i} points to byte {at}, but the {} is at byte {}",
-                field_name(&field.kind),
-                field.offset
-            );
-            return fail(code::LOCK_STATE, errno::EINVAL, message);
-        }
-        if lock {
-            self.take_lock(&reg, object)
-        } else {
-            self.give_lock(&reg, object)
-        }
-    }
-
-    fn take_lock(&mut self, reg: &Reg, object: u32) -> Check {
-        if self.cur.locks > 0 {
-            return fail(
-                code::LOCK_STATE,
-                errno::EINVAL,
-                "a second bpf_spin_lock while one is held",
-            );
-        }
-        self.cur.refs.push(Ref {
-            kind: RefKind::Lock,
-            id: reg.id,
-            insn: self.insn as u32,
-            object,
-        });
-        self.cur.locks += 1;
-        (self.cur.lock_id, self.cur.lock_object) = (reg.id, object);
-        Ok(())
-    }
-
-    fn give_lock(&mut self, reg: &Reg, object: u32) -> Check {
-        if self.cur.locks == 0 {
-            return fail(
-                code::LOCK_STATE,
-                errno::EINVAL,
-                "bpf_spin_unlock without a lock",
-            );
-        }
-        let held = self
-            .cur
-            .refs
-            .iter()
-            .position(|r| r.kind == RefKind::Lock && r.id == reg.id && r.object == object);
-        let Some(at) = held else {
-            return fail(
-                code::LOCK_STATE,
-                errno::EINVAL,
-                "bpf_spin_unlock of another lock than the one that is held",
-            );
-        };
-        self.cur.refs.remove(at);
-        self.cur.locks -= 1;
-        let last = self.cur.refs.iter().rev().find(|r| r.kind == RefKind::Lock);
-        (self.cur.lock_id, self.cur.lock_object) = last.map_or((0, 0), |r| (r.id, r.object));
-        self.forget_borrowed();
-        Ok(())
     }
 
     /// Pointers borrowed from lists and trees end with the lock.

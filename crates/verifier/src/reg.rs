@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     XdpSock,
     /// The buffer of a writable raw tracepoint.
     TpBuffer,
-    /// A typed kernel or program structure; `aux` is its BTF id, `aux2` the BTF (see [`BtfSource`]).
+    /// A typed kernel or program structure; `aux` is its BTF id, `aux2` the BTF (see [`source`]).
     Btf,
     /// Plain memory of `aux` bytes.
     Mem,
@@ -55,13 +55,13 @@ pub(crate) enum Kind {
 }
 
 /// Which BTF a type id belongs to (`aux2` of [`Kind::Btf`]).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub(crate) enum BtfSource {
+pub(crate) mod source {
     /// The kernel's.
-    Kernel = 0,
+    pub(crate) const KERNEL: u32 = 0;
     /// The program's own (allocated objects).
-    Program = 1,
+    pub(crate) const PROGRAM: u32 = 1;
+    /// That of the first map, if it is not the program's own; others follow.
+    pub(crate) const FIRST_MAP: u32 = 2;
 }
 
 /// Qualities of a pointer (`enum bpf_type_flag`).
@@ -88,6 +88,8 @@ impl Flags {
     pub(crate) const PERCPU: Self = Self(128);
     /// Borrowed from a list or tree.
     pub(crate) const NON_OWN_REF: Self = Self(256);
+    /// User memory.
+    pub(crate) const USER: Self = Self(512);
     /// Data of a dynptr over a packet.
     pub(crate) const DYNPTR_PKT: Self = Self(1024);
     /// Memory whose size is fixed by its type.
@@ -229,11 +231,7 @@ impl Reg {
                 | Kind::MapKey
                 | Kind::SockCommon
                 | Kind::ConstMap
-        ) || (matches!(self.kind, Kind::Btf)
-            && !self.flags.any(Flags::UNTRUSTED)
-            && self
-                .flags
-                .any(Flags::TRUSTED.with(Flags::RCU).with(Flags::ALLOC)))
+        ) || (matches!(self.kind, Kind::Btf) && self.is_trusted())
             || (matches!(self.kind, Kind::Mem) && !self.flags.has(Flags::UNTRUSTED))
     }
 

@@ -19,6 +19,8 @@ pub struct Request<'a> {
     pub attach: Option<AttachType>,
     /// BTF id (in the kernel's BTF) of the function or typedef attached to, 0 for none.
     pub attach_btf_id: u32,
+    /// Index of the member that a struct_ops program implements.
+    pub attach_member: Option<u32>,
     /// `BPF_F_*` of the load (sleepable, strict alignment, frags, …).
     pub prog_flags: u32,
     /// The license is GPL-compatible.

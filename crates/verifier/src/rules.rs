@@ -13,9 +13,8 @@ use skep_abi::limits::{BPF_MAX_VAR_OFF, MAX_USED_MAPS};
 use skep_abi::map_flags::BPF_F_RDONLY_PROG;
 use skep_abi::prog::{self, MapDenied, MapRecord, Packet, TargetReturns};
 use skep_abi::{AttachType, MapType, ProgType};
-use skep_btf::{FieldKind, Record};
+use skep_btf::FieldKind;
 use skep_isa::{DecodeError, Imm64, Insn, opcode as op};
-use std::sync::Arc;
 
 impl Verifier<'_> {
     /// The map with index `map`; for inner maps the template.
@@ -43,10 +42,9 @@ impl Verifier<'_> {
     }
 
     /// What an access to the context means.
-    pub(crate) fn ctx_access(&mut self, off: i32, size: u32, kind: Access) -> Check<CtxAccess> {
+    pub(crate) fn ctx_access(&self, off: i32, size: u32, kind: Access) -> Check<CtxAccess> {
         let denied = match ctx::access(&self.env, off, size, kind) {
             Ok(access) => return Ok(access),
-            Err(CtxDenied::Btf) => return self.ctx_access_btf(off, size, kind),
             Err(denied) => denied,
         };
         let prog_type = self.env.prog_type;
@@ -74,7 +72,9 @@ impl Verifier<'_> {
             CtxDenied::SignedPointer(field) => {
                 format!("field {field} of the context is a pointer and has no sign to extend")
             }
-            CtxDenied::Btf => String::new(),
+            CtxDenied::Btf => {
+                "the context of this program holds the arguments of its target".into()
+            }
         };
         fail(code::CTX_ACCESS, errno::EACCES, message)
     }
@@ -470,9 +470,4 @@ fn may_change_sockmap(env: &skep_abi::helper::ProgEnv<'_>, helper: u32) -> bool 
         | ProgType::SkLookup => true,
         _ => false,
     }
-}
-
-/// A record without fields.
-pub(crate) fn no_fields() -> Arc<Record> {
-    Arc::new(Record::default())
 }

@@ -7,6 +7,15 @@ use crate::special::Found;
 use crate::state::{Byte, Ref, RefKind};
 use crate::verifier::Verifier;
 
+/// Which functions save and restore interrupt state; they do not mix.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum IrqClass {
+    /// `bpf_local_irq_save`
+    Native = 1,
+    /// `bpf_res_spin_lock_irqsave`
+    Lock = 2,
+}
+
 impl Verifier<'_> {
     /// Is memory that RCU protects safe here?
     pub(crate) fn in_rcu_section(&self) -> bool {
@@ -15,6 +24,10 @@ impl Verifier<'_> {
 
     /// Sections that a kfunc begins or ends, and whether a sleeping one may be called in the current ones.
     pub(crate) fn change_sections(&mut self, name: &str, sleeps: bool) -> Check {
+        if self.in_tree_callback() && matches!(name, "bpf_rcu_read_lock" | "bpf_rcu_read_unlock") {
+            let message = format!("{name} is not allowed while a tree compares nodes");
+            return fail(code::RCU_STATE, errno::EACCES, message);
+        }
         if sleeps && (self.cur.rcu_locks > 0 || self.cur.preempt_off > 0 || self.cur.irq_id != 0) {
             let message =
                 format!("{name} may sleep, but RCU, preemption or interrupts forbid it here");
@@ -68,7 +81,7 @@ impl Verifier<'_> {
     }
 
     /// Interrupts are switched off; their state is saved where register `i` points.
-    pub(crate) fn save_irq(&mut self, i: usize) -> Check {
+    pub(crate) fn save_irq(&mut self, i: usize, class: IrqClass) -> Check {
         let used = match self.special_place(i, 1) {
             Found::Bad => true,
             Found::Untouched(_) => false,
@@ -92,6 +105,7 @@ impl Verifier<'_> {
         self.cur.irq_id = id;
         let flag = Reg {
             ref_id: id,
+            aux: class as u32,
             ..Reg::pointer(Kind::IrqFlag)
         };
         self.put_special(at, 1, Byte::IrqFlag, flag, flag);
@@ -99,7 +113,7 @@ impl Verifier<'_> {
     }
 
     /// Interrupts are restored from where register `i` points: in the opposite order of saving.
-    pub(crate) fn restore_irq(&mut self, i: usize) -> Check {
+    pub(crate) fn restore_irq(&mut self, i: usize, class: IrqClass) -> Check {
         let saved = match self.special_place(i, 1) {
             Found::At(at) => {
                 let slot = self.special_slots(at, 1)[0];
@@ -113,6 +127,10 @@ impl Verifier<'_> {
             return fail(code::IRQ_FLAG, errno::EINVAL, message);
         };
         self.read_special(at, 1);
+        if self.special_slots(at, 1)[0].reg.aux != class as u32 {
+            let message = "interrupt state saved by one family of functions is restored by another";
+            return fail(code::IRQ_FLAG, errno::EINVAL, message);
+        }
         if id != self.cur.irq_id {
             let message = "interrupts are restored in another order than they were saved";
             return fail(code::IRQ_FLAG, errno::EACCES, message);

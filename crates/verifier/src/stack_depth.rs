@@ -1,10 +1,11 @@
 //! The frames of a call chain share one stack.
 
 use crate::code;
-use crate::fail::{Check, errno, fail_nowhere};
+use crate::fail::{Check, errno, fail_at, fail_nowhere};
 use crate::program::Program;
-use skep_abi::ProgType;
+use skep_abi::helper::ProgEnv;
 use skep_abi::limits::{MAX_BPF_STACK, MAX_CALL_FRAMES};
+use skep_abi::{AttachType, ProgType};
 use skep_isa::opcode as op;
 
 /// The JIT rounds each frame up to this.
@@ -14,19 +15,27 @@ const PRIVATE_STACK_MIN: u32 = 64;
 /// Bytes of callers' frames above which a tail call is refused.
 const TAIL_CALL_STACK: u32 = 256;
 
-/// Checks the depth of every call chain; returns the greatest.
-pub(crate) fn check(p: &Program, prog_type: ProgType) -> Check<u32> {
-    let private = !p.funcs.iter().any(|f| f.has_tail_call)
-        && matches!(
-            prog_type,
-            ProgType::Kprobe | ProgType::Tracepoint | ProgType::PerfEvent | ProgType::RawTracepoint
-        );
+/// May frames of the program lie on a stack of their own?
+fn has_private_stack(env: &ProgEnv<'_>) -> bool {
+    match env.prog_type {
+        ProgType::Kprobe | ProgType::Tracepoint | ProgType::PerfEvent | ProgType::RawTracepoint => {
+            true
+        }
+        ProgType::Tracing => env.attach != Some(AttachType::TraceIter),
+        _ => false,
+    }
+}
+
+/// Checks the depth of every call chain; returns the greatest. `throws` tells calls of `bpf_throw`.
+pub(crate) fn check(p: &Program, env: &ProgEnv<'_>, throws: &dyn Fn(usize) -> bool) -> Check<u32> {
+    let private = !p.funcs.iter().any(|f| f.has_tail_call) && has_private_stack(env);
     let mut deepest = 0;
     for root in 0..p.funcs.len() {
         if root == 0 || p.funcs[root].is_async_callback {
             // Async callbacks may interrupt the program: each has its chain checked on its own.
             let mut chain = Chain {
                 p,
+                throws,
                 private: private && root == 0,
                 frames: Vec::new(),
                 steps: 0,
@@ -39,6 +48,7 @@ pub(crate) fn check(p: &Program, prog_type: ProgType) -> Check<u32> {
 
 struct Chain<'a> {
     p: &'a Program,
+    throws: &'a dyn Fn(usize) -> bool,
     private: bool,
     frames: Vec<usize>,
     steps: u32,
@@ -82,6 +92,9 @@ impl Chain<'_> {
         let mut deepest = depth;
         for at in func.start..func.end {
             let s = self.p.slots[at];
+            if (self.throws)(at) {
+                self.check_throw(at)?;
+            }
             let is_call = s.code == op::JMP | op::CALL && s.src() == op::PSEUDO_CALL;
             let is_callback = s.is_wide() && s.src() == op::PSEUDO_FUNC;
             if !is_call && !is_callback {
@@ -98,6 +111,19 @@ impl Chain<'_> {
         }
         self.frames.pop();
         Ok(deepest)
+    }
+
+    /// Callbacks of helpers must return to them.
+    fn check_throw(&self, at: usize) -> Check {
+        let is_callback = |&f: &usize| {
+            let func = &self.p.funcs[f];
+            func.is_callback || func.is_exception_callback
+        };
+        if !self.frames.iter().any(is_callback) {
+            return Ok(());
+        }
+        let message = "bpf_throw in a callback, or in what a callback calls";
+        fail_at(code::EXCEPTION, errno::EINVAL, at, message)
     }
 
     fn too_large<T>(&self, depth: u32) -> Check<T> {

@@ -78,8 +78,11 @@ pub(crate) enum FrameKind {
         /// What the callback may return: inclusive bounds.
         ret: (i32, i32),
     },
-    /// A callback that runs later (timer, work queue).
-    AsyncCallback,
+    /// A callback that runs later (timer, work queue, task work).
+    AsyncCallback {
+        /// It must return 0.
+        returns_zero: bool,
+    },
 }
 
 /// One call frame.
@@ -99,6 +102,8 @@ pub(crate) struct Frame {
     pub async_entry: u32,
     /// How often in a row this callback has been entered from its call.
     pub callback_depth: u32,
+    /// It compares the nodes of a tree.
+    pub is_tree_callback: bool,
 }
 
 impl Frame {
@@ -116,6 +121,7 @@ impl Frame {
             kind,
             async_entry: 0,
             callback_depth: 0,
+            is_tree_callback: false,
         }
     }
 
@@ -138,8 +144,19 @@ pub(crate) enum RefKind {
     Pointer,
     /// Saved interrupt state.
     Irq,
-    /// A spin lock; `object` and `aux` identify what it protects.
+    /// A spin lock; `id` and `object` identify what it protects.
     Lock,
+    /// A resilient spin lock.
+    ResLock,
+    /// A resilient spin lock that also saves interrupt state.
+    ResLockIrq,
+}
+
+impl RefKind {
+    /// A lock of any kind.
+    pub(crate) const fn is_lock(self) -> bool {
+        matches!(self, Self::Lock | Self::ResLock | Self::ResLockIrq)
+    }
 }
 
 /// Something acquired and not yet released.

@@ -12,11 +12,15 @@ use crate::program::Program;
 use crate::reg::{Kind, Reg};
 use crate::request::{Caps, Request};
 use crate::state::{Frame, FrameKind, LinkedRegs, NO_INSN, State, StateId, Step};
+use crate::target::Target;
 use crate::trace::Trace;
 use skep_abi::helper::ProgEnv;
 use skep_abi::limits::{BPF_COMPLEXITY_LIMIT_INSNS, BPF_COMPLEXITY_LIMIT_JMP_SEQ};
+use skep_btf::Record;
 use skep_isa::Insn;
+use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// `prog_flags` of a load (include/uapi/linux/bpf.h).
 pub(crate) mod prog_flags {
@@ -60,6 +64,12 @@ pub(crate) struct Verifier<'a> {
     pub req: &'a Request<'a>,
     pub p: Program,
     pub env: ProgEnv<'a>,
+    /// What the program attaches to in the kernel, where its context follows from it.
+    pub target: Option<Target<'a>>,
+    /// The function that runs when an exception is thrown.
+    pub exception_callback: Option<usize>,
+    /// Special fields of structures that were asked for: by BTF and type id.
+    pub records: HashMap<(u32, u32), Arc<Record>>,
     pub privileges: Privileges,
     /// Accesses must be aligned to their size everywhere.
     pub strict_alignment: bool,
@@ -97,7 +107,7 @@ pub(crate) struct Verifier<'a> {
 }
 
 impl<'a> Verifier<'a> {
-    pub(crate) fn new(req: &'a Request<'a>, p: Program) -> Self {
+    pub(crate) fn new(req: &'a Request<'a>, p: Program, target: &'a str) -> Self {
         let privileged = req.caps == Caps::All;
         let sleepable = req.prog_flags & prog_flags::SLEEPABLE != 0;
         let env = ProgEnv {
@@ -105,12 +115,15 @@ impl<'a> Verifier<'a> {
             attach: req.attach,
             sleepable,
             perfmon: privileged,
-            target: "",
+            target,
         };
         let n = p.len();
         Self {
             req,
             env,
+            target: None,
+            exception_callback: None,
+            records: HashMap::new(),
             privileges: Privileges {
                 leak_pointers: privileged,
                 uninit_stack: privileged,

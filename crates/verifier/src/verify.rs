@@ -53,6 +53,7 @@ fn memory_request<'a>(insns: &'a [Slot], name: &'a str) -> Request<'a> {
         prog_type: ProgType::Unspec,
         attach: None,
         attach_btf_id: 0,
+        attach_member: None,
         prog_flags: 0,
         gpl_compatible: true,
         name,
@@ -72,7 +73,8 @@ pub(crate) fn verify_with(
     memory: Option<u32>,
 ) -> Result<Verified, Rejection> {
     let program = Program::new(req.insns).map_err(|e| rejection(*e, 0, None))?;
-    let mut v = Verifier::new(req, program);
+    let target = crate::target::name_of(req);
+    let mut v = Verifier::new(req, program, &target);
     if trace.is_some() {
         v.trace = Some(Box::new(Trace::new(v.p.len())));
     }
@@ -93,9 +95,11 @@ pub(crate) fn steps(v: &mut Verifier<'_>, memory: Option<u32>) -> Result<u32, Bo
     v.check_func_info()?;
     v.check_line_info()?;
     v.check_program()?;
+    v.find_exception_callback()?;
     v.check_opcodes()?;
     v.check_map_operands()?;
     v.check_kfuncs()?;
+    v.check_kernel_variables()?;
     prepare(v)?;
     v.walk(0, &|v| {
         *v.reg_mut(1) = match memory {
@@ -108,7 +112,7 @@ pub(crate) fn steps(v: &mut Verifier<'_>, memory: Option<u32>) -> Result<u32, Bo
         Ok(())
     })?;
     walk_global_functions(v)?;
-    stack_depth::check(&v.p, v.env.prog_type)
+    stack_depth::check(&v.p, &v.env, &|at| v.throws_at(at))
 }
 
 /// Everything about the instructions that does not depend on paths.
@@ -120,7 +124,8 @@ fn prepare(v: &mut Verifier<'_>) -> Result<(), Box<Fail>> {
             .collect();
     let entries: Vec<usize> = Vec::new();
     cfg::check(&mut v.p, &|at| natures[at], &entries)?;
-    note_effects(&mut v.p);
+    v.check_attach()?;
+    note_effects(v);
     cfg::number_loops(&mut v.p);
     live_regs::compute(&mut v.p, &|call| match call {
         Call::Helper(number) => helper::by_id(u32::try_from(*number).ok()?).map(|h| h.args.len()),
@@ -145,30 +150,14 @@ fn nature(v: &Verifier<'_>, insn: Option<&Insn>) -> CallNature {
 }
 
 /// Which functions may move packet data or sleep, directly or through what they call.
-fn note_effects(p: &mut Program) {
+fn note_effects(v: &mut Verifier<'_>) {
     let mut changed = true;
     while changed {
         changed = false;
-        for f in 0..p.funcs.len() {
-            for at in p.funcs[f].start..p.funcs[f].end {
-                let (changes, sleeps) = match &p.insns[at] {
-                    Ok(Insn::Call(Call::Helper(number))) => {
-                        let flags = u32::try_from(*number)
-                            .ok()
-                            .and_then(helper::by_id)
-                            .map(|h| h.flags);
-                        let has = |flag| flags.is_some_and(|f| f.has(flag));
-                        (has(HelperFlags::CHANGES_PKT), has(HelperFlags::MIGHT_SLEEP))
-                    }
-                    Ok(Insn::Call(Call::Subprog(offset))) => {
-                        let callee = p.func_at((at + 1).wrapping_add_signed(*offset as isize));
-                        callee.map_or((false, false), |c| {
-                            (p.funcs[c].changes_pkt, p.funcs[c].might_sleep)
-                        })
-                    }
-                    _ => continue,
-                };
-                let func = &mut p.funcs[f];
+        for f in 0..v.p.funcs.len() {
+            for at in v.p.funcs[f].start..v.p.funcs[f].end {
+                let (changes, sleeps) = effects(v, at);
+                let func = &mut v.p.funcs[f];
                 changed |= (changes && !func.changes_pkt) || (sleeps && !func.might_sleep);
                 func.changes_pkt |= changes;
                 func.might_sleep |= sleeps;
@@ -177,15 +166,42 @@ fn note_effects(p: &mut Program) {
     }
 }
 
+/// Does the call at `at`, if it is one, move packet data, and may it sleep?
+fn effects(v: &Verifier<'_>, at: usize) -> (bool, bool) {
+    match &v.p.insns[at] {
+        Ok(Insn::Call(Call::Helper(number))) => {
+            let proto = u32::try_from(*number).ok().and_then(helper::by_id);
+            let has = |flag| proto.is_some_and(|h| h.flags.has(flag));
+            (has(HelperFlags::CHANGES_PKT), has(HelperFlags::MIGHT_SLEEP))
+        }
+        Ok(Insn::Call(Call::Kfunc { id, module: 0 })) => v.kfunc_effects(*id),
+        Ok(Insn::Call(Call::Subprog(offset))) => {
+            let callee = v.p.func_at((at + 1).wrapping_add_signed(*offset as isize));
+            callee.map_or((false, false), |c| {
+                (v.p.funcs[c].changes_pkt, v.p.funcs[c].might_sleep)
+            })
+        }
+        _ => (false, false),
+    }
+}
+
 /// Global functions that are called, each on its own, until no new one is called.
 fn walk_global_functions(v: &mut Verifier<'_>) -> Result<(), Box<Fail>> {
     let mut done = vec![false; v.p.funcs.len()];
+    if let Some(callback) = v.exception_callback {
+        v.p.funcs[callback].called = true;
+    }
     loop {
         let next = (1..v.p.funcs.len())
             .find(|&f| v.p.funcs[f].is_global && v.p.funcs[f].called && !done[f]);
         let Some(f) = next else { return Ok(()) };
         done[f] = true;
-        v.walk(f, &|v| v.setup_global(f))?;
+        v.walk(f, &|v| {
+            if v.exception_callback == Some(f) {
+                v.check_exception_prototype(f)?;
+            }
+            v.setup_global(f)
+        })?;
     }
 }
 
