@@ -267,7 +267,7 @@ impl Checker {
             line_info: &line_info,
             maps: &self.maps,
             caps,
-            kernel_btf: self.kernel_btf.as_ref(),
+            kernel_btf: self.kernel_btf.as_ref().or(self.late_btf.get()),
         };
         match verify(&request) {
             Err(no) if no.code == skep_verifier::NEEDS_KERNEL_BTF => {

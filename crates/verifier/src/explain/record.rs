@@ -103,8 +103,9 @@ pub(super) fn failing_path(
     req: &Request<'_>,
     insns_processed: u32,
 ) -> Option<(Program, Vec<PathStep>)> {
+    let target = crate::target::name_of(req);
     let repeat = |wanted: Vec<u32>| {
-        let mut v = Verifier::new(req, Program::new(req.insns).ok()?);
+        let mut v = Verifier::new(req, Program::new(req.insns).ok()?, &target);
         let is_long = insns_processed > MAX_STEPS;
         if is_long {
             let facts = v.check_func_info();
