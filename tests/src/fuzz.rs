@@ -117,4 +117,6 @@ pub fn object(data: &[u8]) {
         let slots = program.insns.len();
         assert!(program.failures.iter().all(|f| f.insn < slots));
     }
+    // Bindings are made of whatever BTF says.
+    let _ = skep_gen::generate(data, "fuzz.bpf.o", &skep_gen::Options::default());
 }

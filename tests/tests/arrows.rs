@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cbpf",     &["isa"]),
     ("sys",      &["abi"]),
     ("object",   &["btf", "abi", "isa"]),
+    ("gen",      &["object", "btf", "abi"]),
     ("profile",  &["btf"]),
     ("verifier", &["btf", "abi", "isa"]),
     ("maps",     &["btf", "abi", "sys"]),
@@ -20,12 +21,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("user",     &["vm", "maps", "verifier", "btf", "bpf", "abi", "isa", "sys"]),
     ("skep",     &["user", "object", "profile", "cbpf", "bpf", "verifier", "vm", "maps", "btf", "sys", "abi", "isa"]),
     ("net",      &["skep", "isa"]),
-    ("cli",      &["skep", "net", "user", "object", "cbpf", "bpf", "verifier", "vm", "maps", "btf", "sys", "abi", "isa"]),
+    ("cli",      &["skep", "net", "gen", "user", "object", "cbpf", "bpf", "verifier", "vm", "maps", "btf", "sys", "abi", "isa"]),
 ];
 
 /// Crates whose `lib.rs` forbids unsafe code.
 const SAFE: &[&str] = &[
-    "abi", "isa", "bpf", "btf", "cbpf", "object", "profile", "verifier", "net",
+    "abi", "isa", "bpf", "btf", "cbpf", "object", "gen", "profile", "verifier", "net",
 ];
 
 /// Crates that talk to the OS; only `sys` may use them.

@@ -82,3 +82,5 @@ impl std::fmt::Display for Errno {
         }
     }
 }
+
+impl std::error::Error for Errno {}

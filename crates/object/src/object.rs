@@ -235,6 +235,12 @@ impl Object {
         &mut self.maps
     }
 
+    /// Names of its programs and of their sections.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let programs = self.functions.iter().filter(|f| !f.is_subprog());
+        programs.map(|f| (f.name.as_str(), f.section_name.as_str()))
+    }
+
     /// What it expects of the kernel.
     #[must_use]
     pub fn externs(&self) -> &[Extern] {

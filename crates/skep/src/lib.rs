@@ -18,10 +18,12 @@ pub mod net;
 pub mod target;
 pub mod test_run;
 pub mod time;
+pub mod typed;
 pub mod value;
 pub mod variable;
 
 pub use kernel::{CodeKind, Kernel};
+pub use zerocopy;
 
 /// Commands that start with what watches them.
 pub mod child {

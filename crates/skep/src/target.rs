@@ -1,5 +1,6 @@
 //! The machine a program is linked for, read from the machine we are on or taken from what is built in.
 
+use skep_bpf::{Backend, BackendKind};
 use skep_btf::Btf;
 use skep_object::{Needs, Target};
 use skep_profile::Profile;
@@ -90,6 +91,21 @@ pub fn running(needs: &Needs) -> io::Result<Target> {
         addresses: addresses(&needs.addresses),
         ..common(skep_sys::cpus::possible()?)
     })
+}
+
+/// What objects are linked for to be loaded through a backend: the running kernel, or the reference kernel with the user
+/// backend's CPUs.
+///
+/// # Errors
+/// Those of [`running`].
+pub fn of(backend: &dyn Backend, needs: &Needs) -> io::Result<Target> {
+    match backend.kind() {
+        BackendKind::Kernel => running(needs),
+        BackendKind::User => Ok(Target {
+            cpus: u32::try_from(backend.possible_cpus()).unwrap_or(u32::MAX),
+            ..reference(needs, None)
+        }),
+    }
 }
 
 /// The reference kernel.

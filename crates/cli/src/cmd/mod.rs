@@ -7,6 +7,7 @@ mod disasm;
 mod explain;
 mod feature;
 mod filter;
+mod generate;
 mod link;
 mod map;
 mod net;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Feature(feature::Args),
     /// Filter packets of a file or an interface by a tcpdump expression
     Filter(filter::Args),
+    /// Print Rust bindings of an object
+    Gen(generate::Args),
     /// Links of the kernel
     Link(link::Args),
     /// Maps of the kernel
@@ -61,6 +64,7 @@ impl Command {
             Self::Explain(args) => explain::run(args, out),
             Self::Feature(args) => feature::run(args, out),
             Self::Filter(args) => filter::run(args, out),
+            Self::Gen(args) => generate::run(args, out),
             Self::Link(args) => link::run(args, out),
             Self::Map(args) => map::run(args, out),
             Self::Net(args) => net::run(args, out),

@@ -113,18 +113,8 @@ pub(crate) fn object(path: &Path) -> Result<Object, CliError> {
 /// Links an object for the backend's kernel.
 pub(crate) fn link(object: &Object, chosen: &Chosen) -> Result<Linked, CliError> {
     let needs = object.needs();
-    let target = match chosen.backend.kind() {
-        BackendKind::Kernel => {
-            target::running(&needs).map_err(|e| CliError::environment(io_text(&e)))?
-        }
-        BackendKind::User => {
-            let cpus = u32::try_from(chosen.backend.possible_cpus()).unwrap_or(u32::MAX);
-            skep_object::Target {
-                cpus,
-                ..target::reference(&needs, None)
-            }
-        }
-    };
+    let target = target::of(chosen.backend.as_ref(), &needs)
+        .map_err(|e| CliError::environment(io_text(&e)))?;
     object.relocate(&target).map_err(CliError::environment)
 }
 
