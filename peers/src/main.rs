@@ -69,20 +69,30 @@ fn run() -> Result<(), Failure> {
     let built = build::all(&source, &out)?;
     let mut engines = engines::all(bench, &built)?;
     let buffer = buffer();
-    let empty = timing::measure(&mut runners(&mut engines, EMPTY, &buffer)?, rounds);
     let mut rows = Vec::new();
     for name in PROGRAMS {
         if only.as_ref().is_some_and(|o| o != name) {
             continue;
         }
-        let mut runners = runners(&mut engines, name, &buffer)?;
+        let programs = runners(&mut engines, name, &buffer)?;
+        let empties = runners(&mut engines, EMPTY, &buffer)?;
+        let mut pairs: Vec<Option<timing::Pair>> = programs
+            .into_iter()
+            .zip(empties)
+            .map(|(program, empty)| {
+                Some(timing::Pair {
+                    program: program?,
+                    empty: empty?,
+                })
+            })
+            .collect();
         rows.push(report::Row {
             name,
-            times: timing::measure(&mut runners, rounds),
+            times: timing::measure(&mut pairs, rounds),
         });
     }
     let names: Vec<&str> = engines.iter().map(|e| e.name()).collect();
-    report::print(bench, &names, &empty, &rows);
+    report::print(bench, &names, &rows);
     Ok(())
 }
 

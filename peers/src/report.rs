@@ -1,8 +1,11 @@
 //! The table, and the last line.
 
 use crate::Bench;
-use crate::timing::{Times, median};
+use crate::timing::{self, Times, median};
 use serde_json::json;
+
+/// Net times below this are noise.
+const MIN_NS: f64 = 0.1;
 
 /// The times of one program.
 pub(crate) struct Row {
@@ -11,12 +14,20 @@ pub(crate) struct Row {
 }
 
 /// A program's net time in each engine.
-fn net(empty: &Times, times: &Times) -> Vec<Option<f64>> {
-    let base = |t: &Option<Vec<f64>>| t.clone().map_or(0.0, median);
-    let pairs = empty.iter().zip(times);
-    pairs
-        .map(|(e, t)| t.clone().map(|t| (median(t) - base(e)).max(0.1)))
-        .collect()
+fn net(times: &Times) -> Vec<Option<f64>> {
+    let net = |t: &timing::Time| (t.gross_ns - t.empty_ns).max(MIN_NS);
+    let of = |rounds: &Vec<timing::Time>| median(rounds.iter().map(net).collect());
+    times.iter().map(|t| t.as_ref().map(of)).collect()
+}
+
+/// Each engine's empty call.
+fn empty(rows: &[Row], engine: usize) -> Option<f64> {
+    let of_row = |r: &Row| {
+        let rounds = r.times[engine].as_ref()?;
+        Some(median(rounds.iter().map(|t| t.empty_ns).collect()))
+    };
+    let all: Vec<f64> = rows.iter().filter_map(of_row).collect();
+    (!all.is_empty()).then(|| median(all))
 }
 
 /// Ratios of one engine to another over the programs both ran.
@@ -39,7 +50,7 @@ fn trimmed(values: &[f64]) -> Vec<f64> {
 }
 
 /// Prints the table and the line that scripts read.
-pub(crate) fn print(bench: Bench, names: &[&str], empty: &Times, rows: &[Row]) {
+pub(crate) fn print(bench: Bench, names: &[&str], rows: &[Row]) {
     print!("{:10}", "ns");
     names.iter().for_each(|n| print!(" {n:>12}"));
     println!();
@@ -53,9 +64,9 @@ pub(crate) fn print(bench: Bench, names: &[&str], empty: &Times, rows: &[Row]) {
         }
         println!();
     };
-    let raw: Vec<Option<f64>> = empty.iter().map(|t| t.clone().map(median)).collect();
+    let raw: Vec<Option<f64>> = (0..names.len()).map(|e| empty(rows, e)).collect();
     line("(empty)", &raw);
-    let nets: Vec<Vec<Option<f64>>> = rows.iter().map(|r| net(empty, &r.times)).collect();
+    let nets: Vec<Vec<Option<f64>>> = rows.iter().map(|r| net(&r.times)).collect();
     for (r, n) in rows.iter().zip(&nets) {
         line(r.name, n);
     }

@@ -12,7 +12,7 @@ use skep_tests::need::Need;
 use skep_tests::{source_files, workspace_root};
 use skep_user::{Options, Universe};
 use skep_vm::test_run::{run_memory, run_memory_checked};
-use skep_vm::{Engine, Fold, Program};
+use skep_vm::{Engine, Fold, Program, ProgramOptions};
 
 /// Results of an engine, one a row.
 type Found = Vec<String>;
@@ -127,7 +127,7 @@ fn checked(case: &Case) -> Found {
     let (Ok((verified, trace)), None) = (traced, case.prog_type) else {
         return Found::new();
     };
-    let program = Program::with_fold(&verified, Vec::new(), Engine::Interp, Fold::Nothing);
+    let program = Program::new(&verified, Vec::new(), unfolded());
     let program = match program {
         Ok(program) => program,
         Err(error) => return repeat(case, &format!("error: {error}")),
@@ -262,4 +262,12 @@ fn prologue(map: Handle, bytes: u32) -> Vec<Slot> {
         Insn::Exit,
     ];
     insns.iter().flat_map(encode).collect()
+}
+
+/// The interpreter, on the program as written.
+fn unfolded() -> ProgramOptions {
+    ProgramOptions {
+        fold: Fold::Nothing,
+        ..Engine::Interp.into()
+    }
 }

@@ -23,6 +23,7 @@ pub mod netlink;
 pub mod packet;
 pub mod perf;
 pub mod process;
+pub mod random;
 pub mod ringbuf;
 pub mod seccomp;
 pub mod signal;

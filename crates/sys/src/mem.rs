@@ -18,6 +18,8 @@ pub enum Access {
     Read,
     /// Loads and stores.
     ReadWrite,
+    /// Loads and execution.
+    Execute,
 }
 
 impl Access {
@@ -25,6 +27,7 @@ impl Access {
         match self {
             Self::Read => libc::PROT_READ,
             Self::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+            Self::Execute => libc::PROT_READ | libc::PROT_EXEC,
         }
     }
 }

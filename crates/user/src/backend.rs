@@ -28,7 +28,7 @@ impl Universe {
         }
     }
 
-    fn prog(&self, handle: Handle, what: &str) -> Result<Arc<ProgObject>> {
+    pub(crate) fn prog(&self, handle: Handle, what: &str) -> Result<Arc<ProgObject>> {
         match self.entry(handle, what)?.object {
             Object::Prog(prog) => Ok(prog),
             _ => Err(refused(

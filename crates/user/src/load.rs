@@ -1,8 +1,10 @@
 //! `BPF_PROG_LOAD`: handles to descriptors, verifier, engine.
 
-use crate::error::{Named, refused};
+use crate::error::{Named as _, refused};
 use crate::map_object::{MapObject, NAME_BYTES_MAX, check_name};
+use crate::names::Names;
 use crate::objects::{BtfObject, Object};
+use crate::profile::Named;
 use crate::state::Mode;
 use crate::tag;
 use crate::universe::Shared;
@@ -11,7 +13,8 @@ use skep_bpf::{Error, Handle, ProgInfo, ProgLoad, Result};
 use skep_isa::Slot;
 use skep_isa::opcode as op;
 use skep_verifier::{FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Rejection, Request};
-use skep_vm::Program;
+use skep_vm::jit::CodeObserver;
+use skep_vm::{CodeOptions, Program, ProgramOptions};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -43,6 +46,7 @@ pub(crate) struct ProgObject {
     pub(crate) maps: Mutex<Vec<Arc<MapObject>>>,
     btf: Option<Arc<BtfObject>>,
     tag: [u8; 8],
+    pub(crate) names: Arc<Names>,
     load_time_ns: u64,
     verified_insns: u32,
     pub(crate) run_cnt: AtomicU64,
@@ -108,6 +112,13 @@ fn is_gpl_compatible(license: &str) -> bool {
     GPL_COMPATIBLE.contains(&license)
 }
 
+/// What is worked out of a program when it is loaded.
+struct Facts {
+    tag: [u8; 8],
+    names: Arc<Names>,
+    verified_insns: u32,
+}
+
 /// The program's instructions with maps by index, and these maps.
 struct Resolved {
     insns: Vec<Slot>,
@@ -170,10 +181,39 @@ impl Shared {
             map.admit(&owner_class(spec)).named(what)?;
         }
         let maps = resolved.maps.iter().map(|m| m.map.clone()).collect();
-        let program = Program::new(&verified, maps, self.options.engine)
+        let tag = tag::of(&spec.insns);
+        let btf_data = btf.as_ref().map(|b| &*b.btf);
+        let names = Arc::new(Names::new(
+            &spec.name, tag, btf_data, &func_info, &line_info,
+        ));
+        let program = Program::new(&verified, maps, self.program_options(&names))
             .map_err(|e| refused(Errno::EOPNOTSUPP, what, &e.to_string()))?;
-        self.register_prog(spec, program, resolved.maps, btf, verified_insns)
+        let facts = Facts {
+            tag,
+            names,
+            verified_insns,
+        };
+        self.register_prog(spec, program, resolved.maps, btf, facts)
             .named(what)
+    }
+
+    /// How this universe makes programs runnable.
+    fn program_options(&self, names: &Arc<Names>) -> ProgramOptions {
+        let o = &self.options;
+        let observer = o.profile.as_ref().map(|profile| {
+            Arc::new(Named {
+                profile: Arc::clone(profile),
+                names: Arc::clone(names),
+            }) as Arc<dyn CodeObserver>
+        });
+        ProgramOptions {
+            code: CodeOptions {
+                tiers: o.tiers,
+                blinding: o.blinding,
+                observer,
+            },
+            ..o.engine.into()
+        }
     }
 
     fn register_prog(
@@ -182,19 +222,20 @@ impl Shared {
         program: Program,
         maps: Vec<Arc<MapObject>>,
         btf: Option<Arc<BtfObject>>,
-        verified_insns: u32,
+        facts: Facts,
     ) -> std::result::Result<Arc<ProgObject>, Errno> {
         let id = self.state().progs.allocate()?;
         program.id.store(id, Ordering::Relaxed);
         let object = Arc::new(ProgObject {
             id,
             program,
-            tag: tag::of(&spec.insns),
+            tag: facts.tag,
+            names: facts.names,
             loaded: spec.clone(),
             maps: Mutex::new(maps),
             btf,
             load_time_ns: skep_sys::clock::since_boot_ns(),
-            verified_insns,
+            verified_insns: facts.verified_insns,
             run_cnt: AtomicU64::new(0),
             run_time_ns: AtomicU64::new(0),
             shared: Arc::downgrade(self),

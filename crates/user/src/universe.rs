@@ -3,11 +3,12 @@
 use crate::host::UniverseHost;
 use crate::map_object::MapObject;
 use crate::pin::FileId;
+use crate::profile::Profile;
 use crate::state::State;
 use skep_bpf::Errno;
 use skep_maps::{Lease, LeaseTable, ObjectTable};
 use skep_verifier::Caps;
-use skep_vm::{Engine, Worker};
+use skep_vm::{Engine, Tiers, Worker};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -22,6 +23,12 @@ const MEMORY_BUDGET_BYTES: u64 = 1 << 30;
 pub struct Options {
     /// Which engine runs programs.
     pub engine: Engine,
+    /// When compiled programs get which code.
+    pub tiers: Tiers,
+    /// Hides immediates of programs in compiled code.
+    pub blinding: bool,
+    /// Where profilers find the names of compiled programs.
+    pub profile: Option<Arc<Profile>>,
     /// What loaders may do.
     pub caps: Caps,
     /// `num_possible_cpus`
@@ -38,6 +45,9 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             engine: Engine::Jit,
+            tiers: Tiers::default(),
+            blinding: false,
+            profile: None,
             caps: Caps::All,
             cpus: skep_sys::cpus::possible()
                 .ok()

@@ -16,8 +16,9 @@ pub mod test_run;
 pub mod world;
 
 pub use compat::{WhyNot, runs_in_user};
+pub use jit::{CodeOptions, Tiers};
 pub use lower::{Fold, LowerError, lower};
 pub use lowered::Lowered;
-pub use program::{Engine, Program, ProgramError, Worker};
+pub use program::{Engine, Program, ProgramError, ProgramOptions, Worker};
 pub use proof::Proof;
 pub use world::Host;

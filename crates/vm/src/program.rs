@@ -2,7 +2,8 @@
 
 use crate::env::{CallBackFn, RunEnv, STACK_AREA_BYTES};
 use crate::interp;
-use crate::jit::{self, Code, Symbol, Tier};
+use crate::jit::tiers::Compiled;
+use crate::jit::{self, Code, CodeOptions};
 use crate::lower::{Fold, LowerError, lower};
 use crate::lowered::Lowered;
 use crate::world::{Host, World};
@@ -86,17 +87,36 @@ impl std::fmt::Display for ProgramError {
 
 impl std::error::Error for ProgramError {}
 
+/// How a program is made runnable.
+#[derive(Clone, Debug)]
+pub struct ProgramOptions {
+    /// What runs it.
+    pub engine: Engine,
+    /// How far lowering trusts the verifier's facts.
+    pub fold: Fold,
+    /// How it is compiled, if it is.
+    pub code: CodeOptions,
+}
+
+impl From<Engine> for ProgramOptions {
+    fn from(engine: Engine) -> Self {
+        Self {
+            engine,
+            fold: Fold::Facts,
+            code: CodeOptions::default(),
+        }
+    }
+}
+
 /// A loaded program.
 #[derive(Debug)]
 pub struct Program {
-    entry: EntryFn,
     call_back: CallBackFn,
-    engine: Engine,
-    lowered: Lowered,
-    maps: Box<[MapSlot]>,
+    lowered: Arc<Lowered>,
+    maps: Arc<[MapSlot]>,
     image: OnceLock<interp::Image>,
-    /// Keeps `entry` mapped.
-    code: Option<Code>,
+    /// Native code; without it the interpreter runs the program.
+    compiled: Option<Arc<Compiled>>,
     /// The universe's id, 0 until it has one.
     pub id: AtomicU32,
 }
@@ -106,47 +126,39 @@ impl Program {
     ///
     /// # Errors
     /// If it needs something that only a kernel has, or the maps differ.
-    pub fn new(verified: &Verified, maps: Vec<Map>, engine: Engine) -> Result<Self, ProgramError> {
-        Self::with_fold(verified, maps, engine, Fold::Facts)
-    }
-
-    /// As [`Program::new`], choosing how far lowering trusts the verifier's facts.
-    ///
-    /// # Errors
-    /// As [`Program::new`].
-    pub fn with_fold(
+    pub fn new(
         verified: &Verified,
         maps: Vec<Map>,
-        engine: Engine,
-        fold: Fold,
+        options: impl Into<ProgramOptions>,
     ) -> Result<Self, ProgramError> {
+        let options = options.into();
         check_maps(verified, &maps)?;
-        let lowered = lower(verified, fold).map_err(ProgramError::Lower)?;
-        Self::link(lowered, maps, engine)
+        let lowered = lower(verified, options.fold).map_err(ProgramError::Lower)?;
+        Self::link(lowered, maps, options)
     }
 
     /// Links a lowered program to its maps.
     pub(crate) fn link(
         lowered: Lowered,
         maps: Vec<Map>,
-        engine: Engine,
+        options: impl Into<ProgramOptions>,
     ) -> Result<Self, ProgramError> {
-        let maps: Box<[MapSlot]> = maps.into_iter().map(MapSlot).collect();
-        let code = match engine {
-            Engine::Interp => None,
-            Engine::Jit => Some(link_code(&lowered, &maps)?),
+        let options = options.into();
+        let lowered = Arc::new(lowered);
+        let maps: Arc<[MapSlot]> = maps.into_iter().map(MapSlot).collect();
+        let (compiled, call_back) = match options.engine {
+            Engine::Interp => (None, interp::call_back as CallBackFn),
+            Engine::Jit => {
+                let code = Compiled::new(Arc::clone(&lowered), Arc::clone(&maps), options.code)?;
+                (Some(code), jit::runtime::call_back as CallBackFn)
+            }
         };
         Ok(Self {
-            entry: code.as_ref().map_or(interp::entry as EntryFn, Code::entry),
-            call_back: match engine {
-                Engine::Interp => interp::call_back,
-                Engine::Jit => jit::runtime::call_back,
-            },
-            engine,
-            code,
+            call_back,
             lowered,
             maps,
             image: OnceLock::new(),
+            compiled,
             id: AtomicU32::new(0),
         })
     }
@@ -154,18 +166,37 @@ impl Program {
     /// Which engine runs it.
     #[must_use]
     pub fn engine(&self) -> Engine {
-        self.engine
+        match self.compiled {
+            Some(_) => Engine::Jit,
+            None => Engine::Interp,
+        }
     }
 
-    /// Native code, if it has any.
+    /// Native code that new runs use, if it has any.
     #[must_use]
     pub fn code(&self) -> Option<&Code> {
-        self.code.as_ref()
+        self.compiled.as_ref().map(|c| c.code())
+    }
+
+    /// Makes the better code now instead of when it pays.
+    ///
+    /// # Errors
+    /// If there is no executable memory.
+    pub fn optimise(&self) -> Result<(), ProgramError> {
+        self.compiled.as_ref().map_or(Ok(()), |c| c.optimise())
+    }
+
+    pub(crate) fn compiled(&self) -> Option<&Arc<Compiled>> {
+        self.compiled.as_ref()
     }
 
     /// The code that runs it.
+    #[inline]
     pub(crate) fn entry(&self) -> EntryFn {
-        self.entry
+        match &self.compiled {
+            Some(c) => c.entry(),
+            None => interp::entry,
+        }
     }
 
     /// What runs.
@@ -210,22 +241,9 @@ impl Program {
         // SAFETY: promised by the caller.
         unsafe {
             self.make_current(env);
-            (self.entry)(env, ctx)
+            self.entry()(env, ctx)
         }
     }
-}
-
-/// Compiles a program and links it to its callees and maps.
-fn link_code(lowered: &Lowered, maps: &[MapSlot]) -> Result<Code, ProgramError> {
-    let image = jit::compile(lowered, Tier::Optimised);
-    let map = |i: u32| maps.get(i as usize);
-    Code::link(&image, |symbol| match symbol {
-        Symbol::Callee(i) => Some(lowered.callees.get(i as usize)?.func as usize as u64),
-        Symbol::Map(i) => Some(map(i)?.handle()),
-        Symbol::MapValue { map: i, offset } => Some(map(i)?.value_base() + u64::from(offset)),
-        Symbol::Runtime(_) => None,
-    })
-    .map_err(|e| ProgramError::Engine(e.to_string()))
 }
 
 /// The live maps must be those of the proof.

@@ -3,9 +3,11 @@
 mod backend;
 mod native;
 mod rbpf;
+mod sbpf;
 
 use crate::build::Built;
 use crate::{Bench, Failure};
+use sbpf::Checks;
 
 /// Something that runs the bench programs.
 pub(crate) trait Engine {
@@ -29,10 +31,14 @@ pub(crate) fn all(bench: Bench, built: &Built) -> Result<Vec<Box<dyn Engine>>, F
             Box::new(backend::InBackend::kernel("kernel-again", built)?),
             Box::new(native::Native::new(built)?),
             Box::new(rbpf::Rbpf::new(built, rbpf::Mode::Jit)?),
+            Box::new(sbpf::Sbpf::new(built, rbpf::Mode::Jit, Checks::Off)?),
+            Box::new(sbpf::Sbpf::new(built, rbpf::Mode::Jit, Checks::On)?),
             Box::new(backend::InBackend::skep(built, skep_vm::Engine::Jit)?),
         ],
         Bench::Interp => vec![
             Box::new(rbpf::Rbpf::new(built, rbpf::Mode::Interp)?),
+            Box::new(sbpf::Sbpf::new(built, rbpf::Mode::Interp, Checks::Off)?),
+            Box::new(sbpf::Sbpf::new(built, rbpf::Mode::Interp, Checks::On)?),
             Box::new(backend::InBackend::skep(built, skep_vm::Engine::Interp)?),
         ],
     })

@@ -11,7 +11,7 @@ use skep_abi::{Errno, MapType};
 use skep_maps::{Map, MapSpec, Memory, Runner};
 use skep_verifier::MapDesc;
 use skep_vm::test_run::{Input, checked_run};
-use skep_vm::{Fold, Host, Program, Worker};
+use skep_vm::{Engine, Fold, Host, Program, ProgramOptions, Worker};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -88,8 +88,7 @@ pub(super) fn check_row(
         Ok(maps) => maps,
         Err(errno) => return Ok(Checked::Skipped(format!("maps: {errno}"))),
     };
-    let program = match Program::with_fold(&verified, maps, skep_vm::Engine::Interp, Fold::Nothing)
-    {
+    let program = match Program::new(&verified, maps, unfolded()) {
         Ok(program) => program,
         Err(e) => return Ok(Checked::Skipped(e.to_string())),
     };
@@ -113,4 +112,12 @@ pub(super) fn check_row(
         steps += report.steps;
     }
     Ok(Checked::Fits(steps))
+}
+
+/// The interpreter, on the program as written.
+fn unfolded() -> ProgramOptions {
+    ProgramOptions {
+        fold: Fold::Nothing,
+        ..Engine::Interp.into()
+    }
 }

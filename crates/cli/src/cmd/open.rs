@@ -10,6 +10,7 @@ use skep_bpf::{Backend, BackendKind};
 use skep_btf::Btf;
 use skep_object::{Linked, Object, Options};
 use skep_user::Universe;
+use skep_user::profile::{Form, Profile};
 use skep_verifier::Caps;
 use skep_vm::Engine;
 use std::path::Path;
@@ -35,6 +36,38 @@ pub(crate) enum EngineArg {
     Jit,
 }
 
+/// How programs of the user backend run.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct EngineOptions {
+    /// Which engine of the user backend
+    #[arg(long, value_enum, default_value_t = EngineArg::Jit)]
+    engine: EngineArg,
+    /// Tell profilers of compiled programs: /tmp/perf-PID.map, or jit-PID.dump in the current directory
+    #[arg(long, value_enum)]
+    perf: Option<PerfArg>,
+    /// Hide immediates of programs in compiled code; slower
+    #[arg(long)]
+    blinding: bool,
+}
+
+impl EngineOptions {
+    /// Nothing but the JIT.
+    pub(crate) const JIT: Self = Self {
+        engine: EngineArg::Jit,
+        perf: None,
+        blinding: false,
+    };
+}
+
+/// `--perf`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum PerfArg {
+    /// Names by address
+    Map,
+    /// Code, source lines and unwinding, for perf inject --jit
+    Dump,
+}
+
 /// What a backend is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
@@ -57,7 +90,7 @@ pub(crate) struct Chosen {
 pub(crate) fn backend(
     arg: BackendArg,
     purpose: Purpose,
-    engine: EngineArg,
+    engine: &EngineOptions,
     object: Option<&Object>,
 ) -> Result<Chosen, CliError> {
     let kind = match (arg, purpose) {
@@ -66,24 +99,39 @@ pub(crate) fn backend(
     };
     let backend: Arc<dyn Backend> = match kind {
         BackendKind::Kernel => Arc::new(Kernel::new()),
-        BackendKind::User => {
-            let engine = match engine {
-                EngineArg::Interp => Engine::Interp,
-                EngineArg::Jit => Engine::Jit,
-            };
-            let options = skep_user::Options {
-                engine,
-                kernel_btf: object.and_then(kernel_btf).map(Arc::new),
-                ..skep_user::Options::default()
-            };
-            let universe = Universe::new(options);
-            Arc::new(universe.map_err(|e| CliError::environment(format!("the user backend: {e}")))?)
-        }
+        BackendKind::User => Arc::new(universe(engine, object)?),
     };
     Ok(Chosen {
         backend,
         automatic: arg == BackendArg::Auto,
     })
+}
+
+/// The user backend, with what the object wants to know of a kernel.
+pub(crate) fn universe(
+    engine: &EngineOptions,
+    object: Option<&Object>,
+) -> Result<Universe, CliError> {
+    let profile = engine.perf.map(|form| {
+        Profile::open(match form {
+            PerfArg::Map => Form::Map,
+            PerfArg::Dump => Form::Dump,
+        })
+    });
+    let options = skep_user::Options {
+        engine: match engine.engine {
+            EngineArg::Interp => Engine::Interp,
+            EngineArg::Jit => Engine::Jit,
+        },
+        blinding: engine.blinding,
+        profile: profile
+            .transpose()
+            .map_err(|e| CliError::environment(format!("--perf: {e}")))?
+            .map(Arc::new),
+        kernel_btf: object.and_then(kernel_btf).map(Arc::new),
+        ..skep_user::Options::default()
+    };
+    Universe::new(options).map_err(|e| CliError::environment(format!("the user backend: {e}")))
 }
 
 /// The reference kernel's BTF, if the object or a helper that it calls speaks of structures of the kernel.

@@ -1,7 +1,7 @@
 //! Images become code: copied, relocated, made executable.
 
 use super::fault;
-use super::image::{CodeImage, Line, Runtime, Symbol};
+use super::image::{CodeImage, FuncCode, Line, Runtime, Symbol};
 use super::runtime;
 use crate::program::EntryFn;
 use skep_sys::exec::CodeMapping;
@@ -37,6 +37,7 @@ pub struct Code {
     _faults: Option<fault::Registration>,
     mapping: CodeMapping,
     lines: Vec<Line>,
+    funcs: Vec<FuncCode>,
 }
 
 impl Code {
@@ -68,6 +69,7 @@ impl Code {
             _faults: fault::register(base, bytes.len(), &image.faults),
             mapping,
             lines: image.lines.clone(),
+            funcs: image.funcs.clone(),
         })
     }
 
@@ -88,6 +90,12 @@ impl Code {
     #[must_use]
     pub fn base(&self) -> *const u8 {
         self.mapping.base()
+    }
+
+    /// The functions, by offset.
+    #[must_use]
+    pub fn funcs(&self) -> &[FuncCode] {
+        &self.funcs
     }
 
     /// Which op each stretch of code comes from.

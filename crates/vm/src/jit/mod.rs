@@ -2,7 +2,8 @@
 //!
 //! [`compile`] turns a [`Lowered`] program into a [`CodeImage`]: position-independent code with relocations, unwind rows, line
 //! table and exception table. [`Code::link`] copies an image to executable memory. There are two tiers with one calling
-//! convention: templates ([`Tier::Baseline`]) give code at once, the optimising compiler ([`Tier::Optimised`]) better code.
+//! convention: templates ([`Tier::Baseline`]) give code at once, the optimising compiler ([`Tier::Optimised`]) better code;
+//! [`tiers`] says which one a program runs.
 
 mod fault;
 pub mod image;
@@ -16,24 +17,30 @@ mod source;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tiers;
 mod x64;
 
 pub use image::{CodeImage, Symbol, Tier};
 pub use link::{Code, LinkError};
+pub use tiers::{CodeObserver, CodeOptions, Tiers};
 
 use crate::lowered::Lowered;
 use source::Source;
 
-/// Compiles a program.
+/// Compiles a program. With `blinding` no immediate of it appears in the code, which then is made of templates.
 #[must_use]
-pub fn compile(lowered: &Lowered, tier: Tier) -> CodeImage {
+pub fn compile(lowered: &Lowered, tier: Tier, blinding: bool) -> CodeImage {
     let callees = Source::callees_of(lowered);
-    compile_source(Source::of(lowered, &callees), tier)
+    let source = Source::of(lowered, &callees);
+    match blinding {
+        true => x64::baseline::compile(source, Some(skep_sys::random::u64())),
+        false => compile_source(source, tier),
+    }
 }
 
 fn compile_source(source: Source<'_>, tier: Tier) -> CodeImage {
     match tier {
-        Tier::Baseline => x64::baseline::compile(source),
+        Tier::Baseline => x64::baseline::compile(source, None),
         Tier::Optimised => x64::optimise(source),
     }
 }

@@ -1,7 +1,8 @@
 //! Compiled code against the plain evaluator.
 
-use super::image::Tier;
+use super::image::{CodeImage, Tier};
 use super::testing::{Random, TestProgram, VALUE_BYTES, evaluate, link, random_program, run};
+use super::x64::baseline;
 use crate::lowered::{Mem, Op, Space};
 use skep_isa::{AluOp, Extend, Reg, Size, Src, Width};
 
@@ -23,7 +24,18 @@ pub(super) fn check(p: &TestProgram, rng: &mut Random, tier: Tier, what: &str) {
         &mut fuel,
     );
     let Some(want) = want else { return };
-    let code = link(&p.compile(tier), got.as_mut_ptr().cast());
+    compare(p, &p.compile(tier), want, (&expected, &mut got), what);
+}
+
+/// Runs `image` on `got`; panics with the program if `r0` or the value differ from what they should be.
+fn compare(
+    p: &TestProgram,
+    image: &CodeImage,
+    want: u64,
+    (expected, got): (&[u64], &mut [u64]),
+    what: &str,
+) {
+    let code = link(image, got.as_mut_ptr().cast());
     let r0 = run(&code, std::ptr::null_mut());
     if r0 != want || got != expected {
         let listing: Vec<String> = p
@@ -32,7 +44,6 @@ pub(super) fn check(p: &TestProgram, rng: &mut Random, tier: Tier, what: &str) {
             .enumerate()
             .map(|(i, op)| format!("{i:4} {op:?}"))
             .collect();
-        std::fs::write("/tmp/jit-failure.bin", code.bytes()).ok();
         panic!(
             "{what}: r0 {r0:#x}, should be {want:#x}; value equal: {}\n{}",
             got == expected,
@@ -94,4 +105,47 @@ fn faulting_loads_yield_zero() {
 #[test]
 fn optimised_code_computes_what_the_evaluator_does() {
     check_random(Tier::Optimised, 400);
+}
+
+/// An immediate that no template contains by itself.
+const IMMEDIATE: u32 = 0x6b5c_3d2e;
+
+#[test]
+fn blinded_code_computes_the_same_and_shows_no_immediate() {
+    for seed in 1..=300 {
+        let mut rng = Random(seed * 77);
+        let mut p = random_program(&mut rng);
+        for op in &mut p.ops {
+            if let Op::Alu {
+                op: AluOp::Add | AluOp::Mul | AluOp::Div | AluOp::Xor,
+                src: Src::Imm(i),
+                ..
+            }
+            | Op::Store {
+                src: Src::Imm(i), ..
+            } = op
+            {
+                *i = IMMEDIATE.cast_signed();
+            }
+        }
+        let image = baseline::compile(p.source(), Some(seed));
+        let shown = image.code.windows(4).any(|w| w == IMMEDIATE.to_le_bytes());
+        assert!(
+            !shown,
+            "seed {seed}: the code contains an immediate of the program"
+        );
+        let mut expected = value_of(&mut rng);
+        let mut got = expected.clone();
+        let memory = expected.as_mut_ptr().cast();
+        let Some(want) = evaluate(&p, memory, std::ptr::null_mut(), &mut (1 << 20)) else {
+            continue;
+        };
+        compare(
+            &p,
+            &image,
+            want,
+            (&expected, &mut got),
+            &format!("seed {seed}"),
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! `skep prog load|loadall OBJ PATH`: loads an object into the kernel and pins its programs.
 
-use crate::cmd::open::{self, BackendArg, EngineArg, Purpose};
+use crate::cmd::open::{self, BackendArg, EngineOptions, Purpose};
 use crate::error::CliError;
 use skep::load::{LoadOptions, load};
 use std::path::{Path, PathBuf};
@@ -33,7 +33,12 @@ pub(super) enum Which {
 pub(super) fn run(args: &Args, which: Which) -> Result<(), CliError> {
     let prog_type = args.prog_type.as_deref().map(open::prog_type).transpose()?;
     let object = open::object(&args.object)?;
-    let chosen = open::backend(BackendArg::Kernel, Purpose::Attach, EngineArg::Jit, None)?;
+    let chosen = open::backend(
+        BackendArg::Kernel,
+        Purpose::Attach,
+        &EngineOptions::JIT,
+        None,
+    )?;
     let linked = open::link(&object, &chosen)?;
     let program = match which {
         Which::First => linked.programs.first().map(|p| p.name.clone()),

@@ -2,6 +2,7 @@
 
 mod dump;
 mod load;
+mod machine;
 mod run;
 mod show;
 
@@ -32,7 +33,7 @@ enum Verb {
         /// id N | pinned PATH | name NAME
         program: Vec<String>,
     },
-    /// Print the code of a loaded program: xlated|jited PROGRAM [opcodes | file PATH]
+    /// Print the code of a loaded program, xlated|jited PROGRAM [opcodes | file PATH], or skep's own: jited OBJ [NAME] [first]
     Dump {
         /// xlated or jited, id N | pinned PATH | name NAME, then options
         #[arg(required = true)]

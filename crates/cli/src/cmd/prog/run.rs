@@ -1,7 +1,7 @@
 //! `skep prog run`: test runs on either backend.
 
 use crate::cmd::noun::{self, Selector};
-use crate::cmd::open::{self, BackendArg, Chosen, EngineArg};
+use crate::cmd::open::{self, BackendArg, Chosen, EngineOptions};
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
 use crate::render::value::hex;
@@ -39,9 +39,8 @@ pub(super) struct Args {
     /// Which implementation
     #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
     backend: BackendArg,
-    /// Which engine of the user backend
-    #[arg(long, value_enum, default_value_t = EngineArg::Jit)]
-    engine: EngineArg,
+    #[command(flatten)]
+    engine: EngineOptions,
     /// List the maps afterwards
     #[arg(long, value_enum)]
     maps: Option<MapsArg>,
@@ -73,7 +72,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     let chosen = open::backend(
         args.backend,
         open::Purpose::TestRun,
-        args.engine,
+        &args.engine,
         Some(&object),
     )?;
     let linked = open::link(&object, &chosen)?;
@@ -128,7 +127,7 @@ fn by_id(args: &Args, id: u32, inputs: &[Input], out: &mut Output) -> Result<Out
     let chosen = open::backend(
         BackendArg::Kernel,
         open::Purpose::TestRun,
-        args.engine,
+        &args.engine,
         None,
     )?;
     let backend = chosen.backend.as_ref();

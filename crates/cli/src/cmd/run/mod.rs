@@ -5,7 +5,7 @@ mod emit;
 mod live;
 mod scope;
 
-use super::open::{self, BackendArg, Chosen, EngineArg, Purpose};
+use super::open::{self, BackendArg, Chosen, EngineOptions, Purpose};
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
 use skep::load::{LoadOptions, load};
@@ -21,9 +21,8 @@ pub(crate) struct Args {
     /// Which implementation
     #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
     backend: BackendArg,
-    /// Which engine of the user backend
-    #[arg(long, value_enum, default_value_t = EngineArg::Jit)]
-    engine: EngineArg,
+    #[command(flatten)]
+    engine: EngineOptions,
     /// Run packet programs over a capture
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
@@ -66,7 +65,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     } else {
         Purpose::Attach
     };
-    let chosen = open::backend(args.backend, purpose, args.engine, Some(&object))?;
+    let chosen = open::backend(args.backend, purpose, &args.engine, Some(&object))?;
     if capture.is_none() && chosen.backend.kind() == BackendKind::User {
         return Err(CliError::usage(
             "the user backend runs packets of a capture: give --pcap FILE",

@@ -106,39 +106,51 @@ fn replace(g: &mut Graph, b: Block, value: Value, tree: &[Block], leaves: &[(Blo
         g.block_mut(t).term = Term::Unreachable;
     }
     let mut m = Middles { known: Vec::new() };
-    // The values at the top that all go one way are told apart by a comparison: fewer entries, fewer indirect jumps.
-    let same = edges
-        .iter()
-        .rev()
-        .take_while(|e| Some(*e) == edges.last())
-        .count();
-    let mut from = b;
-    if same > 1 && same < edges.len() {
-        let (to, args) = edges[edges.len() - 1].clone();
-        edges.truncate(edges.len() - same);
-        let origin = g.origin[value.index()];
-        let last = g.add(Inst::Const(edges.len() as u64 - 1), origin);
-        g.block_mut(Block::ENTRY).insts.insert(0, last);
-        from = g.new_block();
-        let then = m.enter(g, b, to, args);
-        let cmp = Cmp {
-            op: JmpOp::Gt,
-            width: Width::W32,
-            a: value,
-            b: last,
-        };
-        g.block_mut(b).term = Term::Branch {
-            cmp,
-            then,
-            other: from,
-        };
-        g.block_mut(from).preds.push(b);
-    }
+    let from = split_top(g, b, value, &mut edges, &mut m);
     let targets = edges
         .into_iter()
         .map(|(to, args)| m.enter(g, from, to, args))
         .collect();
     g.block_mut(from).term = Term::Switch { value, targets };
+}
+
+/// Where most values go one way, those at the top are told apart by a comparison: it is predicted well, and the table is
+/// smaller. Otherwise it would be one more branch to mispredict. Returns the block that the switch ends.
+fn split_top(
+    g: &mut Graph,
+    b: Block,
+    value: Value,
+    edges: &mut Vec<Edge>,
+    m: &mut Middles,
+) -> Block {
+    let last = edges.last().cloned();
+    let same = edges
+        .iter()
+        .rev()
+        .take_while(|e| Some(*e) == last.as_ref())
+        .count();
+    let Some((to, args)) = last.filter(|_| same * 2 > edges.len() && same < edges.len()) else {
+        return b;
+    };
+    edges.truncate(edges.len() - same);
+    let origin = g.origin[value.index()];
+    let bound = g.add(Inst::Const(edges.len() as u64 - 1), origin);
+    g.block_mut(Block::ENTRY).insts.insert(0, bound);
+    let from = g.new_block();
+    let then = m.enter(g, b, to, args);
+    let cmp = Cmp {
+        op: JmpOp::Gt,
+        width: Width::W32,
+        a: value,
+        b: bound,
+    };
+    g.block_mut(b).term = Term::Branch {
+        cmp,
+        then,
+        other: from,
+    };
+    g.block_mut(from).preds.push(b);
+    from
 }
 
 /// An edge: where it goes, and what it gives to the phis there.

@@ -6,6 +6,11 @@
 
 use super::asm::{Addr, Alu, Asm, Bytes, Cond, Gpr, Label, Shift, W};
 use super::frame::Prologue;
+mod atomic;
+mod blinding;
+mod divide;
+mod registers;
+
 use crate::jit::image::{CodeImage, Fault, FuncCode, Line, Runtime, Symbol, Tier};
 use crate::jit::layout::{
     ENV_ARENA_BASE, ENV_ARENA_USER_BASE, ENV_PROGRAM, ENV_SECTIONS, ENV_STOP, ENV_THROWN,
@@ -13,8 +18,11 @@ use crate::jit::layout::{
 };
 use crate::jit::source::Source;
 use crate::lowered::{ArenaView, Func, Mem, Op, OpIdx, Space};
+use blinding::Blinding;
+
+use registers::{callee_saved, needs_own_words};
 use skep_abi::limits::BPF_MAX_LOOPS;
-use skep_isa::{AluOp, AtomicOp, EndOp, Extend, JmpOp, Reg, Size, Src, Width};
+use skep_isa::{AluOp, EndOp, Extend, JmpOp, Reg, Size, Src, Width};
 
 /// Machine register of each BPF register. `r1`–`r5` are where C functions take their second to sixth argument.
 const MAP: [Gpr; Reg::COUNT] = [
@@ -86,8 +94,8 @@ pub(super) const fn cond(op: JmpOp) -> Cond {
     }
 }
 
-/// Compiles a program with templates.
-pub(crate) fn compile(src: Source<'_>) -> CodeImage {
+/// Compiles a program with templates. With a `seed`, immediates of the program are blinded by numbers made from it.
+pub(crate) fn compile(src: Source<'_>, seed: Option<u64>) -> CodeImage {
     let mut a = Asm::default();
     a.code.reserve(src.ops.len() * 8 + 64);
     let func_labels = src.funcs.iter().map(|_| a.new_label()).collect();
@@ -101,6 +109,7 @@ pub(crate) fn compile(src: Source<'_>) -> CodeImage {
         faults: Vec::new(),
         pads: Vec::new(),
         frame: Frame::default(),
+        blinding: seed.map(Blinding),
     };
     let mut funcs = Vec::with_capacity(src.funcs.len());
     for (i, f) in src.funcs.iter().enumerate() {
@@ -157,6 +166,7 @@ struct Baseline<'a> {
     faults: Vec<Fault>,
     pads: Vec<Pad>,
     frame: Frame,
+    blinding: Option<Blinding>,
 }
 
 impl Baseline<'_> {
@@ -284,7 +294,7 @@ impl Baseline<'_> {
             }
             Op::End { op, size, dst } => self.end(op, size, reg(dst)),
             Op::Const { dst, value: 0 } => self.a.zero(reg(dst)),
-            Op::Const { dst, value } => self.a.mov_ri(reg(dst), value),
+            Op::Const { dst, value } => self.constant(reg(dst), value),
             Op::MapAddr { dst, map } => self.a.mov_symbol(reg(dst), Symbol::Map(map)),
             Op::MapValueAddr { dst, map, offset } => {
                 self.a
@@ -350,14 +360,20 @@ impl Baseline<'_> {
         };
         match src {
             Src::Reg(s) => self.a.alu_rr(simple, w, dst, reg(s)),
-            Src::Imm(i) => self.a.alu_ri(simple, w, dst, i),
+            Src::Imm(i) => match self.hidden(w, i) {
+                Some(s) => self.a.alu_rr(simple, w, dst, s),
+                None => self.a.alu_ri(simple, w, dst, i),
+            },
         }
     }
 
     fn mul(&mut self, w: W, dst: Gpr, src: Src) {
         match src {
             Src::Reg(s) => self.a.imul_rr(w, dst, reg(s)),
-            Src::Imm(i) => self.a.imul_rri(w, dst, dst, i),
+            Src::Imm(i) => match self.hidden(w, i) {
+                Some(s) => self.a.imul_rr(w, dst, s),
+                None => self.a.imul_rri(w, dst, dst, i),
+            },
         }
     }
 
@@ -381,54 +397,6 @@ impl Baseline<'_> {
                 self.a.mov_rr(W::Q, dst, TMP2);
             }
         }
-    }
-
-    /// Division and modulo with BPF's rules: by zero, and the most negative number by -1.
-    fn divide(&mut self, op: AluOp, w: W, dst: Gpr, src: Src) {
-        match src {
-            Src::Reg(s) => self.a.mov_rr(w, TMP, reg(s)),
-            Src::Imm(i) => self.a.mov_ri(TMP, divisor(w, i)),
-        }
-        self.a.mov_rr(W::Q, TMP2, Gpr::RAX);
-        self.a.mov_rr(W::Q, TMP3, Gpr::RDX);
-        self.a.mov_rr(w, Gpr::RAX, dst);
-        let (special, done) = (self.a.new_label(), self.a.new_label());
-        let signed = matches!(op, AluOp::Sdiv | AluOp::Smod);
-        let quotient = matches!(op, AluOp::Div | AluOp::Sdiv);
-        // Signed: 0 and -1 are special, that is `divisor + 1 <= 1` unsigned.
-        if signed {
-            self.a.lea(w, Gpr::RDX, Addr::base(TMP, 1));
-            self.a.alu_ri(Alu::Cmp, w, Gpr::RDX, 1);
-            self.a.jcc(Cond::Be, special);
-            self.a.sign_to_rdx(w);
-            self.a.idiv(w, TMP);
-        } else {
-            self.a.test_rr(w, TMP, TMP);
-            self.a.jcc(Cond::E, special);
-            self.a.zero(Gpr::RDX);
-            self.a.div(w, TMP);
-        }
-        let result = if quotient { Gpr::RAX } else { Gpr::RDX };
-        self.a.mov_rr(w, TMP, result);
-        self.a.jmp(done);
-        self.a.bind(special);
-        self.special_division(quotient, w);
-        self.a.bind(done);
-        self.a.mov_rr(W::Q, Gpr::RAX, TMP2);
-        self.a.mov_rr(W::Q, Gpr::RDX, TMP3);
-        self.a.mov_rr(W::Q, dst, TMP);
-    }
-
-    /// `TMP = rax op TMP` where `TMP` is 0 or, for signed operations, -1.
-    fn special_division(&mut self, quotient: bool, w: W) {
-        if quotient {
-            // rax * divisor: 0, or the negation.
-            self.a.imul_rr(w, TMP, Gpr::RAX);
-            return;
-        }
-        // By zero the dividend stays, by -1 nothing remains: rax & !divisor.
-        self.a.not(w, TMP);
-        self.a.alu_rr(Alu::And, w, TMP, Gpr::RAX);
     }
 
     fn end(&mut self, op: EndOp, size: Size, dst: Gpr) {
@@ -501,82 +469,30 @@ impl Baseline<'_> {
 
     fn store(&mut self, size: Size, src: Src, mem: Mem) {
         let addr = self.addr(mem);
-        let back = self.may_fault(mem, None);
-        match src {
-            Src::Reg(s) => self.a.store(bytes(size), addr, reg(s)),
-            Src::Imm(i) => self.a.store_imm(bytes(size), addr, i),
-        }
-        self.faulted(back);
-    }
-
-    fn atomic(&mut self, size: Size, op: AtomicOp, src: Gpr, mem: Mem) {
-        let w = access_width(size);
-        let addr = self.addr(mem);
-        let plain = |op| (op, false);
-        let (alu, fetch) = match op {
-            AtomicOp::Add { fetch: false } => plain(Alu::Add),
-            AtomicOp::Or { fetch: false } => plain(Alu::Or),
-            AtomicOp::And { fetch: false } => plain(Alu::And),
-            AtomicOp::Xor { fetch: false } => plain(Alu::Xor),
-            AtomicOp::Or { .. } => (Alu::Or, true),
-            AtomicOp::And { .. } => (Alu::And, true),
-            AtomicOp::Xor { .. } => (Alu::Xor, true),
-            AtomicOp::Add { .. } | AtomicOp::Xchg | AtomicOp::Cmpxchg => {
-                return self.exchange(w, op, src, mem, addr);
-            }
+        let hidden = match src {
+            Src::Reg(s) => Some(reg(s)),
+            Src::Imm(i) => self.hidden(W::Q, i),
         };
-        if fetch {
-            return self.fetch_loop(w, alu, src, mem, addr);
-        }
         let back = self.may_fault(mem, None);
-        self.a.lock_alu(alu, w, addr, src);
-        self.faulted(back);
-    }
-
-    fn exchange(&mut self, w: W, op: AtomicOp, src: Gpr, mem: Mem, addr: Addr) {
-        let cmpxchg = op == AtomicOp::Cmpxchg;
-        let result = if cmpxchg { Gpr::RAX } else { src };
-        let back = self.may_fault(mem, Some(result));
-        match op {
-            AtomicOp::Cmpxchg => self.a.lock_cmpxchg(w, addr, src),
-            AtomicOp::Xchg => self.a.xchg_mr(w, addr, src),
-            _ => self.a.lock_xadd(w, addr, src),
-        }
-        if cmpxchg && w == W::D {
-            self.a.mov_rr(W::D, Gpr::RAX, Gpr::RAX);
+        match (hidden, src) {
+            (Some(s), _) => self.a.store(bytes(size), addr, s),
+            (None, Src::Imm(i)) => self.a.store_imm(bytes(size), addr, i),
+            (None, Src::Reg(_)) => {}
         }
         self.faulted(back);
-    }
-
-    /// `src = fetch_op([addr], src)` by compare and exchange, where the hardware has no single instruction.
-    fn fetch_loop(&mut self, w: W, alu: Alu, src: Gpr, mem: Mem, addr: Addr) {
-        self.a.lea(W::Q, TMP2, addr);
-        self.a.mov_rr(W::Q, TMP3, src);
-        self.a.push(Gpr::RAX);
-        let cell = Addr::base(TMP2, 0);
-        let size = if w == W::Q { Bytes::B8 } else { Bytes::B4 };
-        let retry = self.a.new_label();
-        let back = self.may_fault(mem, Some(Gpr::RAX));
-        self.a.load(size, Gpr::RAX, cell);
-        self.a.bind(retry);
-        self.a.mov_rr(W::Q, TMP, Gpr::RAX);
-        self.a.alu_rr(alu, w, TMP, TMP3);
-        self.a.lock_cmpxchg(w, cell, TMP);
-        self.a.jcc(Cond::Ne, retry);
-        self.faulted(back);
-        self.a.mov_rr(w, TMP, Gpr::RAX);
-        self.a.pop(Gpr::RAX);
-        self.a.mov_rr(W::Q, src, TMP);
     }
 
     fn load_packet(&mut self, size: Size, index: Option<Reg>, imm: i32) {
         match index {
             Some(r) => {
                 self.a.mov_rr(W::D, Gpr::RDX, reg(r));
-                self.a.alu_ri(Alu::Add, W::D, Gpr::RDX, imm);
+                match self.hidden(W::D, imm) {
+                    Some(s) => self.a.alu_rr(Alu::Add, W::D, Gpr::RDX, s),
+                    None => self.a.alu_ri(Alu::Add, W::D, Gpr::RDX, imm),
+                }
                 self.a.movsx_rr(Bytes::B4, W::Q, Gpr::RDX, Gpr::RDX);
             }
-            None => self.a.mov_ri(Gpr::RDX, i64::from(imm).cast_unsigned()),
+            None => self.constant(Gpr::RDX, i64::from(imm).cast_unsigned()),
         }
         self.a.mov_rr(W::Q, Gpr::RSI, reg(Reg::R6));
         self.a.mov_ri(Gpr::RCX, u64::from(size.bytes()));
@@ -600,7 +516,13 @@ impl Baseline<'_> {
         if self.src.polls(at, target) {
             self.poll();
         }
+        let hidden = match src {
+            Src::Imm(i) if i != 0 => self.hidden(w, i),
+            _ => None,
+        };
         match (op, src) {
+            (JmpOp::Set, Src::Imm(_)) if hidden.is_some() => self.a.test_rr(w, dst, TMP),
+            (_, Src::Imm(_)) if hidden.is_some() => self.a.alu_rr(Alu::Cmp, w, dst, TMP),
             (JmpOp::Set, Src::Reg(s)) => self.a.test_rr(w, dst, reg(s)),
             (JmpOp::Set, Src::Imm(i)) => self.a.test_ri(w, dst, i),
             (_, Src::Imm(0)) => self.a.test_rr(w, dst, dst),
@@ -685,97 +607,5 @@ impl Baseline<'_> {
         self.a.jmp_r(Gpr::RAX);
         self.a.bind(failed);
         self.a.mov_ri(Gpr::RAX, TAIL_CALL_FAILED);
-    }
-}
-
-/// An immediate divisor at its width.
-pub(super) fn divisor(w: W, imm: i32) -> u64 {
-    match w {
-        W::Q => i64::from(imm).cast_unsigned(),
-        W::D => u64::from(imm.cast_unsigned()),
-    }
-}
-
-/// True if a function keeps words of its own on the stack.
-fn needs_own_words(src: Source<'_>, ops: &[Op]) -> bool {
-    ops.iter().any(|op| match op {
-        Op::MayGoto { .. } | Op::TailCall => true,
-        Op::CallFunc { func } => src.may_tail_call(*func),
-        _ => false,
-    })
-}
-
-/// The callee-saved registers that a function writes; `env` if it needs the run environment in any case.
-fn callee_saved(ops: &[Op], mut env: bool) -> Vec<Gpr> {
-    let mut used = [false; Reg::COUNT];
-    for op in ops {
-        note_registers(*op, &mut used);
-        env |= match op {
-            Op::Call { .. }
-            | Op::CallFunc { .. }
-            | Op::TailCall
-            | Op::Throw
-            | Op::MayGoto { .. }
-            | Op::LoadPacket { .. }
-            | Op::ArenaCast { .. } => true,
-            Op::Load { mem, .. }
-            | Op::Store { mem, .. }
-            | Op::Atomic { mem, .. }
-            | Op::LoadAcquire { mem, .. }
-            | Op::StoreRelease { mem, .. } => mem.space == Space::Arena,
-            _ => false,
-        };
-    }
-    let mut saved: Vec<Gpr> = (6..Reg::COUNT)
-        .filter(|&r| used[r])
-        .map(|r| MAP[r])
-        .collect();
-    if env {
-        saved.push(ENV);
-    }
-    saved
-}
-
-/// Marks `r6`–`r10` where an op reads or writes them.
-fn note_registers(op: Op, used: &mut [bool; Reg::COUNT]) {
-    let mut note = |r: Reg| used[r.index()] = true;
-    match op {
-        Op::Alu { dst, src, .. } | Op::JumpIf { dst, src, .. } => {
-            note(dst);
-            if let Src::Reg(s) = src {
-                note(s);
-            }
-        }
-        Op::Neg { dst, .. }
-        | Op::End { dst, .. }
-        | Op::Const { dst, .. }
-        | Op::MapAddr { dst, .. }
-        | Op::MapValueAddr { dst, .. }
-        | Op::FuncAddr { dst, .. } => note(dst),
-        Op::Mov { dst, src, .. } | Op::Movsx { dst, src, .. } | Op::ArenaCast { dst, src, .. } => {
-            note(dst);
-            note(src);
-        }
-        Op::Load { dst, mem, .. } | Op::LoadAcquire { dst, mem, .. } => {
-            note(dst);
-            note(mem.base);
-        }
-        Op::Store { src, mem, .. } => {
-            note(mem.base);
-            if let Src::Reg(s) = src {
-                note(s);
-            }
-        }
-        Op::Atomic { src, mem, .. } | Op::StoreRelease { src, mem, .. } => {
-            note(mem.base);
-            note(src);
-        }
-        Op::LoadPacket { index, .. } => {
-            note(Reg::R6);
-            if let Some(r) = index {
-                note(r);
-            }
-        }
-        _ => {}
     }
 }

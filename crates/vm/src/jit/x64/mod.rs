@@ -41,7 +41,7 @@ const MAX_OPTIMISED_OPS: usize = 8000;
 /// Compiles with all optimisations; a program too large for that gets templates.
 pub(crate) fn optimise(src: Source<'_>) -> CodeImage {
     if src.ops.len() > MAX_OPTIMISED_OPS {
-        return baseline::compile(src);
+        return baseline::compile(src, None);
     }
     let cpu = Cpu::here();
     let mut ready = Vec::new();
@@ -58,7 +58,7 @@ pub(crate) fn optimise(src: Source<'_>) -> CodeImage {
                 code,
                 colours,
             }),
-            Err(regalloc::TooLarge) => return baseline::compile(src),
+            Err(regalloc::TooLarge) => return baseline::compile(src, None),
         }
     }
     let shared = emit::Shared {
