@@ -12,7 +12,7 @@ use skep_tests::need::Need;
 use skep_tests::{source_files, workspace_root};
 use skep_user::{Options, Universe};
 use skep_vm::test_run::{run_memory, run_memory_checked};
-use skep_vm::{Engine, Fold, Program, ProgramOptions};
+use skep_vm::{Engine, Fold, Program, ProgramOptions, Tiers};
 
 /// Results of an engine, one a row.
 type Found = Vec<String>;
@@ -34,8 +34,9 @@ fn cases() {
             }
         };
         let mut all = vec![
-            ("interp", ours(&case, Engine::Interp)),
-            ("jit", ours(&case, Engine::Jit)),
+            ("interp", ours(&case, Engine::Interp, Tiers::Adaptive)),
+            ("templates", ours(&case, Engine::Jit, Tiers::Templates)),
+            ("optimised", ours(&case, Engine::Jit, Tiers::Optimised)),
             ("checked", checked(&case)),
         ];
         if let Some(kernel) = &kernel {
@@ -82,10 +83,11 @@ fn repeat(case: &Case, text: &str) -> Found {
 }
 
 /// In one of our engines.
-fn ours(case: &Case, engine: Engine) -> Found {
+fn ours(case: &Case, engine: Engine, tiers: Tiers) -> Found {
     if let Some(prog_type) = case.prog_type {
         let options = Options {
             engine,
+            tiers,
             ..Options::default()
         };
         let universe = Universe::new(options).unwrap();
@@ -102,7 +104,9 @@ fn ours(case: &Case, engine: Engine) -> Found {
     if !case.runs {
         return repeat(case, "accepted");
     }
-    let program = match Program::new(&verified, Vec::new(), engine) {
+    let mut options = ProgramOptions::from(engine);
+    options.code.tiers = tiers;
+    let program = match Program::new(&verified, Vec::new(), options) {
         Ok(program) => program,
         Err(error) => return repeat(case, &format!("error: {error}")),
     };

@@ -8,7 +8,7 @@ use skep_tests::need::{Need, met};
 use skep_tests::random::Random;
 use skep_tests::workspace_root;
 use skep_user::{Options, Universe};
-use skep_vm::Engine;
+use skep_vm::{Engine, Tiers};
 
 /// Random programs, unless `SKEP_HELPER_PROGRAMS` says otherwise.
 const PROGRAMS: u64 = 300;
@@ -32,20 +32,28 @@ fn random_programs_of_helper_calls_agree() {
     let asked = std::env::var("SKEP_HELPER_PROGRAMS").ok();
     let count = asked.and_then(|n| n.parse().ok()).unwrap_or(PROGRAMS);
     let kernel = Kernel::new();
-    let user = |engine| {
+    let user = |engine, tiers| {
         Universe::new(Options {
             engine,
+            tiers,
             ..Options::default()
         })
         .unwrap()
     };
-    let (interp, jit) = (user(Engine::Interp), user(Engine::Jit));
+    let interp = user(Engine::Interp, Tiers::Adaptive);
+    let templates = user(Engine::Jit, Tiers::Templates);
+    let optimised = user(Engine::Jit, Tiers::Optimised);
+    let sides = [
+        ("interp", &interp),
+        ("templates", &templates),
+        ("optimised", &optimised),
+    ];
     let packets = packets();
     let mut different = Vec::new();
     for seed in 0..count {
         let program = Program::random(&mut Random::new(seed));
         let expected = program.outcome(&kernel as &dyn Backend, &packets);
-        for (name, backend) in [("interp", &interp), ("jit", &jit)] {
+        for (name, backend) in sides {
             let found = program.outcome(backend as &dyn Backend, &packets);
             if found != expected {
                 let at = |o: &Result<Vec<String>, String>| format!("{o:?}");

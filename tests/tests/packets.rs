@@ -11,7 +11,7 @@ use skep_object::{Linked, Object, Options};
 use skep_tests::need::{Need, met};
 use skep_tests::workspace_root;
 use skep_user::Universe;
-use skep_vm::Engine;
+use skep_vm::{Engine, Tiers};
 use std::sync::Arc;
 
 /// Lines of the trace stream that are ours; in the kernel everybody's arrive.
@@ -98,9 +98,10 @@ impl Case {
         Outcome { packets, maps }
     }
 
-    fn user(&self, engine: Engine) -> Outcome {
+    fn user(&self, engine: Engine, tiers: Tiers) -> Outcome {
         let options = skep_user::Options {
             engine,
+            tiers,
             ..skep_user::Options::default()
         };
         self.outcome(&(Arc::new(Universe::new(options).unwrap()) as Arc<dyn Backend>))
@@ -108,12 +109,11 @@ impl Case {
 
     /// The outcome, which is the same everywhere.
     fn check(&self) -> Outcome {
-        let interpreted = self.user(Engine::Interp);
-        assert_eq!(
-            interpreted,
-            self.user(Engine::Jit),
-            "interpreter and native code"
-        );
+        let interpreted = self.user(Engine::Interp, Tiers::Adaptive);
+        for tiers in [Tiers::Templates, Tiers::Optimised] {
+            let compiled = self.user(Engine::Jit, tiers);
+            assert_eq!(interpreted, compiled, "interpreter and {tiers:?}");
+        }
         let mut needs = vec![Need::Bpf, Need::Root];
         needs.extend(self.traces.then_some(Need::Tracefs));
         if met(&needs) {

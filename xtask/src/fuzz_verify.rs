@@ -16,7 +16,7 @@ use skep::check::{CheckOptions, Checker, Verdict};
 use skep::load::{LoadOptions, Loaded, command, load};
 use skep_abi::ProgType;
 use skep_bpf::Backend;
-use skep_isa::{Insn, opcode as op};
+use skep_isa::{Insn, Slot, opcode as op};
 use skep_object::Program;
 use skep_verifier::{Caps, Class};
 use std::collections::BTreeMap;
@@ -37,6 +37,11 @@ const HOST_OBJECT: &str = "scalar__signed_bounds";
 pub(crate) struct Random(u64);
 
 impl Random {
+    /// From a seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -92,7 +97,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
         .iter()
         .position(|s| s.name.contains(HOST_OBJECT))
         .ok_or_else(|| format!("the corpus has no {HOST_OBJECT}"))?;
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::new(seed);
     let (mut tally, mut coverage) = (Tally::default(), Coverage::default());
     for i in 0..count {
         let (subject, mut program) = if i % 2 == 0 {
@@ -228,7 +233,7 @@ fn compare(kernel: &Kernel, subject: &Subject, program: &Program, tally: &mut Ta
     if tally.printed < PRINTED_MAX {
         tally.printed += 1;
         println!("{kind}\n  {} {:?}", subject.name, ours.map(|v| v.stats()));
-        print_program(program);
+        print_program(&program.insns);
     }
 }
 
@@ -246,7 +251,7 @@ fn last_message(log: &str) -> &str {
 }
 
 /// A message without its numbers.
-fn shape(message: &str) -> String {
+pub(crate) fn shape(message: &str) -> String {
     let mut out = String::new();
     for c in message.chars() {
         match (c.is_ascii_digit(), out.ends_with('N')) {
@@ -258,10 +263,10 @@ fn shape(message: &str) -> String {
     out
 }
 
-fn print_program(program: &Program) {
+pub(crate) fn print_program(insns: &[Slot]) {
     let mut at = 0;
-    while at < program.insns.len() {
-        match skep_isa::decode(&program.insns, at) {
+    while at < insns.len() {
+        match skep_isa::decode(insns, at) {
             Ok(insn) => {
                 println!("  {at:4}: {insn}");
                 at += if matches!(insn, Insn::LoadImm64 { .. }) {

@@ -10,6 +10,7 @@ mod diagnose;
 mod disasm_compare;
 mod examples;
 mod filter;
+mod fuzz_jit;
 mod fuzz_verify;
 mod hammer;
 mod kernels;
@@ -39,6 +40,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("hammer", "[SECONDS]: processes that share maps, one of them killed again and again", hammer::run),
     ("probe", "the tables of abi against the running kernel, cell by cell", probe::run),
     ("kernels", "[KERNEL...]: the kernel tests inside virtual machines", kernels::run),
+    ("fuzz-jit", "[COUNT] [SEED]: random programs in both engines, every tier and the kernel", fuzz_jit::run),
     ("fuzz-verify", "[COUNT] [SEED]: random programs, our verdict against the kernel's", fuzz_verify::run),
     ("filter-diff", "[--count N] [--link NAME] [--table]: our filters against libpcap's", filter::run),
     ("bench", "NAME: measures against the kernel and the peers", bench::run),

@@ -298,3 +298,18 @@ fn a_running_process_is_watched_and_nothing_stays_attached() {
     ]);
     assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
 }
+
+#[test]
+fn machine_code_is_listed_between_source_lines_and_instructions() {
+    for which in [&["packets"][..], &["packets", "first"]] {
+        let mut words = vec!["prog", "dump", "jited", "examples/packets.bpf.o"];
+        words.extend(which);
+        let output = skep(&words);
+        let text = out(&output);
+        assert!(output.status.success(), "{}", err(&output));
+        assert!(text.contains("_packets>:"), "{text}");
+        assert!(text.contains("packets.bpf.c:"), "{text}");
+        assert!(text.contains("   ret"), "{text}");
+        assert!(!text.contains("(not an instruction)"), "{text}");
+    }
+}

@@ -61,6 +61,12 @@ fn make_token(tid: u32, start: u64) -> u32 {
     (tid & TID_MASK) | ((start as u32) << TID_BITS)
 }
 
+/// The id of the thread that a [`token`] names.
+#[must_use]
+pub const fn thread_of(token: u32) -> u32 {
+    token & TID_MASK
+}
+
 /// A number, never 0, that names the calling thread among all of this pid namespace, those that died included (its id and the
 /// low bits of its start time). Reads `/proc`: keep the answer, and ask anew after fork.
 #[must_use]

@@ -219,8 +219,7 @@ impl Shared {
                 Arc::clone(&self.stop),
             )
         });
-        // SAFETY: no run is active in this worker: its slot is locked.
-        unsafe { (*worker.env()).runner = runner };
+        worker.act_as(runner);
         let result = run(worker);
         drop(slot);
         if self.active.fetch_sub(1, Ordering::SeqCst) == 1 {

@@ -35,6 +35,8 @@ pub struct RunEnv {
     pub thrown: u32,
     /// Who runs: the leased per-CPU slot, and the thread as owner of locks.
     pub runner: Runner,
+    /// Process and thread that run, as `bpf_get_current_pid_tgid` tells them.
+    pub pid_tgid: u64,
     /// Depth of nested callbacks.
     pub depth: u32,
     /// Locks, preemption and interrupt sections that are open; nobody may stop a run inside one.

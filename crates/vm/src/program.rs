@@ -303,6 +303,7 @@ impl Worker {
             tail_calls: 0,
             thrown: 0,
             runner,
+            pid_tgid: 0,
             depth: 0,
             sections: 0,
             thrown_value: 0,
@@ -311,12 +312,24 @@ impl Worker {
             arena_base: 0,
             world: world.as_ptr(),
         };
-        Self {
+        let mut worker = Self {
             env: NonNull::from(Box::leak(Box::new(env))),
             world,
             stack,
             _stop: stop,
-        }
+        };
+        worker.act_as(runner);
+        worker
+    }
+
+    /// Runs as `runner` from now on, on the calling thread.
+    pub fn act_as(&mut self, runner: Runner) {
+        let process = u64::from(std::process::id());
+        let thread = u64::from(skep_sys::task::thread_of(runner.token));
+        // SAFETY: the worker owns it, and no run is active while it is borrowed.
+        let env = unsafe { self.env.as_mut() };
+        env.runner = runner;
+        env.pid_tgid = process << 32 | thread;
     }
 
     /// Runs a program once; its value is `r0`, of which most hooks use the lower half.

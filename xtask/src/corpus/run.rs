@@ -14,7 +14,7 @@ use skep_abi::{MapType, ProgType};
 use skep_bpf::{Backend, TestRun};
 use skep_object::{Linked, Object};
 use skep_user::{Options as UniverseOptions, Universe};
-use skep_vm::Engine;
+use skep_vm::{Engine, Tiers};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const DUMP_LIMIT: usize = 4096;
 /// What the programs run on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Target {
-    User(Engine),
+    User(Engine, Tiers),
     Kernel,
 }
 
@@ -39,12 +39,12 @@ struct Options {
     checked: bool,
 }
 
-const USAGE: &str = "usage: corpus-run [DIR] [--engine interp|jit] [--backend user|kernel] [--checked] [--filter SUBSTRING] [--list]";
+const USAGE: &str = "usage: corpus-run [DIR] [--engine interp|jit|templates] [--backend user|kernel] [--checked] [--filter SUBSTRING] [--list]";
 
 fn parse(arguments: &[String]) -> Result<Options, TaskError> {
     let mut options = Options {
         dir: crate::workspace_root().join(super::DEFAULT_DIR),
-        target: Target::User(Engine::Interp),
+        target: Target::User(Engine::Interp, Tiers::Adaptive),
         filter: None,
         list: false,
         checked: false,
@@ -61,8 +61,9 @@ fn parse(arguments: &[String]) -> Result<Options, TaskError> {
             "--checked" => options.checked = true,
             "--engine" => {
                 options.target = match value()?.as_str() {
-                    "interp" => Target::User(Engine::Interp),
-                    "jit" => Target::User(Engine::Jit),
+                    "interp" => Target::User(Engine::Interp, Tiers::Adaptive),
+                    "jit" => Target::User(Engine::Jit, Tiers::Optimised),
+                    "templates" => Target::User(Engine::Jit, Tiers::Templates),
                     other => return Err(format!("no engine {other}; {USAGE}")),
                 }
             }
@@ -258,9 +259,10 @@ fn run_row(
     }
     let backend: Arc<dyn Backend> = match target {
         Target::Kernel => Arc::new(skep::Kernel::new()),
-        Target::User(engine) => {
+        Target::User(engine, tiers) => {
             let options = UniverseOptions {
                 engine,
+                tiers,
                 cpus: 2,
                 kernel_btf: Some(Arc::clone(kernel_btf)),
                 ..UniverseOptions::default()

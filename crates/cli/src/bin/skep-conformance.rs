@@ -77,15 +77,22 @@ fn run(job: &Job) -> Result<u64, String> {
     if slots.is_empty() || !rest.is_empty() {
         return Err(format!("{} bytes are not a program", code.len()));
     }
-    let mut memory = job.memory.clone();
-    let len = u32::try_from(memory.len()).map_err(|e| e.to_string())?;
+    let len = u32::try_from(job.memory.len()).map_err(|e| e.to_string())?;
     let mut insns = set_length(len);
     insns.extend(slots.iter().map(|b| Slot::from_le_bytes(*b)));
     let verified = skep_verifier::verify_memory(&insns, "conformance", len)
         .map_err(|r| format!("insn {}: {}", r.insn.unwrap_or(0), r.message))?;
     let program =
         Program::new(&verified, Vec::new(), job.engine).map_err(|error| error.to_string())?;
-    run_memory(&program, &mut memory).map_err(|errno| errno.to_string())
+    let run = || run_memory(&program, &mut job.memory.clone()).map_err(|errno| errno.to_string());
+    let first = run()?;
+    program.optimise().map_err(|error| error.to_string())?;
+    match run()? {
+        again if again == first => Ok(again),
+        again => Err(format!(
+            "templates say {first:#x}, optimised code {again:#x}"
+        )),
+    }
 }
 
 /// `r2 = len`: the suite's programs expect it beside the memory in `r1`.

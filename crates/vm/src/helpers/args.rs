@@ -143,6 +143,13 @@ impl Args {
         unsafe { (*self.env).runner }
     }
 
+    /// Process and thread that run.
+    #[inline(always)]
+    pub(crate) fn pid_tgid(&self) -> u64 {
+        // SAFETY: as in `runner`.
+        unsafe { (*self.env).pid_tgid }
+    }
+
     /// The running program.
     pub(crate) fn program(&self) -> &Program {
         // SAFETY: as in `runner`.

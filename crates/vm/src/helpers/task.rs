@@ -39,9 +39,8 @@ fn get_numa_node_id(_: &Args) -> u64 {
     0
 }
 
-fn get_current_pid_tgid(_: &Args) -> u64 {
-    let (tgid, pid) = ids::process_and_thread();
-    u64::from(tgid) << 32 | u64::from(pid)
+fn get_current_pid_tgid(a: &Args) -> u64 {
+    a.pid_tgid()
 }
 
 fn get_current_uid_gid(_: &Args) -> u64 {

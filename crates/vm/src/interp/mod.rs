@@ -10,6 +10,8 @@ mod inst;
 mod ops;
 mod run;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use ops::Regs;

@@ -1,38 +1,11 @@
 //! Semantics of single instructions, as rows.
 
-use crate::lower::{Fold, lower_proof};
-use crate::program::{Engine, Program, Worker};
-use crate::proof::Proof;
-use crate::world::Host;
-use skep_abi::Errno;
+use super::testing::{program, run_once};
+use crate::program::Engine;
 use skep_isa::{Slot, opcode as op};
-use skep_maps::Runner;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-
-struct Nobody;
-
-impl Host for Nobody {
-    fn trace(&self, _: &str) {}
-    fn possible_cpus(&self) -> u32 {
-        1
-    }
-    fn send_clone(&self, _: &[u8], _: u32, _: bool) -> Result<(), Errno> {
-        Err(Errno::EINVAL)
-    }
-}
-
-fn program(slots: Vec<Slot>, starts: &[u32]) -> Program {
-    let lowered = lower_proof(Proof::assumed(slots, starts), Fold::Facts);
-    Program::link(lowered.expect("lowers"), Vec::new(), Engine::Interp).expect("links")
-}
 
 fn run(slots: Vec<Slot>, starts: &[u32]) -> u64 {
-    let runner = Runner { cpu: 0, token: 1 };
-    let mut worker = Worker::new(Arc::new(Nobody), runner, Arc::new(AtomicU32::new(0)));
-    let mut memory = [0u64; 8];
-    // SAFETY: the programs below touch their own stack only.
-    unsafe { worker.run(&program(slots, starts), memory.as_mut_ptr().cast()) }
+    run_once(&program(slots, starts, Engine::Interp.into()))
 }
 
 fn lddw(dst: u8, value: u64) -> [Slot; 2] {

@@ -16,8 +16,30 @@ pub enum Symbol {
         /// Byte of the value.
         offset: u32,
     },
+    /// The number of CPUs of per-CPU map `n`.
+    MapCpus(u32),
+    /// Bytes between the values of two CPUs in per-CPU array `n`.
+    MapStride(u32),
+    /// The code of an operation on map `map`, which is made for its type and key size.
+    MapCode {
+        /// Index of the map.
+        map: u32,
+        /// The operation.
+        op: MapOp,
+    },
     /// A function of the engine's own run time.
     Runtime(Runtime),
+}
+
+/// Operations that maps have code of their own for: `(map, key, …, runner)`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MapOp {
+    /// `(map, key, runner)`: the value, or null.
+    Lookup,
+    /// `(map, key, value, flags, runner)`: 0 or a negative errno.
+    Update,
+    /// `(map, key, runner)`: 0 or a negative errno.
+    Delete,
 }
 
 /// The functions of the engine that compiled code calls.

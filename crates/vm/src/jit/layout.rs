@@ -10,6 +10,8 @@ const fn env_field(offset: usize) -> i32 {
 }
 
 pub(crate) const ENV_PROGRAM: i32 = env_field(offset_of!(RunEnv, program));
+pub(crate) const ENV_RUNNER: i32 = env_field(offset_of!(RunEnv, runner));
+pub(crate) const ENV_PID_TGID: i32 = env_field(offset_of!(RunEnv, pid_tgid));
 pub(crate) const ENV_SECTIONS: i32 = env_field(offset_of!(RunEnv, sections));
 pub(crate) const ENV_STOP: i32 = env_field(offset_of!(RunEnv, stop));
 pub(crate) const ENV_THROWN: i32 = env_field(offset_of!(RunEnv, thrown));

@@ -1,7 +1,7 @@
 //! Images become code: copied, relocated, made executable.
 
 use super::fault;
-use super::image::{CodeImage, FuncCode, Line, Runtime, Symbol};
+use super::image::{CodeImage, FuncCode, Line, Runtime, Symbol, Tier};
 use super::runtime;
 use crate::program::EntryFn;
 use skep_sys::exec::CodeMapping;
@@ -38,6 +38,7 @@ pub struct Code {
     mapping: CodeMapping,
     lines: Vec<Line>,
     funcs: Vec<FuncCode>,
+    tier: Tier,
 }
 
 impl Code {
@@ -70,6 +71,7 @@ impl Code {
             mapping,
             lines: image.lines.clone(),
             funcs: image.funcs.clone(),
+            tier: image.tier,
         })
     }
 
@@ -90,6 +92,12 @@ impl Code {
     #[must_use]
     pub fn base(&self) -> *const u8 {
         self.mapping.base()
+    }
+
+    /// Who made it.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.tier
     }
 
     /// The functions, by offset.

@@ -20,7 +20,7 @@ mod tests;
 pub(crate) mod tiers;
 mod x64;
 
-pub use image::{CodeImage, Symbol, Tier};
+pub use image::{CodeImage, MapOp, Symbol, Tier};
 pub use link::{Code, LinkError};
 pub use tiers::{CodeObserver, CodeOptions, Tiers};
 

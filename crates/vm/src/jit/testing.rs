@@ -91,6 +91,7 @@ pub(crate) fn test_env(stop: &AtomicU32) -> RunEnv {
         tail_calls: 0,
         thrown: 0,
         runner: skep_maps::Runner { cpu: 0, token: 0 },
+        pid_tgid: 0,
         depth: 0,
         sections: 0,
         thrown_value: 0,

@@ -5,7 +5,7 @@
 //! better code. So no program ever loses more than about twice what it could have lost at best. Both codes stay mapped as
 //! long as the program lives, since runs may be in either.
 
-use super::image::{CodeImage, Symbol, Tier};
+use super::image::{CodeImage, MapOp, Symbol, Tier};
 use super::link::Code;
 use crate::env::RunEnv;
 use crate::lowered::Lowered;
@@ -182,6 +182,9 @@ fn link(
         Symbol::Callee(i) => Some(lowered.callees.get(i as usize)?.func as usize as u64),
         Symbol::Map(i) => Some(map(i)?.handle()),
         Symbol::MapValue { map: i, offset } => Some(map(i)?.value_base() + u64::from(offset)),
+        Symbol::MapCpus(i) => Some(u64::from(map(i)?.map().spec().cpus)),
+        Symbol::MapStride(i) => Some(map(i)?.map().percpu_stride),
+        Symbol::MapCode { map: i, op } => Some(map_code(map(i)?, op)),
         Symbol::Runtime(_) => None,
     })
     .map_err(|e| ProgramError::Engine(e.to_string()))?;
@@ -189,4 +192,59 @@ fn link(
         observer.linked(lowered, &image, &code);
     }
     Ok(code)
+}
+
+/// Address of a map's own code for an operation.
+fn map_code(map: &MapSlot, op: MapOp) -> u64 {
+    let map = map.map();
+    let code = match op {
+        MapOp::Lookup => map.lookup_fn as *const (),
+        MapOp::Update => map.update_fn as *const (),
+        MapOp::Delete => map.delete_fn as *const (),
+    };
+    code as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interp::testing::{loop_program, run_once};
+    use crate::program::{Engine, Program};
+    use std::time::Duration;
+
+    /// Long enough for a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_hot_program_gets_better_code_and_computes_the_same() {
+        let program: Program = loop_program(Engine::Jit.into());
+        let first = program.code().expect("compiled").tier();
+        let value = run_once(&program);
+        let start = Instant::now();
+        while program.code().expect("compiled").tier() == first && start.elapsed() < PATIENCE {
+            assert_eq!(run_once(&program), value);
+        }
+        assert_eq!(first, Tier::Baseline);
+        assert_eq!(program.code().expect("compiled").tier(), Tier::Optimised);
+        assert_eq!(run_once(&program), value);
+    }
+
+    #[test]
+    fn nobody_waits_for_better_code_who_does_not_want_it() {
+        for (tiers, blinding, tier) in [
+            (Tiers::Templates, false, Tier::Baseline),
+            (Tiers::Optimised, false, Tier::Optimised),
+            (Tiers::Optimised, true, Tier::Baseline),
+        ] {
+            let mut options: crate::program::ProgramOptions = Engine::Jit.into();
+            options.code.tiers = tiers;
+            options.code.blinding = blinding;
+            let program = loop_program(options);
+            assert_eq!(program.code().expect("compiled").tier(), tier);
+            assert_eq!(
+                run_once(&program),
+                run_once(&loop_program(Engine::Interp.into()))
+            );
+        }
+    }
 }

@@ -7,7 +7,7 @@
 pub(crate) mod build;
 pub(crate) mod dom;
 
-use super::image::{Runtime, Symbol};
+use super::image::{MapOp, Runtime, Symbol};
 use crate::lowered::OpIdx;
 use skep_isa::{AtomicOp, Extend, JmpOp, Size, Width};
 
@@ -78,6 +78,8 @@ pub(crate) enum Target {
     Callee(u32),
     /// A function of the program.
     Func(u32),
+    /// A map's own code for an operation.
+    Map { map: u32, op: MapOp },
     /// A function of the engine.
     Runtime(Runtime),
 }

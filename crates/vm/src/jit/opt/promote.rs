@@ -106,10 +106,17 @@ fn escapes(g: &Graph, src: Source<'_>, inst: &Inst, taken: &mut Vec<(i32, i32)>)
             }
             return;
         }
-        _ => matches!(
-            inst,
-            Inst::Call { target: Target::Callee(n), .. } if !src.callees[*n as usize].calls_back
-        ),
+        _ => match inst {
+            Inst::Call {
+                target: Target::Callee(n),
+                ..
+            } => !src.callees[*n as usize].calls_back,
+            Inst::Call {
+                target: Target::Map { .. },
+                ..
+            } => true,
+            _ => false,
+        },
     };
     inst.each_arg(|a| {
         if let Inst::FrameAddr(at) = *g.inst(a) {

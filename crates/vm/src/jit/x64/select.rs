@@ -420,6 +420,7 @@ impl Selector<'_> {
         }
         let callee = match target {
             Target::Callee(n) => Callee::Symbol(Symbol::Callee(n)),
+            Target::Map { map, op } => Callee::Symbol(Symbol::MapCode { map, op }),
             Target::Runtime(f) => Callee::Symbol(Symbol::Runtime(f)),
             Target::Func(f) => Callee::Func(f),
         };
