@@ -5,6 +5,8 @@
 
 mod generate;
 mod mutate;
+mod shrink;
+mod states;
 
 use crate::TaskError;
 use crate::corpus::accepted;
@@ -15,7 +17,7 @@ use skep::Kernel;
 use skep::check::{CheckOptions, Checker, Verdict};
 use skep::load::{LoadOptions, Loaded, command, load};
 use skep_abi::ProgType;
-use skep_bpf::Backend;
+use skep_bpf::{Backend, ProgLoad};
 use skep_isa::{Insn, Slot, opcode as op};
 use skep_object::Program;
 use skep_verifier::{Caps, Class};
@@ -30,6 +32,12 @@ const SLOTS_MAX: usize = 400;
 const SLOW_BASES: &[&str] = &["big__"];
 /// Differences printed whole.
 const PRINTED_MAX: usize = 40;
+/// As [`PRINTED_MAX`] for differences of states, which take long to shrink.
+const STATES_PRINTED_MAX: usize = 12;
+/// `BPF_LOG_LEVEL2`: the state at every instruction.
+const FULL_LOG: u32 = 2;
+/// Lines of the kernel's log printed for a difference.
+const LOG_LINES_MAX: usize = 400;
 /// The object whose context and map the generated programs use.
 const HOST_OBJECT: &str = "scalar__signed_bounds";
 
@@ -65,6 +73,14 @@ impl Random {
     }
 }
 
+/// What is compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Verdicts,
+    /// Also what is known of each number at each step.
+    States,
+}
+
 /// An object in both verifiers.
 struct Subject {
     name: String,
@@ -84,8 +100,17 @@ struct Tally {
     printed: usize,
 }
 
+const USAGE: &str = "usage: fuzz-verify [COUNT] [SEED] [--states]";
+
 /// Runs the fuzzer.
 pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
+    let (flags, arguments): (Vec<&String>, Vec<&String>) =
+        arguments.iter().partition(|a| a.starts_with("--"));
+    let mode = match flags[..] {
+        [] => Mode::Verdicts,
+        [flag] if flag == "--states" => Mode::States,
+        _ => return Err(USAGE.to_owned()),
+    };
     let number = |i: usize, default: u64| match arguments.get(i) {
         Some(text) => text.parse().map_err(|_| format!("{text} is not a number")),
         None => Ok(default),
@@ -120,7 +145,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
         if i % 2 == 0 {
             program.func_info.clear();
         }
-        compare(&kernel, subject, &program, &mut tally);
+        compare(&kernel, subject, &program, &mut tally, mode);
         if (i + 1) % 50_000 == 0 {
             eprintln!(
                 "{} programs, {} accepted, {} differences",
@@ -186,54 +211,146 @@ fn calls_kfunc(program: &Program) -> bool {
         .any(|s| s.code == op::JMP | op::CALL && s.src() == op::PSEUDO_KFUNC_CALL)
 }
 
-fn compare(kernel: &Kernel, subject: &Subject, program: &Program, tally: &mut Tally) {
-    let Ok(load) = command(
+/// How the verdicts on one program relate.
+enum Relation {
+    Agree {
+        accepted: bool,
+    },
+    Complexity,
+    KernelBug,
+    /// Both verdicts in words, numbers taken out.
+    Differ(String),
+}
+
+fn relate(kernel: &Kernel, subject: &Subject, program: &Program, mode: Mode) -> Option<Relation> {
+    let load = command(
         program,
         subject.checker.linked(),
         &subject.loaded,
         &LoadOptions::default(),
-    ) else {
-        return;
-    };
+    );
+    let load = load.ok()?;
     let theirs = kernel.verifier_statistics(&load);
     let ours = subject
         .checker
         .verify(program, program.prog_type, Caps::All);
-    tally.tried += 1;
-    tally.lengths.push(program.insns.len());
-    tally.accepted += u64::from(theirs.is_ok());
     let log = match &theirs {
         Ok(_) => String::new(),
-        Err(e) => last_message(&e.log).to_owned(),
+        Err(e) => e.log.clone(),
     };
-    let is_complex = log.contains("too large. Processed") || log.contains("jumps is too complex");
+    let said = last_message(&log);
+    let is_complex = said.contains("too large. Processed") || said.contains("jumps is too complex");
     let kind = match (&theirs, &ours) {
-        (Ok(_), Ok(_)) | (Err(_), Err(_)) => return,
-        (_, Err(Verdict::Reject(r))) if r.code == "V0999" => return,
-        (Err(_), Ok(_)) if is_complex => {
-            tally.complexity += 1;
-            return;
+        (Ok(_), Ok(_)) => return same_states(kernel, subject, program, &load, true, mode),
+        (Err(_), Err(_)) => return same_states(kernel, subject, program, &load, false, mode),
+        (_, Err(Verdict::Reject(r))) if r.code == "V0999" => {
+            return Some(Relation::Agree { accepted: true });
         }
+        (Err(_), Ok(_)) if is_complex => return Some(Relation::Complexity),
         (Ok(_), Err(Verdict::Reject(r))) if r.class == Class::Complexity => {
-            tally.complexity += 1;
-            return;
+            return Some(Relation::Complexity);
         }
         // The kernel's own mistake: a callback that no path runs.
-        (Err(_), _) if log.contains("verifier bug: No program to jit") => {
-            tally.kernel_bugs += 1;
-            return;
+        (Err(_), _) if said.contains("verifier bug: No program to jit") => {
+            return Some(Relation::KernelBug);
         }
-        (Err(_), _) => format!("false accept: {}", shape(&log)),
+        (Err(_), _) => format!("false accept: {}", shape(said)),
         (Ok(_), Err(Verdict::Reject(r))) => {
             format!("false reject: {} {}", r.code, shape(&r.message))
         }
         (Ok(_), Err(other)) => format!("no verdict: {other:?}"),
     };
+    Some(Relation::Differ(kind))
+}
+
+/// Both accept or both refuse: with `--states` what they knew on the way counts too.
+fn same_states(
+    kernel: &Kernel,
+    subject: &Subject,
+    program: &Program,
+    load: &ProgLoad,
+    accepted: bool,
+    mode: Mode,
+) -> Option<Relation> {
+    if mode == Mode::States {
+        let mut load = load.clone();
+        load.log_level = FULL_LOG;
+        let log = kernel.verifier_statistics(&load);
+        let log = log.unwrap_or_else(|e| e.log);
+        if let Ok((_, trace)) = subject.checker.record(program, Caps::All)
+            && let Some(text) = states::difference(&log, &trace)
+        {
+            return Some(Relation::Differ(format!("states: {}", shape(&text))));
+        }
+    }
+    Some(Relation::Agree { accepted })
+}
+
+fn compare(kernel: &Kernel, subject: &Subject, program: &Program, tally: &mut Tally, mode: Mode) {
+    let Some(relation) = relate(kernel, subject, program, mode) else {
+        return;
+    };
+    tally.tried += 1;
+    tally.lengths.push(program.insns.len());
+    let kind = match relation {
+        Relation::Agree { accepted } => {
+            tally.accepted += u64::from(accepted);
+            return;
+        }
+        Relation::Complexity => {
+            tally.complexity += 1;
+            return;
+        }
+        Relation::KernelBug => {
+            tally.kernel_bugs += 1;
+            return;
+        }
+        Relation::Differ(kind) => kind,
+    };
     *tally.differences.entry(kind.clone()).or_default() += 1;
-    if tally.printed < PRINTED_MAX {
+    if tally.printed
+        < if mode == Mode::States {
+            STATES_PRINTED_MAX
+        } else {
+            PRINTED_MAX
+        }
+    {
         tally.printed += 1;
-        println!("{kind}\n  {} {:?}", subject.name, ours.map(|v| v.stats()));
-        print_program(&program.insns);
+        print_shrunk(kernel, subject, program, &kind, mode);
+    }
+}
+
+/// Prints the smallest program found with the same difference, and what both verifiers say of it.
+fn print_shrunk(kernel: &Kernel, subject: &Subject, program: &Program, kind: &str, mode: Mode) {
+    let same = |less: &Program| match relate(kernel, subject, less, mode) {
+        // States differ in many words: any such difference is kept.
+        Some(Relation::Differ(found)) => {
+            found == kind || (found.starts_with("states") && kind.starts_with("states"))
+        }
+        _ => false,
+    };
+    let small = shrink::shrink(program, &same);
+    let ours = subject.checker.verify(&small, small.prog_type, Caps::All);
+    println!("{kind}\n  {} {:?}", subject.name, ours.map(|v| v.stats()));
+    print_program(&small.insns);
+    let load = command(
+        &small,
+        subject.checker.linked(),
+        &subject.loaded,
+        &LoadOptions::default(),
+    );
+    if let Ok(mut load) = load {
+        load.log_level = FULL_LOG;
+        let log = kernel.verifier_statistics(&load);
+        let log = log.unwrap_or_else(|e| e.log);
+        if mode == Mode::States
+            && let Ok((_, trace)) = subject.checker.record(&small, Caps::All)
+        {
+            println!("  {:?}", states::difference(&log, &trace));
+        }
+        for line in log.lines().take(LOG_LINES_MAX) {
+            println!("  | {line}");
+        }
     }
 }
 

@@ -214,6 +214,28 @@ impl Checker {
         Some(self.with_request(program, prog_type, Caps::All, trace))
     }
 
+    /// As [`Self::trace`] for a program that need not be the object's own.
+    ///
+    /// # Errors
+    /// The verdict that is not an acceptance.
+    pub fn trace_program(&self, program: &Program) -> Result<(Verified, Trace), Verdict> {
+        let trace = skep_verifier::verify_traced;
+        self.with_request(program, program.prog_type, Caps::All, trace)
+    }
+
+    /// Verifies as [`Self::verify`] and records what was known of numbers at each step of the walk.
+    ///
+    /// # Errors
+    /// The verdict if there was no walk.
+    pub fn record(
+        &self,
+        program: &Program,
+        caps: Caps,
+    ) -> Result<(Result<Verified, Rejection>, Trace), Verdict> {
+        let record = |req: &Request<'_>| Ok(skep_verifier::verify_recorded(req));
+        self.with_request(program, program.prog_type, caps, record)
+    }
+
     pub(crate) fn with_request<T>(
         &self,
         program: &Program,

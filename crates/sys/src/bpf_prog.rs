@@ -62,12 +62,17 @@ fn complete(attr: &ProgLoad, data: &LoadData<'_>) -> ProgLoad {
     attr
 }
 
-/// Loads a program with log level 4 (statistics only) and closes it: the log.
+/// Loads a program with statistics in its log, and closes it: the log. `attr.log_level` says what else the log holds.
 pub fn load_for_statistics(attr: &ProgLoad, data: &LoadData<'_>) -> Result<String, LoadError> {
     let mut attr = complete(attr, data);
-    let mut buffer = vec![0u8; LOG_BYTES_FIRST];
-    attr.log_level = LOG_STATS;
-    (attr.log_buf, attr.log_size) = (address_mut(&mut buffer), LOG_BYTES_FIRST as u32);
+    let bytes = if attr.log_level == 0 {
+        LOG_BYTES_FIRST
+    } else {
+        LOG_BYTES_MAX
+    };
+    let mut buffer = vec![0u8; bytes];
+    attr.log_level |= LOG_STATS;
+    (attr.log_buf, attr.log_size) = (address_mut(&mut buffer), bytes as u32);
     // SAFETY: every address with its count was just taken from `data`, and the log buffer is writable for its size.
     let result = unsafe { bpf::bpf_fd(Cmd::ProgLoad, &mut attr) };
     let log = bpf::field_text(&buffer);

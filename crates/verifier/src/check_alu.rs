@@ -286,10 +286,11 @@ fn link_distance(width: Width, op: AluOp, dst: &Scalar, src: &Scalar) -> Option<
     }
 }
 
-/// Contradicting ranges mean that no value can get here; nothing is claimed of it.
+/// Contradicting ranges mean that no value can get here; only the known bits are kept.
 pub(crate) fn repair(r: &mut Reg) {
     if r.var.is_broken() {
-        r.var = Scalar::UNKNOWN;
+        r.var.forget_range64();
+        r.var.forget_range32();
     }
 }
 

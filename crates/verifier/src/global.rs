@@ -3,6 +3,7 @@
 use crate::args::CallArgs;
 use crate::code;
 use crate::fail::{Check, errno, fail, fail_nowhere};
+use crate::program::Func;
 use crate::reg::{Flags, Kind, Reg};
 use crate::verifier::Verifier;
 use skep_abi::ProgType;
@@ -294,8 +295,19 @@ impl Verifier<'_> {
     /// Names, linkage and types of the functions, from `func_info`; checks that it fits the program.
     pub(crate) fn check_func_info(&mut self) -> Check {
         let info = self.req.func_info;
+        let needs_int = |f: &Func| f.has_ld_abs || f.has_tail_call;
         if info.is_empty() {
-            return Ok(());
+            // Without BTF nobody knows that such a subprog returns a number.
+            return match self.p.funcs.iter().skip(1).find(|f| needs_int(f)) {
+                None => Ok(()),
+                Some(f) => {
+                    let message = format!(
+                        "the function at slot {} has tail calls or legacy loads, which needs BTF that says what it returns",
+                        f.start
+                    );
+                    fail_nowhere(code::TAIL_CALL, errno::EINVAL, message)
+                }
+            };
         }
         let bad = |why: String| fail_nowhere(code::BAD_FUNC_INFO, errno::EINVAL, why);
         if info.len() != self.p.funcs.len() {
@@ -328,8 +340,7 @@ impl Verifier<'_> {
                 .target()
                 .and_then(|p| p.target())
                 .is_some_and(|t| is_number(t.resolve()));
-            let needs_int = self.p.funcs[f].has_ld_abs || self.p.funcs[f].has_tail_call;
-            if f > 0 && needs_int && !returns_int {
+            if f > 0 && needs_int(&self.p.funcs[f]) && !returns_int {
                 let message = format!(
                     "function {} has tail calls or legacy loads, so it must return int",
                     func.name()

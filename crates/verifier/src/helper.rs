@@ -176,7 +176,10 @@ impl Verifier<'_> {
     /// Rules of single helpers.
     fn check_helper_rules(&mut self, proto: &HelperProto, args: &CallArgs) -> Check {
         match proto.id {
-            id::TAIL_CALL => self.check_nothing_held("a tail call", true, true),
+            id::TAIL_CALL => {
+                self.check_nothing_held("a tail call", true, true)?;
+                self.note_tail_call_index(args)
+            }
             id::GET_LOCAL_STORAGE if !self.reg(2).is_zero() => fail(
                 code::ARG_FLAGS,
                 errno::EINVAL,
@@ -191,6 +194,16 @@ impl Verifier<'_> {
             _ if args.callback.is_some() => self.check_callback(proto, args),
             _ => Ok(()),
         }
+    }
+
+    /// A known index makes the call direct: so it matters on every path.
+    fn note_tail_call_index(&mut self, args: &CallArgs) -> Check {
+        let entries = args.map.map_or(0, |m| self.map_at(m.0).max_entries);
+        let index = self.reg(3).var.as_const();
+        if index.is_some_and(|i| i < entries.into()) {
+            self.mark_precise(3)?;
+        }
+        Ok(())
     }
 
     /// What `r0` holds afterwards.

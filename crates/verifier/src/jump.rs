@@ -2,7 +2,7 @@
 
 use crate::check_alu::repair;
 use crate::code;
-use crate::domain::branch::{decide, mirrored, refine};
+use crate::domain::branch::{decide, mirrored, refine, refine_self};
 use crate::domain::{Scalar, alu};
 use crate::fail::{Check, errno, fail};
 use crate::reg::{ADD_CONST, ADD_CONST32, Flags, Kind, Reg};
@@ -124,6 +124,8 @@ impl Verifier<'_> {
         if d.is_scalar() && s.is_scalar() {
             for (outcome, (a, b)) in sides.iter_mut().enumerate() {
                 if src_reg == Some(dst.index()) {
+                    refine_self(width, op, outcome == 1, &mut a.var);
+                    repair(a);
                     continue;
                 }
                 refine(width, op, outcome == 1, &mut a.var, &mut b.var);
@@ -214,7 +216,7 @@ impl Verifier<'_> {
         }
     }
 
-    /// All scalars linked with the given ones; those beyond the limit lose their link.
+    /// All scalars linked with the given ones that may still be read; those beyond the limit lose their link.
     fn linked_with(&mut self, of: &[(bool, &Reg)]) -> LinkedRegs {
         let mut linked = LinkedRegs::default();
         for id in of
@@ -223,14 +225,17 @@ impl Verifier<'_> {
             .map(|(_, r)| r.id & !ADD_CONST)
         {
             let mut overflow = Vec::new();
+            let mut insn = self.insn;
             for (f, frame) in self.cur.frames.iter().enumerate().rev() {
                 let has = |r: &Reg| r.is_scalar() && r.id & !ADD_CONST == id;
+                let live = self.p.marks[insn].live_regs;
+                insn = frame.callsite as usize;
                 for (i, _) in frame
                     .regs
                     .iter()
                     .enumerate()
                     .take(10)
-                    .filter(|(_, r)| has(r))
+                    .filter(|(i, r)| live >> i & 1 != 0 && has(r))
                 {
                     if !linked.push(f, true, i) {
                         overflow.push((f, true, i));

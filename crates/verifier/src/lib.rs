@@ -65,7 +65,7 @@ pub use code::{CODES, Code, find as find_code};
 pub use explain::{Explanation, Note, explain, expression_at};
 pub use rejection::{Class, Rejection};
 pub use request::{Caps, FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Request};
-pub use trace::{ConcreteFrame, Trace, verify_traced};
+pub use trace::{ConcreteFrame, Known, Trace, verify_recorded, verify_traced};
 pub use verified::{
     AccessFact, Branch, CallFact, InsnFact, Region, SockKind, Stats, Subprog, Verified,
 };

@@ -6,6 +6,7 @@ use skep_isa::{AtomicOp, Call, Insn, Reg, Src};
 
 const CALLER_SAVED: u16 = 0b11_1111;
 const R0: u16 = 1;
+const ALL: u16 = 0x3ff;
 
 fn bit(r: Reg) -> u16 {
     1 << r.number()
@@ -26,8 +27,8 @@ fn uses_and_defs(insn: &Insn, params: &dyn Fn(&Call) -> Option<usize>) -> (u16, 
         Insn::Mov { dst, src, .. } => (src_bit(src), bit(dst)),
         Insn::Movsx { dst, src, .. } | Insn::AddrSpaceCast { dst, src, .. } => (bit(src), bit(dst)),
         Insn::LoadImm64 { dst, .. } => (0, bit(dst)),
-        Insn::LoadAbs { .. } => (bit(Reg::R6), CALLER_SAVED),
-        Insn::LoadInd { src, .. } => (bit(Reg::R6) | bit(src), CALLER_SAVED),
+        // The kernel takes legacy loads for readers of everything.
+        Insn::LoadAbs { .. } | Insn::LoadInd { .. } => (ALL, 0),
         Insn::Load { dst, src, .. } | Insn::LoadAcquire { dst, src, .. } => (bit(src), bit(dst)),
         Insn::Store { dst, src, .. } => (bit(dst) | src_bit(src), 0),
         Insn::StoreRelease { dst, src, .. } => (bit(dst) | bit(src), 0),

@@ -27,7 +27,7 @@ impl Verifier<'_> {
         off: &Reg,
         ptr_is_dst: bool,
     ) -> Check {
-        if off.var.smin > off.var.smax || off.var.umin > off.var.umax || off.var.is_broken() {
+        if off.var.contradicts_itself() {
             *self.reg_mut(dst.index()) = Reg::UNKNOWN;
             return Ok(());
         }

@@ -54,12 +54,13 @@ impl Verifier<'_> {
     }
 
     fn states_equal(&mut self, id: StateId, exact: Exact) -> bool {
+        let all_precise = self.is_strict();
         let mut compare = Compare {
             program: &self.p,
             ids: &mut self.ids,
             allow_uninit_stack: self.privileges.uninit_stack,
             strict_scalars: self.strict_scalars,
-            all_precise: self.trace.is_some(),
+            all_precise,
         };
         compare.states(&self.kept[id].state, &self.cur, exact)
     }
@@ -182,9 +183,10 @@ impl Verifier<'_> {
     }
 
     fn clean_state(&mut self, id: StateId) {
+        let is_strict = self.is_strict();
         let kept = &mut self.kept[id];
         kept.cleaned = true;
-        if self.trace.is_some() {
+        if is_strict {
             return;
         }
         let state = &mut kept.state;

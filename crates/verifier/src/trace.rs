@@ -26,26 +26,95 @@ pub struct ConcreteFrame<'a> {
     pub callsite: u32,
 }
 
+/// How a walk that is recorded treats numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Numbers {
+    /// Every scalar is precise: no path is left out because a number did not matter.
+    #[default]
+    Precise,
+    /// As in any verification.
+    AsUsual,
+}
+
 /// The states that a verification passed, by instruction.
 #[derive(Debug, Default)]
 pub struct Trace {
+    pub(crate) numbers: Numbers,
     states: Vec<Vec<Vec<Rc<Frame>>>>,
+    /// Instruction and place in `states` of every record, as they were made.
+    order: Vec<(u32, u32)>,
     recorded: usize,
+    /// Registers that may still be read, by instruction, one bit each.
+    pub(crate) live: Vec<u16>,
+}
+
+/// What is known of a number: bits and ranges, whose ends belong to them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Known {
+    /// Known bits.
+    pub value: u64,
+    /// Unknown bits.
+    pub mask: u64,
+    /// As an unsigned number.
+    pub unsigned: (u64, u64),
+    /// As a signed number.
+    pub signed: (i64, i64),
+    /// The lower half as an unsigned number.
+    pub unsigned32: (u32, u32),
+    /// The lower half as a signed number.
+    pub signed32: (i32, i32),
+}
+
+impl From<&Scalar> for Known {
+    fn from(s: &Scalar) -> Self {
+        Self {
+            value: s.bits.value,
+            mask: s.bits.mask,
+            unsigned: (s.umin, s.umax),
+            signed: (s.smin, s.smax),
+            unsigned32: (s.u32_min, s.u32_max),
+            signed32: (s.s32_min, s.s32_max),
+        }
+    }
 }
 
 impl Trace {
-    pub(crate) fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize, numbers: Numbers) -> Self {
         Self {
+            numbers,
             states: vec![Vec::new(); slots],
+            order: Vec::new(),
             recorded: 0,
+            live: Vec::new(),
         }
+    }
+
+    /// Registers that may still be read from instruction `insn` on, one bit each; `None` if the walk did not begin.
+    #[must_use]
+    pub fn live_regs(&self, insn: usize) -> Option<u16> {
+        self.live.get(insn).copied()
     }
 
     pub(crate) fn record(&mut self, insn: usize, frames: &[Rc<Frame>]) {
         self.recorded += 1;
         if self.recorded <= MAX_RECORDED {
+            self.order
+                .push((insn as u32, self.states[insn].len() as u32));
             self.states[insn].push(frames.to_vec());
         }
+    }
+
+    /// The instructions in the order of the walk, each with what was known of the numbers in `r0`–`r9` before it.
+    pub fn steps(&self) -> impl Iterator<Item = (u32, [Option<Known>; 10])> {
+        self.order.iter().map(|&(insn, at)| {
+            let frames = &self.states[insn as usize][at as usize];
+            let regs = frames.last().map(|f| &f.regs);
+            let number = |i: usize| regs.map(|r| &r[i]).filter(|r| r.is_scalar());
+            (
+                insn,
+                core::array::from_fn(|i| number(i).map(|r| Known::from(&r.var))),
+            )
+        })
     }
 
     /// False if the verification passed more states than are kept: then nothing can be checked.
@@ -190,4 +259,11 @@ pub fn verify_traced(req: &Request<'_>) -> Result<(Verified, Trace), Rejection> 
     let mut trace = Trace::default();
     let verified = verify_with(req, Some(&mut trace), None)?;
     Ok((verified, trace))
+}
+
+/// As [`crate::verify`], and records the states passed, also those of a program that is refused.
+pub fn verify_recorded(req: &Request<'_>) -> (Result<Verified, Rejection>, Trace) {
+    let mut trace = Trace::new(0, Numbers::AsUsual);
+    let verdict = verify_with(req, Some(&mut trace), None);
+    (verdict, trace)
 }

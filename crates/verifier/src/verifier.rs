@@ -13,7 +13,7 @@ use crate::reg::{Kind, Reg};
 use crate::request::{Caps, Request};
 use crate::state::{Frame, FrameKind, LinkedRegs, NO_INSN, State, StateId, Step};
 use crate::target::Target;
-use crate::trace::Trace;
+use crate::trace::{Numbers, Trace};
 use skep_abi::helper::ProgEnv;
 use skep_abi::limits::{BPF_COMPLEXITY_LIMIT_INSNS, BPF_COMPLEXITY_LIMIT_JMP_SEQ};
 use skep_btf::Record;
@@ -153,6 +153,12 @@ impl<'a> Verifier<'a> {
             history: None,
             p,
         }
+    }
+
+    /// Every scalar counts as precise, since states are recorded to be compared with runs.
+    pub(crate) fn is_strict(&self) -> bool {
+        let numbers = self.trace.as_ref().map(|t| t.numbers);
+        numbers == Some(Numbers::Precise)
     }
 
     /// A fresh id.

@@ -75,8 +75,8 @@ pub(crate) fn verify_with(
     let program = Program::new(req.insns).map_err(|e| rejection(*e, 0, None))?;
     let target = crate::target::name_of(req);
     let mut v = Verifier::new(req, program, &target);
-    if trace.is_some() {
-        v.trace = Some(Box::new(Trace::new(v.p.len())));
+    if let Some(trace) = &trace {
+        v.trace = Some(Box::new(Trace::new(v.p.len(), trace.numbers)));
     }
     let result = steps(&mut v, memory);
     if let (Some(out), Some(recorded)) = (trace, v.trace.take()) {
@@ -132,6 +132,9 @@ fn prepare(v: &mut Verifier<'_>) -> Result<(), Box<Fail>> {
         _ => None,
     });
     v.has_converging_loops = v.p.marks.iter().any(|m| m.force_checkpoint);
+    if let Some(trace) = &mut v.trace {
+        trace.live = v.p.marks.iter().map(|m| m.live_regs).collect();
+    }
     Ok(())
 }
 

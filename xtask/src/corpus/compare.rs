@@ -47,7 +47,8 @@ const UNCOVERED_BASES: &[&str] = &[
 ];
 
 fn is_covered(row: &Row) -> bool {
-    !UNCOVERED_CATEGORIES.contains(&row.category.as_str())
+    !row.category.starts_with("beyond")
+        && !UNCOVERED_CATEGORIES.contains(&row.category.as_str())
         && row.prog_type != "tracing"
         && !UNCOVERED_BASES.contains(&row.base.as_str())
 }

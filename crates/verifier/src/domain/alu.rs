@@ -12,8 +12,9 @@ pub(crate) fn binary(width: Width, op: AluOp, dst: &Scalar, src: &Scalar) -> Sca
     let bits = if width == Width::W32 { 32 } else { 64 };
     let mut r = *dst;
     let shift = match op {
+        // The whole operand must be below the width, also where only its lower half is used.
         AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => match (src.as_const32(), src.as_const()) {
-            (Some(n), _) if width == Width::W32 && n < 32 => n as u8,
+            (Some(n), _) if width == Width::W32 && src.umax < 32 => n as u8,
             (_, Some(n)) if width == Width::W64 && n < 64 => n as u8,
             _ => return Scalar::UNKNOWN,
         },

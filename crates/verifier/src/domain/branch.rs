@@ -150,6 +150,36 @@ pub(crate) fn refine(width: Width, op: JmpOp, outcome: bool, a: &mut Scalar, b: 
     b.sync();
 }
 
+/// As [`refine`], for a number compared with itself.
+///
+/// On the side that can be taken nothing is learned. What the kernel makes of the other side decides verdicts too: each
+/// operand learns from the other, and both are the same number.
+pub(crate) fn refine_self(width: Width, op: JmpOp, outcome: bool, a: &mut Scalar) {
+    let Some(op) = (if outcome { Some(op) } else { inverse(op) }) else {
+        return;
+    };
+    match (op, width) {
+        (JmpOp::Lt | JmpOp::Gt, Width::W32) => {
+            a.u32_max = a.u32_max.min(a.u32_max.wrapping_sub(1));
+            a.u32_min = a.u32_min.wrapping_add(1).max(a.u32_min);
+        }
+        (JmpOp::Lt | JmpOp::Gt, Width::W64) => {
+            a.umax = a.umax.min(a.umax.wrapping_sub(1));
+            a.umin = a.umin.wrapping_add(1).max(a.umin);
+        }
+        (JmpOp::Slt | JmpOp::Sgt, Width::W32) => {
+            a.s32_max = a.s32_max.min(a.s32_max.wrapping_sub(1));
+            a.s32_min = a.s32_min.wrapping_add(1).max(a.s32_min);
+        }
+        (JmpOp::Slt | JmpOp::Sgt, Width::W64) => {
+            a.smax = a.smax.min(a.smax.wrapping_sub(1));
+            a.smin = a.smin.wrapping_add(1).max(a.smin);
+        }
+        _ => {}
+    }
+    a.sync();
+}
+
 fn refine_holds(width: Width, op: JmpOp, a: &mut Scalar, b: &mut Scalar) {
     match (op, width) {
         (JmpOp::Eq, Width::W32) => meet32(a, b),
@@ -264,12 +294,16 @@ fn require_bit(width: Width, s: &mut Scalar, value: u64) {
 }
 
 /// `a & b` is zero: the bits of a constant side are clear in the other.
+///
+/// The kernel forgets the ranges here, so that they cannot contradict the bits on a side that is never taken.
 fn refine_not_set(width: Width, a: &mut Scalar, b: &mut Scalar) {
     let (s, value) = match (constant(width, a), constant(width, b)) {
         (_, Some(value)) => (a, value),
         (Some(value), _) => (b, value),
         _ => return,
     };
+    s.forget_range64();
+    s.forget_range32();
     let clear = |t: Tnum| t.and(Tnum::constant(!value));
     s.bits = if width == Width::W32 {
         s.bits.with_low(clear(s.bits.low()))

@@ -105,6 +105,13 @@ impl Scalar {
                 && (self.u32_min != self.u32_max || self.s32_min != self.s32_max))
     }
 
+    /// True if the ranges of the whole contradict each other or known bits: the path cannot be taken.
+    pub(crate) const fn contradicts_itself(&self) -> bool {
+        self.smin > self.smax
+            || self.umin > self.umax
+            || (self.bits.is_const() && (self.smin != self.smax || self.umin != self.umax))
+    }
+
     /// True if every range of `cur` lies within the range of `self`.
     pub(crate) const fn range_includes(&self, cur: &Self) -> bool {
         self.umin <= cur.umin
@@ -155,6 +162,32 @@ impl Scalar {
         self.smax = self.smax.min((value | (mask & !SIGN64)).cast_signed());
         self.umin = self.umin.max(value);
         self.umax = self.umax.min(value | mask);
+        if let Some(only) = self.only_member() {
+            *self = Self::constant(only);
+        }
+    }
+
+    /// The number that the bits and the unsigned range have in common, if there is only one.
+    ///
+    /// Where they have none in common no number is meant, and the answer may be any.
+    const fn only_member(&self) -> Option<u64> {
+        let bits = self.bits;
+        if bits.is_const() && self.umin == bits.value && self.umax == bits.value {
+            return None;
+        }
+        let next = bits.next_after(self.umin);
+        if bits.contains(self.umin) {
+            return if next > self.umax {
+                Some(self.umin)
+            } else {
+                None
+            };
+        }
+        if next == bits.max() || (next <= self.umax && bits.next_after(next) > self.umax) {
+            Some(next)
+        } else {
+            None
+        }
     }
 
     /// Tightens the bits by the ranges.

@@ -46,6 +46,32 @@ impl Tnum {
         x & !self.mask == self.value
     }
 
+    /// The greatest member.
+    pub(crate) const fn max(self) -> u64 {
+        self.value | self.mask
+    }
+
+    /// The least member greater than `x`; the greatest one if there is none.
+    pub(crate) const fn next_after(self, x: u64) -> u64 {
+        if x >= self.max() {
+            return self.max();
+        }
+        // The highest known bit that `x` has otherwise, and everything below it.
+        let wrong = (x ^ self.value) & !self.mask;
+        let below = match wrong {
+            0 => 0,
+            _ => u64::MAX >> wrong.leading_zeros(),
+        };
+        let x_is_below = self.value & wrong & !(below >> 1) != 0;
+        let free_above = if x_is_below {
+            x
+        } else {
+            // Counts up in the unknown bits: the known ones pass the carry on.
+            (x | !self.mask | below).wrapping_add(1)
+        };
+        (free_above & self.mask & !below) | self.value
+    }
+
     /// True if every member of `other` is in `self`.
     pub(crate) const fn includes(self, other: Self) -> bool {
         other.mask & !self.mask == 0 && self.value == other.value & !self.mask
@@ -275,6 +301,16 @@ mod tests {
                         .filter(|&x| b.contains(x))
                         .all(|x| a.intersect(b).contains(x))
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn the_next_member_is_found() {
+        for t in all() {
+            for x in 0..16 {
+                let next = members(t).find(|&m| m > x).unwrap_or(t.max());
+                assert_eq!(t.next_after(x), next, "{t:?} {x}");
             }
         }
     }
