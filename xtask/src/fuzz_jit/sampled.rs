@@ -49,6 +49,7 @@ pub(super) fn run(program: &Generated, packet: &[u8]) -> Result<Option<u64>, Str
         prog_type: ProgType::SchedCls,
         attach: None,
         attach_btf_id: 0,
+        attach_member: None,
         prog_flags: 0,
         gpl_compatible: true,
         name: "fuzz",
