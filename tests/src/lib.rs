@@ -3,6 +3,7 @@
 pub mod case;
 pub mod examples;
 pub mod fuzz;
+pub mod fuzz_maps;
 pub mod hammer;
 pub mod helper_diff;
 pub mod need;

@@ -1,8 +1,7 @@
 //! The fuzz targets, each for a moment, on inputs that a fixed seed makes.
 
-use skep_tests::fuzz;
 use skep_tests::random::Random;
-use skep_tests::{source_files, workspace_root};
+use skep_tests::{fuzz, fuzz_maps, source_files, workspace_root};
 use std::time::{Duration, Instant};
 
 /// How long each target runs.
@@ -170,3 +169,12 @@ const DIRECTIVES: &[&str] = &[
     "       0:\tb7 00 00 00 02 00 00 00\tr0 = 0x2",
     "\t\t0000000000000000:  R_BPF_64_32\tmain",
 ];
+
+#[test]
+fn corrupted_maps() {
+    let make = |random: &mut Random| {
+        let len = random.below(INPUT_BYTES_MAX);
+        (0..len).map(|_| random.next_u64() as u8).collect()
+    };
+    run(make, fuzz_maps::corrupted_map);
+}

@@ -9,6 +9,17 @@ type Step = (
     Option<(&'static str, &'static str)>,
 );
 
+/// Every interleaving of the algorithms in shared memory (`crates/maps/src/model.rs`).
+const MODELS: &[&str] = &[
+    "test",
+    "--package",
+    "skep-maps",
+    "--features",
+    "loom",
+    "--lib",
+    "model",
+];
+
 /// What CI runs, step by step.
 const STEPS: &[Step] = &[
     (&["fmt", "--all", "--check"], None),
@@ -29,6 +40,7 @@ const STEPS: &[Step] = &[
         Some(("RUSTDOCFLAGS", "-D warnings")),
     ),
     (&["test", "--workspace"], None),
+    (MODELS, None),
 ];
 
 /// Runs the steps and stops at the first that fails.

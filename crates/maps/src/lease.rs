@@ -95,7 +95,8 @@ impl LeaseTable {
             && word
                 .compare_exchange(0, token, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok();
-        leased.then_some(Lease {
+        // Made only if it is ours: a lease that is dropped frees its slot.
+        leased.then(|| Lease {
             word,
             runner: Runner { cpu: slot, token },
         })
@@ -109,7 +110,8 @@ impl LeaseTable {
             && word
                 .compare_exchange(owner, token, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok();
-        leased.then_some(Lease {
+        // Made only if it is ours: a lease that is dropped frees its slot.
+        leased.then(|| Lease {
             word,
             runner: Runner { cpu: slot, token },
         })
@@ -169,5 +171,23 @@ impl LeaseTable {
     #[must_use]
     pub fn user(&self, token: u32) -> Option<Lease<'_>> {
         self.lease(self.cpus, USER_SLOTS, token)
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::LeaseTable;
+
+    #[test]
+    fn asking_for_a_slot_in_vain_leaves_it_leased() {
+        let table = LeaseTable::new(1).unwrap();
+        let token = skep_sys::task::token();
+        let lease = table.try_slot(0, token).unwrap();
+        for _ in 0..2 {
+            assert!(table.try_slot(0, token).is_none());
+            assert!(table.inherit(0, token).is_none());
+        }
+        drop(lease);
+        assert!(table.try_slot(0, token).is_some());
     }
 }

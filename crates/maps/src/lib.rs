@@ -30,12 +30,15 @@ mod lease;
 mod lock;
 mod lpm;
 mod map;
+#[cfg(all(test, feature = "loom"))]
+mod model;
 mod objects;
 mod queue;
 mod region;
 mod ring;
 mod spec;
 mod stacks;
+mod sync;
 
 pub use calls::{ForEach, RecordEnd, ringbuf_commit};
 pub use elem::holds_objects;

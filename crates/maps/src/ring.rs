@@ -13,11 +13,11 @@ use crate::header::{MapHeader, Ops, Runner, no_lookup};
 use crate::lock;
 use crate::region::{Layout, Memory, Region};
 use crate::spec::MapSpec;
+use crate::sync::{self, AtomicU32, AtomicU64, fence};
 use skep_abi::Errno;
-use skep_sys::futex;
 use skep_sys::mem::PAGE;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Bytes of a record's header.
@@ -43,7 +43,7 @@ const RINGS_MAX: usize = 1024;
 
 /// Control words that the kernel's layout has no place for.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Control {
     /// Token of the reserving thread.
     lock: AtomicU32,
@@ -53,6 +53,9 @@ struct Control {
     sleepers: AtomicU32,
     /// A drain is under way (user ring buffer).
     draining: AtomicU32,
+    /// Headers of the first records: loom's atomics do not fit into the data.
+    #[cfg(feature = "loom")]
+    headers: [(AtomicU32, AtomicU32); 16],
 }
 
 /// Process-private side.
@@ -91,10 +94,21 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
         region.mapping().populate(0, DATA_AT + 2 * size);
     }
     let base = region.data();
+    #[cfg(feature = "loom")]
+    // SAFETY: the pages of the words, and the control words, of a new ring.
+    unsafe {
+        region.control().cast::<Control>().write(Control::default());
+        for at in [0, PAGE, PAGE + size_of::<AtomicU64>()] {
+            base.add(at).cast::<AtomicU64>().write(AtomicU64::default());
+        }
+    }
     let ring = Ring {
         consumer: base.cast_const().cast(),
         producer: base.wrapping_add(PAGE).cast_const().cast(),
-        pending: base.wrapping_add(PAGE + 8).cast_const().cast(),
+        pending: base
+            .wrapping_add(PAGE + size_of::<AtomicU64>())
+            .cast_const()
+            .cast(),
         control: region.control().cast_const().cast(),
         data: base.wrapping_add(DATA_AT),
         mask: u64::from(spec.max_entries) - 1,
@@ -144,6 +158,14 @@ impl Ring {
     }
 
     /// Length and owner of the record at `position`.
+    #[cfg(feature = "loom")]
+    fn header(&self, position: u64) -> (&AtomicU32, &AtomicU32) {
+        let (length, owner) = &self.control().headers[(position & self.mask) as usize / 8];
+        (length, owner)
+    }
+
+    /// Length and owner of the record at `position`.
+    #[cfg(not(feature = "loom"))]
     fn header(&self, position: u64) -> (&AtomicU32, &AtomicU32) {
         let at = self
             .data
@@ -159,12 +181,10 @@ impl Ring {
         if len > RECORD_BYTES_MAX || rounded(len) > self.mask + 1 {
             return std::ptr::null_mut();
         }
-        let word = self.control().lock.as_ptr();
-        // SAFETY: a word of the map's memory.
-        unsafe { lock::spin_lock(word, runner.token) };
+        let word = &self.control().lock;
+        lock::take(word, runner.token);
         let at = self.claim(len, runner.token);
-        // SAFETY: taken above.
-        unsafe { lock::spin_unlock(word) };
+        lock::give(word);
         at
     }
 
@@ -189,7 +209,11 @@ impl Ring {
     #[cold]
     fn advance_pending(&self, producer: u64, end: u64) -> bool {
         let mut position = self.pending().load(Ordering::Relaxed);
-        while position < producer {
+        // A corrupted ring may say that more is pending than fits.
+        for _ in 0..=self.mask / HEADER {
+            if position >= producer {
+                break;
+            }
             let (length, _) = self.header(position);
             let len = length.load(Ordering::Acquire);
             if len & BUSY != 0 {
@@ -204,9 +228,8 @@ impl Ring {
     /// `bpf_ringbuf_submit`, `bpf_ringbuf_discard`
     #[inline]
     fn commit(&self, sample: *mut u8, flags: u64, end: RecordEnd) {
-        let at = sample.wrapping_sub(HEADER as usize);
-        // SAFETY: the header before a reserved record.
-        let length = unsafe { &*at.cast::<AtomicU32>() };
+        let position = (sample as usize - self.data as usize) as u64 - HEADER;
+        let (length, _) = self.header(position);
         let mut len = length.load(Ordering::Relaxed) & !BUSY;
         if end == RecordEnd::Discard {
             len |= DISCARD;
@@ -216,8 +239,7 @@ impl Ring {
             return;
         }
         fence(Ordering::SeqCst);
-        let position = (at as usize - self.data as usize) as u64;
-        let caught_up = self.consumer().load(Ordering::Relaxed) & self.mask == position;
+        let caught_up = (self.consumer().load(Ordering::Relaxed) ^ position) & self.mask == 0;
         if caught_up || flags & FORCE_WAKEUP != 0 {
             self.wake();
         }
@@ -227,7 +249,7 @@ impl Ring {
         let control = self.control();
         if control.sleepers.load(Ordering::Relaxed) != 0 {
             control.wakeups.fetch_add(1, Ordering::Release);
-            futex::wake_all(&control.wakeups);
+            sync::wake_all(&control.wakeups);
         }
     }
 
@@ -270,12 +292,14 @@ impl Ring {
     pub(crate) fn consume(&self, consume: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> usize {
         let mut given = 0;
         let mut position = self.consumer().load(Ordering::Acquire);
-        while position < self.producer().load(Ordering::Acquire) {
+        // A corrupted ring may say that more was produced than fits; what is produced meanwhile waits for the next call.
+        let full = position.saturating_add(self.mask + 1);
+        while position < self.producer().load(Ordering::Acquire).min(full) {
             let (length, owner) = self.header(position);
             let len = length.load(Ordering::Acquire);
             if len & BUSY != 0 {
                 let token = owner.load(Ordering::Relaxed);
-                if skep_sys::task::is_alive(token) {
+                if sync::is_alive(token) {
                     break;
                 }
                 let dead = (len & !BUSY) | DISCARD;
@@ -311,7 +335,7 @@ impl Ring {
         let ready = consumer < self.producer().load(Ordering::SeqCst)
             && self.header(consumer).0.load(Ordering::SeqCst) & BUSY == 0;
         if !ready {
-            futex::wait(&control.wakeups, seen, timeout);
+            sync::sleep_on(&control.wakeups, seen, timeout);
         }
         control.sleepers.fetch_sub(1, Ordering::SeqCst);
     }

@@ -1,4 +1,5 @@
 //! Random operation sequences against simple models of the standard library.
+#![cfg(not(feature = "loom"))]
 
 use skep_abi::MapType;
 use skep_abi::map_flags::{BPF_ANY, BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST};

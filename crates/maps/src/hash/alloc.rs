@@ -8,14 +8,15 @@
 use super::{Hash, bucket::Held};
 use crate::header::Runner;
 use crate::lock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{self, AtomicU32, AtomicU64};
+use std::sync::atomic::Ordering;
 
 /// Turns to wait for a busy CPU before asking whether its thread still runs.
 const TURNS_UNTIL_SUSPECT: u32 = 200;
 
 /// What belongs to one CPU slot. The slot's lessee writes it; others take from `free` when theirs is empty.
 #[repr(C, align(64))]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct CpuLine {
     /// Stack of free elements: index plus one in the lower half, a count of changes in the upper (against ABA).
     free: AtomicU64,
@@ -27,7 +28,7 @@ pub(super) struct CpuLine {
 
 /// What belongs to the whole map.
 #[repr(C, align(64))]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct SharedLine {
     /// Seed of the hash function, set at creation.
     pub(super) seed: AtomicU64,
@@ -199,24 +200,23 @@ impl Hash {
             let token = busy.load(Ordering::Relaxed);
             let stuck = token != 0
                 && (0..TURNS_UNTIL_SUSPECT).all(|_| {
-                    std::hint::spin_loop();
+                    sync::pause();
                     busy.load(Ordering::Relaxed) == token
                 });
-            stuck && !skep_sys::task::is_alive(token)
+            stuck && !sync::is_alive(token)
         })
     }
 
     /// Finds the elements that dead threads lost and frees them. The caller holds no bucket.
     #[cold]
     pub(super) fn sweep(&self, runner: Runner) {
-        let sweeping: *mut u32 = self.shared().sweeping.as_ptr();
-        // SAFETY: the word lies in the map's memory.
-        unsafe { lock::spin_lock(sweeping, runner.token) };
+        let sweeping = &self.shared().sweeping;
+        lock::take(sweeping, runner.token);
         if self.lock_all(runner) {
             self.shared().dirty.store(0, Ordering::Relaxed);
             for line in (0..self.lines).map(|cpu| self.cpu_line(cpu)) {
                 let token = line.busy.load(Ordering::Relaxed);
-                if token != 0 && !skep_sys::task::is_alive(token) {
+                if token != 0 && !sync::is_alive(token) {
                     line.busy.store(0, Ordering::Relaxed);
                 }
             }
@@ -225,8 +225,7 @@ impl Hash {
             self.rebuild_free();
             self.unlock_all();
         }
-        // SAFETY: held since above.
-        unsafe { lock::spin_unlock(sweeping) };
+        lock::give(sweeping);
     }
 
     fn lock_all(&self, runner: Runner) -> bool {

@@ -2,18 +2,20 @@
 //!
 //! Writers hold the lock. Readers take nothing: a reader that finds no match looks whether the version is still what it was
 //! when it began; only if a writer changed the bucket meanwhile does it look again. The version changes before an element
-//! that was taken out can be reused, so a reader that saw a reused element sees the new version too.
+//! that was taken out can be reused, so a reader that saw a reused element sees the new version too. It changes with an
+//! insertion as well, before the lock is given back: a writer that searched before locking knows whether that still holds.
 
 use crate::lock::{Got, wait};
+use crate::sync::{self, AtomicU32, AtomicU64};
 use skep_abi::Errno;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Elements a bucket holds itself.
 pub(crate) const SLOTS: usize = 8;
 
 /// One bucket. Zero is an empty one.
 #[repr(C, align(64))]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Bucket {
     /// Lower half: token of the lock's owner, 0 if free. Upper half: version.
     state: AtomicU64,
@@ -78,7 +80,7 @@ impl Bucket {
     /// Is the bucket as it was when [`Self::version`] gave `before`?
     #[inline(always)]
     pub(crate) fn unchanged(&self, before: u32) -> bool {
-        std::sync::atomic::fence(Ordering::Acquire);
+        sync::fence(Ordering::Acquire);
         (self.state.load(Ordering::Relaxed) >> 32) as u32 == before
     }
 
@@ -139,7 +141,7 @@ impl Bucket {
             }
             let got = if owner == 0 {
                 Got::Free
-            } else if wait(&mut turn) && !skep_sys::task::is_alive(owner) {
+            } else if wait(&mut turn) && !sync::is_alive(owner) {
                 Got::Inherited
             } else {
                 continue;
@@ -191,6 +193,12 @@ impl Held<'_> {
         self.bucket.slots[slot].store(index + 1, Ordering::Release);
     }
 
+    /// Something was added. Who searched the bucket before it was unlocked has to search again; nobody who does not lock it.
+    #[inline(always)]
+    pub(crate) fn grown(&mut self) {
+        self.version = self.version.wrapping_add(1);
+    }
+
     /// Tells readers that something left the bucket or moved; from here on what left may be reused.
     #[inline(always)]
     pub(crate) fn changed(&mut self) {
@@ -209,14 +217,13 @@ impl Drop for Held<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 
     #[test]
     fn candidates_name_every_slot_with_the_tag() {
-        // SAFETY: zero is an empty bucket.
-        let bucket: Bucket = unsafe { std::mem::zeroed() };
+        let bucket = Bucket::default();
         let (held, _) = bucket.lock(7).unwrap();
         for s in 0..SLOTS {
             held.publish(s, 100 + s as u16, s as u32);
@@ -231,8 +238,7 @@ mod tests {
 
     #[test]
     fn own_lock_is_a_deadlock_and_a_dead_owners_lock_is_inherited() {
-        // SAFETY: zero is an empty bucket.
-        let bucket: Bucket = unsafe { std::mem::zeroed() };
+        let bucket = Bucket::default();
         let dead = std::thread::spawn(skep_sys::task::token).join().unwrap();
         std::mem::forget(bucket.lock(dead).unwrap());
         assert_eq!(bucket.lock(dead).unwrap_err(), Errno::EDEADLK);

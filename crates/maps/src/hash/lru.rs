@@ -6,7 +6,8 @@
 use super::ops::Kind;
 use super::{Hash, Key};
 use crate::header::{MapHeader, Runner};
-use std::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::AtomicU8;
+use std::sync::atomic::Ordering;
 
 /// Rounds of the hand before an eviction gives up.
 const ROUNDS: u32 = 3;

@@ -24,12 +24,13 @@ use crate::header::{MapHeader, Ops};
 use crate::lease::USER_SLOTS;
 use crate::region::{Layout, Memory, Region};
 use crate::spec::MapSpec;
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use alloc::{CpuLine, SharedLine};
 use bucket::Bucket;
 use key::{Key, Key4, Key8, Key16, KeyN};
 use skep_abi::{Errno, MapType};
 use skep_sys::mem::PAGE;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Elements a bucket has on average at most, when the map is full.
 const LOAD: u32 = 4;
@@ -110,8 +111,8 @@ impl Parts {
             0
         };
         let links_at = Self::buckets_at(spec) + buckets as usize * size_of::<Bucket>();
-        let marks_at = links_at + (n * 4).next_multiple_of(64);
-        let recent_at = marks_at + n.div_ceil(64) * 8;
+        let marks_at = links_at + (n * size_of::<AtomicU32>()).next_multiple_of(64);
+        let recent_at = marks_at + n.div_ceil(64) * size_of::<AtomicU64>();
         Some(Self {
             elem_size,
             key_stride,
@@ -123,8 +124,38 @@ impl Parts {
             links_at,
             marks_at,
             recent_at,
-            control: recent_at + if is_lru(spec.map_type) { n } else { 0 },
+            control: recent_at
+                + if is_lru(spec.map_type) {
+                    n * size_of::<AtomicU8>()
+                } else {
+                    0
+                },
         })
+    }
+
+    /// Loom's atomics do not begin as zero bytes.
+    #[cfg(feature = "loom")]
+    fn make_atomics(spec: &MapSpec, control: *mut u8) {
+        fn make<T: Default>(at: *mut u8, count: usize) {
+            for i in 0..count {
+                // SAFETY: the parts lie in the new map's control area, as long as `of` says.
+                unsafe { at.cast::<T>().add(i).write(T::default()) };
+            }
+        }
+        let Some(parts) = Self::of(spec) else { return };
+        let n = parts.total as usize;
+        let lines = (spec.cpus + USER_SLOTS) as usize;
+        make::<SharedLine>(control, 1);
+        make::<CpuLine>(control.wrapping_add(size_of::<SharedLine>()), lines);
+        make::<Bucket>(
+            control.wrapping_add(Self::buckets_at(spec)),
+            parts.buckets as usize,
+        );
+        make::<AtomicU32>(control.wrapping_add(parts.links_at), n);
+        make::<AtomicU64>(control.wrapping_add(parts.marks_at), n.div_ceil(64));
+        if is_lru(spec.map_type) {
+            make::<AtomicU8>(control.wrapping_add(parts.recent_at), n);
+        }
     }
 
     fn buckets_at(spec: &MapSpec) -> usize {
@@ -188,6 +219,8 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
         Layout::new(Some(sizes.data), Some(sizes.control))?,
         memory,
     )?;
+    #[cfg(feature = "loom")]
+    Parts::make_atomics(spec, region.control());
     if region.is_fresh() {
         seed(spec, region.control());
     }

@@ -262,7 +262,8 @@ impl Hash {
 
     /// Lets readers find the new element `index`.
     #[inline(always)]
-    fn insert(&self, held: &Held<'_>, hash: u64, index: u32) {
+    fn insert(&self, held: &mut Held<'_>, hash: u64, index: u32) {
+        held.grown();
         if let Some(slot) = held.empty_slot() {
             held.publish(slot, tag_of(hash), index);
         } else {
@@ -493,7 +494,7 @@ impl Put<'_> {
                 None => {
                     let index = self.hash.take_free(self.runner.cpu).ok_or(Errno::E2BIG)?;
                     self.fill::<K, V>(key, index);
-                    self.hash.insert(&held, hash, index);
+                    self.hash.insert(&mut held, hash, index);
                     Ok(())
                 }
             }

@@ -77,7 +77,7 @@ impl Hash {
 
     /// Bucket, place and element of a key.
     fn position(&self, key: &[u8]) -> Option<(u32, usize, u32)> {
-        let bucket = (self.hash_of(key) as u32) & self.mask;
+        let bucket = self.bucket_number(key);
         let mut at = self.next_in_bucket(bucket, None);
         while let Some((place, index)) = at {
             if self.key_bytes(index, key.len()) == key {
@@ -86,6 +86,11 @@ impl Hash {
             at = self.next_in_bucket(bucket, Some((place, index)));
         }
         None
+    }
+
+    /// The bucket that a key belongs to.
+    pub(crate) fn bucket_number(&self, key: &[u8]) -> u32 {
+        (self.hash_of(key) as u32) & self.mask
     }
 
     fn hash_of(&self, key: &[u8]) -> u64 {

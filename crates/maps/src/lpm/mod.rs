@@ -256,8 +256,11 @@ impl Lpm {
         None
     }
 
-    /// The length of the prefix that element `index` holds.
+    /// The length of the prefix that element `index` holds, 0 if there is no such element.
     fn len_of(&self, map: &MapHeader, index: u32) -> u32 {
+        if index >= self.hash.total() {
+            return 0;
+        }
         let key = self.hash.key_bytes(index, map.key_size as usize);
         key.get(..4)
             .and_then(|b| b.try_into().ok())
@@ -313,7 +316,7 @@ impl Lpm {
         }
         if let Some(table) = &self.table {
             table.insert(prefix.ipv4(), prefix.len, new + 1, &|leaf| {
-                self.len_of(map, leaf - 1)
+                self.len_of(map, leaf.wrapping_sub(1))
             });
         }
         Ok(())
@@ -338,7 +341,7 @@ impl Lpm {
             });
             let leaf = shorter.map_or(0, |index| index + 1);
             table.remove(prefix.ipv4(), prefix.len, old + 1, leaf, &|l| {
-                self.len_of(map, l - 1)
+                self.len_of(map, l.wrapping_sub(1))
             });
         }
         self.count(prefix.len, -1);
@@ -367,7 +370,7 @@ impl Lpm {
             self.count(prefix.len, 1);
             if let Some(table) = &self.table {
                 table.insert(prefix.ipv4(), prefix.len, index + 1, &|leaf| {
-                    self.len_of(map, leaf - 1)
+                    self.len_of(map, leaf.wrapping_sub(1))
                 });
             }
         });

@@ -221,15 +221,24 @@ impl Table {
         let Some(first) = self.descend(top, address, level) else {
             return;
         };
+        // A corrupted table may name one node many times.
+        let mut nodes_left = self.node_count;
         for i in 0..span.count {
             // SAFETY: a prefix's entries lie side by side in one table: `first` is aligned to `count`.
             let entry = unsafe { &*std::ptr::from_ref(first).add(i) };
-            self.for_leaves(entry, change);
+            self.for_leaves(entry, 2 - level, &mut nodes_left, change);
         }
         debug_assert!(span.first.is_multiple_of(span.count));
     }
 
-    fn for_leaves(&self, entry: &AtomicU32, change: &mut dyn FnMut(&AtomicU32)) {
+    /// Calls `change` with the leaves at and below `entry`, which has at most `levels` levels of nodes.
+    fn for_leaves(
+        &self,
+        entry: &AtomicU32,
+        levels: u32,
+        nodes_left: &mut u32,
+        change: &mut dyn FnMut(&AtomicU32),
+    ) {
         let value = entry.load(Ordering::Relaxed);
         if let Some(small) = self.small(value) {
             let rest = AtomicU32::new(small.read().rest);
@@ -241,9 +250,13 @@ impl Table {
         if value & NODE == 0 {
             return change(entry);
         }
+        if levels == 0 || *nodes_left == 0 {
+            return;
+        }
+        *nodes_left -= 1;
         for i in 0..FANOUT {
             if let Some(child) = self.child(value, i) {
-                self.for_leaves(child, change);
+                self.for_leaves(child, levels - 1, nodes_left, change);
             }
         }
     }
