@@ -7,8 +7,11 @@
 enum place {
 	TRACEPOINT, RAW_TRACEPOINT, TP_BTF, FENTRY, LSM, UPROBE, URETPROBE, UPROBE_MULTI, KPROBE, PERF_EVENT, ITERATOR,
 	XDP, TCX_INGRESS, TCX_EGRESS, CLSACT, NETFILTER, SOCKET, SK_LOOKUP, FLOW_DISSECTOR, SK_MSG, SK_SKB,
+	UPROBE_SESSION, KPROBE_MULTI, KPROBE_SESSION, FMOD_RET, WATCHPOINT, XDP_FRAGS, LWT_XMIT, SK_REUSEPORT, SYSCALL,
+	NETKIT, USDT, LSM_CGROUP,
 	CGROUP_INGRESS, CGROUP_EGRESS, SOCK_CREATE, SOCK_RELEASE, CONNECT4, BIND4, POST_BIND4, SENDMSG4, RECVMSG4,
-	GETPEERNAME4, GETSOCKNAME4, GETSOCKOPT, SETSOCKOPT, SYSCTL, DEVICE, SOCKOPS, PLACES,
+	GETPEERNAME4, GETSOCKNAME4, GETSOCKOPT, SETSOCKOPT, SYSCTL, DEVICE, SOCKOPS,
+	CONNECT_UNIX, PLACES,
 };
 
 struct {
@@ -61,6 +64,18 @@ HOOK("sk_lookup", sk_lookup, SK_LOOKUP, SK_PASS)
 HOOK("flow_dissector", flow_dissector, FLOW_DISSECTOR, BPF_OK)
 HOOK("sk_msg", sk_msg, SK_MSG, SK_PASS)
 HOOK("sk_skb/stream_verdict", sk_skb, SK_SKB, SK_PASS)
+HOOK("uprobe.session/libc.so.6:getppid", uprobe_session, UPROBE_SESSION, 0)
+HOOK("kprobe.multi/vfs_read", kprobe_multi, KPROBE_MULTI, 0)
+HOOK("kprobe.session/vfs_read", kprobe_session, KPROBE_SESSION, 0)
+HOOK("fmod_ret/security_file_open", fmod_ret, FMOD_RET, 0)
+HOOK("perf_event", watchpoint, WATCHPOINT, 0)
+HOOK("xdp.frags", xdp_frags, XDP_FRAGS, XDP_PASS)
+HOOK("lwt_xmit", lwt_xmit, LWT_XMIT, BPF_OK)
+HOOK("sk_reuseport", sk_reuseport, SK_REUSEPORT, SK_PASS)
+HOOK("syscall", syscall, SYSCALL, 0)
+HOOK("netkit/primary", netkit, NETKIT, -1)
+HOOK("usdt/skep_usdt:skep:step", usdt, USDT, 0)
+HOOK("lsm_cgroup/socket_bind", lsm_cgroup, LSM_CGROUP, 1)
 HOOK("cgroup_skb/ingress", cgroup_ingress, CGROUP_INGRESS, 1)
 HOOK("cgroup_skb/egress", cgroup_egress, CGROUP_EGRESS, 1)
 HOOK("cgroup/sock_create", sock_create, SOCK_CREATE, 1)
@@ -77,5 +92,6 @@ HOOK("cgroup/setsockopt", setsockopt, SETSOCKOPT, 1)
 HOOK("cgroup/sysctl", sysctl, SYSCTL, 1)
 HOOK("cgroup/dev", device, DEVICE, 1)
 HOOK("sockops", sockops, SOCKOPS, 1)
+HOOK("cgroup/connect_unix", connect_unix, CONNECT_UNIX, 1)
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

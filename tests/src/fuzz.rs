@@ -3,6 +3,7 @@
 use skep_isa::asm::{NoFacts, Options, assemble, assemble_insns};
 use skep_isa::{Slot, Style, Text, encode, insns};
 use skep_object::image::Image;
+use skep_object::sanitize::{BtfLevel, sanitize};
 
 fn slots(data: &[u8]) -> Vec<Slot> {
     let chunks = data.as_chunks::<8>().0;
@@ -86,6 +87,11 @@ pub fn btf(data: &[u8]) {
             skep_btf::Record::of(&btf, ty.id()),
             btf.find(ty.name(), ty.kind()),
         );
+    }
+    let _ = skep_btf::c::declarations(&btf, None);
+    for level in [BtfLevel::Linux5_6, BtfLevel::Linux5_0] {
+        let older = sanitize(&btf, level);
+        assert!(older.is_ok_and(|b| b.type_count() >= btf.type_count()));
     }
     if btf.validate().is_ok() {
         let again = skep_btf::Btf::parse(skep_btf::Builder::of(&btf).finish());

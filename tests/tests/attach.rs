@@ -1,6 +1,6 @@
 //! Every hook: attach, make it fire, read its counter, detach, see that it counts no more.
 
-use skep::attach::{Direction, End, Hook, Link, Where, attach, hook};
+use skep::attach::{Direction, Ends, Hook, Link, Where, attach, hook};
 use skep::cgroup::Group;
 use skep::child::Child;
 use skep::load::{LoadOptions, Loaded, load};
@@ -23,13 +23,14 @@ use std::time::{Duration, Instant};
 const PLACES: &[&str] = &[
     "tracepoint", "raw_tracepoint", "tp_btf", "fentry", "lsm", "uprobe", "uretprobe", "uprobe_multi", "kprobe",
     "perf_event", "iterator", "xdp", "tcx_ingress", "tcx_egress", "clsact", "netfilter", "socket", "sk_lookup",
-    "flow_dissector", "sk_msg", "sk_skb", "cgroup_ingress", "cgroup_egress", "sock_create", "sock_release", "connect4",
+    "flow_dissector", "sk_msg", "sk_skb", "uprobe_session", "kprobe_multi", "kprobe_session", "fmod_ret", "watchpoint",
+    "xdp_frags", "lwt_xmit", "sk_reuseport", "syscall", "netkit", "usdt", "lsm_cgroup", "cgroup_ingress", "cgroup_egress", "sock_create", "sock_release", "connect4",
     "bind4", "post_bind4", "sendmsg4", "recvmsg4", "getpeername4", "getsockname4", "getsockopt", "setsockopt", "sysctl",
-    "device", "sockops",
+    "device", "sockops", "connect_unix",
 ];
 
 /// How long a hook may take to fire.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where `getppid` is: in the C library, or in this program if it is linked into it.
 fn getppid_file() -> std::path::PathBuf {
@@ -49,16 +50,16 @@ fn getppid_file() -> std::path::PathBuf {
 }
 
 /// One program of the object, in the kernel.
-struct Case {
-    backend: Arc<dyn Backend>,
+pub(crate) struct Case {
+    pub(crate) backend: Arc<dyn Backend>,
     kernel: Arc<Kernel>,
-    loaded: Loaded,
+    pub(crate) loaded: Loaded,
     place: u32,
 }
 
 impl Case {
     /// Loads one program; `None` if this kernel refuses it, which is then said.
-    fn load(name: &str) -> Option<Self> {
+    pub(crate) fn load(name: &str) -> Option<Self> {
         let bytes = std::fs::read(workspace_root().join("tests/objects/attach.bpf.o")).unwrap();
         let object = Object::parse(
             &bytes,
@@ -93,11 +94,11 @@ impl Case {
         }
     }
 
-    fn prog(&self) -> skep_bpf::Handle {
+    pub(crate) fn prog(&self) -> skep_bpf::Handle {
         self.loaded.programs[0].handle
     }
 
-    fn hits(&self) -> u64 {
+    pub(crate) fn hits(&self) -> u64 {
         let map = self.loaded.map("hits").unwrap().handle;
         let mut value = [0; 8];
         self.backend
@@ -107,12 +108,12 @@ impl Case {
     }
 
     /// The hook that the section name means.
-    fn hook(&self, place: &Where) -> Hook {
+    pub(crate) fn hook(&self, place: &Where) -> Hook {
         hook(&self.loaded.programs[0].spec, place).unwrap()
     }
 
     /// Attaches, fires until the counter moves, detaches, and sees that firing moves it no more.
-    fn run(&self, hook: &Hook, mut fire: impl FnMut()) {
+    pub(crate) fn run(&self, hook: &Hook, mut fire: impl FnMut()) {
         let link = match attach(&self.backend, self.prog(), hook) {
             Ok(link) => link,
             Err(error) if is_missing_here(hook, error.errno) => {
@@ -148,16 +149,20 @@ impl Case {
 fn is_missing_here(hook: &Hook, errno: Errno) -> bool {
     matches!(
         (hook, errno),
-        (Hook::Kprobe { .. }, Errno::ENOENT) | (Hook::UprobeMulti { .. }, Errno::EINVAL)
+        (
+            Hook::Kprobe { .. } | Hook::KprobeMulti { .. },
+            Errno::ENOENT
+        ) | (Hook::UprobeMulti { .. }, Errno::EINVAL)
+            | (Hook::KprobeMulti { .. }, Errno::EINVAL | Errno::EOPNOTSUPP)
     )
 }
 
-fn needs() -> bool {
+pub(crate) fn needs() -> bool {
     met(&[Need::Root, Need::Bpf])
 }
 
 /// A network of our own with a loopback device that is on; for this thread.
-fn own_network() -> Where {
+pub(crate) fn own_network() -> Where {
     enter_new_network().unwrap();
     netlink::Socket::open().unwrap().up(1).unwrap();
     Where {
@@ -166,7 +171,7 @@ fn own_network() -> Where {
     }
 }
 
-fn datagram() {
+pub(crate) fn datagram() {
     let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
     receiver
         .set_read_timeout(Some(Duration::from_millis(50)))
@@ -216,21 +221,30 @@ fn tracing_hooks_fire() {
         }
         case.run(&hook, fire);
     }
-    if let Some(case) = Case::load("uprobe_multi") {
-        let file = getppid_file();
-        let symbols = vec!["getppid".to_owned()];
-        case.run(
-            &Hook::UprobeMulti {
-                file,
-                symbols,
-                end: End::Entry,
-                pid: None,
-            },
-            parent,
-        );
+    for (name, ends, symbol) in [
+        ("uprobe_multi", Ends::Entry, "getppid"),
+        ("uprobe_multi", Ends::Return, "getppi*"),
+        ("uprobe_session", Ends::Session, "getppid"),
+    ] {
+        let Some(case) = Case::load(name) else {
+            continue;
+        };
+        let hook = Hook::UprobeMulti {
+            file: getppid_file(),
+            symbols: vec![symbol.to_owned()],
+            ends,
+            pid: None,
+        };
+        case.run(&hook, parent);
+    }
+    for name in ["kprobe_multi", "kprobe_session"] {
+        let Some(case) = Case::load(name) else {
+            continue;
+        };
+        case.run(&case.hook(&everyone), read);
     }
     // These see every system call of the machine: they cannot be seen to stop.
-    for name in ["raw_tracepoint", "tp_btf", "fentry", "lsm"] {
+    for name in ["raw_tracepoint", "tp_btf", "fentry", "fmod_ret", "lsm"] {
         let Some(case) = Case::load(name) else {
             continue;
         };
@@ -252,7 +266,7 @@ fn network_hooks_fire() {
         return;
     }
     let place = own_network();
-    for name in ["xdp", "tcx_ingress", "tcx_egress", "sk_lookup"] {
+    for name in ["xdp", "xdp_frags", "tcx_ingress", "tcx_egress", "sk_lookup"] {
         let Some(case) = Case::load(name) else {
             continue;
         };
@@ -288,6 +302,7 @@ fn network_hooks_fire() {
                 family: 2,
                 hook: 1,
                 priority: -10,
+                defrag: false,
             },
             datagram,
         );
@@ -367,6 +382,11 @@ fn socket_hooks_fire() {
 fn traffic_of_the_child() {
     let _ = std::fs::read("/proc/sys/kernel/ostype");
     drop(std::fs::File::open("/dev/null"));
+    let path = std::env::temp_dir().join(format!("skep-{}.sock", std::process::id()));
+    let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::os::unix::net::UnixStream::connect(&path).unwrap();
+    drop(unix);
+    std::fs::remove_file(&path).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap(); // also sets SO_REUSEADDR
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     client.take_error().unwrap(); // SO_ERROR
@@ -403,14 +423,20 @@ fn cgroup_hooks_fire() {
         child.release().unwrap();
         assert_eq!(child.wait().unwrap(), 0);
     };
-    let first = PLACES.iter().position(|p| *p == "cgroup_ingress").unwrap();
+    let first = PLACES.iter().position(|p| *p == "lsm_cgroup").unwrap();
     let mut cases: Vec<(Case, Link)> = Vec::new();
     for name in &PLACES[first..] {
         let Some(case) = Case::load(name) else {
             continue;
         };
-        let link = attach(&case.backend, case.prog(), &case.hook(&place)).unwrap();
-        cases.push((case, link));
+        match attach(&case.backend, case.prog(), &case.hook(&place)) {
+            Ok(link) => cases.push((case, link)),
+            // Sockets of this family have the hook since Linux 6.7.
+            Err(error) if *name == "connect_unix" && error.errno == Errno::EINVAL => {
+                println!("{name}: {error}");
+            }
+            Err(error) => panic!("{name}: {error}"),
+        }
     }
     fire();
     let silent: Vec<_> = cases

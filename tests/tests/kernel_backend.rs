@@ -4,7 +4,7 @@ use skep::Kernel;
 use skep::attach::{Hook, attach};
 use skep::element::elements;
 use skep_abi::{AttachType, MapType, ProgType};
-use skep_bpf::{Backend, BatchCursor, Errno, Event, MapCreate, ProgLoad, TestRun};
+use skep_bpf::{Backend, BatchCursor, Errno, Event, LinkDetail, MapCreate, ProgLoad, TestRun};
 use skep_isa::Slot;
 use skep_tests::need::{Need, met};
 use std::sync::Arc;
@@ -137,8 +137,11 @@ fn a_link_attaches_until_it_is_dropped() {
     .unwrap();
     let info = kernel.link_info(link.handle().unwrap()).unwrap();
     assert_eq!(
-        (info.link_type, info.target.as_str()),
-        ("raw_tracepoint", "sys_enter")
+        (info.link_type, info.details.first()),
+        (
+            "raw_tracepoint",
+            Some(&("tp_name", LinkDetail::Text("sys_enter".to_owned())))
+        )
     );
     let id = info.id;
     drop(link);

@@ -3,6 +3,8 @@
 
 mod arrows;
 mod attach;
+mod attach_more;
+mod c_header;
 mod cases;
 mod deferred;
 mod encodings;

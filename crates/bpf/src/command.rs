@@ -52,6 +52,7 @@ impl MapCreate {
 #[expect(missing_docs, reason = "fields of union bpf_attr")]
 pub struct ProgLoad {
     pub prog_type: ProgType,
+    /// Of struct_ops programs the attach type whose number is that of the operation in the kernel's structure.
     pub expected_attach_type: Option<AttachType>,
     pub insns: Vec<Slot>,
     pub license: String,
@@ -124,6 +125,24 @@ pub struct LinkCreate {
 pub enum LinkTarget {
     /// A network device (XDP, tcx, netkit).
     Ifindex(u32),
+    /// A place among the programs of a device or control group; which side of `relative` is said by the flags.
+    Ordered {
+        /// Number of the device, or descriptor of the control group.
+        target: u32,
+        /// Descriptor or id of a program or link; 0 for the whole row.
+        relative: u32,
+        /// The row must be this old; 0 if it does not matter.
+        revision: u64,
+    },
+    /// A function of another program (freplace, and tracing of programs).
+    Function {
+        /// The other program.
+        prog: Handle,
+        /// BTF id of its function, in its own BTF.
+        btf_id: u32,
+        /// `bpf_cookie`
+        cookie: u64,
+    },
     /// A file descriptor of the caller: cgroup, network namespace, sockmap, perf event.
     Fd {
         /// The descriptor.
@@ -149,6 +168,8 @@ pub enum LinkTarget {
         path: std::path::PathBuf,
         /// File offsets.
         offsets: Vec<u64>,
+        /// File offsets of counters of attachments (semaphores of USDT), one an offset or none.
+        counters: Vec<u64>,
         /// `bpf_cookie`s, one an offset or none.
         cookies: Vec<u64>,
         /// Only this process, 0 for all.
@@ -178,6 +199,8 @@ pub enum LinkTarget {
         hook: u32,
         /// Priority.
         priority: i32,
+        /// `BPF_F_NETFILTER_*`
+        flags: u32,
     },
     /// A struct_ops map.
     StructOps(Handle),

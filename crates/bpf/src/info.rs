@@ -27,6 +27,8 @@ pub struct MapInfo {
     pub btf_id: u32,
     pub btf_key_type_id: u32,
     pub btf_value_type_id: u32,
+    /// In the kernel's BTF, of struct_ops maps.
+    pub btf_vmlinux_value_type_id: u32,
     /// From /proc/self/fdinfo in the kernel backend.
     pub frozen: bool,
     pub bytes_memlock: u64,
@@ -66,8 +68,21 @@ pub struct LinkInfo {
     pub link_type: &'static str,
     pub attach_type: Option<AttachType>,
     pub ifindex: u32,
-    /// Tracepoint name, or empty.
-    pub target: String,
+    /// What the link knows beyond that, under bpftool's names and in its order.
+    pub details: Vec<(&'static str, LinkDetail)>,
+}
+
+/// A value in [`LinkInfo::details`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LinkDetail {
+    /// A number, id or address.
+    Number(u64),
+    /// A number that may be negative.
+    Signed(i64),
+    /// A name.
+    Text(String),
+    /// Yes or no.
+    Flag(bool),
 }
 
 /// `struct bpf_btf_info`

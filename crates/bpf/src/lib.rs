@@ -13,7 +13,7 @@ pub use command::{
     BatchCursor, LinkCreate, LinkTarget, MapCreate, ProgLoad, TestRun, TestRunResult,
 };
 pub use event::{Event, EventReader};
-pub use info::{BtfInfo, LinkInfo, MapInfo, ObjKind, ProgInfo};
+pub use info::{BtfInfo, LinkDetail, LinkInfo, MapInfo, ObjKind, ProgInfo};
 pub use skep_abi::Errno;
 
 use std::path::Path;

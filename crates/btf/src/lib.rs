@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod c;
 mod error;
 pub mod ext;
 mod fields;

@@ -13,7 +13,12 @@ use std::process::ExitCode;
 
 /// eBPF without the kernel, and with it.
 #[derive(Parser)]
-#[command(name = "skep", version, disable_help_subcommand = true)]
+#[command(
+    name = "skep",
+    version,
+    disable_help_subcommand = true,
+    infer_subcommands = true
+)]
 struct Cli {
     #[command(flatten)]
     output: output::OutputArgs,

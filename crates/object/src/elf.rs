@@ -1,12 +1,8 @@
 //! The ELF file as sections, symbols and relocations, every reference checked.
 
 use crate::error::ObjectError;
-use object::elf::{
-    EM_BPF, ET_REL, FileHeader64, SHF_EXECINSTR, SHT_NOBITS, SHT_PROGBITS, SHT_REL, SHT_RELA,
-    STB_LOCAL, STB_WEAK, STT_FUNC, STT_NOTYPE, STT_OBJECT, STT_SECTION, STV_HIDDEN, STV_INTERNAL,
-};
-use object::read::elf::{FileHeader, Rel, Rela, SectionHeader, Sym};
-use object::{Endianness, SectionIndex};
+use crate::image::{Image, ImageError, ImageSection, ImageSymbol};
+use skep_btf::Order;
 
 /// A parsed object file.
 #[derive(Debug, Default)]
@@ -72,19 +68,13 @@ pub(crate) struct Reloc {
 impl<'a> Elf<'a> {
     /// Parses a relocatable BPF object of the host's byte order.
     pub(crate) fn parse(data: &'a [u8]) -> Result<Self, ObjectError> {
-        if data.get(..4) != Some(b"\x7fELF") {
-            return Err(ObjectError::NotElf);
-        }
-        if data.get(4) == Some(&1) {
-            return Err(ObjectError::NotBpf("a 32-bit ELF file".to_owned()));
-        }
-        let header = FileHeader64::<Endianness>::parse(data)
-            .map_err(|e| ObjectError::damaged(e.to_string()))?;
-        let endian = header
-            .endian()
-            .map_err(|e| ObjectError::damaged(e.to_string()))?;
-        check_header(header, endian)?;
-        read(header, endian, data).map_err(|e| ObjectError::damaged(e.to_string()))
+        let image = Image::parse(data).map_err(refused)?;
+        check_header(&image)?;
+        let count = image.sections.len();
+        Ok(Self {
+            symbols: image.symbols.iter().map(|s| symbol(s, count)).collect(),
+            sections: image.sections.iter().map(section).collect(),
+        })
     }
 
     /// The section with this name.
@@ -101,121 +91,103 @@ impl<'a> Elf<'a> {
     }
 }
 
-fn check_header(header: &FileHeader64<Endianness>, endian: Endianness) -> Result<(), ObjectError> {
-    let machine = header.e_machine.get(endian);
-    if machine != EM_BPF {
-        let name = match machine {
-            object::elf::EM_X86_64 => "x86-64".to_owned(),
-            object::elf::EM_AARCH64 => "aarch64".to_owned(),
-            other => format!("number {}", other.0),
-        };
-        return Err(ObjectError::NotBpf(format!("its machine is {name}")));
+/// `e_machine` of machines that objects are taken for by mistake.
+const MACHINES: &[(u16, &str)] = &[(62, "x86-64"), (183, "aarch64")];
+/// `ET_REL`
+const RELOCATABLE: u16 = 1;
+
+fn refused(error: ImageError) -> ObjectError {
+    match error {
+        ImageError::NotElf => ObjectError::NotElf,
+        ImageError::NotElf64 => ObjectError::NotBpf("a 32-bit ELF file".to_owned()),
+        ImageError::NotBpf { machine } => {
+            let known = MACHINES.iter().find(|(number, _)| *number == machine);
+            let name = known.map_or_else(|| format!("number {machine}"), |(_, n)| (*n).to_owned());
+            ObjectError::NotBpf(format!("its machine is {name}"))
+        }
+        other => ObjectError::damaged(other.to_string()),
     }
-    let host = if cfg!(target_endian = "big") {
-        Endianness::Big
-    } else {
-        Endianness::Little
-    };
-    if endian != host {
-        let name = |e| {
-            if e == Endianness::Big {
-                "big"
-            } else {
-                "little"
-            }
+}
+
+fn check_header(image: &Image<'_>) -> Result<(), ObjectError> {
+    if image.order != Order::HOST {
+        let name = |order| match order {
+            Order::Big => "big",
+            Order::Little => "little",
         };
         return Err(ObjectError::NotBpf(format!(
             "it is {}-endian, this machine is {}-endian",
-            name(endian),
-            name(host)
+            name(image.order),
+            name(Order::HOST)
         )));
     }
-    if header.e_type.get(endian) != ET_REL {
+    if image.file_type != RELOCATABLE {
         let what = "it is an executable or library, not a relocatable object";
         return Err(ObjectError::NotBpf(what.to_owned()));
     }
     Ok(())
 }
 
-fn read<'a>(
-    header: &FileHeader64<Endianness>,
-    endian: Endianness,
-    data: &'a [u8],
-) -> object::Result<Elf<'a>> {
-    let table = header.sections(endian, data)?;
-    let mut elf = Elf::default();
-    for section in table.iter() {
-        let name = table.section_name(endian, section)?;
-        let kind = section.sh_type(endian);
-        let code = section.sh_flags(endian).contains(SHF_EXECINSTR);
-        let kind = match kind {
-            SHT_PROGBITS if code => SectionKind::Code,
-            SHT_PROGBITS => SectionKind::Data,
-            SHT_NOBITS => SectionKind::Zeroes,
-            _ => SectionKind::Other,
-        };
-        elf.sections.push(Section {
-            name: std::str::from_utf8(name).unwrap_or_default(),
-            kind,
-            data: match kind {
-                SectionKind::Code | SectionKind::Data => section.data(endian, data)?,
-                _ => &[],
-            },
-            size: section.sh_size(endian),
-            relocs: Vec::new(),
-        });
+/// `SHT_PROGBITS` and `SHT_NOBITS`
+const PROGBITS: u32 = 1;
+const NOBITS: u32 = 8;
+
+fn section<'a>(section: &ImageSection<'a>) -> Section<'a> {
+    let kind = match section.kind {
+        PROGBITS if section.is_executable() => SectionKind::Code,
+        PROGBITS => SectionKind::Data,
+        NOBITS => SectionKind::Zeroes,
+        _ => SectionKind::Other,
+    };
+    Section {
+        name: section.name,
+        kind,
+        data: match kind {
+            SectionKind::Code | SectionKind::Data => section.data,
+            _ => &[],
+        },
+        size: section.size,
+        relocs: section
+            .relocations
+            .iter()
+            .map(|r| Reloc {
+                offset: r.offset,
+                symbol: r.symbol as usize,
+            })
+            .collect(),
     }
-    let symbols = table.symbols(endian, data, object::elf::SHT_SYMTAB)?;
-    for (index, symbol) in symbols.enumerate() {
-        let section = symbols.symbol_section(endian, symbol, index)?;
-        let name = symbols.symbol_name(endian, symbol)?;
-        elf.symbols.push(Symbol {
-            name: std::str::from_utf8(name).unwrap_or_default(),
-            section: section
-                .map(|SectionIndex(i)| i)
-                .filter(|&i| i < elf.sections.len()),
-            value: symbol.st_value(endian),
-            size: symbol.st_size(endian),
-            kind: match symbol.st_type() {
-                STT_NOTYPE => SymbolKind::Untyped,
-                STT_OBJECT => SymbolKind::Object,
-                STT_FUNC => SymbolKind::Function,
-                STT_SECTION => SymbolKind::Section,
-                _ => SymbolKind::Other,
-            },
-            local: symbol.st_bind() == STB_LOCAL,
-            weak: symbol.st_bind() == STB_WEAK,
-            hidden: matches!(symbol.st_visibility(), STV_HIDDEN | STV_INTERNAL),
-        });
+}
+
+/// `STV_INTERNAL` and `STV_HIDDEN`
+const HIDDEN: [u8; 2] = [1, 2];
+
+fn symbol<'a>(symbol: &ImageSymbol<'a>, sections: usize) -> Symbol<'a> {
+    Symbol {
+        name: symbol.name,
+        section: Some(usize::from(symbol.section)).filter(|s| (1..sections).contains(s)),
+        value: symbol.value,
+        size: symbol.size,
+        kind: match symbol.kind {
+            ImageSymbol::UNTYPED => SymbolKind::Untyped,
+            ImageSymbol::OBJECT => SymbolKind::Object,
+            ImageSymbol::FUNC => SymbolKind::Function,
+            ImageSymbol::SECTION => SymbolKind::Section,
+            _ => SymbolKind::Other,
+        },
+        local: symbol.binding == ImageSymbol::LOCAL,
+        weak: symbol.binding == ImageSymbol::WEAK,
+        hidden: HIDDEN.contains(&symbol.visibility),
     }
-    for section in table.iter() {
-        let target = section.sh_info(endian) as usize;
-        let mut found = Vec::new();
-        match section.sh_type(endian) {
-            SHT_REL => {
-                let Some((list, _)) = section.rel(endian, data)? else {
-                    continue;
-                };
-                found.extend(list.iter().map(|r| (r.r_offset(endian), r.r_sym(endian))));
-            }
-            SHT_RELA => {
-                let Some((list, _)) = section.rela(endian, data)? else {
-                    continue;
-                };
-                let sym = |r: &object::elf::Rela64<Endianness>| r.r_sym(endian, false);
-                found.extend(list.iter().map(|r| (r.r_offset(endian), sym(r))));
-            }
-            _ => continue,
-        }
-        let Some(section) = elf.sections.get_mut(target) else {
-            continue;
-        };
-        let relocs = found.into_iter().map(|(offset, symbol)| Reloc {
-            offset,
-            symbol: symbol as usize,
-        });
-        section.relocs.extend(relocs);
-        section.relocs.sort_by_key(|r| r.offset);
+}
+
+/// The bytes of section `.BTF` of an ELF file for any machine.
+///
+/// # Errors
+/// [`ObjectError`] if it is no ELF file or has no such section.
+pub fn btf_section(data: &[u8]) -> Result<Vec<u8>, ObjectError> {
+    let image = Image::parse_any(data).map_err(refused)?;
+    match image.section(".BTF") {
+        Some(section) if !section.data.is_empty() => Ok(section.data.to_vec()),
+        _ => Err(ObjectError::damaged("it has no section .BTF")),
     }
-    Ok(elf)
 }

@@ -1,4 +1,6 @@
-//! An ELF file as it stands: sections, symbols, relocations. Nothing is interpreted yet.
+//! An ELF file as it stands: sections, segments, symbols, relocations. Nothing is interpreted yet.
+//!
+//! BPF objects are read with [`Image::parse`], executables and libraries that probes point into with [`Image::parse_any`].
 //!
 //! Every offset and size of the file is untrusted: what points outside becomes an error here, so that users of an
 //! [`Image`] need not check again.
@@ -8,6 +10,7 @@ use std::fmt;
 
 const HEADER_BYTES: usize = 64;
 const SECTION_HEADER_BYTES: usize = 64;
+const SEGMENT_BYTES: usize = 56;
 const SYMBOL_BYTES: usize = 24;
 const REL_BYTES: usize = 16;
 const RELA_BYTES: usize = 24;
@@ -18,6 +21,9 @@ const SHT_SYMTAB: u32 = 2;
 const SHT_RELA: u32 = 4;
 const SHT_NOBITS: u32 = 8;
 const SHT_REL: u32 = 9;
+const SHT_DYNSYM: u32 = 11;
+/// A section index that stands elsewhere.
+const SHN_XINDEX: u16 = 0xffff;
 
 const SHF_WRITE: u64 = 1;
 const SHF_ALLOC: u64 = 2;
@@ -61,15 +67,43 @@ impl fmt::Display for ImageError {
 
 impl std::error::Error for ImageError {}
 
-/// A 64-bit ELF file for BPF.
+/// A 64-bit ELF file.
 #[derive(Clone, Debug)]
 pub struct Image<'d> {
+    /// `e_machine`
+    pub machine: u16,
+    /// `e_type`
+    pub file_type: u16,
     /// Byte order of everything in it.
     pub order: Order,
     /// Sections by index; the first is always empty.
     pub sections: Vec<ImageSection<'d>>,
     /// Symbols by index; the first is always empty.
     pub symbols: Vec<ImageSymbol<'d>>,
+    /// Symbols for the dynamic linker.
+    pub dynamic_symbols: Vec<ImageSymbol<'d>>,
+    /// What is mapped to run the file.
+    pub segments: Vec<ImageSegment>,
+}
+
+/// A segment (`Elf64_Phdr`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ImageSegment {
+    /// `p_type`
+    pub kind: u32,
+    /// `p_flags`
+    pub flags: u32,
+    /// Byte of the file where it begins.
+    pub offset: u64,
+    /// Address where it is mapped.
+    pub address: u64,
+    /// Bytes of it in the file.
+    pub file_bytes: u64,
+}
+
+impl ImageSegment {
+    /// `PT_LOAD`
+    pub const LOAD: u32 = 1;
 }
 
 /// A section.
@@ -85,6 +119,10 @@ pub struct ImageSection<'d> {
     pub data: &'d [u8],
     /// Size in bytes, also of one that the file does not store.
     pub size: u64,
+    /// `sh_addr`
+    pub address: u64,
+    /// `sh_offset`
+    pub offset: u64,
     /// Relocations of places in it, ordered by offset.
     pub relocations: Vec<ImageRelocation>,
     link: u32,
@@ -131,10 +169,18 @@ pub struct ImageSymbol<'d> {
 }
 
 impl ImageSymbol<'_> {
+    /// `STT_NOTYPE`
+    pub const UNTYPED: u8 = 0;
+    /// `STT_OBJECT`
+    pub const OBJECT: u8 = 1;
     /// `STT_FUNC`
     pub const FUNC: u8 = 2;
     /// `STT_SECTION`
     pub const SECTION: u8 = 3;
+    /// `STB_LOCAL`
+    pub const LOCAL: u8 = 0;
+    /// `STB_WEAK`
+    pub const WEAK: u8 = 2;
 }
 
 /// A place that depends on a symbol.
@@ -165,17 +211,30 @@ pub fn relocation_name(kind: u32) -> &'static str {
 }
 
 impl<'d> Image<'d> {
-    /// Reads a file.
+    /// Reads a BPF object.
     ///
     /// # Errors
     /// [`ImageError`]: not a 64-bit ELF file for BPF, or something in it lies outside.
     pub fn parse(data: &'d [u8]) -> Result<Self, ImageError> {
+        let image = Self::parse_any(data)?;
+        match image.machine {
+            EM_BPF => Ok(image),
+            machine => Err(ImageError::NotBpf { machine }),
+        }
+    }
+
+    /// Reads a file for any machine.
+    ///
+    /// # Errors
+    /// [`ImageError`]: not a 64-bit ELF file, or something in it lies outside.
+    pub fn parse_any(data: &'d [u8]) -> Result<Self, ImageError> {
         let reader = Reader::new(data)?;
         let mut sections = reader.sections()?;
-        let symbols = match sections.iter().find(|s| s.kind == SHT_SYMTAB) {
+        let symbols = |kind| match sections.iter().find(|s| s.kind == kind) {
             Some(table) => reader.symbols(table, &sections),
             None => Vec::new(),
         };
+        let (symbols, dynamic_symbols) = (symbols(SHT_SYMTAB), symbols(SHT_DYNSYM));
         let mut relocation_count = 0;
         for at in 0..sections.len() {
             let table = &sections[at];
@@ -195,10 +254,29 @@ impl<'d> Image<'d> {
             target.relocations.sort_by_key(|r| r.offset);
         }
         Ok(Self {
+            machine: reader.order.u16_at(data, 18),
+            file_type: reader.order.u16_at(data, 16),
             order: reader.order,
+            segments: reader.segments()?,
             sections,
             symbols,
+            dynamic_symbols,
         })
+    }
+
+    /// The byte of the file that is mapped to an address.
+    #[must_use]
+    pub fn file_offset(&self, address: u64) -> Option<u64> {
+        let loaded = self
+            .segments
+            .iter()
+            .filter(|s| s.kind == ImageSegment::LOAD);
+        loaded
+            .filter_map(|s| {
+                let into = address.checked_sub(s.address)?;
+                (into < s.file_bytes).then(|| s.offset.checked_add(into))?
+            })
+            .next()
     }
 
     /// The section with this name.
@@ -246,10 +324,6 @@ impl<'d> Reader<'d> {
         } else {
             Order::Little
         };
-        let machine = order.u16_at(data, 18);
-        if machine != EM_BPF {
-            return Err(ImageError::NotBpf { machine });
-        }
         Ok(Self { data, order })
     }
 
@@ -273,9 +347,20 @@ impl<'d> Reader<'d> {
 
     fn sections(&self) -> Result<Vec<ImageSection<'d>>, ImageError> {
         let at = self.u64(self.data, 40);
-        let count = u64::from(self.order.u16_at(self.data, 60));
-        let names = usize::from(self.order.u16_at(self.data, 62));
-        let size = count * SECTION_HEADER_BYTES as u64;
+        let mut count = u64::from(self.order.u16_at(self.data, 60));
+        let mut names = usize::from(self.order.u16_at(self.data, 62));
+        if at == 0 {
+            return Ok(Vec::new());
+        }
+        // Numbers that need more than 16 bits stand in the first section.
+        let first = self.slice(at, SECTION_HEADER_BYTES as u64, "the section headers")?;
+        if count == 0 {
+            count = self.u64(first, 32);
+        }
+        if names == usize::from(SHN_XINDEX) {
+            names = self.order.u32_at(first, 40) as usize;
+        }
+        let size = count.saturating_mul(SECTION_HEADER_BYTES as u64);
         let headers = self.slice(at, size, "the section headers")?;
         let headers = headers.as_chunks::<SECTION_HEADER_BYTES>().0;
         let mut sections = Vec::with_capacity(headers.len());
@@ -304,10 +389,28 @@ impl<'d> Reader<'d> {
             flags: self.u64(header, 8),
             data,
             size,
+            address: self.u64(header, 16),
+            offset: self.u64(header, 24),
             relocations: Vec::new(),
             link: self.order.u32_at(header, 40),
             info: self.order.u32_at(header, 44),
         })
+    }
+
+    fn segments(&self) -> Result<Vec<ImageSegment>, ImageError> {
+        let (at, count) = (self.u64(self.data, 32), self.order.u16_at(self.data, 56));
+        let bytes = u64::from(count) * SEGMENT_BYTES as u64;
+        let rows = self.slice(at, bytes, "the program headers")?;
+        let rows = rows.as_chunks::<SEGMENT_BYTES>().0.iter();
+        Ok(rows
+            .map(|row| ImageSegment {
+                kind: self.order.u32_at(row, 0),
+                flags: self.order.u32_at(row, 4),
+                offset: self.u64(row, 8),
+                address: self.u64(row, 16),
+                file_bytes: self.u64(row, 32),
+            })
+            .collect())
     }
 
     fn symbols(

@@ -18,11 +18,14 @@ mod linked;
 mod mapdef;
 mod object;
 mod resolve;
+pub mod sanitize;
 mod spec;
+mod struct_ops;
 mod target;
 pub mod write;
 
 pub use core::{CoreError, POISON, RelocKind};
+pub use elf::btf_section;
 pub use error::ObjectError;
 pub use externs::{ConfigForm, Extern, ExternKind};
 pub use linked::{AttachBtf, Failure, FailureCause, Linked, Program};

@@ -9,6 +9,7 @@ use crate::linked::{AttachBtf, Failure, FailureCause, Linked, Program};
 use crate::object::{Object, Operand};
 use crate::resolve::Externs;
 use crate::spec::{MapKind, MapSpec};
+use crate::struct_ops::{self, Operation};
 use crate::target::Target;
 use skep_abi::section::{self, SectionName};
 use skep_abi::{AttachType, MapType, ProgType};
@@ -43,6 +44,7 @@ impl Object {
         let externs = Externs::resolve(self, target);
         let code = self.patched(target);
         let info = self.info_by_function();
+        let (maps, operations) = self.target_maps(target, &config)?;
         let mut programs = Vec::new();
         for (entry, function) in self.functions.iter().enumerate() {
             if function.is_subprog() {
@@ -62,21 +64,36 @@ impl Object {
             linker.append(entry)?;
             linker.walk(entry)?;
             linker.exception_callback(entry)?;
-            programs.push(linker.finish(entry, target));
+            let mut program = linker.finish(entry, target);
+            become_operation(&mut program, &operations);
+            programs.push(program);
         }
         Ok(Linked {
             programs,
-            maps: self.target_maps(target, &config),
+            maps,
+            modules: target
+                .modules
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect(),
             btf: self.btf.clone(),
             license: self.license.clone(),
             version: self.version,
         })
     }
 
-    /// The maps with the sizes that depend on the target.
-    fn target_maps(&self, target: &Target, config: &[u8]) -> Vec<MapSpec> {
+    /// The maps with the sizes that depend on the target, and which programs are operations of the kernel's structures.
+    fn target_maps(
+        &self,
+        target: &Target,
+        config: &[u8],
+    ) -> Result<(Vec<MapSpec>, Vec<Operation>), ObjectError> {
         let mut maps = self.maps.clone();
+        let mut operations = Vec::new();
         for map in &mut maps {
+            if let (MapKind::StructOps, Some(btf)) = (map.kind, &self.btf) {
+                operations.extend(struct_ops::link(map, btf, target)?);
+            }
             match map.map_type {
                 MapType::PerfEventArray if map.max_entries == 0 => map.max_entries = target.cpus,
                 MapType::Ringbuf | MapType::UserRingbuf => {
@@ -88,7 +105,7 @@ impl Object {
                 map.contents = config.to_vec();
             }
         }
-        maps
+        Ok((maps, operations))
     }
 
     /// Every function's instructions with CO-RE relocations done, and those that failed.
@@ -170,6 +187,22 @@ impl Object {
         }
         all
     }
+}
+
+/// Makes a program the operation that a structure says it is.
+fn become_operation(program: &mut Program, operations: &[Operation]) {
+    let Some(operation) = operations.iter().find(|o| o.program == program.name) else {
+        return;
+    };
+    if program.prog_type != ProgType::StructOps {
+        return;
+    }
+    program.attach = AttachType::from_id(operation.member);
+    program.attach_btf = Some(AttachBtf {
+        name: operation.structure.clone(),
+        id: Some(operation.structure_id),
+        module: None,
+    });
 }
 
 /// A function's instructions after CO-RE, and what failed: (slot, cause).
@@ -491,18 +524,34 @@ const ATTACH_NAMES: &[(AttachType, &str, Kind)] = &[
     (AttachType::TraceIter, "bpf_iter_", Kind::Func),
 ];
 
+/// The module that a target names, if it names one, and the target's name.
+fn split_module(target: &str) -> (Option<&str>, &str) {
+    match target.split_once(':') {
+        Some((module, name)) => (Some(module), name),
+        None => (None, target),
+    }
+}
+
+/// Name in BTF and kind of an attach target.
+fn named(attach: Option<AttachType>, name: &str) -> (String, Kind) {
+    let row = ATTACH_NAMES.iter().find(|row| Some(row.0) == attach);
+    let (prefix, kind) = row.map_or(("", Kind::Func), |&(_, prefix, kind)| (prefix, kind));
+    (format!("{prefix}{name}"), kind)
+}
+
+/// Name in BTF of an attach target; `None` if the section names none.
+pub(crate) fn attach_name(attach: Option<AttachType>, target: &str) -> Option<String> {
+    let (_, name) = split_module(target);
+    (!name.is_empty()).then(|| named(attach, name).0)
+}
+
 /// Finds the target `name`, or `module:name`.
 fn attach_btf(attach: Option<AttachType>, name: &str, target: &Target) -> Option<AttachBtf> {
     if name.is_empty() {
         return None;
     }
-    let (wanted_module, name) = match name.split_once(':') {
-        Some((module, name)) => (Some(module), name),
-        None => (None, name),
-    };
-    let row = ATTACH_NAMES.iter().find(|row| Some(row.0) == attach);
-    let (prefix, kind) = row.map_or(("", Kind::Func), |&(_, prefix, kind)| (prefix, kind));
-    let name = format!("{prefix}{name}");
+    let (wanted_module, name) = split_module(name);
+    let (name, kind) = named(attach, name);
     let find = |btf: &Btf| btf.find_by_name_kind(&name, kind);
     let kernel = wanted_module.is_none_or(|m| m == "vmlinux");
     let mut id = target.btf.as_ref().filter(|_| kernel).and_then(find);

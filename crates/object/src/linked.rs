@@ -15,6 +15,9 @@ pub struct Linked {
     pub programs: Vec<Program>,
     /// Maps; operands of programs index this list.
     pub maps: Vec<MapSpec>,
+    /// Names of the modules that it was linked for. Calls of their kfuncs have a place in this list, counted from 1, as
+    /// `offset`; loads of their variables as `next_imm`.
+    pub modules: Vec<String>,
     /// The BTF to load.
     pub btf: Option<Btf>,
     /// The license; empty if the object has none.
@@ -32,7 +35,7 @@ pub struct Program {
     pub section: String,
     /// Program type by section name; [`ProgType::Unspec`] if the name says none.
     pub prog_type: ProgType,
-    /// Expected attach type.
+    /// Expected attach type; of struct_ops programs the one whose number is that of the operation in the kernel's structure.
     pub attach: Option<AttachType>,
     /// What follows `/` in the section name.
     pub target: String,

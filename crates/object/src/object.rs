@@ -6,11 +6,13 @@ use crate::error::ObjectError;
 use crate::externs::{self, Extern, ExternKind};
 use crate::fixup;
 use crate::function::{self, Function, SLOT_BYTES};
+use crate::link;
 use crate::mapdef;
 use crate::spec::{MapKind, MapSpec};
+use crate::struct_ops;
 use skep_abi::section;
 use skep_abi::{AttachType, ProgType};
-use skep_btf::{Btf, Ext};
+use skep_btf::{Btf, Ext, essential_name};
 use skep_isa::opcode::{CALL, JMP, LDDW};
 
 /// What the file itself does not say.
@@ -66,6 +68,8 @@ pub struct Needs {
     pub kconfig: bool,
     /// Addresses of these kernel symbols.
     pub addresses: Vec<String>,
+    /// Names of functions, variables and types that a module may have where the kernel itself has none.
+    pub names: Vec<String>,
 }
 
 impl Object {
@@ -110,11 +114,18 @@ impl Object {
         declared.extend(mapdef::legacy(elf)?);
         for map in declared {
             places.starts.push((map.section, map.offset, map.size));
+            places.maps.push(self.maps.len());
             self.maps.push(map.spec);
         }
         for (section, spec) in data::maps(elf, btf, name)? {
             places.sections.push((section, self.maps.len()));
             self.maps.push(spec);
+        }
+        for found in struct_ops::collect(elf, btf, &self.functions)? {
+            let place = (found.section, found.offset, found.size);
+            places.starts.push(place);
+            places.maps.push(self.maps.len());
+            self.maps.push(found.spec);
         }
         let size = externs::config_bytes(&self.externs);
         if size > 0 {
@@ -196,7 +207,7 @@ impl Object {
             let start = i128::from(start);
             s == section && place >= start && place < start + i128::from(size).max(1)
         });
-        map.map(Operand::Map).ok_or_else(|| {
+        map.map(|at| Operand::Map(places.maps[at])).ok_or_else(|| {
             let what = if symbol.kind == SymbolKind::Section {
                 elf.sections[section].name
             } else {
@@ -254,17 +265,33 @@ impl Object {
             kernel_btf: !self.ext.relos.is_empty(),
             ..Needs::default()
         };
+        if let Some(btf) = &self.file_btf {
+            let roots = self.ext.relos.iter().flat_map(|s| &s.records);
+            let names = roots.filter_map(|r| Some(essential_name(btf.get(r.type_id)?.name())));
+            needs.names.extend(names.map(str::to_owned));
+            needs.names.sort_unstable();
+            needs.names.dedup();
+        }
         for external in &self.externs {
             match external.kind {
-                ExternKind::Kfunc { .. } | ExternKind::TypedVar { .. } => needs.kernel_btf = true,
+                ExternKind::Kfunc { .. } | ExternKind::TypedVar { .. } => {
+                    needs.kernel_btf = true;
+                    needs.names.push(essential_name(&external.name).to_owned());
+                }
                 ExternKind::Address => needs.addresses.push(external.name.clone()),
                 ExternKind::Config { .. } => needs.kconfig = true,
             }
         }
         for function in self.functions.iter().filter(|f| !f.is_subprog()) {
-            let Some(def) = section::parse(&function.section_name).def else {
+            let parsed = section::parse(&function.section_name);
+            let Some(def) = parsed.def else {
                 continue;
             };
+            if def.options.attach_btf && def.prog_type != ProgType::Ext {
+                needs
+                    .names
+                    .extend(link::attach_name(def.attach, parsed.target));
+            }
             needs.kernel_btf |= def.options.attach_btf || def.prog_type == ProgType::StructOps;
             needs.kernel_functions |= def.options.attach_btf && traces_functions(def.attach);
         }
@@ -288,8 +315,10 @@ fn function_operand(section: usize, slot: i128) -> Result<Operand, String> {
 /// Where maps lie in the file.
 #[derive(Default)]
 struct Places {
-    /// (section, offset, size) of declared and old-style maps, in their order.
+    /// (section, offset, size) of declared and old-style maps and of structures of operations, in their order.
     starts: Vec<(usize, u64, u64)>,
+    /// Which map each of them is.
+    maps: Vec<usize>,
     /// (section, map) of data sections.
     sections: Vec<(usize, usize)>,
 }

@@ -1,10 +1,12 @@
 //! Loading a linked object through a backend: BTF, maps with their contents, programs, references among them.
 
+use crate::attach::Hook;
 use skep_abi::{MapType, ProgType};
-use skep_bpf::{Backend, Errno, Error, Handle, MapCreate, MapInfo, ProgLoad};
-use skep_btf::{FuncInfo, LineInfo};
+use skep_bpf::{Backend, Errno, Error, Handle, MapCreate, MapInfo, ObjKind, ProgLoad};
+use skep_btf::{Btf, FuncInfo, Kind, LineInfo};
 use skep_isa::opcode::LDDW;
 use skep_isa::{Slot, opcode};
+use skep_object::sanitize::{BtfLevel, sanitize};
 use skep_object::{Linked, MapKind, MapSpec, Program, SlotInit};
 use std::fmt;
 use std::path::PathBuf;
@@ -26,6 +28,10 @@ pub struct LoadOptions {
     pub pin_dir: Option<PathBuf>,
     /// Program type for sections whose name says none.
     pub prog_type: Option<ProgType>,
+    /// A loaded program whose functions `freplace` programs replace, and which other tracing programs may trace.
+    pub extends: Option<Handle>,
+    /// Programs that the backend refuses are left out and listed in [`Loaded::refused`], instead of failing the load.
+    pub optional: bool,
 }
 
 /// A loaded map.
@@ -53,8 +59,12 @@ pub struct Loaded {
     pub maps: Vec<LoadedMap>,
     /// Its programs, in the object's order.
     pub programs: Vec<LoadedProgram>,
+    /// Programs that were left out because the backend refused them.
+    pub refused: Vec<(String, LoadError)>,
     /// The object's BTF, for decoding.
     pub btf: Option<skep_btf::Btf>,
+    /// BTF of the modules that the object was linked for, where it is open.
+    modules: Vec<Option<Handle>>,
     btf_handle: Option<Handle>,
 }
 
@@ -80,6 +90,31 @@ impl Loaded {
         self.maps.iter().find(|m| m.spec.name == name)
     }
 
+    /// What attaches a structure of operations (`.struct_ops`, `.struct_ops.link`); `None` if `name` is no such map.
+    #[must_use]
+    pub fn struct_ops(&self, name: &str) -> Option<Hook> {
+        let map = self.map(name)?;
+        if map.spec.kind != MapKind::StructOps {
+            return None;
+        }
+        let mut value = map.spec.contents.clone();
+        for (at, init) in &map.spec.slots {
+            let SlotInit::Program(program) = init else {
+                continue;
+            };
+            let place = value.get_mut(*at as usize..*at as usize + size_of::<u64>());
+            if let (Some(place), Some(program)) = (place, self.program(program)) {
+                let number = u64::from(program.handle.0.cast_unsigned());
+                place.copy_from_slice(&number.to_ne_bytes());
+            }
+        }
+        Some(Hook::StructOps {
+            map: map.handle,
+            value,
+            by_link: map.spec.map_flags & skep_abi::map_flags::BPF_F_LINK != 0,
+        })
+    }
+
     /// A program by its name.
     #[must_use]
     pub fn program(&self, name: &str) -> Option<&LoadedProgram> {
@@ -90,11 +125,13 @@ impl Loaded {
 impl Drop for Loaded {
     fn drop(&mut self) {
         let maps = self.maps.iter().map(|m| m.handle);
+        let modules = self.modules.iter().flatten().copied();
         for handle in self
             .programs
             .iter()
             .map(|p| p.handle)
             .chain(maps)
+            .chain(modules)
             .chain(self.btf_handle)
         {
             self.backend.close(handle);
@@ -153,13 +190,14 @@ pub fn load(
         backend: Arc::clone(backend),
         maps: Vec::new(),
         programs: Vec::new(),
+        refused: Vec::new(),
         btf: linked.btf.clone(),
-        btf_handle: None,
+        modules: modules(linked, backend.as_ref()),
+        btf_handle: linked
+            .btf
+            .as_ref()
+            .and_then(|b| load_btf(backend.as_ref(), b)),
     };
-    if let Some(btf) = &linked.btf {
-        // As in libbpf: a kernel that refuses the BTF still gets the programs.
-        loaded.btf_handle = backend.btf_load(btf.bytes()).ok();
-    }
     for spec in &linked.maps {
         let handle = map(spec, &loaded, options)?;
         loaded.maps.push(LoadedMap {
@@ -177,11 +215,14 @@ pub fn load(
             .map_or(p.autoload, |name| p.name == *name)
     };
     for spec in linked.programs.iter().filter(wanted) {
-        let handle = program(spec, linked, &loaded, options)?;
-        loaded.programs.push(LoadedProgram {
-            spec: spec.clone(),
-            handle,
-        });
+        match program(spec, linked, &loaded, options) {
+            Ok(handle) => loaded.programs.push(LoadedProgram {
+                spec: spec.clone(),
+                handle,
+            }),
+            Err(error) if options.optional => loaded.refused.push((spec.name.clone(), error)),
+            Err(error) => return Err(error),
+        }
     }
     for map in &loaded.maps {
         enter_programs(&loaded, map)?;
@@ -189,11 +230,52 @@ pub fn load(
     Ok(loaded)
 }
 
+/// Loads an object's BTF; of kernels that do not know all of it, what they know. As in libbpf: a kernel that refuses even that
+/// still gets the programs.
+fn load_btf(backend: &dyn Backend, btf: &Btf) -> Option<Handle> {
+    if let Ok(handle) = backend.btf_load(btf.bytes()) {
+        return Some(handle);
+    }
+    [BtfLevel::Linux5_6, BtfLevel::Linux5_0]
+        .into_iter()
+        .find_map(|level| backend.btf_load(sanitize(btf, level).ok()?.bytes()).ok())
+}
+
+/// Opens the BTF of the modules that programs use something of.
+fn modules(linked: &Linked, backend: &dyn Backend) -> Vec<Option<Handle>> {
+    let kfuncs = |p: &Program| p.insns.iter().any(|s| is_kfunc_call(s) && s.offset != 0);
+    let targets = |p: &Program| p.attach_btf.as_ref().is_some_and(|a| a.module.is_some());
+    if linked.modules.is_empty() || !linked.programs.iter().any(|p| kfuncs(p) || targets(p)) {
+        return Vec::new();
+    }
+    let mut found = vec![None; linked.modules.len()];
+    let mut id = 0;
+    while let Ok(Some(next)) = backend.next_id(ObjKind::Btf, id) {
+        id = next;
+        let Ok(handle) = backend.by_id(ObjKind::Btf, id) else {
+            continue; // gone meanwhile
+        };
+        let named = backend.btf_info(handle).ok().filter(|i| i.kernel_btf);
+        let place = named.and_then(|i| linked.modules.iter().position(|m| *m == i.name));
+        match place {
+            Some(place) if found[place].is_none() => found[place] = Some(handle),
+            _ => backend.close(handle),
+        }
+    }
+    found
+}
+
+/// A call of a kernel function; `offset` is the module that has it.
+fn is_kfunc_call(slot: &Slot) -> bool {
+    slot.code == opcode::JMP | opcode::CALL && slot.src() == opcode::PSEUDO_KFUNC_CALL
+}
+
 /// Creates a map, or finds the pinned one that it asks for.
 fn map(spec: &MapSpec, loaded: &Loaded, options: &LoadOptions) -> Result<Handle, LoadError> {
     let backend = &loaded.backend;
-    if spec.kind == MapKind::StructOps {
-        return Err(unfit(&spec.name, "struct_ops maps are not supported yet"));
+    if spec.kind == MapKind::StructOps && spec.vmlinux_value_type_id == 0 {
+        let why = "the kernel has no such structure of operations";
+        return Err(unfit(&spec.name, why));
     }
     let pin = spec.pin_by_name.then(|| {
         options
@@ -256,7 +338,7 @@ fn create(spec: &MapSpec, loaded: &Loaded) -> Result<Handle, LoadError> {
     let (key_type, value_type) = spec.btf_ids();
     let typed = loaded
         .btf_handle
-        .filter(|_| key_type != 0 || value_type != 0);
+        .filter(|_| key_type != 0 || value_type != 0 || spec.vmlinux_value_type_id != 0);
     let mut command = MapCreate {
         map_type: spec.map_type,
         key_size: spec.key_size,
@@ -270,10 +352,10 @@ fn create(spec: &MapSpec, loaded: &Loaded) -> Result<Handle, LoadError> {
         btf: typed,
         btf_key_type_id: if typed.is_some() { key_type } else { 0 },
         btf_value_type_id: if typed.is_some() { value_type } else { 0 },
-        btf_vmlinux_value_type_id: 0,
+        btf_vmlinux_value_type_id: spec.vmlinux_value_type_id,
     };
     let mut created = backend.map_create(&command);
-    if created.is_err() && command.btf.is_some() {
+    if created.is_err() && command.btf.is_some() && spec.kind != MapKind::StructOps {
         // As in libbpf: types are for display, unless a helper needs them, which the verifier then says.
         command.btf = None;
         (command.btf_key_type_id, command.btf_value_type_id) = (0, 0);
@@ -320,6 +402,9 @@ fn fill(loaded: &Loaded, map: &LoadedMap) -> Result<(), LoadError> {
 
 /// Elements that are programs.
 fn enter_programs(loaded: &Loaded, map: &LoadedMap) -> Result<(), LoadError> {
+    if map.spec.kind == MapKind::StructOps {
+        return Ok(()); // when it is attached
+    }
     for (index, init) in &map.spec.slots {
         let SlotInit::Program(name) = init else {
             continue;
@@ -344,8 +429,25 @@ fn program(
     options: &LoadOptions,
 ) -> Result<Handle, LoadError> {
     let command = command(spec, linked, loaded, options)?;
-    Ok(loaded.backend.prog_load(&command)?)
+    let loaded = loaded.backend.prog_load(&command);
+    Ok(loaded.map_err(|error| name_relocations(error, spec))?)
 }
+
+/// The verifier sees a call of nothing where a relocation found nothing; the cause is the relocation.
+fn name_relocations(mut error: Error, spec: &Program) -> Error {
+    let reached = |f: &&skep_object::Failure| error.log.contains(&format!("\n{}: ", f.insn));
+    let mut names: Vec<String> = Vec::new();
+    for failure in spec.failures.iter().filter(reached) {
+        names.push(format!("instruction {}: {}", failure.insn, failure.cause));
+    }
+    if !names.is_empty() && error.log.contains(POISONED_CALL) {
+        error.detail = names.join("; ");
+    }
+    error
+}
+
+/// What the verifier says of the call that stands where a relocation found nothing (libbpf's number).
+const POISONED_CALL: &str = "invalid func unknown#195896080";
 
 /// The command that loads a program of an object whose maps are `loaded`.
 ///
@@ -370,8 +472,10 @@ pub fn command(
     if let Some(failure) = spec.failures.iter().find(|f| f.is_fatal()) {
         return Err(unfit(&spec.name, failure.cause.to_string()));
     }
-    let attach_btf_id = match &spec.attach_btf {
-        Some(target) => match target.id {
+    let other = other_program(spec, loaded, options)?;
+    let attach_btf_id = match (&other, &spec.attach_btf) {
+        (Some((_, id)), _) => *id,
+        (None, Some(target)) => match target.id {
             Some(id) => id,
             None => {
                 return Err(unfit(
@@ -380,8 +484,14 @@ pub fn command(
                 ));
             }
         },
-        None => 0,
+        (None, None) if spec.prog_type == ProgType::StructOps => {
+            let why = "it is no operation of any structure in the object";
+            return Err(unfit(&spec.name, why));
+        }
+        (None, None) => 0,
     };
+    let module = spec.attach_btf.as_ref().and_then(|a| a.module);
+    let module = module.and_then(|m| loaded.modules.get(m).copied().flatten());
     let has_btf = loaded.btf_handle.is_some();
     Ok(ProgLoad {
         prog_type,
@@ -405,11 +515,67 @@ pub fn command(
         },
         line_info_rec_size: LINE_INFO_BYTES,
         attach_btf_id,
-        attach_prog: None,
-        attach_btf: None,
-        fd_array: Vec::new(),
+        attach_prog: other.map(|(handle, _)| handle),
+        attach_btf: module,
+        fd_array: module_array(loaded),
         log_level: 0,
     })
+}
+
+/// What calls of kfuncs index: 0 is the kernel itself.
+fn module_array(loaded: &Loaded) -> Vec<Handle> {
+    let Some(any) = loaded.modules.iter().flatten().next() else {
+        return Vec::new();
+    };
+    let all = loaded.modules.iter().map(|m| m.unwrap_or(*any));
+    std::iter::once(*any).chain(all).collect()
+}
+
+/// The program that this one is made for, and the BTF id of the function in it.
+fn other_program(
+    spec: &Program,
+    loaded: &Loaded,
+    options: &LoadOptions,
+) -> Result<Option<(Handle, u32)>, LoadError> {
+    let is_made_for = match spec.prog_type {
+        ProgType::Ext => true,
+        ProgType::Tracing => spec.attach_btf.as_ref().is_some_and(|a| a.id.is_none()),
+        _ => false,
+    };
+    if !is_made_for {
+        return Ok(None);
+    }
+    let Some(other) = options.extends else {
+        return if spec.prog_type == ProgType::Ext {
+            Err(unfit(
+                &spec.name,
+                "it replaces a function of another program; say which program",
+            ))
+        } else {
+            Ok(None)
+        };
+    };
+    let id = function_id(loaded.backend.as_ref(), other, &spec.target)?;
+    let missing = || {
+        unfit(
+            &spec.name,
+            format!("the other program has no function \"{}\"", spec.target),
+        )
+    };
+    Ok(Some((other, id.ok_or_else(missing)?)))
+}
+
+/// The BTF id of a function of a loaded program.
+fn function_id(backend: &dyn Backend, prog: Handle, name: &str) -> Result<Option<u32>, Error> {
+    let info = backend.prog_info(prog)?;
+    if info.btf_id == 0 {
+        return Ok(None);
+    }
+    let handle = backend.by_id(ObjKind::Btf, info.btf_id)?;
+    let found = backend.btf_info(handle);
+    backend.close(handle);
+    let btf = Btf::parse(found?.data).ok();
+    Ok(btf.and_then(|b| b.find_by_name_kind(name, Kind::Func)))
 }
 
 /// Map operands as handles instead of places in the list.

@@ -56,6 +56,15 @@ pub fn ifindex(name: &str) -> io::Result<u32> {
     netlink::ifindex(name)
 }
 
+/// Numbers and names of all devices of this network namespace.
+///
+/// # Errors
+/// Those of netlink.
+pub fn devices() -> io::Result<Vec<(u32, String)>> {
+    let devices = Socket::open()?.devices()?;
+    Ok(devices.into_iter().map(|d| (d.ifindex, d.name)).collect())
+}
+
 /// Asks the kernel.
 ///
 /// # Errors

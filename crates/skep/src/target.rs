@@ -22,6 +22,34 @@ pub fn running_btf() -> io::Result<Btf> {
     Btf::parse(std::fs::read(KERNEL_BTF)?).map_err(|e| io::Error::other(e.to_string()))
 }
 
+/// Where the running kernel's modules show their BTF, beside its own.
+const KERNEL_BTFS: &str = "/sys/kernel/btf";
+
+/// BTF of the running kernel's modules, if an object names something that the kernel itself does not have.
+fn running_modules(btf: &Btf, names: &[String]) -> Vec<(String, Btf)> {
+    let is_known = |name: &String| btf.find_essential(name).next().is_some();
+    if names.iter().all(is_known) {
+        return Vec::new();
+    }
+    let mut modules = Vec::new();
+    for entry in std::fs::read_dir(KERNEL_BTFS)
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == "vmlinux" {
+            continue;
+        }
+        // A module may be gone meanwhile.
+        let parsed = std::fs::read(entry.path()).ok();
+        let parsed = parsed.and_then(|bytes| Btf::parse_split(bytes, btf).ok());
+        modules.extend(parsed.map(|module| (name, module)));
+    }
+    modules.sort_by(|a, b| a.0.cmp(&b.0));
+    modules
+}
+
 /// Version of the running kernel from its release, `6.18.44-x` → 6, 18, 44.
 fn running_version() -> u32 {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -76,12 +104,16 @@ fn common(cpus: usize) -> Target {
 /// # Errors
 /// If the object needs the kernel's BTF and it cannot be read.
 pub fn running(needs: &Needs) -> io::Result<Target> {
+    let btf = if needs.kernel_btf {
+        Some(running_btf()?)
+    } else {
+        None
+    };
     Ok(Target {
-        btf: if needs.kernel_btf {
-            Some(running_btf()?)
-        } else {
-            None
-        },
+        modules: btf
+            .as_ref()
+            .map_or_else(Vec::new, |b| running_modules(b, &needs.names)),
+        btf,
         kconfig: if needs.kconfig {
             running_config()
         } else {

@@ -107,6 +107,9 @@ attrs! {
     }
 }
 
+/// `BPF_F_TOKEN_FD`: the command has a token.
+pub const BPF_F_TOKEN_FD: u32 = 1 << 16;
+
 /// The union in `BPF_LINK_CREATE`: 64-bit words, filled by the functions below.
 pub type LinkExtra = [u64; 6];
 

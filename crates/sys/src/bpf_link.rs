@@ -44,6 +44,7 @@ pub enum Extra<'a> {
     UprobeMulti {
         path: &'a Path,
         offsets: &'a [u64],
+        counters: &'a [u64],
         cookies: &'a [u64],
         pid: u32,
         flags: u32,
@@ -124,11 +125,13 @@ pub fn create_raw(
         Extra::UprobeMulti {
             path,
             offsets,
+            counters,
             cookies,
             pid,
             flags,
         } => {
-            if !cookies.is_empty() && cookies.len() != offsets.len() {
+            let fits = |list: &[u64]| list.is_empty() || list.len() == offsets.len();
+            if !fits(cookies) || !fits(counters) {
                 return Err(io::Error::from_raw_os_error(libc::EINVAL));
             }
             let path = held.path.insert(bpf::path_text(path)?);
@@ -136,7 +139,7 @@ pub fn create_raw(
             [
                 address_str(path),
                 address(offsets),
-                0,
+                address(counters),
                 address(cookies),
                 count,
                 word(pid, 0),
@@ -236,22 +239,40 @@ impl LinkInfo {
     }
 }
 
-/// `enum bpf_link_type` of a raw tracepoint, whose information has a name.
-pub const LINK_TYPE_RAW_TRACEPOINT: u32 = 1;
+/// Where a link's information takes a buffer for a name: the word of its address and the half word of its length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TextPlace {
+    /// Index into [`LinkInfo::words`].
+    pub address: usize,
+    /// As in [`LinkInfo::half`].
+    pub length: usize,
+}
 
-/// `BPF_OBJ_GET_INFO_BY_FD` of a link, and the name of its raw tracepoint.
-pub fn info(link: BorrowedFd<'_>) -> io::Result<(LinkInfo, String)> {
+/// Bytes of the longest name that is asked for.
+const TEXT_BYTES: usize = 4096;
+
+/// `BPF_OBJ_GET_INFO_BY_FD` of a link.
+pub fn info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut info = LinkInfo::default();
     // SAFETY: all addresses are zero with a size of zero.
     unsafe { bpf::info(link, &mut info)? };
-    if info.link_type != LINK_TYPE_RAW_TRACEPOINT {
-        return Ok((info, String::new()));
-    }
-    let mut name = [0u8; 128];
-    let mut named = LinkInfo::default();
-    named.words[0] = address_mut(&mut name);
-    named.words[1] = word(name.len() as u32, 0);
-    // SAFETY: the name is writable for its size.
-    unsafe { bpf::info(link, &mut named)? };
-    Ok((info, bpf::field_text(&name)))
+    Ok(info)
+}
+
+/// The name at a place of a link's information.
+pub fn text(link: BorrowedFd<'_>, place: TextPlace) -> io::Result<String> {
+    let mut name = vec![0u8; TEXT_BYTES];
+    let mut info = LinkInfo::default();
+    let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
+    let length = TEXT_BYTES as u32;
+    let half = info.words.get_mut(place.length / 2).ok_or_else(invalid)?;
+    *half = if place.length.is_multiple_of(2) {
+        word(length, 0)
+    } else {
+        word(0, length)
+    };
+    *info.words.get_mut(place.address).ok_or_else(invalid)? = address_mut(&mut name);
+    // SAFETY: the only address is that of `name`, which is writable for the length beside it.
+    unsafe { bpf::info(link, &mut info)? };
+    Ok(bpf::field_text(&name))
 }

@@ -1,6 +1,6 @@
 //! What all objects of the kernel share: pins, ids; and BTF objects.
 
-use crate::attr::{BtfLoad, Cmd, Id, Obj, One};
+use crate::attr::{BtfLoad, Cmd, Id, Obj, One, TaskFdQuery, Two};
 use crate::bpf::{self, Info, address, address_mut, address_str};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -82,14 +82,78 @@ pub fn enable_run_time_stats() -> io::Result<OwnedFd> {
     unsafe { bpf::bpf_fd(Cmd::EnableStats, &mut attr) }
 }
 
+/// `BPF_TOKEN_CREATE`: what the owner of a bpf filesystem delegated to its user namespace.
+pub fn token_create(bpffs: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attr = Two {
+        first: 0,
+        second: bpffs.as_raw_fd().cast_unsigned(),
+    };
+    // SAFETY: no address.
+    unsafe { bpf::bpf_fd(Cmd::TokenCreate, &mut attr) }
+}
+
+/// What an open perf event or raw tracepoint of a process runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TaskProgram {
+    /// Id of the program.
+    pub prog_id: u32,
+    /// `enum bpf_task_fd_type`
+    pub kind: u32,
+    /// Tracepoint, function or file.
+    pub name: String,
+    /// Byte of the function or file.
+    pub offset: u64,
+    /// Address, of probes without a name.
+    pub address: u64,
+}
+
+/// `BPF_TASK_FD_QUERY`; `None` if no program runs there.
+pub fn task_query(pid: u32, fd: u32) -> io::Result<Option<TaskProgram>> {
+    let mut name = vec![0u8; 256];
+    let mut attr = TaskFdQuery {
+        pid,
+        fd,
+        buf_len: name.len() as u32,
+        buf: address_mut(&mut name),
+        ..TaskFdQuery::default()
+    };
+    // SAFETY: `buf` is writable for `buf_len` bytes.
+    match unsafe { bpf::bpf(Cmd::TaskFdQuery, &mut attr) } {
+        Ok(_) => Ok(Some(TaskProgram {
+            prog_id: attr.prog_id,
+            kind: attr.fd_type,
+            name: bpf::field_text(&name),
+            offset: attr.probe_offset,
+            address: attr.probe_addr,
+        })),
+        Err(e)
+            if matches!(
+                e.raw_os_error(),
+                Some(ENOTSUPP | libc::ENOENT | libc::EBADF | libc::EOPNOTSUPP)
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// What the kernel answers for other descriptors; an errno that the C library does not know.
+const ENOTSUPP: i32 = 524;
+
 /// Bytes of the log of a refused BTF.
 const BTF_LOG_BYTES: usize = 1 << 16;
 
 /// `BPF_BTF_LOAD`; the kernel's log is with the error.
-pub fn btf_load(data: &[u8]) -> Result<OwnedFd, (io::Error, String)> {
+pub fn btf_load(
+    data: &[u8],
+    token: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd, (io::Error, String)> {
     let mut attr = BtfLoad {
         btf: address(data),
         btf_size: data.len() as u32,
+        btf_flags: token.map_or(0, |_| crate::attr::BPF_F_TOKEN_FD),
+        btf_token_fd: token.map_or(0, |t| t.as_raw_fd()),
         ..BtfLoad::default()
     };
     // SAFETY: `data` is readable for its size.

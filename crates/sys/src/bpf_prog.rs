@@ -296,3 +296,23 @@ pub fn query(target: u32, attach_type: u32, query_flags: u32) -> io::Result<(Vec
     ids.truncate(attr.prog_cnt as usize);
     Ok((ids, attr.attach_flags))
 }
+
+/// BTF id of a program's entry function, from its first record of functions; `None` if it was loaded without.
+pub fn entry_function(prog: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let numbers = info(prog)?;
+    let size = numbers.func_info_rec_size as usize;
+    if numbers.nr_func_info == 0 || size < 8 {
+        return Ok(None);
+    }
+    let mut record = vec![0u8; size];
+    let mut info = ProgInfo {
+        nr_func_info: 1,
+        func_info_rec_size: numbers.func_info_rec_size,
+        func_info: address_mut(&mut record),
+        ..ProgInfo::default()
+    };
+    // SAFETY: `func_info` has room for one record of the size beside it.
+    unsafe { bpf::info(prog, &mut info)? };
+    let id = record.get(4..8).and_then(|b| b.try_into().ok());
+    Ok(id.map(u32::from_ne_bytes))
+}

@@ -8,6 +8,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
+const RTM_DELLINK: u16 = 17;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
 const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
 const RTM_NEWTFILTER: u16 = 44;
@@ -32,6 +35,18 @@ const IFLA_XDP_FD: u16 = 1;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_FLAGS: u16 = 3;
 const IFLA_XDP_PROG_ID: u16 = 4;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_ENCAP_TYPE: u16 = 21;
+const RTA_ENCAP: u16 = 22;
+/// `LWTUNNEL_ENCAP_BPF`
+const ENCAP_BPF: u16 = 6;
+const LWT_BPF_PROG_FD: u16 = 1;
+const LWT_BPF_PROG_NAME: u16 = 2;
+/// `RT_TABLE_MAIN`, `RTPROT_STATIC`, `RT_SCOPE_LINK`, `RTN_UNICAST`
+const MAIN_STATIC_LINK_UNICAST: [u8; 4] = [254, 4, 253, 1];
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
 const TCA_BPF_FD: u16 = 6;
@@ -71,6 +86,26 @@ impl Side {
             Self::Egress => 0xffff_fff3,
         }
     }
+}
+
+/// Which packets of a route a lightweight tunnel's program sees (`LWT_BPF_*`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LwtHook {
+    /// Those that come in on it.
+    In = 1,
+    /// Those that go out on it, before fragmentation.
+    Out = 2,
+    /// Those that go out on it, before the device.
+    Xmit = 3,
+}
+
+/// A route to one IPv4 address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// The address.
+    pub to: std::net::Ipv4Addr,
+    /// The device.
+    pub ifindex: u32,
 }
 
 /// What names a filter on its hook.
@@ -153,6 +188,17 @@ fn ifinfomsg(ifindex: u32) -> Vec<u8> {
         .iter()
         .flat_map(|n| n.to_ne_bytes())
         .collect()
+}
+
+fn route_message(kind: u16, flags: u16, route: Route) -> Message {
+    // struct rtmsg: family, bits of the destination, of the source, tos; table, protocol, scope, type; flags.
+    let mut body = vec![libc::AF_INET as u8, 32, 0, 0];
+    body.extend(MAIN_STATIC_LINK_UNICAST);
+    body.extend([0; 4]);
+    let mut message = Message::new(kind, flags, &body);
+    message.attribute(RTA_DST, &route.to.octets());
+    message.attribute(RTA_OIF, &route.ifindex.to_ne_bytes());
+    message
 }
 
 fn number32(bytes: &[u8], at: usize) -> u32 {
@@ -290,6 +336,57 @@ impl Socket {
             .flat_map(|n| n.to_ne_bytes())
             .collect();
         self.command(Message::new(RTM_SETLINK, F_ACK, &body))
+    }
+
+    /// Makes a pair of devices, or one, of a kind that needs no more than its name (`veth`, `netkit`, `dummy`).
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for a kind that the kernel does not have; `EEXIST` for a name that is taken.
+    pub fn device_add(&mut self, kind: &str, name: &str) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, F_ACK | F_CREATE | F_EXCL, &ifinfomsg(0));
+        message.attribute(IFLA_IFNAME, &[name.as_bytes(), &[0]].concat());
+        message.nested(IFLA_LINKINFO, |m| {
+            m.attribute(IFLA_INFO_KIND, kind.as_bytes());
+        });
+        self.command(message)
+    }
+
+    /// Removes a device; the other one of a pair goes with it.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn device_delete(&mut self, ifindex: u32) -> io::Result<()> {
+        self.command(Message::new(RTM_DELLINK, F_ACK, &ifinfomsg(ifindex)))
+    }
+
+    /// Adds a route whose packets a program of a lightweight tunnel sees.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` without `CONFIG_LWTUNNEL_BPF`; those of the kernel.
+    pub fn route_add(
+        &mut self,
+        route: Route,
+        hook: LwtHook,
+        prog_fd: i32,
+        name: &str,
+    ) -> io::Result<()> {
+        let mut message = route_message(RTM_NEWROUTE, F_ACK | F_CREATE | F_EXCL, route);
+        message.attribute(RTA_ENCAP_TYPE, &ENCAP_BPF.to_ne_bytes());
+        message.nested(RTA_ENCAP, |m| {
+            m.nested(hook as u16, |m| {
+                m.attribute(LWT_BPF_PROG_FD, &prog_fd.to_ne_bytes());
+                m.attribute(LWT_BPF_PROG_NAME, &[name.as_bytes(), &[0]].concat());
+            });
+        });
+        self.command(message)
+    }
+
+    /// Removes a route.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn route_delete(&mut self, route: Route) -> io::Result<()> {
+        self.command(route_message(RTM_DELROUTE, F_ACK, route))
     }
 
     /// Puts an XDP program on a device without a link, or takes it off (`fd` -1); `flags` are `XDP_FLAGS_*`.

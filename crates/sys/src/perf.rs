@@ -176,6 +176,47 @@ pub fn kprobe(symbol: &CString, offset: u64, end: End) -> io::Result<OwnedFd> {
     open(&attr, Scope::of_process(None))
 }
 
+/// What is done to watched bytes (`HW_BREAKPOINT_*`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WatchFor {
+    /// They are written.
+    Write = 2,
+    /// They are read or written.
+    Access = 3,
+    /// They are run; the length must be that of a `long`.
+    Run = 4,
+}
+
+/// Bytes of memory that are watched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Watch {
+    /// Where they begin.
+    pub address: u64,
+    /// How many: 1, 2, 4 or 8.
+    pub bytes: u8,
+    /// For what.
+    pub what: WatchFor,
+}
+
+/// `PERF_TYPE_BREAKPOINT`
+const TYPE_BREAKPOINT: u32 = 5;
+
+/// An event that fires at accesses to memory.
+///
+/// # Errors
+/// Those of `perf_event_open`.
+pub fn watchpoint(watch: Watch, scope: Scope) -> io::Result<OwnedFd> {
+    let attr = EventAttr {
+        kind: TYPE_BREAKPOINT,
+        sample_period: 1,
+        bp_type: watch.what as u32,
+        config1: watch.address,
+        config2: u64::from(watch.bytes),
+        ..EventAttr::default()
+    };
+    open(&attr, scope)
+}
+
 /// How often a sampling event fires.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rate {

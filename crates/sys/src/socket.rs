@@ -1,7 +1,7 @@
 //! Programs on sockets.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 fn set(socket: BorrowedFd<'_>, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the value is live and as long as said.
@@ -59,4 +59,74 @@ pub fn detach_reuseport(socket: BorrowedFd<'_>) -> io::Result<()> {
 /// Those of `setsockopt`.
 pub fn share_port(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SO_REUSEPORT, 1)
+}
+
+/// Chooses the congestion control of a TCP socket by name (`TCP_CONGESTION`).
+///
+/// # Errors
+/// `ENOENT` if the kernel has none of this name.
+pub fn set_congestion(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    // SAFETY: `name` is readable for its length.
+    let rc = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_CONGESTION,
+            name.as_ptr().cast(),
+            name.len() as libc::socklen_t,
+        )
+    };
+    if rc < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// A UDP socket that others may share its address with (`SO_REUSEPORT`), bound to a free port of 127.0.0.1.
+///
+/// # Errors
+/// Those of `socket`, `setsockopt` and `bind`.
+pub fn shared_udp() -> io::Result<std::net::UdpSocket> {
+    // SAFETY: numbers only.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let on: libc::c_int = 1;
+    // SAFETY: `on` is readable for its size.
+    let rc = unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_REUSEPORT,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if rc < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes([127, 0, 0, 1]),
+        },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: `address` is readable for its size.
+    let rc = unsafe {
+        libc::bind(
+            fd,
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_in>() as libc::socklen_t,
+        )
+    };
+    if rc < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(socket.into())
 }

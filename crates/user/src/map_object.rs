@@ -415,6 +415,7 @@ impl MapObject {
             btf_id: self.btf.as_ref().map_or(0, |object| object.id),
             btf_key_type_id: c.btf_key_type_id,
             btf_value_type_id: c.btf_value_type_id,
+            btf_vmlinux_value_type_id: c.btf_vmlinux_value_type_id,
             frozen: self.map.is_frozen(),
             bytes_memlock: self.charged,
         }

@@ -6,8 +6,8 @@ use crate::output::Output;
 use crate::render::btf;
 use serde_json::{Value as Json, json};
 use skep_bpf::{Backend, ObjKind};
-use skep_btf::Btf;
-use skep_object::{Object, Options};
+use skep_btf::{Btf, Type, c};
+use std::path::{Path, PathBuf};
 
 /// Options of `skep btf`.
 #[derive(clap::Args)]
@@ -24,11 +24,14 @@ enum Verb {
         /// id N
         btf: Vec<String>,
     },
-    /// Print every type: id N | name NAME | prog id N | map id N | file PATH
+    /// Print types: id N | name NAME | prog id N | map id N [key|value|kv|all] | file PATH, then [root_id N]… [format raw|c]
     Dump {
         /// What to dump
         #[arg(required = true)]
         source: Vec<String>,
+        /// BTF that the dumped BTF builds on, as that of modules does
+        #[arg(short = 'B', long, value_name = "FILE")]
+        base_btf: Option<PathBuf>,
     },
 }
 
@@ -36,7 +39,7 @@ enum Verb {
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     match &args.verb {
         Verb::Show { btf } => show(btf, out)?,
-        Verb::Dump { source } => dump(source, out)?,
+        Verb::Dump { source, base_btf } => dump(source, base_btf.as_deref(), out)?,
     }
     Ok(Outcome::Ok)
 }
@@ -123,80 +126,158 @@ impl Users {
     }
 }
 
-fn dump(words: &[String], out: &mut Output) -> Result<(), CliError> {
-    let found = open(words)?;
+/// How types are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Format {
+    Raw,
+    C,
+}
+
+/// What to dump, and how.
+struct Request<'a> {
+    source: Vec<&'a str>,
+    /// These types and what they need; all without.
+    roots: Vec<u32>,
+    format: Format,
+}
+
+impl<'a> Request<'a> {
+    fn parse(words: &'a [String]) -> Result<Self, CliError> {
+        let mut request = Self {
+            source: Vec::new(),
+            roots: Vec::new(),
+            format: Format::Raw,
+        };
+        let mut words = words.iter().map(String::as_str);
+        while let Some(word) = words.next() {
+            match word {
+                "format" => {
+                    request.format = match words.next() {
+                        Some("raw") => Format::Raw,
+                        Some("c") => Format::C,
+                        other => {
+                            let other = other.unwrap_or_default();
+                            return Err(CliError::usage(format!(
+                                "there is no format \"{other}\", only raw and c"
+                            )));
+                        }
+                    }
+                }
+                "root_id" => {
+                    let id = words.next().unwrap_or_default();
+                    let number = id.parse().map_err(|_| {
+                        CliError::usage(format!("\"{id}\" is not the id of a type"))
+                    })?;
+                    request.roots.push(number);
+                }
+                other => request.source.push(other),
+            }
+        }
+        Ok(request)
+    }
+}
+
+fn dump(words: &[String], base: Option<&Path>, out: &mut Output) -> Result<(), CliError> {
+    let request = Request::parse(words)?;
+    let base = base.map(|path| btf_file(path, None)).transpose()?;
+    let (found, mut roots) = open(&request.source, base.as_ref())?;
+    roots.extend(&request.roots);
+    if let Some(id) = roots.iter().find(|id| found.get(**id).is_none()) {
+        return Err(CliError::usage(format!("there is no type {id}")));
+    }
+    let roots = (!roots.is_empty()).then_some(roots);
+    match request.format {
+        Format::C if out.is_json() => {
+            Err(CliError::usage("C declarations are not printed as JSON"))
+        }
+        Format::C => out.bytes(c::header(&found, roots.as_deref()).as_bytes()),
+        Format::Raw => raw(&found, roots.as_deref(), out),
+    }
+}
+
+fn raw(found: &Btf, roots: Option<&[u32]>, out: &mut Output) -> Result<(), CliError> {
+    let wanted = |t: &Type<'_>| match roots {
+        Some(ids) => ids.contains(&t.id()),
+        // Of split BTF only its own types, as in bpftool.
+        None => t.id() >= found.first_id(),
+    };
+    let types = found.types().filter(|t| t.id() != 0).filter(wanted);
     if out.is_json() {
-        let types: Json = found
-            .types()
-            .filter(|t| t.id() != 0)
-            .map(btf::json)
-            .collect();
+        let types: Json = types.map(btf::json).collect();
         return out.json(&json!({"types": types}));
     }
-    for ty in found.types().filter(|t| t.id() != 0) {
+    for ty in types {
         out.line(btf::text(&btf::json(ty)))?;
     }
     Ok(())
 }
 
-/// The BTF that the words name.
-fn open(words: &[String]) -> Result<Btf, CliError> {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let words = match words.as_slice() {
-        [rest @ .., "format", "raw"] => rest,
-        [.., "format", other] => {
-            return Err(CliError::usage(format!(
-                "there is no format \"{other}\", only raw"
-            )));
-        }
-        all => all,
-    };
+/// The BTF that the words name, and the types of it that they mean.
+fn open(words: &[&str], base: Option<&Btf>) -> Result<(Btf, Vec<u32>), CliError> {
     let kernel = noun::kernel();
-    let of_object = |kind, rest: &[&str]| {
+    let one = |kind, rest: &[&str]| {
         let rest: Vec<String> = rest.iter().map(|w| (*w).to_owned()).collect();
         let selector = Selector::parse(&rest)?.ok_or_else(|| CliError::usage("name an object"))?;
-        let opened = noun::select_one(&kernel, kind, &selector)?;
-        let id = match kind {
-            ObjKind::Prog => {
-                kernel
-                    .prog_info(opened.handle)
-                    .map_err(CliError::environment)?
-                    .btf_id
-            }
-            ObjKind::Map => {
-                kernel
-                    .map_info(opened.handle)
-                    .map_err(CliError::environment)?
-                    .btf_id
-            }
-            ObjKind::Link | ObjKind::Btf => {
-                kernel
-                    .btf_info(opened.handle)
-                    .map_err(CliError::environment)?
-                    .id
-            }
-        };
-        noun::btf(&kernel, id).ok_or_else(|| CliError::environment("the object has no BTF"))
+        noun::select_one(&kernel, kind, &selector)
     };
+    let no_btf = || CliError::environment("the object has no BTF");
+    let split = |id| noun::btf(&kernel, id).ok_or_else(no_btf);
     match words {
-        ["file", path] => from_file(path),
-        ["prog", rest @ ..] => of_object(ObjKind::Prog, rest),
-        ["map", rest @ ..] => of_object(ObjKind::Map, rest),
-        rest => of_object(ObjKind::Btf, rest),
+        ["file", path] => Ok((btf_file(Path::new(path), base)?, Vec::new())),
+        ["prog", rest @ ..] => {
+            let opened = one(ObjKind::Prog, rest)?;
+            let info = kernel
+                .prog_info(opened.handle)
+                .map_err(CliError::environment)?;
+            Ok((split(info.btf_id)?, Vec::new()))
+        }
+        ["map", rest @ ..] => {
+            let (rest, which) = match rest {
+                [rest @ .., which @ ("key" | "value" | "kv" | "all")] => (rest, *which),
+                all => (all, "kv"),
+            };
+            let opened = one(ObjKind::Map, rest)?;
+            let info = kernel
+                .map_info(opened.handle)
+                .map_err(CliError::environment)?;
+            let roots = match which {
+                "key" => vec![info.btf_key_type_id],
+                "value" => vec![info.btf_value_type_id],
+                "kv" => vec![info.btf_key_type_id, info.btf_value_type_id],
+                _ => Vec::new(),
+            };
+            let roots = roots.into_iter().filter(|id| *id != 0).collect();
+            Ok((split(info.btf_id)?, roots))
+        }
+        rest => {
+            let opened = one(ObjKind::Btf, rest)?;
+            let info = kernel
+                .btf_info(opened.handle)
+                .map_err(CliError::environment)?;
+            Ok((split(info.id)?, Vec::new()))
+        }
     }
 }
 
-/// BTF of an object file, or a file that is nothing but BTF.
-fn from_file(path: &str) -> Result<Btf, CliError> {
-    let bytes = std::fs::read(path)
-        .map_err(|e| CliError::environment(format!("{path}: {}", io_text(&e))))?;
-    if !bytes.starts_with(b"\x7fELF") {
-        return Btf::parse(bytes).map_err(|e| CliError::environment(format!("{path}: {e}")));
+/// BTF of an ELF file for any machine, or a file that is nothing but BTF. Files below `/sys/kernel/btf` build on `vmlinux`
+/// there.
+fn btf_file(path: &Path, base: Option<&Btf>) -> Result<Btf, CliError> {
+    let fail =
+        |what: &dyn std::fmt::Display| CliError::environment(format!("{}: {what}", path.display()));
+    let read = |path: &Path| std::fs::read(path).map_err(|e| fail(&io_text(&e)));
+    let bytes = read(path)?;
+    let sysfs = Path::new("/sys/kernel/btf");
+    let bytes = if bytes.starts_with(b"\x7fELF") {
+        skep_object::btf_section(&bytes).map_err(|e| fail(&e))?
+    } else {
+        bytes
+    };
+    if let Some(base) = base {
+        return Btf::parse_split(bytes, base).map_err(|e| fail(&e));
     }
-    let object = Object::parse(&bytes, &Options::default());
-    let object = object.map_err(|e| CliError::environment(format!("{path}: {e}")))?;
-    object
-        .btf()
-        .cloned()
-        .ok_or_else(|| CliError::environment(format!("{path} has no BTF")))
+    if path.parent() == Some(sysfs) && path.file_name().is_some_and(|n| n != "vmlinux") {
+        let base = Btf::parse(read(&sysfs.join("vmlinux"))?).map_err(|e| fail(&e))?;
+        return Btf::parse_split(bytes, &base).map_err(|e| fail(&e));
+    }
+    Btf::parse(bytes).map_err(|e| fail(&e))
 }

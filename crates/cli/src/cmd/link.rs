@@ -1,10 +1,12 @@
 //! `skep link`: links of the kernel.
 
 use super::noun::{self, Selector};
+use super::pins::Pins;
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
 use serde_json::{Value as Json, json};
-use skep_bpf::{Backend, LinkInfo, ObjKind};
+use skep::Kernel;
+use skep_bpf::{Backend, LinkDetail, LinkInfo, ObjKind};
 use std::path::PathBuf;
 
 /// Options of `skep link`.
@@ -21,6 +23,9 @@ enum Verb {
     Show {
         /// id N | pinned PATH
         link: Vec<String>,
+        /// Also say where links are pinned
+        #[arg(short = 'f', long)]
+        bpffs: bool,
     },
     /// Keep a link at a path of a bpf filesystem: LINK PATH
     Pin {
@@ -44,7 +49,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
         noun::select_one(&kernel, ObjKind::Link, &selector)
     };
     match &args.verb {
-        Verb::Show { link } => show(&kernel, link, out)?,
+        Verb::Show { link, bpffs } => show(&kernel, link, *bpffs, out)?,
         Verb::Pin { words } => {
             let (link, path) = words.split_at(2);
             noun::pin(&kernel, one(link)?.handle, &PathBuf::from(path.concat()))?;
@@ -58,17 +63,18 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     Ok(Outcome::Ok)
 }
 
-fn show(backend: &dyn Backend, words: &[String], out: &mut Output) -> Result<(), CliError> {
+fn show(backend: &Kernel, words: &[String], bpffs: bool, out: &mut Output) -> Result<(), CliError> {
     let selector = Selector::parse(words)?;
+    let names = Names::read(Pins::read(backend, bpffs));
     let mut rows = Vec::new();
     for link in noun::select(backend, ObjKind::Link, selector.as_ref())? {
         let info = backend
             .link_info(link.handle)
             .map_err(CliError::environment)?;
         if out.is_json() {
-            rows.push(row(backend, &info));
+            rows.push(row(backend, &info, &names));
         } else {
-            out.line(text(&info))?;
+            out.line(text(&info, &names))?;
         }
     }
     if out.is_json() {
@@ -80,31 +86,96 @@ fn show(backend: &dyn Backend, words: &[String], out: &mut Output) -> Result<(),
     Ok(())
 }
 
-fn row(backend: &dyn Backend, info: &LinkInfo) -> Json {
+/// bpftool's fields, and which backend has the link.
+fn row(backend: &dyn Backend, info: &LinkInfo, names: &Names) -> Json {
     let mut row = json!({"id": info.id, "type": info.link_type, "prog_id": info.prog_id});
+    if info.link_type == "struct_ops" {
+        row = json!({"id": info.id, "type": info.link_type});
+    }
+    if info.link_type == "tracing"
+        && let Some(prog_type) = prog_type(backend, info.prog_id)
+    {
+        row["prog_type"] = json!(prog_type);
+    }
     if info.ifindex != 0 {
+        row["devname"] = json!(names.device(info.ifindex));
         row["ifindex"] = json!(info.ifindex);
     }
-    if let Some(attach_type) = info.attach_type {
-        row["attach_type"] = json!(attach_type.name());
+    let attach_type = info.attach_type.map(|t| json!(t.name()));
+    if info.link_type == "tracing" {
+        row["attach_type"] = attach_type.clone().unwrap_or_default();
     }
-    if !info.target.is_empty() {
-        row["tp_name"] = json!(info.target);
+    for (name, value) in &info.details {
+        row[*name] = match value {
+            LinkDetail::Number(number) => json!(number),
+            LinkDetail::Signed(number) => json!(number),
+            LinkDetail::Text(text) => json!(text),
+            LinkDetail::Flag(flag) => json!(flag),
+        };
+    }
+    if let Some(attach_type) = attach_type {
+        row["attach_type"] = attach_type;
+    }
+    let pins = names.pins.of(ObjKind::Link, info.id);
+    if !pins.is_empty() {
+        row["pinned"] = json!(pins);
     }
     row["backend"] = json!(backend.kind().to_string());
     row
 }
 
-fn text(info: &LinkInfo) -> String {
-    let mut text = format!("{}: {}  prog {}", info.id, info.link_type, info.prog_id);
-    if !info.target.is_empty() {
-        text += &format!("\n\ttp '{}'", info.target);
+fn prog_type(backend: &dyn Backend, id: u32) -> Option<&'static str> {
+    let handle = backend.by_id(ObjKind::Prog, id).ok()?;
+    let info = backend.prog_info(handle);
+    backend.close(handle);
+    Some(info.ok()?.prog_type.name())
+}
+
+/// Names that the kernel's numbers have.
+struct Names {
+    devices: Vec<(u32, String)>,
+    pins: Pins,
+}
+
+impl Names {
+    fn read(pins: Pins) -> Self {
+        let devices = skep::net::devices().unwrap_or_default();
+        Self { devices, pins }
     }
+
+    fn device(&self, ifindex: u32) -> &str {
+        let found = self.devices.iter().find(|(number, _)| *number == ifindex);
+        found.map_or("(unknown)", |(_, name)| name)
+    }
+}
+
+fn text(info: &LinkInfo, names: &Names) -> String {
+    let mut text = format!("{}: {}  prog {}", info.id, info.link_type, info.prog_id);
+    let mut parts = Vec::new();
     if info.ifindex != 0 {
-        text += &format!("\n\tifindex {}", info.ifindex);
+        parts.push(format!(
+            "ifindex {}({})",
+            names.device(info.ifindex),
+            info.ifindex
+        ));
+    }
+    for (name, value) in &info.details {
+        parts.push(match value {
+            LinkDetail::Number(number) => format!("{name} {number}"),
+            LinkDetail::Signed(number) => format!("{name} {number}"),
+            LinkDetail::Text(value) => format!("{name} '{value}'"),
+            LinkDetail::Flag(true) => (*name).to_owned(),
+            LinkDetail::Flag(false) => continue,
+        });
     }
     if let Some(attach_type) = info.attach_type {
-        text += &format!("  attach_type {attach_type}");
+        parts.push(format!("attach_type {attach_type}"));
+    }
+    if !parts.is_empty() {
+        text += &format!("\n\t{}", parts.join("  "));
+    }
+    for path in names.pins.of(ObjKind::Link, info.id) {
+        text += &format!("\n\tpinned {path}");
     }
     text
 }

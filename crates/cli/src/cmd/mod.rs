@@ -2,20 +2,25 @@
 
 mod asm;
 mod btf;
+mod cgroup;
 mod check;
 mod disasm;
 mod explain;
 mod feature;
 mod filter;
 mod generate;
+mod iter;
 mod link;
 mod map;
 mod net;
 mod noun;
 mod open;
+mod perf;
+mod pins;
 mod prog;
 mod run;
 mod seccomp;
+mod struct_ops;
 
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
@@ -27,6 +32,8 @@ pub(crate) enum Command {
     Asm(asm::Args),
     /// BTF objects and files
     Btf(btf::Args),
+    /// Programs of control groups
+    Cgroup(cgroup::Args),
     /// Tell whether the kernel would accept the programs of objects
     Check(check::Args),
     /// Print the instructions of objects
@@ -39,18 +46,25 @@ pub(crate) enum Command {
     Filter(filter::Args),
     /// Print Rust bindings of an object
     Gen(generate::Args),
+    /// Iterators
+    Iter(iter::Args),
     /// Links of the kernel
     Link(link::Args),
     /// Maps of the kernel
     Map(map::Args),
     /// Programs on network devices
     Net(net::Args),
+    /// Programs on tracepoints and probes that processes hold open
+    Perf(perf::Args),
     /// Programs
     Prog(prog::Args),
     /// Load an object, let its programs run, print what they emit
     Run(run::Args),
     /// Compile, explain and apply system call policies
     Seccomp(seccomp::Args),
+    /// Structures of operations that the kernel calls
+    #[command(name = "struct_ops")]
+    StructOps(struct_ops::Args),
 }
 
 impl Command {
@@ -59,18 +73,22 @@ impl Command {
         match self {
             Self::Asm(args) => asm::run(args, out),
             Self::Btf(args) => btf::run(args, out),
+            Self::Cgroup(args) => cgroup::run(args, out),
             Self::Check(args) => check::run(args, out),
             Self::Disasm(args) => disasm::run(args, out),
             Self::Explain(args) => explain::run(args, out),
             Self::Feature(args) => feature::run(args, out),
             Self::Filter(args) => filter::run(args, out),
             Self::Gen(args) => generate::run(args, out),
+            Self::Iter(args) => iter::run(args, out),
             Self::Link(args) => link::run(args, out),
             Self::Map(args) => map::run(args, out),
             Self::Net(args) => net::run(args, out),
+            Self::Perf(args) => perf::run(args, out),
             Self::Prog(args) => prog::run(args, out),
             Self::Run(args) => run::run(args, out),
             Self::Seccomp(args) => seccomp::run(args, out),
+            Self::StructOps(args) => struct_ops::run(args, out),
         }
     }
 }

@@ -146,7 +146,7 @@ fn name_of(backend: &dyn Backend, kind: ObjKind, handle: Handle) -> Option<Strin
     }
 }
 
-/// The BTF object with an id, parsed; `None` for id 0 or if it cannot be had.
+/// The BTF object with an id, parsed; `None` for id 0 or if it cannot be had. That of a module builds on the kernel's.
 pub(crate) fn btf(backend: &dyn Backend, id: u32) -> Option<Btf> {
     if id == 0 {
         return None;
@@ -154,7 +154,11 @@ pub(crate) fn btf(backend: &dyn Backend, id: u32) -> Option<Btf> {
     let handle = backend.by_id(ObjKind::Btf, id).ok()?;
     let info: Result<BtfInfo, _> = backend.btf_info(handle);
     backend.close(handle);
-    Btf::parse(info.ok()?.data).ok()
+    let info = info.ok()?;
+    if info.kernel_btf && info.name != "vmlinux" {
+        return Btf::parse_split(info.data, &skep::target::running_btf().ok()?).ok();
+    }
+    Btf::parse(info.data).ok()
 }
 
 /// Makes the folder of a pin, so that the message of a failure is about the pin.

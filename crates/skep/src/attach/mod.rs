@@ -4,19 +4,25 @@
 //! for as long as the link lives.
 
 mod cgroup;
+mod elf;
+mod order;
 mod perf;
 mod section;
 mod socket;
 mod tc;
 mod tracing;
 mod uprobe;
+mod usdt;
 mod xdp;
 
+pub use self::order::{Order, Other};
 pub use self::section::{Where, hook, minds_pid};
 pub use self::tc::Direction;
 pub use self::uprobe::{Place, Probe};
+pub use self::usdt::{Usdt, UsdtSpecs};
 pub use self::xdp::XdpMode;
-pub use skep_sys::perf::{End, Rate};
+pub use skep_sys::netlink::{LwtHook, Route};
+pub use skep_sys::perf::{End, Rate, Watch, WatchFor};
 
 use skep_abi::AttachType;
 use skep_bpf::{Backend, BackendKind, Errno, Error, Handle, LinkCreate, LinkTarget, Result};
@@ -25,6 +31,17 @@ use skep_sys::bpf_prog;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Which ends of several functions one link probes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ends {
+    /// Their first instructions.
+    Entry,
+    /// Their returns.
+    Return,
+    /// Both; what the program returns at the entry decides whether it runs at the return.
+    Session,
+}
 
 /// Where a program is attached.
 #[derive(Clone, PartialEq, Debug)]
@@ -54,6 +71,15 @@ pub enum Hook {
         /// At its entry or return.
         end: End,
     },
+    /// A statically defined probe of an executable or library.
+    Usdt(Usdt),
+    /// Accesses to some bytes of a process's memory.
+    Watchpoint {
+        /// The process.
+        pid: u32,
+        /// The bytes and what is done to them.
+        watch: Watch,
+    },
     /// A sampling event, as in `perf_event_open(2)`.
     PerfEvent {
         /// `PERF_TYPE_*`
@@ -78,6 +104,24 @@ pub enum Hook {
         ifindex: u32,
         /// Incoming or outgoing.
         direction: Direction,
+        /// Place among the programs there.
+        order: Order,
+    },
+    /// Packets of a netkit device.
+    Netkit {
+        /// Number of its primary device.
+        ifindex: u32,
+        /// Those of the peer instead of those of the primary device.
+        peer: bool,
+        /// Place among the programs there.
+        order: Order,
+    },
+    /// Packets of a route (a lightweight tunnel), which is made for it.
+    Lwt {
+        /// The route.
+        route: Route,
+        /// Which of its packets.
+        hook: LwtHook,
     },
     /// Packets of a device, through a filter of its clsact discipline, as before links for traffic control.
     TcFilter {
@@ -92,6 +136,8 @@ pub enum Hook {
         path: PathBuf,
         /// Which of its hooks.
         attach_type: AttachType,
+        /// Place among the programs there.
+        order: Order,
     },
     /// A network namespace (`sk_lookup`, flow dissector).
     Netns {
@@ -104,19 +150,19 @@ pub enum Hook {
     UprobeMulti {
         /// The file.
         file: PathBuf,
-        /// The functions.
+        /// The functions, or patterns with `*` and `?`.
         symbols: Vec<String>,
         /// At their entry or return.
-        end: End,
+        ends: Ends,
         /// Only this process.
         pid: Option<u32>,
     },
     /// Several functions of the kernel, with one link.
     KprobeMulti {
-        /// The functions.
+        /// The functions, or patterns with `*` and `?`.
         symbols: Vec<String>,
         /// At their entry or return.
-        end: End,
+        ends: Ends,
     },
     /// What a socket receives.
     Socket {
@@ -143,6 +189,18 @@ pub enum Hook {
         hook: u32,
         /// Order among others.
         priority: i32,
+        /// Packets in fragments are put together first.
+        defrag: bool,
+    },
+    /// The kernel calls the programs of a structure of operations; see [`crate::load::Loaded::struct_ops`]. The program that is
+    /// attached with it does not matter.
+    StructOps {
+        /// The map.
+        map: Handle,
+        /// Its value, with programs in place.
+        value: Vec<u8>,
+        /// It is registered by a link (`.struct_ops.link`), not by setting the value.
+        by_link: bool,
     },
 }
 
@@ -154,6 +212,10 @@ enum Hold {
     Filter(tc::Filter),
     /// An option of a socket.
     Socket(socket::Held),
+    /// A route.
+    Route(Route),
+    /// The element of a map whose value is in use.
+    Element(Handle),
     /// An attachment without link.
     Plain(ProgAttach),
     /// Several attachments that belong together; they let go themselves.
@@ -183,8 +245,27 @@ impl Link {
     pub fn handle(&self) -> Option<Handle> {
         match self.hold {
             Hold::Link(handle) => Some(handle),
-            Hold::Filter(_) | Hold::Socket(_) | Hold::Plain(_) | Hold::Many(_) => None,
+            _ => None,
         }
+    }
+
+    /// The links that it is made of: several for sampling and USDT probes, one or none for other hooks.
+    #[must_use]
+    pub fn handles(&self) -> Vec<Handle> {
+        match &self.hold {
+            Hold::Many(links) => links.iter().flat_map(Self::handles).collect(),
+            _ => self.handle().into_iter().collect(),
+        }
+    }
+
+    /// Detaches; the same as dropping it, but also where the link is pinned or open elsewhere.
+    ///
+    /// # Errors
+    /// Those of `BPF_LINK_DETACH`; `EOPNOTSUPP` of links that the kernel only detaches when nobody holds them.
+    pub fn detach(self) -> Result<()> {
+        self.handles()
+            .into_iter()
+            .try_for_each(|handle| self.backend.link_detach(handle))
     }
 
     /// Keeps the attachment at `path` of a bpf filesystem beyond this process.
@@ -220,6 +301,12 @@ impl Drop for Link {
             Hold::Socket(held) => held.remove(),
             // A map that is gone has no program any more.
             Hold::Plain(attached) => drop(bpf_prog::detach(attached)),
+            Hold::Route(route) => {
+                // The device may be gone; then so is the route.
+                let _ = skep_sys::netlink::Socket::open().and_then(|mut s| s.route_delete(*route));
+            }
+            // A structure that is in use elsewhere stays until it is not.
+            Hold::Element(map) => drop(self.backend.map_delete(*map, &[0; 4])),
             Hold::Many(links) => debug_assert!(!links.is_empty(), "there is one at least"),
         }
     }
@@ -238,6 +325,19 @@ impl std::fmt::Debug for Link {
 /// # Errors
 /// What the backend answers; `EOPNOTSUPP` for hooks of a kernel on the user backend.
 pub fn attach(backend: &Arc<dyn Backend>, prog: Handle, hook: &Hook) -> Result<Link> {
+    attach_with(backend, prog, hook, 0)
+}
+
+/// Attaches a loaded program, which reads `cookie` with `bpf_get_attach_cookie`. Hooks without cookies leave it out.
+///
+/// # Errors
+/// As [`attach`].
+pub fn attach_with(
+    backend: &Arc<dyn Backend>,
+    prog: Handle,
+    hook: &Hook,
+    cookie: u64,
+) -> Result<Link> {
     if backend.kind() == BackendKind::User {
         return Err(Error {
             errno: Errno::EOPNOTSUPP,
@@ -248,60 +348,116 @@ pub fn attach(backend: &Arc<dyn Backend>, prog: Handle, hook: &Hook) -> Result<L
         });
     }
     match hook {
-        Hook::Tracepoint { category, name } => tracing::tracepoint(backend, prog, category, name),
-        Hook::RawTracepoint { name } => tracing::raw_tracepoint(backend, prog, name),
-        Hook::Loaded => tracing::loaded(backend, prog),
-        Hook::Uprobe(probe) => uprobe::attach(backend, prog, probe),
+        Hook::Tracepoint { .. }
+        | Hook::RawTracepoint { .. }
+        | Hook::Loaded
+        | Hook::Uprobe(_)
+        | Hook::Usdt(_)
+        | Hook::Kprobe { .. }
+        | Hook::UprobeMulti { .. }
+        | Hook::KprobeMulti { .. }
+        | Hook::Watchpoint { .. }
+        | Hook::PerfEvent { .. } => trace(backend, prog, hook, cookie),
+        _ => network(backend, prog, hook),
+    }
+}
+
+/// Hooks in code, of the kernel and of processes.
+fn trace(backend: &Arc<dyn Backend>, prog: Handle, hook: &Hook, cookie: u64) -> Result<Link> {
+    match hook {
+        Hook::Tracepoint { category, name } => {
+            tracing::tracepoint(backend, prog, category, name, cookie)
+        }
+        Hook::RawTracepoint { name } => tracing::raw_tracepoint(backend, prog, name, cookie),
+        Hook::Uprobe(probe) => uprobe::attach(backend, prog, probe, cookie),
+        Hook::Usdt(probe) => usdt::attach(backend, prog, probe),
         Hook::Kprobe {
             symbol,
             offset,
             end,
-        } => perf::kprobe(backend, prog, symbol, *offset, *end),
+        } => perf::kprobe(backend, prog, (symbol, *offset), *end, cookie),
+        Hook::UprobeMulti {
+            file,
+            symbols,
+            ends,
+            pid,
+        } => uprobe::attach_multi(backend, prog, file, symbols, *ends, *pid, cookie),
+        Hook::KprobeMulti { symbols, ends } => {
+            tracing::kprobe_multi(backend, prog, symbols, *ends, cookie)
+        }
         Hook::PerfEvent {
             kind,
             config,
             rate,
             pid,
-        } => perf::sampling(backend, prog, (*kind, *config), *rate, *pid),
+        } => perf::sampling(backend, prog, (*kind, *config), *rate, *pid, cookie),
+        Hook::Watchpoint { pid, watch } => perf::watchpoint(backend, prog, *pid, *watch, cookie),
+        _ => tracing::loaded(backend, prog, cookie),
+    }
+}
+
+/// Hooks of devices, sockets, groups and namespaces, and structures of operations.
+fn network(backend: &Arc<dyn Backend>, prog: Handle, hook: &Hook) -> Result<Link> {
+    match hook {
         Hook::Xdp { ifindex, mode } => xdp::attach(backend, prog, *ifindex, *mode),
-        Hook::Tc { ifindex, direction } => tc::attach(backend, prog, *ifindex, *direction),
+        Hook::Tc {
+            ifindex,
+            direction,
+            order,
+        } => tc::attach(backend, prog, *ifindex, *direction, *order),
         Hook::TcFilter { ifindex, direction } => tc::filter(backend, prog, *ifindex, *direction),
-        Hook::Cgroup { path, attach_type } => cgroup::attach(backend, prog, path, *attach_type),
-        Hook::Netns { path, attach_type } => cgroup::attach(backend, prog, path, *attach_type),
-        Hook::UprobeMulti {
-            file,
-            symbols,
-            end,
-            pid,
-        } => uprobe::attach_multi(backend, prog, file, symbols, *end, *pid),
-        Hook::KprobeMulti { symbols, end } => {
-            let target = LinkTarget::KprobeMulti {
-                symbols: symbols.clone(),
-                cookies: Vec::new(),
-                ret: *end == End::Return,
+        Hook::Netkit {
+            ifindex,
+            peer,
+            order,
+        } => {
+            let attach_type = if *peer {
+                AttachType::NetkitPeer
+            } else {
+                AttachType::NetkitPrimary
             };
-            let create = LinkCreate {
-                prog,
-                attach_type: AttachType::TraceKprobeMulti,
-                target,
-                flags: 0,
-            };
-            Link::of(backend, &create, None)
+            order::attach(backend, prog, *ifindex, attach_type, *order)
+        }
+        Hook::Lwt { route, hook } => {
+            const WHAT: &str = "netlink for a route with a program";
+            let mut socket = skep_sys::netlink::Socket::open().map_err(|e| refused(WHAT, &e))?;
+            let added = socket.route_add(*route, *hook, prog.0, "skep");
+            added.map_err(|e| refused(WHAT, &e))?;
+            Ok(Link {
+                backend: Arc::clone(backend),
+                hold: Hold::Route(*route),
+                _event: None,
+            })
+        }
+        Hook::Cgroup {
+            path,
+            attach_type,
+            order,
+        } => cgroup::attach(backend, prog, path, *attach_type, *order),
+        Hook::Netns { path, attach_type } => {
+            cgroup::attach(backend, prog, path, *attach_type, Order::Last)
         }
         Hook::Socket { socket } => socket::attach(backend, prog, *socket, socket::Kind::Filter),
         Hook::Reuseport { socket } => {
             socket::attach(backend, prog, *socket, socket::Kind::Reuseport)
         }
         Hook::Sockmap { map, attach_type } => socket::attach_map(backend, prog, *map, *attach_type),
+        Hook::StructOps {
+            map,
+            value,
+            by_link,
+        } => struct_ops(backend, *map, value, *by_link),
         Hook::Netfilter {
             family,
             hook,
             priority,
+            defrag,
         } => {
             let target = LinkTarget::Netfilter {
                 family: *family,
                 hook: *hook,
                 priority: *priority,
+                flags: u32::from(*defrag),
             };
             let create = LinkCreate {
                 prog,
@@ -311,7 +467,37 @@ pub fn attach(backend: &Arc<dyn Backend>, prog: Handle, hook: &Hook) -> Result<L
             };
             Link::of(backend, &create, None)
         }
+        _ => Err(Error::unsupported("BPF_LINK_CREATE of this hook")),
     }
+}
+
+/// Registers a structure of operations.
+fn struct_ops(
+    backend: &Arc<dyn Backend>,
+    map: Handle,
+    value: &[u8],
+    by_link: bool,
+) -> Result<Link> {
+    let set = backend.map_update(map, &[0; 4], value, 0);
+    match set {
+        // A structure for links that was set before.
+        Err(error) if by_link && error.errno == Errno::EBUSY => {}
+        other => other?,
+    }
+    if !by_link {
+        return Ok(Link {
+            backend: Arc::clone(backend),
+            hold: Hold::Element(map),
+            _event: None,
+        });
+    }
+    let create = LinkCreate {
+        prog: map,
+        attach_type: AttachType::StructOps,
+        target: LinkTarget::StructOps(map),
+        flags: 0,
+    };
+    Link::of(backend, &create, None)
 }
 
 /// A system call beside `bpf(2)` was refused.

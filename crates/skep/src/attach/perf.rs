@@ -1,6 +1,6 @@
 //! Hooks that are events of `perf_event_open(2)`.
 
-use super::{End, Hold, Link, Rate, refused};
+use super::{End, Hold, Link, Rate, Watch, refused};
 use skep_abi::AttachType;
 use skep_bpf::{Backend, Handle, LinkCreate, LinkTarget, Result};
 use skep_sys::perf::{self, Scope};
@@ -33,9 +33,9 @@ pub(super) fn link(
 pub(super) fn kprobe(
     backend: &Arc<dyn Backend>,
     prog: Handle,
-    symbol: &str,
-    offset: u64,
+    (symbol, offset): (&str, u64),
     end: End,
+    cookie: u64,
 ) -> Result<Link> {
     let what = format!("perf_event_open of kprobe \"{symbol}\"");
     let name = skep_sys::bpf::text(symbol.as_bytes()).map_err(|e| refused(&what, &e))?;
@@ -46,7 +46,25 @@ pub(super) fn kprobe(
         }
         error
     })?;
-    link(backend, prog, event, 0)
+    link(backend, prog, event, cookie)
+}
+
+/// Attaches to accesses to a process's memory.
+pub(super) fn watchpoint(
+    backend: &Arc<dyn Backend>,
+    prog: Handle,
+    pid: u32,
+    watch: Watch,
+    cookie: u64,
+) -> Result<Link> {
+    let what = format!("perf_event_open of a watchpoint at {:#x}", watch.address);
+    let event = perf::watchpoint(watch, Scope::of_process(Some(pid)));
+    link(
+        backend,
+        prog,
+        event.map_err(|e| refused(&what, &e))?,
+        cookie,
+    )
 }
 
 /// What to sample: each thread of a process, or each CPU.
@@ -79,12 +97,13 @@ pub(super) fn sampling(
     (kind, config): (u32, u64),
     rate: Rate,
     pid: Option<u32>,
+    cookie: u64,
 ) -> Result<Link> {
     const WHAT: &str = "perf_event_open of a sampling event";
     let mut links = Vec::new();
     for scope in scopes(pid).map_err(|e| refused(WHAT, &e))? {
         let event = perf::sampling(kind, config, rate, scope).map_err(|e| refused(WHAT, &e))?;
-        links.push(link(backend, prog, event, 0)?);
+        links.push(link(backend, prog, event, cookie)?);
     }
     Ok(Link {
         backend: Arc::clone(backend),

@@ -1,6 +1,6 @@
 //! Which hook a program's section name means.
 
-use super::{Direction, End, Hook, Place, Probe, Rate, XdpMode};
+use super::{Direction, End, Ends, Hook, Order, Place, Probe, Rate, Usdt, UsdtSpecs, XdpMode};
 use skep_abi::{AttachType, ProgType};
 use skep_object::Program;
 use std::path::PathBuf;
@@ -14,6 +14,8 @@ pub struct Where {
     pub pid: Option<u32>,
     /// The control group.
     pub cgroup: Option<PathBuf>,
+    /// Where the object's programs look for arguments of USDT probes: its map of that name.
+    pub usdt: Option<UsdtSpecs>,
 }
 
 /// `PERF_TYPE_SOFTWARE` and `PERF_COUNT_SW_CPU_CLOCK`, what `SEC("perf_event")` samples unless told otherwise.
@@ -31,7 +33,8 @@ const SYSCALL_PREFIX: &str = if cfg!(target_arch = "x86_64") {
 /// True if the hook minds [`Where::pid`] on its own.
 #[must_use]
 pub fn minds_pid(program: &Program) -> bool {
-    program.prog_type == ProgType::PerfEvent || section_word(program).contains("uprobe")
+    let word = section_word(program);
+    program.prog_type == ProgType::PerfEvent || word.contains("uprobe") || word.starts_with("usdt")
 }
 
 /// The section name without `?` and target.
@@ -60,21 +63,35 @@ pub fn hook(program: &Program, given: &Where) -> Result<Hook, String> {
             .cgroup
             .clone()
             .ok_or_else(|| needs("--cgroup PATH or a command"))?;
-        Ok(Hook::Cgroup { path, attach_type })
+        Ok(Hook::Cgroup {
+            path,
+            attach_type,
+            order: Order::Last,
+        })
     };
     match program.prog_type {
         ProgType::Tracepoint => {
             let target = target()?;
-            let (category, name) = target.split_once('/').ok_or_else(|| needs("CATEGORY/NAME in its section name"))?;
-            Ok(Hook::Tracepoint { category: category.to_owned(), name: name.to_owned() })
+            let (category, name) = target
+                .split_once('/')
+                .ok_or_else(|| needs("CATEGORY/NAME in its section name"))?;
+            Ok(Hook::Tracepoint {
+                category: category.to_owned(),
+                name: name.to_owned(),
+            })
         }
-        ProgType::RawTracepoint | ProgType::RawTracepointWritable => Ok(Hook::RawTracepoint { name: target()? }),
-        ProgType::Tracing if program.attach == Some(AttachType::TraceIter) => {
-            Err(format!("program \"{}\" is an iterator; iterators are read, not run", program.name))
+        ProgType::RawTracepoint | ProgType::RawTracepointWritable => {
+            Ok(Hook::RawTracepoint { name: target()? })
         }
-        ProgType::Tracing | ProgType::Lsm if program.attach != Some(AttachType::LsmCgroup) => Ok(Hook::Loaded),
+        ProgType::Tracing if program.attach == Some(AttachType::TraceIter) => Err(format!(
+            "program \"{}\" is an iterator; iterators are read, not run",
+            program.name
+        )),
+        ProgType::Tracing | ProgType::Lsm if program.attach != Some(AttachType::LsmCgroup) => {
+            Ok(Hook::Loaded)
+        }
         ProgType::Kprobe => probe(program, given, &target()?).ok_or_else(|| {
-            needs("a form of section name that can be attached: [u|k][ret]probe/TARGET or ksyscall/NAME")
+            needs("a target that can be read: a function, FILE:FUNCTION, or FILE:PROVIDER:NAME")
         }),
         ProgType::PerfEvent => Ok(Hook::PerfEvent {
             kind: CPU_CLOCK.0,
@@ -86,7 +103,20 @@ pub fn hook(program: &Program, given: &Where) -> Result<Hook, String> {
             ifindex: given.ifindex.ok_or_else(|| needs("--dev NAME"))?,
             mode: XdpMode::Any,
         }),
+        ProgType::SchedCls
+            if matches!(
+                program.attach,
+                Some(AttachType::NetkitPrimary | AttachType::NetkitPeer)
+            ) =>
+        {
+            Ok(Hook::Netkit {
+                ifindex: given.ifindex.ok_or_else(|| needs("--dev NAME"))?,
+                peer: program.attach == Some(AttachType::NetkitPeer),
+                order: Order::Last,
+            })
+        }
         ProgType::SchedCls | ProgType::SchedAct => Ok(Hook::Tc {
+            order: Order::Last,
             ifindex: given.ifindex.ok_or_else(|| needs("--dev NAME"))?,
             direction: match program.attach {
                 Some(AttachType::TcxEgress) => Direction::Egress,
@@ -104,8 +134,15 @@ pub fn hook(program: &Program, given: &Where) -> Result<Hook, String> {
         | ProgType::CgroupDevice
         | ProgType::CgroupSysctl
         | ProgType::CgroupSockopt
-        | ProgType::Lsm => cgroup(program.attach.ok_or_else(|| needs("an attach type in its section name"))?),
-        other => Err(format!("program \"{}\": type {other} is not attached by section name", program.name)),
+        | ProgType::Lsm => cgroup(
+            program
+                .attach
+                .ok_or_else(|| needs("an attach type in its section name"))?,
+        ),
+        other => Err(format!(
+            "program \"{}\": type {other} is not attached by section name",
+            program.name
+        )),
     }
 }
 
@@ -132,6 +169,32 @@ fn probe(program: &Program, given: &Where, target: &str) -> Option<Hook> {
                 },
             )
         }
+        "kprobe.multi" | "kretprobe.multi" | "kprobe.session" => Some(Hook::KprobeMulti {
+            symbols: vec![target.to_owned()],
+            ends: ends(word),
+        }),
+        "uprobe.multi" | "uretprobe.multi" | "uprobe.session" | "uprobe.multi.s"
+        | "uretprobe.multi.s" | "uprobe.session.s" => {
+            let (file, pattern) = target.rsplit_once(':')?;
+            Some(Hook::UprobeMulti {
+                file: file.into(),
+                symbols: vec![pattern.to_owned()],
+                ends: ends(word),
+                pid: given.pid,
+            })
+        }
+        "usdt" | "usdt.s" => {
+            let mut parts = target.rsplitn(3, ':');
+            let (name, provider, file) = (parts.next()?, parts.next()?, parts.next()?);
+            Some(Hook::Usdt(Usdt {
+                file: file.into(),
+                provider: provider.to_owned(),
+                name: name.to_owned(),
+                pid: given.pid,
+                cookie: 0,
+                specs: given.usdt.clone(),
+            }))
+        }
         "ksyscall" => kprobe(&format!("{SYSCALL_PREFIX}{target}"), 0, End::Entry),
         "kretsyscall" => kprobe(&format!("{SYSCALL_PREFIX}{target}"), 0, End::Return),
         "uprobe" | "uprobe.s" | "uretprobe" | "uretprobe.s" => {
@@ -156,6 +219,17 @@ fn probe(program: &Program, given: &Where, target: &str) -> Option<Hook> {
             }))
         }
         _ => None,
+    }
+}
+
+/// Which ends a link to several functions probes.
+fn ends(word: &str) -> Ends {
+    if word.contains("session") {
+        Ends::Session
+    } else if word.contains("retprobe") {
+        Ends::Return
+    } else {
+        Ends::Entry
     }
 }
 

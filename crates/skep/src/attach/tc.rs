@@ -1,8 +1,8 @@
 //! Traffic control: tcx links, and filters of a clsact queueing discipline on kernels without them.
 
-use super::{Link, refused};
+use super::{Link, Order, refused};
 use skep_abi::AttachType;
-use skep_bpf::{Backend, Errno, Handle, LinkCreate, LinkTarget, Result};
+use skep_bpf::{Backend, Errno, Handle, Result};
 use skep_sys::netlink;
 use std::sync::Arc;
 
@@ -43,19 +43,14 @@ pub(super) fn attach(
     prog: Handle,
     ifindex: u32,
     direction: Direction,
+    order: Order,
 ) -> Result<Link> {
     let attach_type = match direction {
         Direction::Ingress => AttachType::TcxIngress,
         Direction::Egress => AttachType::TcxEgress,
     };
-    let create = LinkCreate {
-        prog,
-        attach_type,
-        target: LinkTarget::Ifindex(ifindex),
-        flags: 0,
-    };
-    match Link::of(backend, &create, None) {
-        Err(error) if error.errno == Errno::EINVAL => {
+    match super::order::attach(backend, prog, ifindex, attach_type, order) {
+        Err(error) if error.errno == Errno::EINVAL && order == Order::Last => {
             filter(backend, prog, ifindex, direction).map_err(|_| error)
         }
         done => done,

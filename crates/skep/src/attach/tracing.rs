@@ -1,6 +1,6 @@
 //! Tracepoints, raw tracepoints, and programs that were loaded for one kernel function.
 
-use super::{Link, perf, refused};
+use super::{Ends, Link, elf, perf, refused};
 use crate::kernel::tracefs::Tracefs;
 use skep_abi::AttachType;
 use skep_bpf::{Backend, Handle, LinkCreate, LinkTarget, Result};
@@ -12,6 +12,7 @@ pub(super) fn tracepoint(
     prog: Handle,
     category: &str,
     name: &str,
+    cookie: u64,
 ) -> Result<Link> {
     let what = format!("perf_event_open of tracepoint \"{category}:{name}\"");
     let id = Tracefs::open()
@@ -19,14 +20,19 @@ pub(super) fn tracepoint(
         .map_err(|e| refused(&what, &e))?;
     let scope = skep_sys::perf::Scope::of_process(None);
     let event = skep_sys::perf::tracepoint(id, scope).map_err(|e| refused(&what, &e))?;
-    perf::link(backend, prog, event, 0)
+    perf::link(backend, prog, event, cookie)
 }
 
 /// Attaches to a raw tracepoint by name.
-pub(super) fn raw_tracepoint(backend: &Arc<dyn Backend>, prog: Handle, name: &str) -> Result<Link> {
+pub(super) fn raw_tracepoint(
+    backend: &Arc<dyn Backend>,
+    prog: Handle,
+    name: &str,
+    cookie: u64,
+) -> Result<Link> {
     let target = LinkTarget::RawTracepoint {
         name: name.to_owned(),
-        cookie: 0,
+        cookie,
     };
     let create = LinkCreate {
         prog,
@@ -38,8 +44,8 @@ pub(super) fn raw_tracepoint(backend: &Arc<dyn Backend>, prog: Handle, name: &st
 }
 
 /// Attaches to what the program was loaded for.
-pub(super) fn loaded(backend: &Arc<dyn Backend>, prog: Handle) -> Result<Link> {
-    let target = LinkTarget::Loaded { cookie: 0 };
+pub(super) fn loaded(backend: &Arc<dyn Backend>, prog: Handle, cookie: u64) -> Result<Link> {
+    let target = LinkTarget::Loaded { cookie };
     let create = LinkCreate {
         prog,
         attach_type: AttachType::TraceFentry,
@@ -47,4 +53,76 @@ pub(super) fn loaded(backend: &Arc<dyn Backend>, prog: Handle) -> Result<Link> {
         flags: 0,
     };
     Link::of(backend, &create, None)
+}
+
+/// Attaches to several kernel functions with one link; names may be patterns.
+pub(super) fn kprobe_multi(
+    backend: &Arc<dyn Backend>,
+    prog: Handle,
+    names: &[String],
+    ends: Ends,
+    cookie: u64,
+) -> Result<Link> {
+    let mut symbols = Vec::new();
+    for name in names {
+        if elf::is_pattern(name) {
+            symbols.extend(matching(name)?);
+        } else {
+            symbols.push(name.clone());
+        }
+    }
+    let cookies = if cookie == 0 {
+        Vec::new()
+    } else {
+        vec![cookie; symbols.len()]
+    };
+    let target = LinkTarget::KprobeMulti {
+        symbols,
+        cookies,
+        ret: ends == Ends::Return,
+    };
+    let attach_type = match ends {
+        Ends::Session => AttachType::TraceKprobeSession,
+        Ends::Entry | Ends::Return => AttachType::TraceKprobeMulti,
+    };
+    let create = LinkCreate {
+        prog,
+        attach_type,
+        target,
+        flags: 0,
+    };
+    Link::of(backend, &create, None)
+}
+
+/// Functions of the kernel that match a pattern: those that can be traced, where the kernel lists them.
+fn matching(pattern: &str) -> Result<Vec<String>> {
+    let what = format!("functions of the kernel that match \"{pattern}\"");
+    let traceable =
+        Tracefs::open().and_then(|t| std::fs::read_to_string(t.path("available_filter_functions")));
+    let (text, column) = match traceable {
+        Ok(text) => (text, 0),
+        Err(_) => {
+            let symbols = std::fs::read_to_string("/proc/kallsyms");
+            (symbols.map_err(|e| refused(&what, &e))?, 2)
+        }
+    };
+    let mut found: Vec<String> = text
+        .lines()
+        .filter(|l| {
+            column == 0
+                || l.split_whitespace()
+                    .nth(1)
+                    .is_some_and(|t| "tT".contains(t))
+        })
+        .filter_map(|l| l.split_whitespace().nth(column))
+        .filter(|name| elf::matches(pattern.as_bytes(), name.as_bytes()))
+        .map(str::to_owned)
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    if found.is_empty() {
+        let none = std::io::Error::from_raw_os_error(skep_bpf::Errno::ENOENT.0);
+        return Err(refused(&what, &none));
+    }
+    Ok(found)
 }

@@ -1,9 +1,9 @@
 //! Functions of executables and libraries.
 
-use super::{End, Link, perf, refused};
-use object::{Object, ObjectSegment, ObjectSymbol};
+use super::elf::{self, Executable};
+use super::{End, Ends, Link, perf, refused};
 use skep_abi::AttachType;
-use skep_bpf::{Backend, Errno, Error, Handle, LinkCreate, LinkTarget, Result};
+use skep_bpf::{Backend, Handle, LinkCreate, LinkTarget, Result};
 use skep_sys::perf::Scope;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub enum Place {
 /// A probe on an executable or library.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Probe {
-    /// The file; a name without `/` is searched as the loader does.
+    /// The file; a name without `/` is searched as the loader does, or among what the process has mapped.
     pub file: PathBuf,
     /// Where in it.
     pub place: Place,
@@ -30,82 +30,21 @@ pub struct Probe {
     pub pid: Option<u32>,
 }
 
-/// Folders of libraries, after those of `LD_LIBRARY_PATH`.
-const LIBRARY_FOLDERS: &[&str] = &[
-    "/usr/lib/x86_64-linux-gnu",
-    "/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
-    "/lib/aarch64-linux-gnu",
-    "/usr/lib64",
-    "/lib64",
-    "/usr/lib",
-    "/lib",
-];
-
-/// The file a name without `/` means: a library in the loader's folders, a program in `PATH`.
-fn find(name: &Path) -> PathBuf {
-    if name.components().count() > 1 || name.is_absolute() {
-        return name.to_owned();
-    }
-    let variable = if name.to_string_lossy().contains(".so") {
-        "LD_LIBRARY_PATH"
-    } else {
-        "PATH"
-    };
-    let listed = std::env::var_os(variable).unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&listed).collect();
-    folders.extend(LIBRARY_FOLDERS.iter().map(PathBuf::from));
-    folders
-        .iter()
-        .map(|f| f.join(name))
-        .find(|p| p.is_file())
-        .unwrap_or_else(|| name.to_owned())
-}
-
-fn wrong(file: &Path, detail: String) -> Error {
-    Error {
-        errno: Errno::ENOENT,
-        what: format!("uprobe in \"{}\"", file.display()),
-        detail,
-        log: String::new(),
-    }
-}
-
-/// The file offset of a symbol.
-///
-/// # Errors
-/// `ENOENT` if the file is not ELF or has no such function.
-fn symbol_offset(file: &Path, symbol: &str) -> Result<u64> {
-    let bytes =
-        std::fs::read(file).map_err(|e| refused(&format!("read of \"{}\"", file.display()), &e))?;
-    let elf = object::File::parse(bytes.as_slice()).map_err(|e| wrong(file, e.to_string()))?;
-    let named = |s: &object::Symbol<'_, '_>| s.is_definition() && s.name() == Ok(symbol);
-    let found = elf
-        .symbols()
-        .find(named)
-        .or_else(|| elf.dynamic_symbols().find(named));
-    let address = found
-        .ok_or_else(|| wrong(file, format!("no function \"{symbol}\"")))?
-        .address();
-    for segment in elf.segments() {
-        let (offset, size) = segment.file_range();
-        if let Some(into) = address.checked_sub(segment.address())
-            && into < size
-        {
-            return Ok(offset + into);
-        }
-    }
-    Err(wrong(
-        file,
-        format!("function \"{symbol}\" is in no segment"),
-    ))
-}
-
 /// Attaches to a place in an executable.
-pub(super) fn attach(backend: &Arc<dyn Backend>, prog: Handle, probe: &Probe) -> Result<Link> {
-    let file = find(&probe.file);
+pub(super) fn attach(
+    backend: &Arc<dyn Backend>,
+    prog: Handle,
+    probe: &Probe,
+    cookie: u64,
+) -> Result<Link> {
+    let file = elf::find(&probe.file, probe.pid);
     let offset = match &probe.place {
-        Place::Symbol(symbol, into) => symbol_offset(&file, symbol)?.wrapping_add(*into),
+        Place::Symbol(symbol, into) => {
+            let bytes = elf::read(&file)?;
+            Executable::parse(&bytes, &file)?
+                .function(symbol)?
+                .wrapping_add(*into)
+        }
         Place::Offset(offset) => *offset,
     };
     let what = format!(
@@ -116,35 +55,52 @@ pub(super) fn attach(backend: &Arc<dyn Backend>, prog: Handle, probe: &Probe) ->
     let scope = Scope::of_process(probe.pid);
     let event = skep_sys::perf::uprobe(&path, offset, 0, probe.end, scope)
         .map_err(|e| refused(&what, &e))?;
-    perf::link(backend, prog, event, 0)
+    perf::link(backend, prog, event, cookie)
 }
 
-/// Attaches to several functions of one file with one link.
+/// Attaches to several functions of one file with one link; names may be patterns.
 pub(super) fn attach_multi(
     backend: &Arc<dyn Backend>,
     prog: Handle,
     file: &Path,
     symbols: &[String],
-    end: End,
+    ends: Ends,
     pid: Option<u32>,
+    cookie: u64,
 ) -> Result<Link> {
-    let path = find(file);
-    let offsets = symbols
-        .iter()
-        .map(|s| symbol_offset(&path, s))
-        .collect::<Result<Vec<u64>>>()?;
+    let path = elf::find(file, pid);
+    let bytes = elf::read(&path)?;
+    let executable = Executable::parse(&bytes, &path)?;
+    let mut offsets = Vec::new();
+    for symbol in symbols {
+        if elf::is_pattern(symbol) {
+            offsets.extend(executable.matching(symbol)?);
+        } else {
+            offsets.push(executable.function(symbol)?);
+        }
+    }
+    let cookies = if cookie == 0 {
+        Vec::new()
+    } else {
+        vec![cookie; offsets.len()]
+    };
     let target = LinkTarget::UprobeMulti {
         path,
         offsets,
-        cookies: Vec::new(),
+        counters: Vec::new(),
+        cookies,
         pid: pid.unwrap_or(0),
-        ret: end == End::Return,
+        ret: ends == Ends::Return,
+    };
+    let attach_type = match ends {
+        Ends::Session => AttachType::TraceUprobeSession,
+        Ends::Entry | Ends::Return => AttachType::TraceUprobeMulti,
     };
     Link::of(
         backend,
         &LinkCreate {
             prog,
-            attach_type: AttachType::TraceUprobeMulti,
+            attach_type,
             target,
             flags: 0,
         },

@@ -5,7 +5,7 @@ use skep_bpf::{Errno, Error, MapInfo, ObjKind, ProgInfo, ProgLoad, Result};
 use skep_isa::Slot;
 use skep_sys::{bpf, bpf_map, bpf_obj, bpf_prog};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// The errno of a system call's error.
 pub(crate) fn errno(error: &io::Error) -> Errno {
@@ -77,14 +77,32 @@ pub(super) fn kind(kind: ObjKind) -> bpf_obj::Kind {
     }
 }
 
-/// True if the descriptor is a map's: the kernel names the file so.
+/// What the kernel calls the files of its objects.
+const FILES: &[(&str, ObjKind)] = &[
+    ("anon_inode:bpf-map", ObjKind::Map),
+    ("anon_inode:bpf-prog", ObjKind::Prog),
+    ("anon_inode:bpf_link", ObjKind::Link),
+    ("anon_inode:btf", ObjKind::Btf),
+];
+
+/// Which kind of object a descriptor is of: the kernel names the file so.
+pub(super) fn kind_of(fd: BorrowedFd<'_>) -> Option<ObjKind> {
+    let target = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
+    let target = target.to_str()?;
+    // Links have their number behind, in some kernels.
+    FILES
+        .iter()
+        .find(|(name, _)| target.starts_with(name))
+        .map(|(_, kind)| *kind)
+}
+
+/// True if the descriptor is a map's.
 pub(super) fn is_map(fd: &OwnedFd) -> bool {
-    std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))
-        .is_ok_and(|target| target.as_os_str() == "anon_inode:bpf-map")
+    kind_of(fd.as_fd()) == Some(ObjKind::Map)
 }
 
 /// A field of `/proc/self/fdinfo/FD`.
-fn fdinfo(fd: BorrowedFd<'_>, field: &str) -> Option<u64> {
+pub(super) fn fdinfo(fd: BorrowedFd<'_>, field: &str) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
     let line = text.lines().find(|l| l.split(':').next() == Some(field))?;
     line.split(':').nth(1)?.trim().parse().ok()
@@ -114,6 +132,7 @@ pub(super) fn map_info(info: &bpf_map::MapInfo, fd: BorrowedFd<'_>) -> Result<Ma
         btf_id: info.btf_id,
         btf_key_type_id: info.btf_key_type_id,
         btf_value_type_id: info.btf_value_type_id,
+        btf_vmlinux_value_type_id: info.btf_vmlinux_value_type_id,
         frozen: fdinfo(fd, "frozen") == Some(1),
         bytes_memlock: fdinfo(fd, "memlock").unwrap_or(0),
     })

@@ -3,9 +3,9 @@
 use super::Kernel;
 use super::convert::failed;
 use skep_abi::AttachType;
-use skep_bpf::{Errno, Error, LinkCreate, LinkInfo, LinkTarget, Result};
-use skep_sys::bpf_link::{self, Extra};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use skep_bpf::{Errno, Error, LinkCreate, LinkDetail, LinkInfo, LinkTarget, Result};
+use skep_sys::bpf_link::{self, Extra, TextPlace};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// `BPF_F_KPROBE_MULTI_RETURN` and `BPF_F_UPROBE_MULTI_RETURN`
 const MULTI_RETURN: u32 = 1;
@@ -40,6 +40,30 @@ impl Kernel {
             LinkTarget::Ifindex(index) => {
                 bpf_link::create(prog, *index, attach, link.flags, &Extra::None)
             }
+            LinkTarget::Ordered {
+                target,
+                relative,
+                revision,
+            } => {
+                let extra = Extra::Relative {
+                    fd_or_id: *relative,
+                    revision: *revision,
+                };
+                bpf_link::create(prog, *target, attach, link.flags, &extra)
+            }
+            LinkTarget::Function {
+                prog: other,
+                btf_id,
+                cookie,
+            } => {
+                let other = self.entry(*other, &what)?;
+                let number = other.as_fd().as_raw_fd().cast_unsigned();
+                let extra = Extra::Tracing {
+                    btf_id: *btf_id,
+                    cookie: *cookie,
+                };
+                bpf_link::create(prog, number, attach, link.flags, &extra)
+            }
             LinkTarget::Fd { fd, cookie } => {
                 let extra = match link.attach_type {
                     AttachType::PerfEvent => Extra::PerfEvent { cookie: *cookie },
@@ -64,6 +88,7 @@ impl Kernel {
             LinkTarget::UprobeMulti {
                 path,
                 offsets,
+                counters,
                 cookies,
                 pid,
                 ret,
@@ -72,6 +97,7 @@ impl Kernel {
                 let extra = Extra::UprobeMulti {
                     path,
                     offsets,
+                    counters,
                     cookies,
                     pid: *pid,
                     flags,
@@ -103,12 +129,13 @@ impl Kernel {
                 family,
                 hook,
                 priority,
+                flags,
             } => {
                 let extra = Extra::Netfilter {
                     family: *family,
                     hook: *hook,
                     priority: *priority,
-                    flags: 0,
+                    flags: *flags,
                 };
                 bpf_link::create(prog, 0, attach, link.flags, &extra)
             }
@@ -128,6 +155,28 @@ fn explain(mut error: Error, link: &LinkCreate) -> Error {
         (LinkTarget::RawTracepoint { name, .. }, Errno::ENOENT) => {
             format!("the kernel has no tracepoint \"{name}\"")
         }
+        (LinkTarget::Loaded { .. }, Errno::EPERM) => {
+            "this kernel forbids trampolines, which programs of this type need".to_owned()
+        }
+        (LinkTarget::Ordered { .. }, Errno::EINVAL) => {
+            "the kernel does not have this device's hook, or no order of programs there (tcx: Linux 6.6, netkit: 6.7, cgroup: 6.17)".to_owned()
+        }
+        (LinkTarget::Ordered { .. }, Errno::ENOENT) => {
+            "the program or link that it should stand beside is not there".to_owned()
+        }
+        (LinkTarget::StructOps(_), Errno::EINVAL) => {
+            "links of structures of operations need Linux 6.4, and a map with BPF_F_LINK".to_owned()
+        }
+        (LinkTarget::KprobeMulti { .. }, Errno::EINVAL)
+            if link.attach_type == AttachType::TraceKprobeSession =>
+        {
+            "kprobe sessions need Linux 6.10".to_owned()
+        }
+        (LinkTarget::UprobeMulti { .. }, Errno::EINVAL)
+            if link.attach_type == AttachType::TraceUprobeSession =>
+        {
+            "uprobe sessions need Linux 6.13".to_owned()
+        }
         (LinkTarget::Ifindex(index), Errno::EBUSY | Errno::EEXIST) => {
             format!("interface {index} already has a program there")
         }
@@ -145,31 +194,179 @@ fn explain(mut error: Error, link: &LinkCreate) -> Error {
     error
 }
 
+/// What a field of the union in `struct bpf_link_info` is.
+#[derive(Clone, Copy)]
+enum Field {
+    /// 32 bits at this half word.
+    Number(usize),
+    /// The same, signed.
+    Signed(usize),
+    /// 64 bits at this word.
+    Wide(usize),
+    /// A bit of the half word: it is set.
+    Flag(usize, u32),
+    /// A name behind an address.
+    Text(TextPlace),
+    /// 32 bits that are left out if they are 0.
+    Optional(usize),
+}
+
+use Field::{Flag, Number, Optional, Signed, Text, Wide};
+
+const fn text(address: usize, length: usize) -> Field {
+    Text(TextPlace { address, length })
+}
+
+/// A name and the fields that have it.
+type Fields = &'static [(&'static str, Field)];
+
+/// Link types with their fields, under bpftool's names. Source: include/uapi/linux/bpf.h, `struct bpf_link_info`.
+const DETAILS: &[(&str, Fields)] = &[
+    (
+        "raw_tracepoint",
+        &[("tp_name", text(0, 2)), ("cookie", Wide(2))],
+    ),
+    (
+        "tracing",
+        &[
+            ("target_obj_id", Optional(1)),
+            ("target_btf_id", Optional(2)),
+            ("cookie", Wide(2)),
+        ],
+    ),
+    ("cgroup", &[("cgroup_id", Wide(0))]),
+    (
+        "iter",
+        &[("target_name", text(0, 2)), ("map_id", Optional(3))],
+    ),
+    ("netns", &[("netns_ino", Number(0))]),
+    (
+        "netfilter",
+        &[
+            ("pf", Number(0)),
+            ("hook", Number(1)),
+            ("prio", Signed(2)),
+            ("flags", Number(3)),
+        ],
+    ),
+    ("struct_ops", &[("map_id", Number(0))]),
+    ("sockmap", &[("map_id", Number(0))]),
+    (
+        "kprobe_multi",
+        &[
+            ("retprobe", Flag(3, MULTI_RETURN)),
+            ("func_cnt", Number(2)),
+            ("missed", Wide(2)),
+        ],
+    ),
+    (
+        "uprobe_multi",
+        &[
+            ("retprobe", Flag(10, MULTI_RETURN)),
+            ("path", text(0, 8)),
+            ("func_cnt", Number(9)),
+            ("pid", Number(11)),
+        ],
+    ),
+];
+
+/// The same for events, by `enum bpf_perf_event_type`.
+const EVENT_DETAILS: &[Fields] = &[
+    &[],
+    &[
+        ("retprobe", Flag(0, u32::MAX)),
+        ("file", text(1, 4)),
+        ("offset", Number(5)),
+        ("cookie", Wide(3)),
+    ],
+    &[
+        ("retprobe", Flag(0, u32::MAX)),
+        ("file", text(1, 4)),
+        ("offset", Number(5)),
+        ("cookie", Wide(3)),
+    ],
+    &[
+        ("retprobe", Flag(0, u32::MAX)),
+        ("addr", Wide(3)),
+        ("func", text(1, 4)),
+        ("offset", Number(5)),
+        ("missed", Wide(4)),
+        ("cookie", Wide(5)),
+    ],
+    &[
+        ("retprobe", Flag(0, u32::MAX)),
+        ("addr", Wide(3)),
+        ("func", text(1, 4)),
+        ("offset", Number(5)),
+        ("missed", Wide(4)),
+        ("cookie", Wide(5)),
+    ],
+    &[("tracepoint", text(1, 4)), ("cookie", Wide(3))],
+    &[
+        ("event_type", Number(4)),
+        ("event_config", Wide(1)),
+        ("cookie", Wide(3)),
+    ],
+];
+
+/// Events that are the returns of functions.
+const RETURN_EVENTS: &[u32] = &[2, 4];
+
 /// A link's information.
-pub(super) fn info(info: &bpf_link::LinkInfo, target: String) -> LinkInfo {
+pub(super) fn info(link: BorrowedFd<'_>) -> std::io::Result<LinkInfo> {
+    let raw = bpf_link::info(link)?;
     let link_type = LINK_TYPES
-        .get(info.link_type as usize)
+        .get(raw.link_type as usize)
         .copied()
         .unwrap_or("unknown");
     let (mut attach_type, mut ifindex) = (None, 0);
     match link_type {
-        "tracing" | "struct_ops" => attach_type = AttachType::from_id(info.half(0)),
-        "xdp" => ifindex = info.half(0),
+        "tracing" => attach_type = AttachType::from_id(raw.half(0)),
+        "xdp" => ifindex = raw.half(0),
         "tcx" | "netkit" => {
-            ifindex = info.half(0);
-            attach_type = AttachType::from_id(info.half(1));
+            ifindex = raw.half(0);
+            attach_type = AttachType::from_id(raw.half(1));
         }
-
-        "netns" => attach_type = AttachType::from_id(info.half(1)),
-        "cgroup" => attach_type = AttachType::from_id(info.half(2)),
+        "netns" | "sockmap" => attach_type = AttachType::from_id(raw.half(1)),
+        "cgroup" => attach_type = AttachType::from_id(raw.half(2)),
         _ => {}
     }
-    LinkInfo {
-        id: info.id,
-        prog_id: info.prog_id,
+    let fields = match link_type {
+        "perf_event" => EVENT_DETAILS.get(raw.half(0) as usize).copied(),
+        _ => DETAILS
+            .iter()
+            .find(|(name, _)| *name == link_type)
+            .map(|(_, f)| *f),
+    };
+    let mut details = Vec::new();
+    for (name, field) in fields.unwrap_or_default() {
+        details.extend(detail(link, &raw, *field)?.map(|value| (*name, value)));
+    }
+    Ok(LinkInfo {
+        id: raw.id,
+        prog_id: raw.prog_id,
         link_type,
         attach_type,
         ifindex,
-        target,
-    }
+        details,
+    })
+}
+
+fn detail(
+    link: BorrowedFd<'_>,
+    raw: &bpf_link::LinkInfo,
+    field: Field,
+) -> std::io::Result<Option<LinkDetail>> {
+    Ok(match field {
+        Number(half) => Some(LinkDetail::Number(raw.half(half).into())),
+        Signed(half) => Some(LinkDetail::Signed(raw.half(half).cast_signed().into())),
+        Wide(word) => raw.words.get(word).map(|w| LinkDetail::Number(*w)),
+        Flag(half, u32::MAX) => Some(LinkDetail::Flag(RETURN_EVENTS.contains(&raw.half(half)))),
+        Flag(half, bit) => Some(LinkDetail::Flag(raw.half(half) & bit != 0)),
+        Text(place) => Some(LinkDetail::Text(bpf_link::text(link, place)?)),
+        Optional(half) => match raw.half(half) {
+            0 => None,
+            number => Some(LinkDetail::Number(number.into())),
+        },
+    })
 }

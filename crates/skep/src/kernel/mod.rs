@@ -10,6 +10,7 @@ pub(crate) mod tracefs;
 
 pub(crate) use convert::errno;
 use convert::{failed, failed_with};
+use skep_abi::ProgType;
 use skep_bpf::{
     Backend, BackendKind, BatchCursor, BtfInfo, Errno, Error, EventReader, Handle, LinkCreate,
     LinkInfo, MapCreate, MapInfo, ObjKind, ProgInfo, ProgLoad, Result, TestRun, TestRunResult,
@@ -41,6 +42,8 @@ impl AsFd for Entry {
 #[derive(Default)]
 pub struct Kernel {
     open: Mutex<HashMap<i32, Entry>>,
+    /// What the owner of a bpf filesystem allows this process.
+    token: Option<OwnedFd>,
 }
 
 impl Kernel {
@@ -48,6 +51,87 @@ impl Kernel {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A backend that uses what the bpf filesystem at `path` delegates to the caller's user namespace (a BPF token).
+    ///
+    /// # Errors
+    /// Those of `BPF_TOKEN_CREATE`: `ENOENT` if nothing is delegated, `EINVAL` before Linux 6.9.
+    pub fn with_token(path: &Path) -> Result<Self> {
+        let what = format!("BPF_TOKEN_CREATE for \"{}\"", path.display());
+        let folder = std::fs::File::open(path).map_err(|e| failed(&what, &e))?;
+        Self::with_token_of(folder.as_fd())
+    }
+
+    /// As [`Self::with_token`], for an open folder, which may be of a filesystem that is mounted nowhere.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn with_token_of(folder: BorrowedFd<'_>) -> Result<Self> {
+        let token = bpf_obj::token_create(folder).map_err(|e| failed("BPF_TOKEN_CREATE", &e))?;
+        Ok(Self {
+            token: Some(token),
+            ..Self::default()
+        })
+    }
+
+    /// A program's name: that of its entry function in its BTF where the kernel's own name is as long as it can be.
+    ///
+    /// # Errors
+    /// Those of `BPF_OBJ_GET_INFO_BY_FD`.
+    pub fn prog_name(&self, prog: Handle) -> Result<String> {
+        const WHAT: &str = "BPF_OBJ_GET_INFO_BY_FD of a program";
+        let info = self.prog_info(prog)?;
+        if info.name.len() + 1 < skep_abi::limits::BPF_OBJ_NAME_LEN || info.btf_id == 0 {
+            return Ok(info.name);
+        }
+        let entry = self.entry(prog, WHAT)?;
+        let function = bpf_prog::entry_function(entry.as_fd()).map_err(|e| failed(WHAT, &e))?;
+        let Some(function) = function else {
+            return Ok(info.name);
+        };
+        let btf = self.by_id(ObjKind::Btf, info.btf_id)?;
+        let data = self.btf_info(btf);
+        self.close(btf);
+        let btf = skep_btf::Btf::parse(data?.data).ok();
+        let name = btf.and_then(|b| Some(b.get(function)?.name().to_owned()));
+        Ok(name
+            .filter(|n| n.starts_with(&info.name))
+            .unwrap_or(info.name))
+    }
+
+    /// The type of the programs that a program array holds, and whether they are machine code; `None` before the first one.
+    #[must_use]
+    pub fn map_owner(&self, map: Handle) -> Option<(ProgType, bool)> {
+        let map = self.map(map, "fdinfo of a map").ok()?;
+        let number = convert::fdinfo(map.as_fd(), "owner_prog_type")?;
+        let prog_type = u32::try_from(number).ok().and_then(ProgType::from_id)?;
+        Some((
+            prog_type,
+            convert::fdinfo(map.as_fd(), "owner_jited") == Some(1),
+        ))
+    }
+
+    /// What an open object is: its kind and id.
+    #[must_use]
+    pub fn identify(&self, handle: Handle) -> Option<(ObjKind, u32)> {
+        let entry = self.entry(handle, "identify").ok()?;
+        let kind = convert::kind_of(entry.as_fd())?;
+        let id = match kind {
+            ObjKind::Map => self.map_info(handle).ok()?.id,
+            ObjKind::Prog => self.prog_info(handle).ok()?.id,
+            ObjKind::Link => self.link_info(handle).ok()?.id,
+            ObjKind::Btf => self.btf_info(handle).ok()?.id,
+        };
+        Some((kind, id))
+    }
+
+    /// The flag and number that a command carries its token with.
+    fn token(&self) -> (u32, i32) {
+        match &self.token {
+            Some(token) => (attr::BPF_F_TOKEN_FD, token.as_raw_fd()),
+            None => (0, 0),
+        }
     }
 
     /// A descriptor of an object, for calls outside `bpf(2)`. It stays open on its own.
@@ -78,10 +162,12 @@ impl Kernel {
     ) -> Result<T> {
         let what = format!("BPF_PROG_LOAD for program \"{}\"", spec.name);
         let attach_object = spec.attach_prog.or(spec.attach_btf);
+        let (token_flag, prog_token_fd) = self.token();
         let attr = attr::ProgLoad {
             prog_type: spec.prog_type.id(),
             log_level: spec.log_level,
-            prog_flags: spec.prog_flags,
+            prog_flags: spec.prog_flags | token_flag,
+            prog_token_fd,
             prog_name: convert::name(&spec.name),
             prog_ifindex: spec.prog_ifindex,
             expected_attach_type: spec
@@ -174,12 +260,13 @@ impl Backend for Kernel {
 
     fn map_create(&self, spec: &MapCreate) -> Result<Handle> {
         let what = format!("BPF_MAP_CREATE for map \"{}\"", spec.name);
+        let (token_flag, map_token_fd) = self.token();
         let attr = attr::MapCreate {
             map_type: spec.map_type.id(),
             key_size: spec.key_size,
             value_size: spec.value_size,
             max_entries: spec.max_entries,
-            map_flags: spec.map_flags,
+            map_flags: spec.map_flags | token_flag,
             inner_map_fd: self.number(spec.inner_map, &what)?,
             numa_node: spec.numa_node.unwrap_or(0),
             map_name: convert::name(&spec.name),
@@ -190,7 +277,7 @@ impl Backend for Kernel {
             btf_vmlinux_value_type_id: spec.btf_vmlinux_value_type_id,
             map_extra: spec.map_extra,
             value_type_btf_obj_fd: 0,
-            map_token_fd: 0,
+            map_token_fd,
         };
         let map = bpf_map::Map::create(&attr).map_err(|e| failed(&what, &e))?;
         Ok(self.insert(Entry::Map(Arc::new(map))))
@@ -297,8 +384,8 @@ impl Backend for Kernel {
     }
 
     fn btf_load(&self, data: &[u8]) -> Result<Handle> {
-        let fd =
-            bpf_obj::btf_load(data).map_err(|(e, log)| failed_with("BPF_BTF_LOAD", &e, log))?;
+        let fd = bpf_obj::btf_load(data, self.token.as_ref().map(AsFd::as_fd))
+            .map_err(|(e, log)| failed_with("BPF_BTF_LOAD", &e, log))?;
         Ok(self.keep(fd))
     }
 
@@ -407,9 +494,7 @@ impl Backend for Kernel {
 
     fn link_info(&self, link: Handle) -> Result<LinkInfo> {
         const WHAT: &str = "BPF_OBJ_GET_INFO_BY_FD of a link";
-        let (info, name) =
-            bpf_link::info(self.entry(link, WHAT)?.as_fd()).map_err(|e| failed(WHAT, &e))?;
-        Ok(links::info(&info, name))
+        links::info(self.entry(link, WHAT)?.as_fd()).map_err(|e| failed(WHAT, &e))
     }
 
     fn btf_info(&self, btf: Handle) -> Result<BtfInfo> {

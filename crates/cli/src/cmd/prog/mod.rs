@@ -1,10 +1,12 @@
 //! `skep prog`: programs.
 
+mod attach;
 mod dump;
 mod load;
 mod machine;
 mod run;
 mod show;
+mod stat;
 
 use super::noun::{self, Selector};
 use crate::error::{CliError, Outcome};
@@ -32,6 +34,36 @@ enum Verb {
     Show {
         /// id N | pinned PATH | name NAME
         program: Vec<String>,
+        /// Also say where programs are pinned
+        #[arg(short = 'f', long)]
+        bpffs: bool,
+    },
+    /// Attach a program to the sockets of a map, or as flow dissector: PROGRAM TYPE [MAP]
+    Attach {
+        /// id N | pinned PATH | name NAME, attach type, then the map
+        #[arg(required = true)]
+        words: Vec<String>,
+    },
+    /// Detach it again: PROGRAM TYPE [MAP]
+    Detach {
+        /// id N | pinned PATH | name NAME, attach type, then the map
+        #[arg(required = true)]
+        words: Vec<String>,
+    },
+    /// Count runs and time of programs
+    #[command(visible_alias = "profile")]
+    Stat {
+        /// id N | pinned PATH | name NAME
+        program: Vec<String>,
+        /// Count for this many seconds
+        #[arg(long, value_name = "SECONDS")]
+        duration: Option<f64>,
+    },
+    /// Print what programs print with bpf_trace_printk
+    Tracelog {
+        /// End after this many seconds
+        #[arg(long, value_name = "SECONDS")]
+        duration: Option<f64>,
     },
     /// Print the code of a loaded program, xlated|jited PROGRAM [opcodes | file PATH], or skep's own: jited OBJ [NAME] [first]
     Dump {
@@ -53,7 +85,11 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
         Verb::Load(args) => load::run(args, load::Which::First)?,
         Verb::Loadall(args) => load::run(args, load::Which::All)?,
         Verb::Run(args) => return run::run(args, out),
-        Verb::Show { program } => show::run(program, out)?,
+        Verb::Show { program, bpffs } => show::run(program, *bpffs, out)?,
+        Verb::Attach { words } => attach::run(words, skep_sys::bpf_prog::attach)?,
+        Verb::Detach { words } => attach::run(words, skep_sys::bpf_prog::detach)?,
+        Verb::Stat { program, duration } => stat::run(program, *duration, out)?,
+        Verb::Tracelog { duration } => stat::tracelog(*duration, out)?,
         Verb::Dump { words } => dump::run(words, out)?,
         Verb::Pin { words } => {
             let kernel = noun::kernel();

@@ -1,6 +1,7 @@
 //! `skep prog show`.
 
 use crate::cmd::noun::{self, Selector};
+use crate::cmd::pins::Pins;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::render::{time, value};
@@ -8,18 +9,28 @@ use serde_json::{Value as Json, json};
 use skep_bpf::{Backend, ObjKind, ProgInfo};
 
 /// Lists the programs that the words select.
-pub(super) fn run(words: &[String], out: &mut Output) -> Result<(), CliError> {
+pub(super) fn run(words: &[String], bpffs: bool, out: &mut Output) -> Result<(), CliError> {
     let kernel = noun::kernel();
     let selector = Selector::parse(words)?;
+    let pins = Pins::read(&kernel, bpffs);
     let mut rows = Vec::new();
     for program in noun::select(&kernel, ObjKind::Prog, selector.as_ref())? {
-        let info = kernel
+        let mut info = kernel
             .prog_info(program.handle)
             .map_err(CliError::environment)?;
+        info.name = kernel.prog_name(program.handle).unwrap_or(info.name);
+        let pinned = pins.of(ObjKind::Prog, info.id);
         if out.is_json() {
-            rows.push(row(&kernel, &info));
+            let mut row = row(&kernel, &info);
+            if !pinned.is_empty() {
+                row["pinned"] = json!(pinned);
+            }
+            rows.push(row);
         } else {
             print(&info, out)?;
+            for path in pinned {
+                out.line(format_args!("\tpinned {path}"))?;
+            }
         }
     }
     if out.is_json() {

@@ -5,7 +5,7 @@ use super::emit::Streams;
 use super::scope::Scope;
 use crate::error::{CliError, io_text};
 use crate::output::Output;
-use skep::attach::{self, Link};
+use skep::attach::{self, Link, UsdtSpecs, Where};
 use skep::load::Loaded;
 use skep::wait::{Epoll, Interrupts};
 use skep_object::{Program, SlotInit};
@@ -85,8 +85,19 @@ fn attach_all(args: &Args, loaded: &Loaded, scope: &Scope) -> Result<Vec<Link>, 
     let specs: Vec<&Program> = programs.iter().map(|p| &p.spec).collect();
     scope.check(args, &specs)?;
     let mut links = Vec::with_capacity(programs.len());
+    let specs = loaded.map(UsdtSpecs::MAP);
+    let place = Where {
+        usdt: specs.map(|m| UsdtSpecs::new(m.handle, m.spec.value_size)),
+        ..scope.place.clone()
+    };
+    for map in &loaded.maps {
+        if let Some(hook) = loaded.struct_ops(&map.spec.name) {
+            let link = attach::attach(loaded.backend(), map.handle, &hook);
+            links.push(link.map_err(CliError::environment)?);
+        }
+    }
     for program in programs {
-        let hook = attach::hook(&program.spec, &scope.place).map_err(CliError::usage)?;
+        let hook = attach::hook(&program.spec, &place).map_err(CliError::usage)?;
         let link = attach::attach(loaded.backend(), program.handle, &hook);
         links.push(link.map_err(CliError::environment)?);
     }

@@ -1,10 +1,16 @@
 //! `skep map`: maps of the kernel.
 
+mod create;
+mod events;
+mod queue;
+
 use super::noun::{self, Selector};
+use super::pins::Pins;
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
 use crate::render::element::Typed;
 use serde_json::{Value as Json, json};
+use skep::Kernel;
 use skep::element::{self, Element};
 use skep_bpf::{Backend, Handle, MapInfo, ObjKind};
 use std::path::PathBuf;
@@ -23,6 +29,45 @@ enum Verb {
     Show {
         /// id N | pinned PATH | name NAME
         map: Vec<String>,
+        /// Also say where maps are pinned
+        #[arg(short = 'f', long)]
+        bpffs: bool,
+    },
+    /// Create a map and pin it: PATH type TYPE key BYTES value BYTES entries N [name NAME] [flags N] [inner_map MAP]
+    Create {
+        /// The path, then properties
+        #[arg(required = true)]
+        words: Vec<String>,
+    },
+    /// Print the next element of a queue or stack
+    Peek {
+        /// id N | pinned PATH | name NAME
+        #[arg(required = true)]
+        map: Vec<String>,
+    },
+    /// Add an element to a stack or queue: MAP value BYTES…
+    #[command(visible_alias = "enqueue")]
+    Push {
+        /// id N | pinned PATH | name NAME, then value (hex) BYTES…
+        #[arg(required = true)]
+        words: Vec<String>,
+    },
+    /// Take the next element of a stack or queue
+    #[command(visible_alias = "dequeue")]
+    Pop {
+        /// id N | pinned PATH | name NAME
+        #[arg(required = true)]
+        map: Vec<String>,
+    },
+    /// Print what programs emit into a ring buffer or perf event array
+    #[command(name = "event_pipe")]
+    EventPipe {
+        /// id N | pinned PATH | name NAME
+        #[arg(required = true)]
+        map: Vec<String>,
+        /// End after this many seconds
+        #[arg(long, value_name = "SECONDS")]
+        duration: Option<f64>,
     },
     /// Print every element
     Dump {
@@ -72,7 +117,12 @@ enum Verb {
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     let kernel = noun::kernel();
     match &args.verb {
-        Verb::Show { map } => show(&kernel, map, out)?,
+        Verb::Show { map, bpffs } => show(&kernel, map, *bpffs, out)?,
+        Verb::Create { words } => create::run(&kernel, words)?,
+        Verb::Peek { map } => queue::peek(&kernel, map, out)?,
+        Verb::Push { words } => queue::push(&kernel, words)?,
+        Verb::Pop { map } => queue::pop(&kernel, map, out)?,
+        Verb::EventPipe { map, duration } => events::run(&kernel, map, *duration, out)?,
         Verb::Dump { map } => dump(&kernel, map, out)?,
         Verb::Lookup { words } => lookup(&kernel, words, out)?,
         Verb::Update { words } => update(&kernel, words)?,
@@ -98,17 +148,30 @@ fn one<'a>(backend: &'a dyn Backend, words: &[String]) -> Result<noun::Opened<'a
     noun::select_one(backend, ObjKind::Map, &selector)
 }
 
-fn show(backend: &dyn Backend, words: &[String], out: &mut Output) -> Result<(), CliError> {
+fn show(backend: &Kernel, words: &[String], bpffs: bool, out: &mut Output) -> Result<(), CliError> {
     let selector = Selector::parse(words)?;
+    let pins = Pins::read(backend, bpffs);
     let mut rows = Vec::new();
     for map in noun::select(backend, ObjKind::Map, selector.as_ref())? {
         let info = backend
             .map_info(map.handle)
             .map_err(CliError::environment)?;
+        let pinned = pins.of(ObjKind::Map, info.id);
         if out.is_json() {
-            rows.push(info_json(backend, &info));
+            let mut row = info_json(backend, &info);
+            if let Some((prog_type, jited)) = backend.map_owner(map.handle) {
+                row["owner_prog_type"] = json!(prog_type.name());
+                row["owner_jited"] = json!(jited);
+            }
+            if !pinned.is_empty() {
+                row["pinned"] = json!(pinned);
+            }
+            rows.push(row);
         } else {
             print_info(&info, out)?;
+            for path in pinned {
+                out.line(format_args!("\tpinned {path}"))?;
+            }
         }
     }
     if out.is_json() {

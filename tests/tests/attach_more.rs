@@ -1,0 +1,378 @@
+//! Hooks that need more than an object and a place: structures of operations, programs that replace functions, routes,
+//! watchpoints, statically defined probes, and the order of programs.
+
+use crate::attach::{Case, PATIENCE, datagram, needs, own_network};
+use skep::attach::{Hook, LwtHook, Order, Other, Route, Usdt, UsdtSpecs, Watch, WatchFor, attach};
+use skep::load::{LoadOptions, Loaded, load};
+use skep::{Kernel, target};
+use skep_bpf::{Backend, Errno, TestRun};
+use skep_object::{Linked, Object, Options};
+use skep_sys::{netlink, socket};
+use skep_tests::workspace_root;
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// An object of `tests/objects`, linked for the running kernel.
+fn linked(name: &str) -> Linked {
+    let bytes = std::fs::read(workspace_root().join("tests/objects").join(name)).unwrap();
+    let options = Options {
+        name: name.to_owned(),
+    };
+    let object = Object::parse(&bytes, &options).unwrap();
+    object
+        .relocate(&target::running(&object.needs()).unwrap())
+        .unwrap()
+}
+
+fn kernel() -> Arc<dyn Backend> {
+    Arc::new(Kernel::new())
+}
+
+/// Connects a socket with this congestion control.
+fn connect(congestion: &str) -> std::io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    socket::set_congestion(listener.as_fd(), congestion)?;
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    drop(listener.accept()?);
+    drop(client);
+    Ok(())
+}
+
+fn inits(loaded: &Loaded) -> u64 {
+    let map = loaded.map(".bss").unwrap().handle;
+    let mut value = [0; 8];
+    loaded
+        .backend()
+        .map_lookup(map, &[0; 4], &mut value, 0)
+        .unwrap();
+    u64::from_ne_bytes(value)
+}
+
+#[test]
+fn structures_of_operations_are_called() {
+    if !needs() {
+        return;
+    }
+    own_network();
+    let backend = kernel();
+    let loaded = match load(
+        &linked("struct_ops.bpf.o"),
+        &backend,
+        &LoadOptions::default(),
+    ) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            println!("struct_ops: {error}");
+            return;
+        }
+    };
+    for (map, congestion) in [("by_value", "skep_value"), ("by_link", "skep_link")] {
+        assert!(
+            connect(congestion).is_err(),
+            "{congestion} is registered already"
+        );
+        let hook = loaded.struct_ops(map).unwrap();
+        let handle = loaded.map(map).unwrap().handle;
+        let link = match attach(&backend, handle, &hook) {
+            Ok(link) => link,
+            Err(error) if error.errno == Errno::EINVAL && map == "by_link" => {
+                println!("struct_ops link: {error}");
+                continue;
+            }
+            Err(error) => panic!("{map}: {error}"),
+        };
+        let before = inits(&loaded);
+        connect(congestion).unwrap();
+        assert!(inits(&loaded) > before, "{map} was not called");
+        drop(link);
+        let deadline = Instant::now() + PATIENCE;
+        // Sockets that still close use it.
+        while connect(congestion).is_ok() {
+            assert!(Instant::now() < deadline, "{map} is still registered");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+    let no_map = loaded.struct_ops(".bss");
+    assert!(no_map.is_none());
+}
+
+#[test]
+fn functions_of_programs_are_replaced() {
+    const XDP_PASS: u32 = 2;
+    const XDP_DROP: u32 = 1;
+    if !needs() {
+        return;
+    }
+    let (linked, backend) = (linked("freplace.bpf.o"), kernel());
+    let only = |name: &str, extends| LoadOptions {
+        program: Some(name.to_owned()),
+        extends,
+        ..LoadOptions::default()
+    };
+    let base = load(&linked, &backend, &only("base", None)).unwrap();
+    let target = base.programs[0].handle;
+    let verdict = || {
+        let run = TestRun {
+            data_in: Some(vec![0; 64]),
+            ..TestRun::default()
+        };
+        backend.prog_test_run(target, &run).unwrap().retval
+    };
+    let refused = load(&linked, &backend, &only("drop", None)).unwrap_err();
+    assert!(
+        refused.to_string().contains("say which program"),
+        "{refused}"
+    );
+    let replacement = match load(&linked, &backend, &only("drop", Some(target))) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            println!("freplace: {error}");
+            return;
+        }
+    };
+    assert_eq!(verdict(), XDP_PASS);
+    let link = attach(&backend, replacement.programs[0].handle, &Hook::Loaded).unwrap();
+    assert_eq!(verdict(), XDP_DROP);
+    drop(link);
+    let deadline = Instant::now() + PATIENCE;
+    while verdict() != XDP_PASS {
+        assert!(Instant::now() < deadline, "the function is still replaced");
+    }
+}
+
+/// What the watchpoint watches.
+static WATCHED: AtomicU64 = AtomicU64::new(0);
+
+#[test]
+fn memory_is_watched() {
+    if !needs() {
+        return;
+    }
+    let Some(case) = Case::load("watchpoint") else {
+        return;
+    };
+    // The event belongs to a thread: this one, which has the first number only in a process of one thread.
+    let thread = std::fs::read_link("/proc/thread-self").unwrap();
+    let thread: u32 = thread
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let hook = Hook::Watchpoint {
+        pid: thread,
+        watch: Watch {
+            address: WATCHED.as_ptr() as u64,
+            bytes: 8,
+            what: WatchFor::Write,
+        },
+    };
+    case.run(&hook, || WATCHED.store(1, Ordering::Relaxed));
+}
+
+#[test]
+fn packets_of_a_route_are_seen() {
+    if !needs() {
+        return;
+    }
+    own_network();
+    let Some(case) = Case::load("lwt_xmit") else {
+        return;
+    };
+    let to = Ipv4Addr::new(10, 99, 0, 1);
+    let hook = Hook::Lwt {
+        route: Route { to, ifindex: 1 },
+        hook: LwtHook::Xmit,
+    };
+    case.run(&hook, || {
+        let sender = UdpSocket::bind("0.0.0.0:0").unwrap();
+        // Without the route there is no way.
+        let _ = sender.send_to(b"hello", (to, 9));
+    });
+}
+
+#[test]
+fn a_group_of_sockets_is_chosen_from() {
+    if !needs() {
+        return;
+    }
+    own_network();
+    let Some(case) = Case::load("sk_reuseport") else {
+        return;
+    };
+    let receiver = socket::shared_udp().unwrap();
+    let address = receiver.local_addr().unwrap();
+    let hook = Hook::Reuseport {
+        socket: receiver.as_raw_fd(),
+    };
+    case.run(&hook, || {
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.send_to(b"hello", address).unwrap();
+    });
+}
+
+#[test]
+fn programs_stand_in_the_order_asked_for() {
+    if !needs() {
+        return;
+    }
+    let place = own_network();
+    let ifindex = place.ifindex.unwrap();
+    let Some(case) = Case::load("tcx_ingress") else {
+        return;
+    };
+    let again = Case::load("tcx_ingress").unwrap();
+    let third = Case::load("tcx_ingress").unwrap();
+    let at = |order| Hook::Tc {
+        ifindex,
+        direction: skep::attach::Direction::Ingress,
+        order,
+    };
+    let Ok(first) = attach(&case.backend, case.prog(), &at(Order::First)) else {
+        println!("tcx: this kernel has no order of programs");
+        return;
+    };
+    let before = attach(&again.backend, again.prog(), &at(Order::First)).unwrap();
+    let other = Other::ProgramId(again.backend.prog_info(again.prog()).unwrap().id);
+    let between = attach(&third.backend, third.prog(), &at(Order::After(other))).unwrap();
+    let ids: Vec<u32> = skep::net::overview()
+        .unwrap()
+        .tc
+        .iter()
+        .map(|a| a.prog_id)
+        .collect();
+    let id = |case: &Case| case.backend.prog_info(case.prog()).unwrap().id;
+    assert_eq!(ids, [id(&again), id(&third), id(&case)]);
+    drop((first, before, between));
+    assert_eq!(skep::net::overview().unwrap().tc, []);
+}
+
+#[test]
+fn programs_of_type_syscall_run() {
+    if !needs() {
+        return;
+    }
+    let Some(case) = Case::load("syscall") else {
+        return;
+    };
+    case.backend
+        .prog_test_run(case.prog(), &TestRun::default())
+        .unwrap();
+    assert_eq!(case.hits(), 1);
+}
+
+#[test]
+fn packets_of_a_netkit_device_are_seen() {
+    if !needs() {
+        return;
+    }
+    own_network();
+    let mut socket = netlink::Socket::open().unwrap();
+    if let Err(error) = socket.device_add("netkit", "skepnk") {
+        println!("netkit: {error}");
+        return;
+    }
+    let ifindex = netlink::ifindex("skepnk").unwrap();
+    let Some(case) = Case::load("netkit") else {
+        return;
+    };
+    let hook = Hook::Netkit {
+        ifindex,
+        peer: false,
+        order: Order::Last,
+    };
+    let peer = skep::net::devices().unwrap();
+    let peer = peer
+        .iter()
+        .find(|(i, name)| *i != ifindex && name != "lo")
+        .map(|(i, _)| *i);
+    case.run(&hook, || {
+        // Devices that come up speak of themselves.
+        for index in [Some(ifindex), peer].into_iter().flatten() {
+            socket.up(index).unwrap();
+        }
+        datagram();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    });
+}
+
+/// A program with a statically defined probe, `skep:step(argument, 7)`.
+const USDT_SOURCE: &str = r#"
+__attribute__((noinline)) void step(long value) {
+    __asm__ volatile("990: nop\n"
+        ".pushsection .note.stapsdt,\"\",\"note\"\n.balign 4\n"
+        ".4byte 992f-991f, 994f-993f, 3\n991: .asciz \"stapsdt\"\n992: .balign 4\n"
+        "993: .8byte 990b\n.8byte _.stapsdt.base\n.8byte 0\n"
+        ".asciz \"skep\"\n.asciz \"step\"\n.asciz \"-8@%0 -4@$7\"\n994: .balign 4\n.popsection\n"
+        ".ifndef _.stapsdt.base\n.pushsection .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n"
+        ".weak _.stapsdt.base\n.hidden _.stapsdt.base\n_.stapsdt.base: .space 1\n"
+        ".size _.stapsdt.base, 1\n.popsection\n.endif\n" :: "r"(value));
+}
+int main(int count, char **words) { step(count); return 0; }
+"#;
+
+#[test]
+fn statically_defined_probes_fire() {
+    if !needs() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("skep-usdt-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (source, program) = (folder.join("usdt.c"), folder.join("skep_usdt"));
+    std::fs::write(&source, USDT_SOURCE).unwrap();
+    let compiled = std::process::Command::new("cc")
+        .arg("-o")
+        .args([&program, &source])
+        .status();
+    if !compiled.is_ok_and(|s| s.success()) {
+        println!("skipped: cc");
+        return;
+    }
+    let case = Case::load("usdt").unwrap();
+    // What libbpf's usdt.bpf.h declares: 12 arguments of 16 bytes, a cookie, a count.
+    let create = skep_bpf::MapCreate::new(skep_abi::MapType::Array, 4, 208, 4);
+    let specs = case.backend.map_create(&create).unwrap();
+    let probe = Usdt {
+        file: program.clone(),
+        provider: "skep".to_owned(),
+        name: "step".to_owned(),
+        pid: None,
+        cookie: 99,
+        specs: Some(UsdtSpecs::new(specs, 208)),
+    };
+    case.run(&Hook::Usdt(probe.clone()), || {
+        assert!(
+            std::process::Command::new(&program)
+                .status()
+                .unwrap()
+                .success()
+        );
+    });
+    let mut value = [0; 208];
+    case.backend
+        .map_lookup(specs, &[0; 4], &mut value, 0)
+        .unwrap();
+    let count = u16::from_ne_bytes([value[200], value[201]]);
+    assert_eq!(count, 2, "two arguments");
+    assert_eq!(value[8], 1, "the first lies in a register");
+    assert_eq!(
+        (value[16], value[24]),
+        (7, 0),
+        "the second is the constant 7"
+    );
+    assert_eq!(value[192..200], 99u64.to_ne_bytes());
+    let missing = Usdt {
+        name: "leap".to_owned(),
+        ..probe
+    };
+    let error = attach(&case.backend, case.prog(), &Hook::Usdt(missing)).unwrap_err();
+    assert!(
+        error.to_string().contains("no probe \"skep:leap\""),
+        "{error}"
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
+}
