@@ -1,6 +1,6 @@
 /* Answers for libpcap: compiles filter expressions as a reader of a capture file would and runs them over packets.
  *
- *   oracle run DLT SNAPLEN EXPRESSIONS PACKETS   one line an expression: "refused MESSAGE" or "LENGTH BITMAP"
+ *   oracle run DLT SNAPLEN EXPRESSIONS PACKETS   one line an expression: "refused MESSAGE", "endless" or "CODE BITMAP"
  *   oracle dump DLT SNAPLEN EXPRESSIONS          code of each expression, as tcpdump -d
  *   oracle compile DLT SNAPLEN EXPRESSIONS N     nanoseconds of one compilation, the least of N
  *   oracle match DLT SNAPLEN EXPRESSIONS PACKETS N   nanoseconds of one match, the least of N passes
@@ -8,11 +8,14 @@
  * EXPRESSIONS: one a line. PACKETS: repeated little-endian u32 wire length, u32 captured length, bytes.
  */
 #include <pcap.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct packet {
 	uint32_t wire, captured;
@@ -83,24 +86,48 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static sigjmp_buf too_long;
+
+static void give_up(int signal)
+{
+	(void)signal;
+	siglongjmp(too_long, 1);
+}
+
 static void run(pcap_t *p, const char *expression, const struct packet *packets, size_t count)
 {
 	struct bpf_program code;
-	if (pcap_compile(p, &code, expression, 1, 0)) {
+	/* libpcap's protochain walks for ever along some chains of headers. */
+	signal(SIGALRM, give_up);
+	if (sigsetjmp(too_long, 1)) {
+		printf("endless\n");
+		return;
+	}
+	alarm(2);
+	int refused = pcap_compile(p, &code, expression, 1, 0);
+	if (refused) {
 		/* Some messages have more than one line. */
 		char *why = pcap_geterr(p);
+		alarm(0);
 		printf("refused %.*s\n", (int)strcspn(why, "\n"), why);
 		return;
 	}
-	printf("%u ", code.bf_len);
+	char *digits = malloc(count / 4 + 2), *end = digits;
 	for (size_t i = 0; i < count; i += 4) {
 		unsigned digit = 0;
 		for (size_t j = i; j < i + 4 && j < count; j++)
 			if (bpf_filter(code.bf_insns, packets[j].bytes, packets[j].wire, packets[j].captured))
 				digit |= 1u << (j - i);
-		putchar("0123456789abcdef"[digit]);
+		*end++ = "0123456789abcdef"[digit];
 	}
-	putchar('\n');
+	*end = 0;
+	alarm(0);
+	for (unsigned i = 0; i < code.bf_len; i++) {
+		struct bpf_insn *insn = &code.bf_insns[i];
+		printf("%s%x.%x.%x.%x", i ? "," : "", insn->code, insn->jt, insn->jf, insn->k);
+	}
+	printf(" %s\n", digits);
+	free(digits);
 	pcap_freecode(&code);
 }
 

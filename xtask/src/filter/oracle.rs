@@ -3,6 +3,7 @@
 use super::packets::{Packet, write_for_oracle};
 use super::work_folder;
 use crate::TaskError;
+use skep_cbpf::Insn;
 use skep_cbpf::filter::LinkType;
 use std::fs;
 use std::path::PathBuf;
@@ -15,10 +16,12 @@ const SNAPLEN: &str = "262144";
 pub(crate) enum Answer {
     /// It is refused; why.
     Refused(String),
+    /// libpcap does not end.
+    Endless,
     /// It is compiled: instructions, and for each packet whether it is accepted.
     Code {
         /// Instructions.
-        length: usize,
+        code: Vec<Insn>,
         /// By packet.
         accepted: Vec<bool>,
     },
@@ -147,7 +150,10 @@ fn answer(line: &str, packets: usize) -> Answer {
     if let Some(why) = line.strip_prefix("refused ") {
         return Answer::Refused(why.to_owned());
     }
-    let (length, digits) = line.split_once(' ').unwrap_or((line, ""));
+    if line == "endless" {
+        return Answer::Endless;
+    }
+    let (code, digits) = line.split_once(' ').unwrap_or((line, ""));
     let digit = |i: usize| {
         digits
             .as_bytes()
@@ -156,7 +162,21 @@ fn answer(line: &str, packets: usize) -> Answer {
             .unwrap_or(0)
     };
     Answer::Code {
-        length: length.parse().unwrap_or(0),
+        code: code.split(',').map(insn).collect(),
         accepted: (0..packets).map(|i| digit(i) >> (i % 4) & 1 == 1).collect(),
+    }
+}
+
+/// An instruction as the oracle prints it: four numbers in base 16.
+fn insn(text: &str) -> Insn {
+    let mut fields = text
+        .split('.')
+        .map(|field| u32::from_str_radix(field, 16).unwrap_or(0));
+    let mut next = || fields.next().unwrap_or(0);
+    Insn {
+        code: next() as u16,
+        jt: next() as u8,
+        jf: next() as u8,
+        k: next(),
     }
 }

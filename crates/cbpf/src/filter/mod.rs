@@ -3,28 +3,27 @@
 //! `lexer` → `parse` (a tree) → `expand` (conditions on bytes, for one link type) → `graph` → `simplify` → `emit` →
 //! `layout`. The language is that of pcap-filter(7) with libpcap's answers; the code is our own, and shorter.
 
-mod emit;
+mod blocks;
+mod draft;
 mod error;
 mod expand;
-mod expr;
-mod facts;
-mod graph;
-mod layout;
 mod lexer;
+mod line_up;
 mod link;
 mod names;
 mod parse;
-mod simplify;
+mod reduce;
 
 pub use error::{FilterError, Span};
 pub use link::LinkType;
 pub use names::{Names, Transport};
 
-use crate::insn::{BPF_MAXINSNS, Insn, RET};
+use crate::insn::{Insn, RET};
 use crate::interp::{LongShift, Packet, Program};
 use alloc::vec::Vec;
+use blocks::Blocks;
 use expand::Expander;
-use graph::{ACCEPT, Graph, REJECT};
+use reduce::{BLOCKS_MAX, ReduceError, reduce};
 
 /// Where packets come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,34 +127,32 @@ impl Filter {
 /// # Errors
 /// As [`Filter::compile`].
 pub fn compile(expression: &str, target: &Target<'_>) -> Result<Vec<Insn>, FilterError> {
-    let accept = || alloc::vec![Insn::new(RET, target.snaplen)];
-    let mut expander = Expander::new(target)?;
-    let Some(tree) = parse::parse(expression)? else {
-        return Ok(accept());
-    };
-    let cond = expander.expand(&tree)?;
-    let graph = Graph::of_cond(&expander.arena, cond);
-    let simplified = simplify::simplify(&expander.arena, graph);
-    let whole = |message: &str| FilterError::new(Span::new(0, expression.len()), message);
-    if simplified.accepts_nothing && !expander.unoptimised {
-        return Err(whole("this accepts no packet at all"));
-    }
-    let code = [&simplified.full, &simplified.plain]
-        .into_iter()
-        .filter_map(|graph| code_of(&expander, graph, target.snaplen))
-        .min_by_key(Vec::len)
-        .ok_or_else(|| whole("the arithmetic needs more than 16 intermediate results"))?;
-    if code.len() > BPF_MAXINSNS {
-        return Err(whole("the program is longer than 4096 instructions"));
-    }
-    Ok(code)
+    let plain = plain(expression, target)?;
+    Ok(plain)
 }
 
-/// The code of a graph, if there are scratch words enough.
-fn code_of(expander: &Expander<'_>, graph: &Graph, snaplen: u32) -> Option<Vec<Insn>> {
-    match graph.root {
-        ACCEPT => Some(alloc::vec![Insn::new(RET, snaplen)]),
-        REJECT => Some(alloc::vec![Insn::new(RET, 0)]),
-        _ => emit::compile(&expander.arena, graph, snaplen).ok(),
+/// Compiles an expression to the code that libpcap 1.10 makes of it: with the same meaning as that of [`compile`], and
+/// as long or longer.
+///
+/// # Errors
+/// As [`Filter::compile`].
+pub fn plain(expression: &str, target: &Target<'_>) -> Result<Vec<Insn>, FilterError> {
+    let whole = |message: &str| FilterError::new(Span::new(0, expression.len()), message);
+    let mut expander = Expander::new(target)?;
+    let Some(tree) = parse::parse(expression)? else {
+        return Ok(alloc::vec![Insn::new(RET, target.snaplen)]);
+    };
+    let cond = expander.expand(&tree)?;
+    let prologue = expander.prologue()?;
+    let mut blocks = Blocks::of_cond(&expander.draft, cond, &prologue, target.snaplen);
+    if !expander.unoptimised && blocks.list.len() <= BLOCKS_MAX {
+        blocks = reduce(blocks).map_err(|e| match e {
+            ReduceError::DivisionByZero => whole("division by zero"),
+            ReduceError::LongShift => whole("a shift is by at most 31 bits"),
+        })?;
+        if blocks.root == blocks::REJECT {
+            return Err(whole("this accepts no packet at all"));
+        }
     }
+    Ok(blocks.program())
 }

@@ -1,20 +1,38 @@
 //! Arithmetic on fields of the packet.
 //!
-//! A field implies that its protocol is there. libpcap keeps that implication only for the leftmost field of a side of a
-//! comparison, and so does this.
+//! Every operand is kept in a scratch word. A field implies that its protocol is there; libpcap keeps that implication
+//! only for the leftmost field of a side of a comparison, and so does this.
 
 use super::link::ETHERTYPE_IPV6;
 use super::proto::IPPROTO_ICMPV6;
-use super::{Expanded, Expander, Offset};
+use super::{Base, Expanded, Expander, Offset};
 use crate::filter::FilterError;
-use crate::filter::expr::{Cond, CondKind, Value};
+use crate::filter::draft::{Cond, Special, code};
 use crate::filter::lexer::Protocol;
 use crate::filter::link::LinkType;
 use crate::filter::parse::{Arith, Comparison};
-use crate::insn::{AluOp, Size};
+use crate::insn::{AluOp, Insn, Relation, Size};
+use alloc::vec::Vec;
+use skep_isa::opcode::{ALU, IMM, LD, NEG, X};
 
-/// A value, and what must hold for it to mean anything.
-type Computed = Result<(Value, Option<Cond>), FilterError>;
+/// Code that computes a value into a word, and what must hold for it to mean anything.
+struct Computed {
+    insns: Vec<Insn>,
+    word: u32,
+    implied: Option<Cond>,
+}
+
+impl Computed {
+    /// Whether the code begins with a constant for which this holds.
+    fn begins_with(&self, wanted: impl Fn(u32) -> bool) -> bool {
+        let constant = u16::from(LD | IMM);
+        self.insns
+            .first()
+            .is_some_and(|i| i.code == constant && wanted(i.k))
+    }
+}
+
+type Computation = Result<Computed, FilterError>;
 
 impl Expander<'_> {
     pub(super) fn compare(
@@ -23,58 +41,61 @@ impl Expander<'_> {
         left: &Arith,
         right: &Arith,
     ) -> Expanded {
-        let plain = matches!((left, right), (Arith::Number(_), Arith::Number(_)));
-        let (left, first) = self.arith(left)?;
-        let (right, second) = self.arith(right)?;
-        self.arena.late = true;
-        let mut cond = self.arena.test(comparison.relation, left, right);
-        self.arena.late = false;
-        if !plain && let CondKind::True | CondKind::False = self.arena.cond_kind(cond) {
-            let outcome = self.arena.cond_kind(cond) == CondKind::True;
-            cond = self.arena.late_truth(outcome);
-        }
+        let left = self.arith(left)?;
+        let right = self.arith(right)?;
+        self.draft.extend(&left.insns);
+        self.draft.extend(&right.insns);
+        self.draft
+            .extend(&[code::x_word(right.word), code::word(left.word)]);
+        let mut cond = if comparison.relation == Relation::Eq {
+            self.draft.extend(&[code::alu_x(AluOp::Sub)]);
+            self.draft.compare(Relation::Eq, 0)
+        } else {
+            let code = comparison.relation.code() | X;
+            self.draft.end(code, 0, Special::None)
+        };
         if comparison.negated {
-            cond = self.arena.not(cond);
+            cond = self.draft.not(cond);
         }
-        let implied = self.both(first, second);
-        Ok(match implied {
-            Some(implied) => self.arena.and(implied, cond),
-            None => cond,
-        })
+        self.words.give_back(left.word);
+        self.words.give_back(right.word);
+        let implied = self.both(left.implied, right.implied);
+        Ok(self.after(implied, cond))
     }
 
     fn both(&mut self, a: Option<Cond>, b: Option<Cond>) -> Option<Cond> {
         match (a, b) {
-            (Some(a), Some(b)) => Some(self.arena.and(a, b)),
+            (Some(a), Some(b)) => Some(self.draft.and(a, b)),
             (one, None) | (None, one) => one,
         }
     }
 
-    fn arith(&mut self, tree: &Arith) -> Computed {
+    /// Code that keeps A in a new word.
+    fn kept(&mut self, first: Insn) -> Computation {
+        let word = self.take_word()?;
+        Ok(Computed {
+            insns: alloc::vec![first, code::store(word)],
+            word,
+            implied: None,
+        })
+    }
+
+    fn arith(&mut self, tree: &Arith) -> Computation {
         match tree {
-            Arith::Number(k) => Ok((self.arena.constant(*k), None)),
-            Arith::Len => Ok((self.arena.len(), None)),
+            Arith::Number(k) => self.kept(code::constant(*k)),
+            Arith::Len => self.kept(code::len()),
             Arith::Neg(inner) => {
-                let (value, implied) = self.arith(inner)?;
-                let zero = self.arena.constant(0);
-                Ok((self.arena.bin(AluOp::Sub, zero, value), implied))
+                let mut value = self.arith(inner)?;
+                value.insns.push(code::word(value.word));
+                value.insns.push(Insn::new(ALU | NEG, 0));
+                value.insns.push(code::store(value.word));
+                Ok(value)
             }
-            Arith::Bin(op, left, right_tree, span) => {
-                let (left, implied) = self.arith(left)?;
-                let (right, _) = self.arith(right_tree)?;
+            Arith::Bin(op, left, right, span) => {
+                let left = self.arith(left)?;
+                let right = self.arith(right)?;
                 self.span = *span;
-                if let Arith::Number(k) = **right_tree {
-                    match op {
-                        AluOp::Div | AluOp::Mod if k == 0 => {
-                            return self.error("division by zero");
-                        }
-                        AluOp::Lsh | AluOp::Rsh if k > 31 => {
-                            return self.error("a shift is by at most 31 bits");
-                        }
-                        _ => {}
-                    }
-                }
-                Ok((self.arena.bin(*op, left, right), implied))
+                self.binary(*op, left, right)
             }
             Arith::Load {
                 proto,
@@ -82,7 +103,7 @@ impl Expander<'_> {
                 size,
                 span,
             } => {
-                let (index, implied) = self.arith(index)?;
+                let index = self.arith(index)?;
                 self.span = *span;
                 let size = match size {
                     1 => Size::B,
@@ -90,40 +111,83 @@ impl Expander<'_> {
                     4 => Size::W,
                     _ => return self.error("a field is of 1, 2 or 4 bytes"),
                 };
-                let (value, own) = self.field_of(*proto, index, size, implied)?;
-                Ok((value, own))
+                self.field_of(*proto, index, size)
             }
         }
     }
 
-    /// A load at `header + index`.
-    fn indexed(&mut self, at: Offset, index: Value, size: Size) -> Value {
+    fn binary(&mut self, op: AluOp, left: Computed, right: Computed) -> Computation {
+        match op {
+            // As in libpcap, a right side whose code begins with zero counts as zero, such as any field.
+            AluOp::Div | AluOp::Mod if right.begins_with(|k| k == 0) => {
+                return self.error("division by zero");
+            }
+            AluOp::Lsh | AluOp::Rsh if right.begins_with(|k| k > 31) => {
+                return self.error("a shift is by at most 31 bits");
+            }
+            _ => {}
+        }
+        let mut insns = left.insns;
+        insns.extend(right.insns);
+        insns.extend([
+            code::x_word(right.word),
+            code::word(left.word),
+            code::alu_x(op),
+        ]);
+        self.words.give_back(left.word);
+        self.words.give_back(right.word);
+        let word = self.take_word()?;
+        insns.push(code::store(word));
+        Ok(Computed {
+            insns,
+            word,
+            implied: left.implied,
+        })
+    }
+
+    /// Code that loads the field at an offset plus the index, and keeps it.
+    fn indexed(&mut self, at: Offset, index: Computed, size: Size, word: u32) -> Computation {
+        let mut insns = index.insns;
         let base = match at.base {
-            Some(base) => self.arena.bin(AluOp::Add, base, index),
-            None => index,
+            Base::Transport => self.transport_to_x()?,
+            base => match self.word_of(base)? {
+                Some(word) => alloc::vec![code::x_word(word)],
+                None => Vec::new(),
+            },
         };
-        self.arena.load(size, Some(base), at.k)
+        if base.is_empty() {
+            insns.push(code::x_word(index.word));
+        } else {
+            insns.extend(base);
+            insns.extend([code::word(index.word), code::alu_x(AluOp::Add), code::tax()]);
+        }
+        let k = self.place(at.base).k.wrapping_add(at.k);
+        insns.extend([code::load_at_x(size, k), code::store(word)]);
+        Ok(Computed {
+            insns,
+            word,
+            implied: index.implied,
+        })
     }
 
     /// `PROTOCOL[index:size]`.
-    fn field_of(
-        &mut self,
-        proto: Protocol,
-        index: Value,
-        size: Size,
-        implied: Option<Cond>,
-    ) -> Computed {
+    fn field_of(&mut self, proto: Protocol, mut index: Computed, size: Size) -> Computation {
+        let word = self.take_word()?;
+        self.words.give_back(index.word);
         match proto {
             Protocol::Radio => {
                 if self.target.link != LinkType::IEEE802_11_RADIOTAP {
                     return self.error("only captures of 802.11 with radiotap have a radio header");
                 }
-                Ok((self.indexed(Offset::at(0), index, size), implied))
+                index.insns.extend([
+                    code::x_word(index.word),
+                    code::load_at_x(size, 0),
+                    code::store(word),
+                ]);
+                index.word = word;
+                Ok(index)
             }
-            Protocol::Link => {
-                self.header_loads();
-                Ok((self.indexed(self.header, index, size), implied))
-            }
+            Protocol::Link => self.indexed(Offset::HEADER, index, size, word),
             Protocol::Ip
             | Protocol::Ip6
             | Protocol::Arp
@@ -134,9 +198,10 @@ impl Expander<'_> {
             | Protocol::Sca
             | Protocol::Moprc
             | Protocol::Mopdl => {
+                let mut value = self.indexed(self.network_at(0), index, size, word)?;
                 let is = self.protocol(proto)?;
-                let implied = self.both(implied, Some(is));
-                Ok((self.indexed(self.network_at(0), index, size), implied))
+                value.implied = self.both(value.implied, Some(is));
+                Ok(value)
             }
             Protocol::Tcp
             | Protocol::Udp
@@ -147,24 +212,24 @@ impl Expander<'_> {
             | Protocol::Pim
             | Protocol::Vrrp
             | Protocol::Carp => {
+                let at = Offset::new(Base::Transport, self.network);
+                let mut value = self.indexed(at, index, size, word)?;
                 let is = self.protocol(proto)?;
-                let first = self.first_fragment();
-                let is = self.arena.and(is, first);
-                let is = match implied {
-                    Some(implied) => self.arena.and(implied, is),
-                    None => is,
-                };
+                let first = self.first_fragment()?;
+                let is = self.draft.and(is, first);
+                let is = self.after(value.implied, is);
                 let ip = self.protocol(Protocol::Ip)?;
-                let is = self.arena.and(ip, is);
-                let at = self.transport4(0);
-                Ok((self.indexed(at, index, size), Some(is)))
+                value.implied = Some(self.draft.and(ip, is));
+                Ok(value)
             }
             Protocol::Icmp6 => {
                 let ip6 = self.link_type(ETHERTYPE_IPV6)?;
-                let implied = self.both(implied, Some(ip6));
-                let is = self.field(self.network_at(6), Size::B, IPPROTO_ICMPV6);
+                let implied = self.both(index.implied, Some(ip6));
+                let is = self.field(self.network_at(6), Size::B, IPPROTO_ICMPV6)?;
                 let implied = self.both(implied, Some(is));
-                Ok((self.indexed(self.network_at(40), index, size), implied))
+                let mut value = self.indexed(self.network_at(40), index, size, word)?;
+                value.implied = implied;
+                Ok(value)
             }
             _ => self.error("this protocol has no fields to index"),
         }

@@ -1,8 +1,8 @@
 //! Hosts and nets: addresses of IPv4, IPv6, ARP, DECnet and of the link layer.
 
 use super::link::{ETHERTYPE_ARP, ETHERTYPE_DECNET, ETHERTYPE_IP, ETHERTYPE_IPV6, ETHERTYPE_RARP};
-use super::{Expanded, Expander};
-use crate::filter::expr::Cond;
+use super::{Expanded, Expander, NOWHERE, Offset};
+use crate::filter::draft::Cond;
 use crate::filter::lexer::Protocol;
 use crate::filter::link::LinkType;
 use crate::filter::names::numeric;
@@ -116,7 +116,7 @@ impl Expander<'_> {
     }
 
     fn any_address(&mut self, addresses: &[IpAddr], name: &str, q: Qualifiers) -> Expanded {
-        let bare = self.link_type.is_none() && q.proto.is_none();
+        let bare = (self.type_at.k == NOWHERE) && q.proto.is_none();
         let mut whole: Option<Cond> = None;
         for address in addresses {
             let cond = match address {
@@ -136,7 +136,7 @@ impl Expander<'_> {
                 }
             };
             whole = Some(match whole {
-                Some(before) => self.arena.or(before, cond),
+                Some(before) => self.draft.or(before, cond),
                 None => cond,
             });
         }
@@ -191,8 +191,8 @@ impl Expander<'_> {
                 }
                 let arp = self.address4(net, q.dir, ETHERTYPE_ARP, ARP_ADDRESSES)?;
                 let rarp = self.address4(net, q.dir, ETHERTYPE_RARP, ARP_ADDRESSES)?;
-                let early = self.arena.or(ip, arp);
-                Ok(self.arena.or(early, rarp))
+                let early = self.draft.or(ip, arp);
+                Ok(self.draft.or(early, rarp))
             }
             Some(Protocol::Ip) => self.address4(net, q.dir, ETHERTYPE_IP, IP_ADDRESSES),
             Some(Protocol::Arp) => self.address4(net, q.dir, ETHERTYPE_ARP, ARP_ADDRESSES),
@@ -206,8 +206,8 @@ impl Expander<'_> {
         let one = |this: &mut Self, offset: u32| -> Expanded {
             let link = this.link_type(kind)?;
             let at = this.network_at(offset);
-            let address = this.masked(at, Size::W, net.mask, net.address);
-            Ok(this.arena.and(link, address))
+            let address = this.masked(at, Size::W, net.mask, net.address)?;
+            Ok(this.draft.and(link, address))
         };
         self.either(dir, at, one)
     }
@@ -224,11 +224,11 @@ impl Expander<'_> {
             Dir::Dst => one(self, dst),
             Dir::SrcAndDst => {
                 let (src, dst) = (one(self, src)?, one(self, dst)?);
-                Ok(self.arena.and(src, dst))
+                Ok(self.draft.and(src, dst))
             }
             Dir::Default | Dir::SrcOrDst => {
                 let (src, dst) = (one(self, src)?, one(self, dst)?);
-                Ok(self.arena.or(src, dst))
+                Ok(self.draft.or(src, dst))
             }
             Dir::Addr1 | Dir::Addr2 | Dir::Addr3 | Dir::Addr4 | Dir::Ra | Dir::Ta => {
                 self.error("ra, ta and addr1 to addr4 go with 802.11 MAC addresses only")
@@ -256,15 +256,20 @@ impl Expander<'_> {
             return self.error("an IPv6 address goes with ip6 only");
         }
         let one = |this: &mut Self, offset: u32| -> Expanded {
-            let mut whole = this.link_type(ETHERTYPE_IPV6)?;
+            let mut words = Vec::with_capacity(4);
             for word in 0..4 {
                 let shift = 96 - 32 * word;
                 let at = this.network_at(offset + 4 * word);
-                // The cast keeps the 32 bits of this word.
-                let cond = this.masked(at, Size::W, (mask >> shift) as u32, (bits >> shift) as u32);
-                whole = this.arena.and(whole, cond);
+                // The casts keep the 32 bits of this word.
+                words.push(this.masked(
+                    at,
+                    Size::W,
+                    (mask >> shift) as u32,
+                    (bits >> shift) as u32,
+                )?);
             }
-            Ok(whole)
+            let link = this.link_type(ETHERTYPE_IPV6)?;
+            Ok(this.all(link, &words))
         };
         self.either(q.dir, IP6_ADDRESSES, one)
     }
@@ -276,13 +281,15 @@ impl Expander<'_> {
         }
         match self.link {
             LinkType::ETHERNET => {
-                let (header, dir) = (self.header, q.dir);
-                let one = |this: &mut Self, offset: u32| Ok(this.bytes(header.plus(offset), &mac));
-                let cond = self.either(dir, (6, 0), one)?;
-                Ok(self.after_inner_ethernet(cond))
+                let inner = self.inner_ethernet()?;
+                let one = |this: &mut Self, offset: u32| {
+                    this.bytes(Offset::HEADER.plus(offset), &mac)
+                };
+                let cond = self.either(q.dir, (6, 0), one)?;
+                Ok(self.after(inner, cond))
             }
             LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => {
-                Ok(self.wlan_address(mac, q.dir))
+                self.wlan_address(mac, q.dir)
             }
             link => self.error(format!("{} has no MAC addresses", link.description())),
         }
@@ -310,32 +317,32 @@ impl Expander<'_> {
             let link = this.link_type(ETHERTYPE_DECNET)?;
             let mut whole: Option<Cond> = None;
             for ((mask, value), offset) in [(SHORT, short), (LONG, long)] {
-                let plain = this.masked(this.network_at(2), Size::B, mask, value);
-                let at = this.field(this.network_at(offset), Size::H, swapped);
-                let unpadded = this.arena.and(plain, at);
-                let flags = this.masked(this.network_at(2), Size::H, 0xff00 | mask, 0x8100 | value);
-                let at = this.field(this.network_at(offset + 1), Size::H, swapped);
-                let padded = this.arena.and(flags, at);
+                let plain = this.masked(this.network_at(2), Size::B, mask, value)?;
+                let at = this.field(this.network_at(offset), Size::H, swapped)?;
+                let unpadded = this.draft.and(plain, at);
+                let flags = this.masked(this.network_at(2), Size::H, 0xff00 | mask, 0x8100 | value)?;
+                let at = this.field(this.network_at(offset + 1), Size::H, swapped)?;
+                let padded = this.draft.and(flags, at);
                 for cond in [unpadded, padded] {
                     whole = Some(match whole {
-                        Some(before) => this.arena.or(before, cond),
+                        Some(before) => this.draft.or(before, cond),
                         None => cond,
                     });
                 }
             }
             let any = whole.unwrap_or(link);
-            Ok(this.arena.and(link, any))
+            Ok(this.draft.and(link, any))
         };
         match dir {
             Dir::Src => one(self, 5, 17),
             Dir::Dst => one(self, 3, 9),
             Dir::SrcAndDst => {
                 let (src, dst) = (one(self, 5, 17)?, one(self, 3, 9)?);
-                Ok(self.arena.and(src, dst))
+                Ok(self.draft.and(src, dst))
             }
             Dir::Default | Dir::SrcOrDst => {
                 let (src, dst) = (one(self, 5, 17)?, one(self, 3, 9)?);
-                Ok(self.arena.or(src, dst))
+                Ok(self.draft.or(src, dst))
             }
             _ => self.error("ra, ta and addr1 to addr4 go with 802.11 MAC addresses only"),
         }

@@ -1,11 +1,12 @@
 //! Link layers: where they keep their fields, and how each names its payload.
 
-use super::{Expanded, Expander, Offset};
+use super::{Base, Expanded, Expander, NOWHERE, Offset, Place};
 use crate::filter::Source;
-use crate::filter::expr::Cond;
+use crate::filter::draft::{Cond, Special, code};
 use crate::filter::lexer::Protocol;
 use crate::filter::link::LinkType;
-use crate::insn::{AluOp, Relation, Size};
+use crate::insn::{Relation, Size};
+use skep_isa::opcode::X;
 
 pub(super) const ETHERTYPE_IP: u32 = 0x0800;
 pub(super) const ETHERTYPE_ARP: u32 = 0x0806;
@@ -65,14 +66,14 @@ impl Expander<'_> {
             }
             _ => (None, 0, 0),
         };
-        self.link_type = link_type.map(Offset::at);
-        self.payload = Offset::at(payload);
+        self.type_at = Place::fixed(link_type.unwrap_or(NOWHERE));
+        self.payload = Place::fixed(payload);
         self.network_without_snap = without_snap;
     }
 
-    /// Bytes of an 802.2 header, or of the network layer.
+    /// Bytes of the network layer.
     pub(super) fn network_at(&self, offset: u32) -> Offset {
-        self.payload.plus(self.network.wrapping_add(offset))
+        Offset::PAYLOAD.plus(self.network.wrapping_add(offset))
     }
 
     /// The payload of the link layer is of this type: an Ethernet type, or a SAP if up to [`LENGTH_MAX`].
@@ -81,62 +82,62 @@ impl Expander<'_> {
             return self.type_after_labels(kind);
         }
         match self.link {
-            LinkType::ETHERNET => Ok(self.ethernet_type(kind)),
+            LinkType::ETHERNET => self.ethernet_type(kind),
             LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => {
-                let data = self.wlan_data_frame();
-                self.wlan_payload_loads();
-                let llc = self.llc_type(kind);
-                Ok(self.arena.and(data, llc))
+                let data = self.wlan_data_frame()?;
+                let llc = self.llc_type(kind)?;
+                Ok(self.draft.and(data, llc))
             }
-            LinkType::LINUX_SLL => Ok(self.cooked_type(kind)),
-            LinkType::RAW => Ok(match kind {
+            LinkType::LINUX_SLL => self.cooked_type(kind),
+            LinkType::RAW => match kind {
                 ETHERTYPE_IP => self.version(4),
                 ETHERTYPE_IPV6 => self.version(6),
-                _ => self.arena.truth(false),
-            }),
-            LinkType::IPV4 => Ok(self.arena.truth(kind == ETHERTYPE_IP)),
-            LinkType::IPV6 => Ok(self.arena.truth(kind == ETHERTYPE_IPV6)),
-            LinkType::NULL | LinkType::LOOP => Ok(match kind {
+                _ => Ok(self.draft.truth(false)),
+            },
+            LinkType::IPV4 => Ok(self.draft.truth(kind == ETHERTYPE_IP)),
+            LinkType::IPV6 => Ok(self.draft.truth(kind == ETHERTYPE_IPV6)),
+            LinkType::NULL | LinkType::LOOP => match kind {
                 ETHERTYPE_IP => self.family(AF_INET),
                 ETHERTYPE_IPV6 => self.family_inet6(),
-                _ => self.arena.truth(false),
-            }),
+                _ => Ok(self.draft.truth(false)),
+            },
             LinkType::PPP => {
                 let row = PPP_PROTOCOLS.iter().find(|(k, _)| *k == kind);
-                Ok(self.type_field(row.map_or(kind, |(_, ppp)| *ppp)))
+                self.type_field(row.map_or(kind, |(_, ppp)| *ppp))
             }
-            _ => Ok(self.type_field(kind)),
+            _ => self.type_field(kind),
         }
     }
 
-    fn type_field(&mut self, kind: u32) -> Cond {
-        let at = self.link_type.unwrap_or(self.header);
-        self.field(at, Size::H, kind)
+    fn type_field(&mut self, kind: u32) -> Expanded {
+        self.field(Offset::LINK_TYPE, Size::H, kind)
     }
 
     /// The high nibble of an IP header.
-    fn version(&mut self, version: u32) -> Cond {
+    fn version(&mut self, version: u32) -> Expanded {
         self.masked(self.network_at(0), Size::B, 0xf0, version << 4)
     }
 
-    fn family(&mut self, family: u32) -> Cond {
+    fn family(&mut self, family: u32) -> Expanded {
         let swapped = match self.target.source {
             Source::File { big_endian } => self.link == LinkType::NULL && !big_endian,
             Source::Live => self.link == LinkType::NULL && cfg!(target_endian = "little"),
         };
         let family = if swapped { family.swap_bytes() } else { family };
-        self.field(self.header, Size::W, family)
+        self.field(Offset::HEADER, Size::W, family)
     }
 
-    fn family_inet6(&mut self) -> Cond {
+    fn family_inet6(&mut self) -> Expanded {
         /// `AF_INET6` of Linux.
         const LINUX_AF_INET6: u32 = 10;
         if self.target.source == Source::Live {
             return self.family(LINUX_AF_INET6);
         }
-        let [first, second, third] = BSD_AF_INET6.map(|family| self.family(family));
-        let later = self.arena.or(second, third);
-        self.arena.or(first, later)
+        let [first, second, third] = BSD_AF_INET6;
+        let (first, second) = (self.family(first)?, self.family(second)?);
+        let third = self.family(third)?;
+        let later = self.draft.or(second, third);
+        Ok(self.draft.or(first, later))
     }
 
     /// The payload of an MPLS stack, told by its first nibble.
@@ -147,115 +148,113 @@ impl Expander<'_> {
             _ => return self.error("after \"mpls\" only IPv4 and IPv6 can be told apart"),
         };
         let bottom = self.network_at(0).plus(2u32.wrapping_sub(4));
-        let bottom = self.masked(bottom, Size::B, 1, 1);
-        let version = self.version(version);
-        Ok(self.arena.and(bottom, version))
+        let bottom = self.masked(bottom, Size::B, 1, 1)?;
+        let version = self.version(version)?;
+        Ok(self.draft.and(bottom, version))
     }
 
-    fn is_length(&mut self) -> Cond {
-        let at = self.link_type.unwrap_or(self.header);
-        let value = self.load(at, Size::H);
-        let kind = self.relate(Relation::Gt, value, LENGTH_MAX);
-        self.arena.not(kind)
+    fn is_length(&mut self) -> Expanded {
+        let kind = self.relate(Offset::LINK_TYPE, Size::H, Relation::Gt, LENGTH_MAX);
+        self.fails(kind)
     }
 
-    fn ethernet_type(&mut self, kind: u32) -> Cond {
+    fn ethernet_type(&mut self, kind: u32) -> Expanded {
         match kind {
             LSAP_ISO | LSAP_IP | LSAP_NETBEUI => {
-                let length = self.is_length();
-                let saps = self.field(self.payload, Size::H, (kind << 8) | kind);
-                self.arena.and(length, saps)
+                let length = self.is_length()?;
+                let saps = self.field(Offset::PAYLOAD, Size::H, (kind << 8) | kind)?;
+                Ok(self.draft.and(length, saps))
             }
             LSAP_IPX => {
-                let sap = self.field(self.payload, Size::B, LSAP_IPX);
-                let raw = self.field(self.payload, Size::H, 0xffff);
-                let snap = self.snap(0, ETHERTYPE_IPX);
-                let saps = self.arena.or(sap, raw);
-                let framed = self.arena.or(snap, saps);
-                let length = self.is_length();
-                let framed = self.arena.and(length, framed);
-                let typed = self.type_field(ETHERTYPE_IPX);
-                self.arena.or(typed, framed)
+                let sap = self.field(Offset::PAYLOAD, Size::B, LSAP_IPX)?;
+                let raw = self.field(Offset::PAYLOAD, Size::H, 0xffff)?;
+                let snap = self.snap(0, ETHERTYPE_IPX)?;
+                let saps = self.draft.or(sap, raw);
+                let framed = self.draft.or(snap, saps);
+                let length = self.is_length()?;
+                let framed = self.draft.and(length, framed);
+                let typed = self.type_field(ETHERTYPE_IPX)?;
+                Ok(self.draft.or(typed, framed))
             }
             ETHERTYPE_ATALK | ETHERTYPE_AARP => {
-                let length = self.is_length();
-                let snap = self.snap(if kind == ETHERTYPE_ATALK { 0x080007 } else { 0 }, kind);
-                let framed = self.arena.and(length, snap);
-                let typed = self.type_field(kind);
-                self.arena.or(typed, framed)
+                let length = self.is_length()?;
+                let snap = self.snap(if kind == ETHERTYPE_ATALK { 0x080007 } else { 0 }, kind)?;
+                let framed = self.draft.and(length, snap);
+                let typed = self.type_field(kind)?;
+                Ok(self.draft.or(typed, framed))
             }
             sap if sap <= LENGTH_MAX => {
-                let length = self.is_length();
-                let sap = self.field(self.payload, Size::B, sap);
-                self.arena.and(length, sap)
+                let length = self.is_length()?;
+                let sap = self.field(Offset::PAYLOAD, Size::B, sap)?;
+                Ok(self.draft.and(length, sap))
             }
             kind => self.type_field(kind),
         }
     }
 
-    fn cooked_type(&mut self, kind: u32) -> Cond {
+    fn cooked_type(&mut self, kind: u32) -> Expanded {
         match kind {
             LSAP_ISO | LSAP_IP | LSAP_NETBEUI => {
-                let llc = self.type_field(SLL_8022);
-                let saps = self.field(self.payload, Size::H, (kind << 8) | kind);
-                self.arena.and(llc, saps)
+                let llc = self.type_field(SLL_8022)?;
+                let saps = self.field(Offset::PAYLOAD, Size::H, (kind << 8) | kind)?;
+                Ok(self.draft.and(llc, saps))
             }
             LSAP_IPX => {
-                let sap = self.field(self.payload, Size::B, LSAP_IPX);
-                let snap = self.snap(0, ETHERTYPE_IPX);
-                let framed = self.arena.or(sap, snap);
-                let llc = self.type_field(SLL_8022);
-                let framed = self.arena.and(llc, framed);
-                let raw = self.type_field(SLL_8023);
-                let framed = self.arena.or(raw, framed);
-                let typed = self.type_field(ETHERTYPE_IPX);
-                self.arena.or(typed, framed)
+                let sap = self.field(Offset::PAYLOAD, Size::B, LSAP_IPX)?;
+                let snap = self.snap(0, ETHERTYPE_IPX)?;
+                let framed = self.draft.or(sap, snap);
+                let llc = self.type_field(SLL_8022)?;
+                let framed = self.draft.and(llc, framed);
+                let raw = self.type_field(SLL_8023)?;
+                let framed = self.draft.or(raw, framed);
+                let typed = self.type_field(ETHERTYPE_IPX)?;
+                Ok(self.draft.or(typed, framed))
             }
             ETHERTYPE_ATALK | ETHERTYPE_AARP => {
-                let llc = self.type_field(SLL_8022);
-                let snap = self.snap(if kind == ETHERTYPE_ATALK { 0x080007 } else { 0 }, kind);
-                let framed = self.arena.and(llc, snap);
-                let typed = self.type_field(kind);
-                self.arena.or(typed, framed)
+                let llc = self.type_field(SLL_8022)?;
+                let snap = self.snap(if kind == ETHERTYPE_ATALK { 0x080007 } else { 0 }, kind)?;
+                let framed = self.draft.and(llc, snap);
+                let typed = self.type_field(kind)?;
+                Ok(self.draft.or(typed, framed))
             }
             sap if sap <= LENGTH_MAX => {
-                let llc = self.type_field(SLL_8022);
-                let sap = self.field(self.payload, Size::B, sap);
-                self.arena.and(llc, sap)
+                let llc = self.type_field(SLL_8022)?;
+                let sap = self.field(Offset::PAYLOAD, Size::B, sap)?;
+                Ok(self.draft.and(llc, sap))
             }
             kind => self.type_field(kind),
         }
     }
 
     /// The type by the 802.2 header, on links that always have one.
-    fn llc_type(&mut self, kind: u32) -> Cond {
+    fn llc_type(&mut self, kind: u32) -> Expanded {
         match kind {
             LSAP_ISO | LSAP_IP | LSAP_NETBEUI => {
-                self.field(self.payload, Size::H, (kind << 8) | kind)
+                self.field(Offset::PAYLOAD, Size::H, (kind << 8) | kind)
             }
             ETHERTYPE_ATALK => self.snap(0x080007, ETHERTYPE_ATALK),
-            sap if sap <= LENGTH_MAX => self.field(self.payload, Size::B, sap),
-            kind => self.field(self.payload.plus(6), Size::H, kind),
+            sap if sap <= LENGTH_MAX => self.field(Offset::PAYLOAD, Size::B, sap),
+            kind => self.field(Offset::PAYLOAD.plus(6), Size::H, kind),
         }
     }
 
     /// A SNAP header with this organisation and type.
-    fn snap(&mut self, organisation: u32, kind: u32) -> Cond {
+    fn snap(&mut self, organisation: u32, kind: u32) -> Expanded {
         let [_, o0, o1, o2] = organisation.to_be_bytes();
         let [_, _, k0, k1] = kind.to_be_bytes();
-        self.bytes(self.payload, &[0xaa, 0xaa, 0x03, o0, o1, o2, k0, k1])
+        self.bytes(Offset::PAYLOAD, &[0xaa, 0xaa, 0x03, o0, o1, o2, k0, k1])
     }
 
     /// The packet has an 802.2 header.
     fn has_llc(&mut self) -> Expanded {
         match self.link {
             LinkType::ETHERNET => {
-                let length = self.is_length();
-                let raw = self.field(self.payload, Size::H, 0xffff);
-                let framed = self.arena.not(raw);
-                Ok(self.arena.and(length, framed))
+                let length = self.is_length()?;
+                let raw = self.field(Offset::PAYLOAD, Size::H, 0xffff)?;
+                let framed = self.draft.not(raw);
+                Ok(self.draft.and(length, framed))
             }
-            LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => Ok(self.wlan_data_frame()),
+            LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => self.wlan_data_frame(),
             link => self.error(alloc::format!(
                 "\"llc\" means nothing on {}",
                 link.description()
@@ -272,7 +271,7 @@ impl Expander<'_> {
             ("ui", 0xef, 0x03), ("ua", 0xef, 0x63), ("disc", 0xef, 0x43), ("test", 0xef, 0xe3),
             ("sabme", 0xef, 0x6f), ("xid", 0xef, 0xaf), ("frmr", 0xef, 0x87),
         ];
-        let control = self.payload.plus(2);
+        let control = Offset::PAYLOAD.plus(2);
         let Some(name) = kind else {
             return self.has_llc();
         };
@@ -283,30 +282,26 @@ impl Expander<'_> {
             ));
         }
         let llc = self.has_llc()?;
-        self.wlan_payload_loads();
-        let control = Offset {
-            base: self.payload.base,
-            ..control
-        };
         let kind = match row {
-            Some((_, mask, value)) => self.masked(control, Size::B, *mask, *value),
+            Some((_, mask, value)) => self.masked(control, Size::B, *mask, *value)?,
             None => {
                 let other = self.bit(control, 0x01);
-                self.arena.not(other)
+                self.fails(other)?
             }
         };
-        Ok(self.arena.and(llc, kind))
+        Ok(self.draft.and(llc, kind))
     }
 
     pub(super) fn broadcast(&mut self, proto: Option<Protocol>) -> Expanded {
         match proto {
             None | Some(Protocol::Link) => match self.link {
                 LinkType::ETHERNET => {
-                    let address = self.bytes(self.header, &[0xff; 6]);
-                    Ok(self.after_inner_ethernet(address))
+                    let inner = self.inner_ethernet()?;
+                    let address = self.bytes(Offset::HEADER, &[0xff; 6])?;
+                    Ok(self.after(inner, address))
                 }
                 LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => {
-                    Ok(self.wlan_destination([0xff; 6]))
+                    self.wlan_destination([0xff; 6])
                 }
                 link => self.error(alloc::format!("{} has no broadcast", link.description())),
             },
@@ -316,10 +311,10 @@ impl Expander<'_> {
                 };
                 let ip = self.link_type(ETHERTYPE_IP)?;
                 let destination = self.network_at(16);
-                let zeros = self.masked(destination, Size::W, !netmask, 0);
-                let ones = self.masked(destination, Size::W, !netmask, !netmask);
-                let either = self.arena.or(zeros, ones);
-                Ok(self.arena.and(ip, either))
+                let zeros = self.masked(destination, Size::W, !netmask, 0)?;
+                let ones = self.masked(destination, Size::W, !netmask, !netmask)?;
+                let either = self.draft.or(zeros, ones);
+                Ok(self.draft.and(ip, either))
             }
             Some(_) => self.error("only \"ether broadcast\" and \"ip broadcast\" exist"),
         }
@@ -329,22 +324,23 @@ impl Expander<'_> {
         match proto {
             None | Some(Protocol::Link) => match self.link {
                 LinkType::ETHERNET => {
-                    let group = self.bit(self.header, 1);
-                    Ok(self.after_inner_ethernet(group))
+                    let inner = self.inner_ethernet()?;
+                    let group = self.bit(Offset::HEADER, 1)?;
+                    Ok(self.after(inner, group))
                 }
-                LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => Ok(self.wlan_multicast()),
+                LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => self.wlan_multicast(),
                 link => self.error(alloc::format!("{} has no multicast", link.description())),
             },
             Some(Protocol::Ip) => {
                 let ip = self.link_type(ETHERTYPE_IP)?;
-                let value = self.load(self.network_at(16), Size::B);
-                let group = self.relate(Relation::Ge, value, 224);
-                Ok(self.arena.and(ip, group))
+                let at = self.network_at(16);
+                let group = self.relate(at, Size::B, Relation::Ge, 224)?;
+                Ok(self.draft.and(ip, group))
             }
             Some(Protocol::Ip6) => {
                 let ip6 = self.link_type(ETHERTYPE_IPV6)?;
-                let group = self.field(self.network_at(24), Size::B, 255);
-                Ok(self.arena.and(ip6, group))
+                let group = self.field(self.network_at(24), Size::B, 255)?;
+                Ok(self.draft.and(ip6, group))
             }
             Some(_) => {
                 self.error("only \"ether multicast\", \"ip multicast\" and \"ip6 multicast\" exist")
@@ -352,31 +348,26 @@ impl Expander<'_> {
         }
     }
 
-    /// After `geneve` the link header exists only if the tunnel carries Ethernet.
-    pub(super) fn after_inner_ethernet(&mut self, cond: Cond) -> Cond {
-        match self.inner_ethernet {
-            Some(inner) => self.arena.and(inner, cond),
-            None => cond,
+    /// After `geneve`: whether the tunnel carries Ethernet, so that there is an inner link header.
+    pub(super) fn inner_ethernet(&mut self) -> Result<Option<Cond>, crate::filter::FilterError> {
+        if !self.tunnelled {
+            return Ok(None);
         }
+        let header = self.word_of(Base::Header)?;
+        let payload = self.word_of(Base::Payload)?;
+        let (Some(header), Some(payload)) = (header, payload) else {
+            return Ok(None);
+        };
+        self.draft
+            .extend(&[code::word(header), code::x_word(payload)]);
+        let same = self.draft.end(Relation::Eq.code() | X, 0, Special::None);
+        Ok(Some(self.draft.not(same)))
     }
 
-    /// Start of the transport header of IPv4, plus an offset.
-    pub(super) fn transport4(&mut self, offset: u32) -> Offset {
-        let at = self.network_at(0);
-        let base = match at.base {
-            None => self.arena.msh(at.k),
-            Some(base) => {
-                let first = self.load(at, Size::B);
-                let mask = self.arena.constant(0xf);
-                let two = self.arena.constant(2);
-                let words = self.arena.bin(AluOp::And, first, mask);
-                let bytes = self.arena.bin(AluOp::Lsh, words, two);
-                self.arena.bin(AluOp::Add, bytes, base)
-            }
-        };
-        Offset {
-            base: Some(base),
-            k: at.k.wrapping_add(offset),
+    pub(super) fn after(&mut self, before: Option<Cond>, cond: Cond) -> Cond {
+        match before {
+            Some(before) => self.draft.and(before, cond),
+            None => cond,
         }
     }
 }

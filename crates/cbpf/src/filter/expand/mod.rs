@@ -10,57 +10,104 @@ mod link;
 mod port;
 mod proto;
 mod tunnel;
+mod walk;
 mod wlan;
 
 use super::error::{FilterError, Span};
-use super::expr::{Arena, Cond, CondKind, Value};
+use super::draft::{Cond, Draft, Words, code};
 use super::lexer::Sign;
 use super::link::LinkType;
 use super::parse::{Join, Node, What};
 use super::{Source, Target};
-use crate::insn::{AluOp, Ancillary, Relation, Size};
+use crate::insn::{AluOp, Ancillary, Insn, Relation, Size};
+use alloc::vec::Vec;
+use skep_isa::opcode::{IMM, LDX};
 
-/// Where a header is: at `base + k`.
+/// What an offset counts from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Base {
+    /// The innermost link header.
+    Header,
+    /// The field that names the link layer's payload.
+    LinkType,
+    /// The link layer's payload.
+    Payload,
+    /// The transport header after an IPv4 header; `k` counts as if the latter had no length.
+    Transport,
+}
+
+/// An offset in the packet, from a header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Offset {
-    base: Option<Value>,
+    base: Base,
     k: u32,
 }
 
 impl Offset {
-    const fn at(k: u32) -> Self {
-        Self { base: None, k }
+    const HEADER: Self = Self::new(Base::Header, 0);
+    const LINK_TYPE: Self = Self::new(Base::LinkType, 0);
+    const PAYLOAD: Self = Self::new(Base::Payload, 0);
+
+    const fn new(base: Base, k: u32) -> Self {
+        Self { base, k }
     }
 
     const fn plus(self, by: u32) -> Self {
+        Self::new(self.base, self.k.wrapping_add(by))
+    }
+}
+
+/// Where a header is: at `k`, or at `k` after what a scratch word holds, which is chosen when first needed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Place {
+    variable: bool,
+    word: Option<u32>,
+    k: u32,
+}
+
+/// The offset of a field that does not exist.
+const NOWHERE: u32 = u32::MAX;
+
+impl Place {
+    const fn fixed(k: u32) -> Self {
         Self {
-            base: self.base,
-            k: self.k.wrapping_add(by),
+            variable: false,
+            word: None,
+            k,
+        }
+    }
+
+    const fn variable(word: Option<u32>, k: u32) -> Self {
+        Self {
+            variable: true,
+            word,
+            k,
         }
     }
 }
 
 /// Expands one expression.
 pub(crate) struct Expander<'t> {
-    pub(crate) arena: Arena,
+    pub(crate) draft: Draft,
     target: &'t Target<'t>,
     /// Type of the innermost link layer.
     link: LinkType,
     /// Start of its header.
-    header: Offset,
-    /// Where it names its payload; `None` if it does not.
-    link_type: Option<Offset>,
+    header: Place,
+    /// Where it names its payload.
+    type_at: Place,
     /// Start of its payload.
-    payload: Offset,
+    payload: Place,
     /// From there to the network header, and the same without a SNAP header.
     network: u32,
     network_without_snap: u32,
     vlans: u32,
     labels: u32,
-    /// After `geneve`: whether there is an inner Ethernet header.
-    inner_ethernet: Option<Cond>,
-    /// Loads that libpcap makes before anything else.
-    prologue: Option<Value>,
+    /// After `geneve`: there may be no inner Ethernet header.
+    tunnelled: bool,
+    words: Words,
+    /// Scratch words that differ between the ways to where they are read.
+    pub(crate) variables: u16,
     /// Code that libpcap does not optimise: an expression that rejects everything is not refused then.
     pub(crate) unoptimised: bool,
     /// The words being expanded, for messages.
@@ -79,18 +126,19 @@ impl<'t> Expander<'t> {
             ));
         }
         let mut expander = Self {
-            arena: Arena::new(),
+            draft: Draft::new(),
             target,
             link: target.link,
-            header: Offset::at(0),
-            link_type: None,
-            payload: Offset::at(0),
+            header: Place::fixed(0),
+            type_at: Place::fixed(NOWHERE),
+            payload: Place::fixed(0),
             network: 0,
             network_without_snap: 0,
             vlans: 0,
             labels: 0,
-            inner_ethernet: None,
-            prologue: None,
+            tunnelled: false,
+            words: Words::default(),
+            variables: 0,
             unoptimised: false,
             span: Span::default(),
         };
@@ -100,15 +148,35 @@ impl<'t> Expander<'t> {
 
     /// The condition of a whole expression.
     pub(crate) fn expand(&mut self, node: &Node<'_>) -> Expanded {
-        let cond = self.node(node)?;
-        if let Some(value) = self.prologue {
-            let touch = self.arena.cond(CondKind::Touch(value));
-            return Ok(match self.arena.cond_kind(cond) {
-                CondKind::True | CondKind::False => cond,
-                _ => self.arena.and(touch, cond),
-            });
+        self.node(node)
+    }
+
+    /// Code to run before all else: it finds where the headers are that the expression reads.
+    pub(crate) fn prologue(&mut self) -> Result<Vec<Insn>, FilterError> {
+        let radiotap = match self.target.link {
+            LinkType::IEEE802_11_RADIOTAP => true,
+            LinkType::IEEE802_11 => false,
+            _ => return Ok(Vec::new()),
+        };
+        let payload = self.payload.word;
+        let mut insns = Vec::new();
+        if radiotap && payload.is_some() {
+            self.word_of(Base::Header)?;
         }
-        Ok(cond)
+        if radiotap && let Some(word) = self.header.word {
+            insns = walk::radiotap_length(word);
+        }
+        if let Some(word) = payload {
+            self.unoptimised = true;
+            if insns.is_empty() {
+                insns.push(Insn::new(LDX | IMM, 0));
+            }
+            insns.extend(walk::wlan_payload(
+                word,
+                self.link == LinkType::IEEE802_11_RADIOTAP,
+            ));
+        }
+        Ok(insns)
     }
 
     fn error<T>(&self, message: impl Into<alloc::string::String>) -> Result<T, FilterError> {
@@ -124,15 +192,15 @@ impl<'t> Expander<'t> {
                     let next = self.node(node)?;
                     whole = Some(match (whole, join) {
                         (None, _) => next,
-                        (Some(before), Join::And) => self.arena.and(before, next),
-                        (Some(before), Join::Or) => self.arena.or(before, next),
+                        (Some(before), Join::And) => self.draft.and(before, next),
+                        (Some(before), Join::Or) => self.draft.or(before, next),
                     });
                 }
-                Ok(whole.unwrap_or_else(|| self.arena.truth(true)))
+                Ok(whole.unwrap_or_else(|| self.draft.truth(true)))
             }
             What::Not(inner) => {
                 let cond = self.node(inner)?;
-                Ok(self.arena.not(cond))
+                Ok(self.draft.not(cond))
             }
             What::Id(id, qualifiers) => self.id(*id, *qualifiers),
             What::Protocol(protocol) => self.protocol(*protocol),
@@ -141,13 +209,13 @@ impl<'t> Expander<'t> {
             What::Multicast(proto) => self.multicast(*proto),
             What::Less(length) => {
                 let longer = self.length(Relation::Gt, *length);
-                Ok(self.arena.not(longer))
+                Ok(self.draft.not(longer))
             }
             What::Greater(length) => Ok(self.length(Relation::Ge, *length)),
-            What::Byte(offset, sign, value) => Ok(self.byte(*offset, *sign, *value)),
+            What::Byte(offset, sign, value) => self.byte(*offset, *sign, *value),
             What::Inbound => {
                 let outbound = self.outbound()?;
-                Ok(self.arena.not(outbound))
+                Ok(self.draft.not(outbound))
             }
             What::Outbound => self.outbound(),
             What::IfIndex(index) => self.interface(*index),
@@ -166,42 +234,96 @@ impl<'t> Expander<'t> {
         }
     }
 
-    fn load(&mut self, at: Offset, size: Size) -> Value {
-        self.arena.load(size, at.base, at.k)
+    /// The scratch word of a place that has one.
+    fn word_of(&mut self, base: Base) -> Result<Option<u32>, FilterError> {
+        let place = *self.place(base);
+        if !place.variable {
+            return Ok(None);
+        }
+        if place.word.is_none() {
+            let word = self.take_word()?;
+            self.place(base).word = Some(word);
+        }
+        Ok(self.place(base).word)
     }
 
-    fn relate(&mut self, relation: Relation, value: Value, k: u32) -> Cond {
-        let k = self.arena.constant(k);
-        self.arena.test(relation, value, k)
+    fn place(&mut self, base: Base) -> &mut Place {
+        match base {
+            Base::Header => &mut self.header,
+            Base::LinkType => &mut self.type_at,
+            Base::Payload | Base::Transport => &mut self.payload,
+        }
+    }
+
+    fn take_word(&mut self) -> Result<u32, FilterError> {
+        match self.words.take() {
+            Some(word) => Ok(word),
+            None => self.error("the arithmetic needs more than 16 intermediate results"),
+        }
+    }
+
+    /// Code that puts the start of the transport header after IPv4 into X, less what an offset from it counts.
+    fn transport_to_x(&mut self) -> Result<Vec<Insn>, FilterError> {
+        let k = self.payload.k.wrapping_add(self.network);
+        Ok(match self.word_of(Base::Payload)? {
+            None => alloc::vec![code::x_header(k)],
+            Some(word) => alloc::vec![
+                code::x_word(word),
+                code::load_at_x(Size::B, k),
+                code::alu(AluOp::And, 0xf),
+                code::alu(AluOp::Lsh, 2),
+                code::alu_x(AluOp::Add),
+                code::tax(),
+            ],
+        })
+    }
+
+    /// Adds code that loads a field into A.
+    fn load(&mut self, at: Offset, size: Size) -> Result<(), FilterError> {
+        let k = self.place(at.base).k.wrapping_add(at.k);
+        if at.base == Base::Transport {
+            let insns = self.transport_to_x()?;
+            self.draft.extend(&insns);
+            self.draft.extend(&[code::load_at_x(size, k)]);
+            return Ok(());
+        }
+        match self.word_of(at.base)? {
+            None => self.draft.extend(&[code::load(size, k)]),
+            Some(word) => self
+                .draft
+                .extend(&[code::x_word(word), code::load_at_x(size, k)]),
+        }
+        Ok(())
+    }
+
+    /// A field compared with a number.
+    fn relate(&mut self, at: Offset, size: Size, relation: Relation, k: u32) -> Expanded {
+        self.load(at, size)?;
+        Ok(self.draft.compare(relation, k))
     }
 
     /// A field equals a number.
-    fn field(&mut self, at: Offset, size: Size, k: u32) -> Cond {
-        let value = self.load(at, size);
-        self.relate(Relation::Eq, value, k)
+    fn field(&mut self, at: Offset, size: Size, k: u32) -> Expanded {
+        self.relate(at, size, Relation::Eq, k)
     }
 
     /// The masked bits of a field equal a number.
-    fn masked(&mut self, at: Offset, size: Size, mask: u32, k: u32) -> Cond {
-        let value = self.load(at, size);
-        self.masked_value(value, mask, k)
+    fn masked(&mut self, at: Offset, size: Size, mask: u32, k: u32) -> Expanded {
+        self.load(at, size)?;
+        if mask != u32::MAX {
+            self.draft.extend(&[code::alu(AluOp::And, mask)]);
+        }
+        Ok(self.draft.compare(Relation::Eq, k))
     }
 
-    fn masked_value(&mut self, value: Value, mask: u32, k: u32) -> Cond {
-        let mask = self.arena.constant(mask);
-        let value = self.arena.bin(AluOp::And, value, mask);
-        self.relate(Relation::Eq, value, k)
-    }
-
-    /// A bit of a byte is set.
-    fn bit(&mut self, at: Offset, mask: u32) -> Cond {
-        let value = self.load(at, Size::B);
-        self.relate(Relation::Set, value, mask)
+    /// A bit of a field is set.
+    fn bit(&mut self, at: Offset, mask: u32) -> Expanded {
+        self.relate(at, Size::B, Relation::Set, mask)
     }
 
     /// Bytes equal the given ones; compared from the end, four at a time, as libpcap does.
-    fn bytes(&mut self, at: Offset, bytes: &[u8]) -> Cond {
-        let mut whole = self.arena.truth(true);
+    fn bytes(&mut self, at: Offset, bytes: &[u8]) -> Expanded {
+        let mut whole: Option<Cond> = None;
         let mut end = bytes.len();
         while end > 0 {
             let (size, length) = match end {
@@ -213,37 +335,50 @@ impl<'t> Expander<'t> {
             let number = chunk.iter().fold(0, |n, b| (n << 8) | u32::from(*b));
             end -= length;
             // Offsets inside a comparison are a few bytes.
-            let cond = self.field(at.plus(end as u32), size, number);
-            whole = self.arena.and(whole, cond);
+            let cond = self.field(at.plus(end as u32), size, number)?;
+            whole = Some(match whole {
+                Some(before) => self.draft.and(before, cond),
+                None => cond,
+            });
         }
-        whole
+        Ok(whole.unwrap_or_else(|| self.draft.truth(true)))
     }
 
     fn length(&mut self, relation: Relation, k: u32) -> Cond {
-        let len = self.arena.len();
-        self.relate(relation, len, k)
+        self.draft.extend(&[code::len()]);
+        self.draft.compare(relation, k)
     }
 
-    fn byte(&mut self, offset: u32, sign: Sign, value: u32) -> Cond {
-        let byte = self.load(self.header.plus(offset), Size::B);
+    /// A test that does not hold.
+    fn fails(&mut self, cond: Expanded) -> Expanded {
+        let cond = cond?;
+        Ok(self.draft.not(cond))
+    }
+
+    fn all(&mut self, first: Cond, more: &[Cond]) -> Cond {
+        more.iter().fold(first, |a, b| self.draft.and(a, *b))
+    }
+
+    fn byte(&mut self, offset: u32, sign: Sign, value: u32) -> Expanded {
+        let at = Offset::HEADER.plus(offset);
         match sign {
             Sign::Less => {
-                let cond = self.relate(Relation::Ge, byte, value);
-                self.arena.not(cond)
+                let cond = self.relate(at, Size::B, Relation::Ge, value);
+                self.fails(cond)
             }
-            Sign::Greater => self.relate(Relation::Gt, byte, value),
+            Sign::Greater => self.relate(at, Size::B, Relation::Gt, value),
             Sign::Ampersand | Sign::Bar => {
                 let op = if sign == Sign::Bar {
                     AluOp::Or
                 } else {
                     AluOp::And
                 };
-                let value = self.arena.constant(value);
-                let result = self.arena.bin(op, byte, value);
-                let zero = self.relate(Relation::Eq, result, 0);
-                self.arena.not(zero)
+                self.load(at, Size::B)?;
+                self.draft.extend(&[code::alu(op, value)]);
+                let zero = self.draft.compare(Relation::Eq, 0);
+                Ok(self.draft.not(zero))
             }
-            _ => self.relate(Relation::Eq, byte, value),
+            _ => self.field(at, Size::B, value),
         }
     }
 
@@ -251,11 +386,12 @@ impl<'t> Expander<'t> {
         /// `PACKET_OUTGOING`.
         const OUTGOING: u32 = 4;
         match (self.link, self.target.source) {
-            (LinkType::LINUX_SLL, _) => Ok(self.field(self.header, Size::H, OUTGOING)),
-            (LinkType::LINUX_SLL2, _) => Ok(self.field(self.header.plus(10), Size::B, OUTGOING)),
+            (LinkType::LINUX_SLL, _) => self.field(Offset::HEADER, Size::H, OUTGOING),
+            (LinkType::LINUX_SLL2, _) => self.field(Offset::HEADER.plus(10), Size::B, OUTGOING),
             (_, Source::Live) => {
-                let kind = self.arena.ancillary(Size::H, Ancillary::PktType.offset());
-                Ok(self.relate(Relation::Eq, kind, OUTGOING))
+                let kind = code::load(Size::H, Ancillary::PktType.offset());
+                self.draft.extend(&[kind]);
+                Ok(self.draft.compare(Relation::Eq, OUTGOING))
             }
             (link, Source::File { .. }) => self.error(alloc::format!(
                 "a capture file of {} does not tell the direction",
@@ -266,10 +402,11 @@ impl<'t> Expander<'t> {
 
     fn interface(&mut self, index: u32) -> Expanded {
         match (self.link, self.target.source) {
-            (LinkType::LINUX_SLL2, _) => Ok(self.field(self.header.plus(4), Size::W, index)),
+            (LinkType::LINUX_SLL2, _) => self.field(Offset::HEADER.plus(4), Size::W, index),
             (_, Source::Live) => {
-                let value = self.arena.ancillary(Size::W, Ancillary::IfIndex.offset());
-                Ok(self.relate(Relation::Eq, value, index))
+                let value = code::load(Size::W, Ancillary::IfIndex.offset());
+                self.draft.extend(&[value]);
+                Ok(self.draft.compare(Relation::Eq, index))
             }
             (link, Source::File { .. }) => self.error(alloc::format!(
                 "a capture file of {} does not tell the interface",

@@ -2,12 +2,11 @@
 
 use super::link::{ETHERTYPE_IP, ETHERTYPE_IPV6};
 use super::proto::{IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP};
-use super::{Expanded, Expander, Offset};
+use super::{Base, Expanded, Expander, Offset};
 use crate::filter::FilterError;
-use crate::filter::expr::Cond;
 use crate::filter::lexer::Protocol;
 use crate::filter::names::Transport;
-use crate::filter::parse::{Dir, Qualifiers};
+use crate::filter::parse::{Dir, Kind, Qualifiers};
 use crate::insn::{Relation, Size};
 use alloc::format;
 
@@ -16,6 +15,8 @@ use alloc::format;
 pub(super) struct Ports {
     first: u32,
     last: u32,
+    /// Written as a range, even if of one port.
+    range: bool,
     protocol: Option<u32>,
 }
 
@@ -43,7 +44,7 @@ impl Expander<'_> {
         };
         let six = self.ports6(ports, dir)?;
         let four = self.ports4(ports, dir)?;
-        Ok(self.arena.or(six, four))
+        Ok(self.draft.or(six, four))
     }
 
     pub(super) fn port_number(&mut self, port: u32, q: Qualifiers) -> Expanded {
@@ -52,6 +53,7 @@ impl Expander<'_> {
             first: port,
             last: port,
             protocol,
+            range: q.kind == Kind::PortRange,
         };
         self.ports(ports, q.dir)
     }
@@ -95,6 +97,7 @@ impl Expander<'_> {
             first: port,
             last: port,
             protocol,
+            range: false,
         };
         self.ports(ports, q.dir)
     }
@@ -115,7 +118,8 @@ impl Expander<'_> {
                 first: port,
                 last: port,
                 protocol,
-            };
+                range: true,
+        };
             return self.ports(ports, q.dir);
         };
         let (first, low_protocol) = end(self, low)?;
@@ -130,35 +134,36 @@ impl Expander<'_> {
             first,
             last,
             protocol,
+            range: true,
         };
         self.ports(ports, q.dir)
     }
 
     /// The condition of `one` for the protocol asked for, or for each that has ports.
-    fn each_protocol(&mut self, ports: Ports, mut one: impl FnMut(&mut Self, u32) -> Cond) -> Cond {
+    fn each_protocol(&mut self, ports: Ports, mut one: impl FnMut(&mut Self, u32) -> Expanded) -> Expanded {
         if let Some(protocol) = ports.protocol {
             return one(self, protocol);
         }
-        let sctp = one(self, IPPROTO_SCTP);
-        let tcp = one(self, IPPROTO_TCP);
-        let udp = one(self, IPPROTO_UDP);
-        let later = self.arena.or(tcp, udp);
-        self.arena.or(sctp, later)
+        let sctp = one(self, IPPROTO_SCTP)?;
+        let tcp = one(self, IPPROTO_TCP)?;
+        let udp = one(self, IPPROTO_UDP)?;
+        let later = self.draft.or(tcp, udp);
+        Ok(self.draft.or(sctp, later))
     }
 
     fn ports4(&mut self, ports: Ports, dir: Dir) -> Expanded {
         self.directed(dir)?;
         let link = self.link_type(ETHERTYPE_IP)?;
-        let (src, dst) = (self.transport4(0), self.transport4(2));
+        let (src, dst) = (Offset::new(Base::Transport, self.network), Offset::new(Base::Transport, self.network + 2));
         let protocol_at = self.network_at(9);
         let any = self.each_protocol(ports, |this, protocol| {
-            let is = this.field(protocol_at, Size::B, protocol);
-            let first = this.first_fragment();
-            let is = this.arena.and(is, first);
-            let port = this.port_fields(ports, dir, src, dst);
-            this.arena.and(is, port)
-        });
-        Ok(self.arena.and(link, any))
+            let is = this.field(protocol_at, Size::B, protocol)?;
+            let first = this.first_fragment()?;
+            let is = this.draft.and(is, first);
+            let port = this.port_fields(ports, dir, src, dst)?;
+            Ok(this.draft.and(is, port))
+        })?;
+        Ok(self.draft.and(link, any))
     }
 
     fn ports6(&mut self, ports: Ports, dir: Dir) -> Expanded {
@@ -167,11 +172,11 @@ impl Expander<'_> {
         let (src, dst) = (self.network_at(40), self.network_at(42));
         let protocol_at = self.network_at(6);
         let any = self.each_protocol(ports, |this, protocol| {
-            let is = this.field(protocol_at, Size::B, protocol);
-            let port = this.port_fields(ports, dir, src, dst);
-            this.arena.and(is, port)
-        });
-        Ok(self.arena.and(link, any))
+            let is = this.field(protocol_at, Size::B, protocol)?;
+            let port = this.port_fields(ports, dir, src, dst)?;
+            Ok(this.draft.and(is, port))
+        })?;
+        Ok(self.draft.and(link, any))
     }
 
     fn directed(&self, dir: Dir) -> Result<(), FilterError> {
@@ -182,33 +187,31 @@ impl Expander<'_> {
     }
 
     /// The IPv4 packet is no later fragment.
-    pub(super) fn first_fragment(&mut self) -> Cond {
-        let value = self.load(self.network_at(6), Size::H);
-        let later = self.relate(Relation::Set, value, 0x1fff);
-        self.arena.not(later)
+    pub(super) fn first_fragment(&mut self) -> Expanded {
+        let later = self.relate(self.network_at(6), Size::H, Relation::Set, 0x1fff);
+        self.fails(later)
     }
 
-    fn port_fields(&mut self, ports: Ports, dir: Dir, src: Offset, dst: Offset) -> Cond {
-        let one = |this: &mut Self, at: Offset| {
-            if ports.first == ports.last {
+    fn port_fields(&mut self, ports: Ports, dir: Dir, src: Offset, dst: Offset) -> Expanded {
+        let one = |this: &mut Self, at: Offset| -> Expanded {
+            if !ports.range {
                 return this.field(at, Size::H, ports.first);
             }
-            let value = this.load(at, Size::H);
-            let low = this.relate(Relation::Ge, value, ports.first);
-            let above = this.relate(Relation::Gt, value, ports.last);
-            let high = this.arena.not(above);
-            this.arena.and(low, high)
+            let low = this.relate(at, Size::H, Relation::Ge, ports.first)?;
+            let above = this.relate(at, Size::H, Relation::Gt, ports.last);
+            let high = this.fails(above)?;
+            Ok(this.draft.and(low, high))
         };
         match dir {
             Dir::Src => one(self, src),
             Dir::Dst => one(self, dst),
             Dir::SrcAndDst => {
-                let (src, dst) = (one(self, src), one(self, dst));
-                self.arena.and(src, dst)
+                let (src, dst) = (one(self, src)?, one(self, dst)?);
+                Ok(self.draft.and(src, dst))
             }
             _ => {
-                let (src, dst) = (one(self, src), one(self, dst));
-                self.arena.or(src, dst)
+                let (src, dst) = (one(self, src)?, one(self, dst)?);
+                Ok(self.draft.or(src, dst))
             }
         }
     }
@@ -219,6 +222,7 @@ impl Expander<'_> {
             first: port,
             last: port,
             protocol: Some(IPPROTO_UDP),
+            range: false,
         };
         if six {
             self.ports6(ports, Dir::Dst)

@@ -4,13 +4,13 @@ use super::link::{
     ETHERTYPE_AARP, ETHERTYPE_ARP, ETHERTYPE_ATALK, ETHERTYPE_DECNET, ETHERTYPE_IP, ETHERTYPE_IPV6,
     ETHERTYPE_RARP, LSAP_IPX, LSAP_ISO, LSAP_NETBEUI, LSAP_STP,
 };
-use super::{Expanded, Expander};
+use super::{Expanded, Expander, Offset};
 use crate::filter::FilterError;
-use crate::filter::expr::{Chain, Cond, CondKind};
+use crate::filter::draft::{Chain, Cond, Special};
 use crate::filter::lexer::Protocol;
 use crate::filter::link::LinkType;
 use crate::filter::parse::{Dir, Qualifiers};
-use crate::insn::Size;
+use crate::insn::{Relation, Size};
 use alloc::format;
 
 pub(super) const IPPROTO_ICMP: u32 = 1;
@@ -35,9 +35,9 @@ const ISO_ISIS: u32 = 0x83;
 const ISIS_TYPES: &[(Protocol, &[u32])] = &[
     (Protocol::L1,   &[26, 24, 18, 15, 17]),
     (Protocol::L2,   &[27, 25, 20, 16, 17]),
-    (Protocol::Iih,  &[15, 16, 17]),
+    (Protocol::Iih,  &[17, 15, 16]),
     (Protocol::Lsp,  &[18, 20]),
-    (Protocol::Snp,  &[26, 27, 24, 25]),
+    (Protocol::Snp,  &[27, 26, 24, 25]),
     (Protocol::Csnp, &[24, 25]),
     (Protocol::Psnp, &[26, 27]),
 ];
@@ -109,46 +109,46 @@ impl Expander<'_> {
         let mut whole: Option<Cond> = None;
         for kind in row.map_or(&[] as &[u32], |(_, kinds)| kinds) {
             let isis = self.in_iso(ISO_ISIS)?;
-            let at = self.payload.plus(self.network_without_snap + 4);
-            let kind = self.field(at, Size::B, *kind);
-            let cond = self.arena.and(isis, kind);
+            let at = Offset::PAYLOAD.plus(self.network_without_snap + 4);
+            let kind = self.field(at, Size::B, *kind)?;
+            let cond = self.draft.and(isis, kind);
             whole = Some(match whole {
-                Some(before) => self.arena.or(before, cond),
+                Some(before) => self.draft.or(before, cond),
                 None => cond,
             });
         }
-        Ok(whole.unwrap_or_else(|| self.arena.truth(false)))
+        Ok(whole.unwrap_or_else(|| self.draft.truth(false)))
     }
 
     /// A protocol inside IPv4 or IPv6.
     fn in_ip(&mut self, protocol: u32) -> Expanded {
         let four = self.in_ip4(protocol)?;
         let six = self.in_ip6(protocol)?;
-        Ok(self.arena.or(four, six))
+        Ok(self.draft.or(four, six))
     }
 
     fn in_ip4(&mut self, protocol: u32) -> Expanded {
         let ip = self.link_type(ETHERTYPE_IP)?;
-        let is = self.field(self.network_at(9), Size::B, protocol);
-        Ok(self.arena.and(ip, is))
+        let is = self.field(self.network_at(9), Size::B, protocol)?;
+        Ok(self.draft.and(ip, is))
     }
 
     /// A protocol inside IPv6, perhaps after a fragment header.
     fn in_ip6(&mut self, protocol: u32) -> Expanded {
         let ip6 = self.link_type(ETHERTYPE_IPV6)?;
-        let is = self.field(self.network_at(6), Size::B, protocol);
-        let fragment = self.field(self.network_at(6), Size::B, IPPROTO_FRAGMENT);
-        let inside = self.field(self.network_at(40), Size::B, protocol);
-        let inside = self.arena.and(fragment, inside);
-        let either = self.arena.or(is, inside);
-        Ok(self.arena.and(ip6, either))
+        let is = self.field(self.network_at(6), Size::B, protocol)?;
+        let fragment = self.field(self.network_at(6), Size::B, IPPROTO_FRAGMENT)?;
+        let inside = self.field(self.network_at(40), Size::B, protocol)?;
+        let inside = self.draft.and(fragment, inside);
+        let either = self.draft.or(is, inside);
+        Ok(self.draft.and(ip6, either))
     }
 
     fn in_iso(&mut self, protocol: u32) -> Expanded {
         let iso = self.link_type(LSAP_ISO)?;
-        let at = self.payload.plus(self.network_without_snap);
-        let is = self.field(at, Size::B, protocol);
-        Ok(self.arena.and(iso, is))
+        let at = Offset::PAYLOAD.plus(self.network_without_snap);
+        let is = self.field(at, Size::B, protocol)?;
+        Ok(self.draft.and(iso, is))
     }
 
     /// `PROTO proto NUMBER`.
@@ -164,9 +164,9 @@ impl Expander<'_> {
             Some(Protocol::Iso) => self.in_iso(number),
             Some(Protocol::Isis) => {
                 let isis = self.in_iso(ISO_ISIS)?;
-                let at = self.payload.plus(self.network_without_snap + 4);
-                let is = self.field(at, Size::B, number);
-                Ok(self.arena.and(isis, is))
+                let at = Offset::PAYLOAD.plus(self.network_without_snap + 4);
+                let is = self.field(at, Size::B, number)?;
+                Ok(self.draft.and(isis, is))
             }
             Some(_) => self.error("\"proto\" goes with ether, ip, ip6, iso or isis only"),
         }
@@ -218,7 +218,7 @@ impl Expander<'_> {
             None => {
                 let four = self.chain(number, false)?;
                 let six = self.chain(number, true)?;
-                return Ok(self.arena.or(four, six));
+                return Ok(self.draft.or(four, six));
             }
             Some(Protocol::Ip) => false,
             Some(Protocol::Ip6) => true,
@@ -228,17 +228,23 @@ impl Expander<'_> {
     }
 
     fn chain(&mut self, protocol: u32, six: bool) -> Expanded {
-        let at = self.network_at(0);
-        if at.base.is_some() {
+        if self.payload.variable {
             return self.error("\"protochain\" is not supported with variable-length link headers");
         }
         self.unoptimised = true;
         let link = self.link_type(if six { ETHERTYPE_IPV6 } else { ETHERTYPE_IP })?;
-        let walk = self.arena.cond(CondKind::Chain(Chain {
+        let word = self.take_word()?;
+        let chain = Chain {
             six,
-            offset: at.k,
+            offset: self.payload.k.wrapping_add(self.network),
             protocol,
-        }));
-        Ok(self.arena.and(link, walk))
+        };
+        let insns = super::walk::chain_code(chain, word);
+        self.draft.extend(&insns);
+        let found = self
+            .draft
+            .end(Relation::Eq.code(), protocol, Special::Chain(chain));
+        self.words.give_back(word);
+        Ok(self.draft.and(link, found))
     }
 }

@@ -1,12 +1,13 @@
 //! Headers inside headers: `vlan`, `mpls`, `pppoes`, `geneve`. Each moves where the rest of the expression looks.
 
 use super::link::{ETHERTYPE_MPLS, ETHERTYPE_PPPOES};
-use super::{Expanded, Expander, Offset};
+use super::{Base, Expanded, Expander, Offset, Place};
 use crate::filter::Source;
-use crate::filter::expr::{Cond, CondKind};
+use crate::filter::draft::{Cond, Special, Tunnel, code};
 use crate::filter::link::LinkType;
-use crate::insn::{AluOp, Ancillary, Relation, Size};
+use crate::insn::{AluOp, Ancillary, Insn, Relation, Size};
 use alloc::format;
+use skep_isa::opcode::{STX, X};
 
 /// Ethernet types of VLAN tags.
 const VLAN_TYPES: [u32; 3] = [0x8100, 0x88a8, 0x9100];
@@ -21,6 +22,8 @@ const GENEVE_PORT: u32 = 6081;
 /// Ethernet type of bridged Ethernet inside Geneve.
 const ETHERTYPE_TEB: u32 = 0x6558;
 const UDP_HEADER: u32 = 8;
+const IPV6_HEADER: u32 = 40;
+const PPPOE_HEADER: u32 = 6;
 const GENEVE_HEADER: u32 = 8;
 
 impl Expander<'_> {
@@ -47,61 +50,69 @@ impl Expander<'_> {
     fn any_vlan_type(&mut self) -> Expanded {
         let [first, second, third] = VLAN_TYPES;
         let (first, second) = (self.link_type(first)?, self.link_type(second)?);
-        let early = self.arena.or(first, second);
+        let early = self.draft.or(first, second);
         let third = self.link_type(third)?;
-        Ok(self.arena.or(early, third))
+        Ok(self.draft.or(early, third))
     }
 
     fn vlan_in_packet(&mut self, id: Option<u32>) -> Expanded {
         let mut cond = self.any_vlan_type()?;
         if let Some(id) = id {
-            let tag = self.masked(self.payload, Size::H, VLAN_ID_MAX, id);
-            cond = self.arena.and(cond, tag);
+            let tag = self.masked(self.network_at(0), Size::H, VLAN_ID_MAX, id)?;
+            cond = self.draft.and(cond, tag);
         }
-        self.payload = self.payload.plus(4);
-        self.link_type = self.link_type.map(|at| at.plus(4));
+        self.payload.k = self.payload.k.wrapping_add(4);
+        self.type_at.k = self.type_at.k.wrapping_add(4);
         Ok(cond)
     }
 
     /// The kernel takes the outer tag off received packets: it is in the ancillary data, or else still in the packet.
     fn vlan_live(&mut self, id: Option<u32>) -> Expanded {
-        let present = self
-            .arena
-            .ancillary(Size::B, Ancillary::VlanTagPresent.offset());
-        let present = self.relate(Relation::Eq, present, 1);
-        let shift = self.arena.var();
+        self.unoptimised = true;
+        let word = self.take_word()?;
+        self.variables |= 1 << word;
+        let present = self.ancillary_is(Ancillary::VlanTagPresent, u32::MAX, 1);
         let mut stripped = present;
+        if let Some(id) = id {
+            let tag = self.ancillary_is(Ancillary::VlanTag, VLAN_ID_MAX, id);
+            stripped = self.draft.and(stripped, tag);
+        }
+        let none = self.sets(word, 0);
+        let stripped = self.draft.and(stripped, none);
+        let present = self.ancillary_is(Ancillary::VlanTagPresent, u32::MAX, 1);
+        let absent = self.draft.not(present);
         let mut inside = self.any_vlan_type()?;
         if let Some(id) = id {
-            let tag = self.arena.ancillary(Size::H, Ancillary::VlanTag.offset());
-            let tag = self.masked_value(tag, VLAN_ID_MAX, id);
-            stripped = self.arena.and(stripped, tag);
-            let tag = self.masked(self.payload, Size::H, VLAN_ID_MAX, id);
-            inside = self.arena.and(inside, tag);
+            let tag = self.masked(self.network_at(0), Size::H, VLAN_ID_MAX, id)?;
+            inside = self.draft.and(inside, tag);
         }
-        let (zero, four) = (self.arena.constant(0), self.arena.constant(4));
-        let none = self.arena.cond(CondKind::Assign(shift, zero));
-        let some = self.arena.cond(CondKind::Assign(shift, four));
-        let stripped = self.arena.and(stripped, none);
-        let absent = self.arena.not(present);
-        let inside = self.arena.and(inside, some);
-        let inside = self.arena.and(absent, inside);
-        let base = self.arena.var_value(shift);
-        let base = Some(base);
-        self.payload = Offset {
-            base,
-            ..self.payload
-        };
-        self.link_type = self.link_type.map(|at| Offset { base, ..at });
-        Ok(self.arena.or(stripped, inside))
+        let some = self.sets(word, 4);
+        let inside = self.draft.and(inside, some);
+        let inside = self.draft.and(absent, inside);
+        self.payload = Place::variable(Some(word), self.payload.k);
+        self.type_at = Place::variable(Some(word), self.type_at.k);
+        Ok(self.draft.or(stripped, inside))
+    }
+
+    fn ancillary_is(&mut self, datum: Ancillary, mask: u32, k: u32) -> Cond {
+        self.draft.extend(&[code::load(Size::B, datum.offset())]);
+        if mask != u32::MAX {
+            self.draft.extend(&[code::alu(AluOp::And, mask)]);
+        }
+        self.draft.compare(Relation::Eq, k)
+    }
+
+    /// Sets a word; always holds.
+    fn sets(&mut self, word: u32, k: u32) -> Cond {
+        self.draft.extend(&[code::constant(k), code::store(word)]);
+        self.draft.compare(Relation::Eq, k)
     }
 
     pub(super) fn mpls(&mut self, label: Option<u32>) -> Expanded {
         let mut cond = if self.labels > 0 {
             // The label before is not the last one.
             let at = self.network_at(2u32.wrapping_sub(4));
-            let last = self.bit(at, 1);
-            self.arena.not(last)
+            self.masked(at, Size::B, 1, 0)?
         } else {
             match self.link {
                 LinkType::ETHERNET => self.link_type(ETHERTYPE_MPLS)?,
@@ -113,8 +124,8 @@ impl Expander<'_> {
             if label > LABEL_MAX {
                 return self.error("an MPLS label is at most 1048575");
             }
-            let is = self.masked(self.network_at(0), Size::W, 0xffff_f000, label << 12);
-            cond = self.arena.and(cond, is);
+            let is = self.masked(self.network_at(0), Size::W, 0xffff_f000, label << 12)?;
+            cond = self.draft.and(cond, is);
         }
         self.network += 4;
         self.network_without_snap += 4;
@@ -128,15 +139,22 @@ impl Expander<'_> {
             if session > SESSION_MAX {
                 return self.error("a PPPoE session is at most 65535");
             }
-            let is = self.masked(self.network_at(0), Size::W, 0xffff, session);
-            cond = self.arena.and(cond, is);
+            let is = self.masked(self.network_at(0), Size::W, 0xffff, session)?;
+            cond = self.draft.and(cond, is);
         }
         // Six bytes of PPPoE, then two of the PPP protocol.
-        let header = self.network_at(6);
+        let header = Place {
+            k: self
+                .payload
+                .k
+                .wrapping_add(self.network)
+                .wrapping_add(PPPOE_HEADER),
+            ..self.payload
+        };
         self.link = LinkType::PPP;
         self.header = header;
-        self.link_type = Some(header);
-        self.payload = header.plus(2);
+        self.type_at = header;
+        self.payload.k = header.k.wrapping_add(2);
         self.network = 0;
         self.network_without_snap = 0;
         Ok(cond)
@@ -147,82 +165,94 @@ impl Expander<'_> {
             return self.error("a Geneve VNI is at most 16777215");
         }
         self.unoptimised = true;
-        let outer = self.arena.var();
-        let four = self.geneve_over(vni, outer, false)?;
-        let six = self.geneve_over(vni, outer, true)?;
-        let either = self.arena.or(four, six);
-        let inner = self.enter_geneve(outer);
-        Ok(self.arena.and(either, inner))
+        let four = self.geneve_over(vni, false)?;
+        let six = self.geneve_over(vni, true)?;
+        let either = self.draft.or(four, six);
+        let inner = self.enter_geneve()?;
+        Ok(self.draft.and(either, inner))
     }
 
-    /// The outer headers; sets `outer` to the offset of the UDP header.
-    fn geneve_over(&mut self, vni: Option<u32>, outer: u32, six: bool) -> Expanded {
+    /// The outer headers; leaves the offset of the UDP header in A and X.
+    fn geneve_over(&mut self, vni: Option<u32>, six: bool) -> Expanded {
         let udp = self.udp_to(GENEVE_PORT, six)?;
         let start = if six {
-            self.network_at(40)
+            self.network_at(IPV6_HEADER)
         } else {
-            self.transport4(0)
+            Offset::new(Base::Transport, self.network)
         };
-        let version = self.masked(start.plus(UDP_HEADER), Size::B, 0xc0, 0);
-        let mut cond = self.arena.and(udp, version);
+        let version = self.masked(start.plus(UDP_HEADER), Size::B, 0xc0, 0)?;
+        let mut cond = self.draft.and(udp, version);
         if let Some(vni) = vni {
-            let is = self.masked(start.plus(UDP_HEADER + 4), Size::W, 0xffff_ff00, vni << 8);
-            cond = self.arena.and(cond, is);
+            let at = start.plus(UDP_HEADER + 4);
+            let is = self.masked(at, Size::W, 0xffff_ff00, vni << 8)?;
+            cond = self.draft.and(cond, is);
         }
-        let k = self.arena.constant(start.k);
-        let value = match start.base {
-            Some(base) => self.arena.bin(AluOp::Add, base, k),
-            None => k,
+        let insns = if six {
+            match self.word_of(Base::Payload)? {
+                None => alloc::vec![code::constant(IPV6_HEADER), code::tax()],
+                Some(word) => alloc::vec![
+                    code::x_word(word),
+                    code::constant(IPV6_HEADER),
+                    code::alu_x(AluOp::Add),
+                    code::tax(),
+                ],
+            }
+        } else {
+            let mut insns = self.transport_to_x()?;
+            insns.push(code::txa());
+            insns
         };
-        let set = self.arena.cond(CondKind::Assign(outer, value));
-        Ok(self.arena.and(cond, set))
+        self.draft.extend(&insns);
+        let outer = self
+            .draft
+            .end(Relation::Eq.code() | X, 0, Special::Outer);
+        Ok(self.draft.and(cond, outer))
     }
 
     /// Moves on to what the tunnel carries: an Ethernet frame, or a packet of the type in its header.
-    fn enter_geneve(&mut self, outer: u32) -> Cond {
-        let outer = self.arena.var_value(outer);
-        let header = |k| Offset {
-            base: Some(outer),
-            k: UDP_HEADER + k,
+    fn enter_geneve(&mut self) -> Expanded {
+        let start = self.payload.k.wrapping_add(self.network);
+        let start = start.wrapping_add(UDP_HEADER);
+        let link_type = self.take_word()?;
+        let header = self.take_word()?;
+        let payload = self.take_word()?;
+        self.draft.extend(&[
+            code::alu(AluOp::Add, start),
+            code::tax(),
+            code::alu(AluOp::Add, 2),
+            code::store(link_type),
+            code::load_at_x(Size::B, 0),
+            code::alu(AluOp::And, 0x3f),
+            code::alu(AluOp::Mul, 4),
+            code::alu(AluOp::Add, GENEVE_HEADER),
+            code::alu_x(AluOp::Add),
+            code::store(header),
+            code::load_at_x(Size::H, 2),
+            code::x_word(header),
+            code::jump(Relation::Eq, ETHERTYPE_TEB, 0, 5),
+            code::txa(),
+            code::alu(AluOp::Add, 12),
+            code::store(link_type),
+            code::alu(AluOp::Add, 2),
+            code::tax(),
+            Insn::new(STX, payload),
+            code::constant(0),
+        ]);
+        let tunnel = Tunnel {
+            start,
+            link_type,
+            header,
+            payload,
         };
-        let first = self.load(header(0), Size::B);
-        let (mask, two) = (self.arena.constant(0x3f), self.arena.constant(2));
-        let words = self.arena.bin(AluOp::And, first, mask);
-        let options = self.arena.bin(AluOp::Lsh, words, two);
-        let end = self.arena.bin(AluOp::Add, options, outer);
-        let length = self.arena.constant(UDP_HEADER + GENEVE_HEADER);
-        let payload = self.arena.bin(AluOp::Add, end, length);
-        let kind = self.load(header(2), Size::H);
-        let bridged = self.relate(Relation::Eq, kind, ETHERTYPE_TEB);
-        let (link_var, type_var, payload_var) =
-            (self.arena.var(), self.arena.var(), self.arena.var());
-        let mut arm = |link_type: (crate::filter::expr::Value, u32), skip: u32| {
-            let mut cond = self.arena.cond(CondKind::Assign(link_var, payload));
-            for (var, (base, k)) in [(type_var, link_type), (payload_var, (payload, skip))] {
-                let k = self.arena.constant(k);
-                let value = self.arena.bin(AluOp::Add, base, k);
-                let set = self.arena.cond(CondKind::Assign(var, value));
-                cond = self.arena.and(cond, set);
-            }
-            cond
-        };
-        let ethernet = arm((payload, 12), 14);
-        let plain = arm((outer, UDP_HEADER + 2), 0);
-        let ethernet = self.arena.and(bridged, ethernet);
-        let inner = self.arena.or(ethernet, plain);
-        let at = |this: &mut Self, var: u32| Offset {
-            base: Some(this.arena.var_value(var)),
-            k: 0,
-        };
+        let entered = self.draft.end(Relation::Eq.code(), 0, Special::Enter(tunnel));
+        self.variables |= 1 << link_type | 1 << payload | 1 << header;
         self.link = LinkType::ETHERNET;
-        self.header = at(self, link_var);
-        self.link_type = Some(at(self, type_var));
-        self.payload = at(self, payload_var);
+        self.header = Place::variable(Some(header), 0);
+        self.type_at = Place::variable(Some(link_type), 0);
+        self.payload = Place::variable(Some(payload), 0);
         self.network = 0;
         self.network_without_snap = 0;
-        self.inner_ethernet = Some(bridged);
-        // Both the type and the length of the options are read before anything inside.
-        let touch = self.arena.cond(CondKind::Touch(first));
-        self.arena.and(touch, inner)
+        self.tunnelled = true;
+        Ok(entered)
     }
 }

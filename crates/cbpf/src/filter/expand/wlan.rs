@@ -2,11 +2,11 @@
 //!
 //! In a capture with radiotap everything is after a header whose length is in its bytes 2 and 3, little-endian.
 
-use super::{Expanded, Expander, Offset};
-use crate::filter::expr::Cond;
+use super::{Expanded, Expander, Offset, Place};
+use crate::filter::draft::Cond;
 use crate::filter::link::LinkType;
 use crate::filter::parse::{Dir, Word};
-use crate::insn::{AluOp, Relation, Size};
+use crate::insn::Size;
 use alloc::format;
 
 /// Bits of the frame control field.
@@ -54,202 +54,158 @@ impl Expander<'_> {
     pub(super) fn set_up_wlan(&mut self) {
         self.network = 8;
         self.network_without_snap = 3;
-        if self.link == LinkType::IEEE802_11_RADIOTAP {
-            let (low, high) = (
-                self.load(Offset::at(2), Size::B),
-                self.load(Offset::at(3), Size::B),
-            );
-            let eight = self.arena.constant(8);
-            let high = self.arena.bin(AluOp::Lsh, high, eight);
-            let base = self.arena.bin(AluOp::Or, high, low);
-            self.header = Offset {
-                base: Some(base),
-                k: 0,
-            };
-            self.payload = Offset {
-                base: Some(self.arena.radiotap_payload(base)),
-                k: 0,
-            };
-        } else {
-            // 24 bytes, and two more for quality of service, which a bit of the subtype tells.
-            let control = self.load(Offset::at(0), Size::B);
-            let (six, two) = (self.arena.constant(6), self.arena.constant(2));
-            let shifted = self.arena.bin(AluOp::Rsh, control, six);
-            let extra = self.arena.bin(AluOp::And, shifted, two);
-            self.payload = Offset {
-                base: Some(extra),
-                k: 24,
-            };
-        }
+        let radiotap = self.link == LinkType::IEEE802_11_RADIOTAP;
+        self.header.variable = radiotap;
+        self.payload.variable = true;
+        // No field of its own names the payload, but libpcap takes it for there.
+        self.type_at = Place::fixed(24);
     }
 
-    /// Notes that the link header is read: its place is computed before all else.
-    pub(super) fn header_loads(&mut self) {
-        if let (None, LinkType::IEEE802_11_RADIOTAP) = (self.prologue, self.target.link) {
-            self.prologue = self.header.base;
-        }
+    fn control_bit(&mut self, byte: u32, mask: u32) -> Expanded {
+        self.bit(Offset::HEADER.plus(byte), mask)
     }
 
-    /// Notes that the payload is read: its place is computed before all else.
-    pub(super) fn wlan_payload_loads(&mut self) {
-        let wlan = [LinkType::IEEE802_11, LinkType::IEEE802_11_RADIOTAP];
-        if wlan.contains(&self.link) {
-            self.prologue = Some(self.load(self.header, Size::B));
-        }
-    }
-
-    fn control_bit(&mut self, byte: u32, mask: u32) -> Cond {
-        self.header_loads();
-        self.bit(self.header.plus(byte), mask)
-    }
-
-    fn control_not(&mut self, byte: u32, mask: u32) -> Cond {
+    fn control_not(&mut self, byte: u32, mask: u32) -> Expanded {
         let cond = self.control_bit(byte, mask);
-        self.arena.not(cond)
+        self.fails(cond)
     }
 
     /// A data frame: its type is data, not reserved.
-    pub(super) fn wlan_data_frame(&mut self) -> Cond {
-        let other = self.control_not(0, TYPE_CONTROL);
-        let data = self.control_bit(0, TYPE_DATA);
-        self.arena.and(other, data)
+    pub(super) fn wlan_data_frame(&mut self) -> Expanded {
+        let other = self.control_not(0, TYPE_CONTROL)?;
+        let data = self.control_bit(0, TYPE_DATA)?;
+        Ok(self.draft.and(other, data))
     }
 
-    fn all(&mut self, conds: &[Cond]) -> Cond {
-        let truth = self.arena.truth(true);
-        conds.iter().fold(truth, |a, b| self.arena.and(a, *b))
-    }
-
-    fn is_address(&mut self, offset: u32, mac: [u8; 6]) -> Cond {
-        self.bytes(self.header.plus(offset), &mac)
+    fn is_address(&mut self, offset: u32, mac: [u8; 6]) -> Expanded {
+        self.bytes(Offset::HEADER.plus(offset), &mac)
     }
 
     /// A MAC address in the role that `dir` says.
-    pub(super) fn wlan_address(&mut self, mac: [u8; 6], dir: Dir) -> Cond {
-        self.header_loads();
+    pub(super) fn wlan_address(&mut self, mac: [u8; 6], dir: Dir) -> Expanded {
         match dir {
             Dir::Src => self.wlan_source(mac),
             Dir::Dst => self.wlan_destination(mac),
             Dir::SrcAndDst => {
-                let (src, dst) = (self.wlan_source(mac), self.wlan_destination(mac));
-                self.arena.and(src, dst)
+                let (src, dst) = (self.wlan_source(mac)?, self.wlan_destination(mac)?);
+                Ok(self.draft.and(src, dst))
             }
             Dir::Default | Dir::SrcOrDst => {
-                let (src, dst) = (self.wlan_source(mac), self.wlan_destination(mac));
-                self.arena.or(src, dst)
+                let (src, dst) = (self.wlan_source(mac)?, self.wlan_destination(mac)?);
+                Ok(self.draft.or(src, dst))
             }
             Dir::Addr1 => self.is_address(ADDRESS1, mac),
             Dir::Ra => {
-                let data = self.control_bit(0, TYPE_DATA);
-                let address = self.is_address(ADDRESS1, mac);
-                self.arena.and(data, address)
+                let data = self.control_bit(0, TYPE_DATA)?;
+                let address = self.is_address(ADDRESS1, mac)?;
+                Ok(self.draft.and(data, address))
             }
             Dir::Addr2 => {
-                let present = self.has_second_address();
-                let address = self.is_address(ADDRESS2, mac);
-                self.arena.and(present, address)
+                let present = self.has_second_address()?;
+                let address = self.is_address(ADDRESS2, mac)?;
+                Ok(self.draft.and(present, address))
             }
             Dir::Ta => {
-                let data = self.control_bit(0, TYPE_DATA);
-                let present = self.has_second_address();
-                let address = self.is_address(ADDRESS2, mac);
-                self.all(&[data, present, address])
+                let data = self.control_bit(0, TYPE_DATA)?;
+                let present = self.has_second_address()?;
+                let address = self.is_address(ADDRESS2, mac)?;
+                Ok(self.all(data, &[present, address]))
             }
             Dir::Addr3 => {
-                let control = self.masked(self.header, Size::B, TYPE_MASK, TYPE_CONTROL);
-                let other = self.arena.not(control);
-                let address = self.is_address(ADDRESS3, mac);
-                self.arena.and(other, address)
+                let control = self.masked(Offset::HEADER, Size::B, TYPE_MASK, TYPE_CONTROL)?;
+                let other = self.draft.not(control);
+                let address = self.is_address(ADDRESS3, mac)?;
+                Ok(self.draft.and(other, address))
             }
             Dir::Addr4 => {
                 let both =
-                    self.masked(self.header.plus(1), Size::B, DIRECTION_MASK, DIRECTION_MASK);
-                let address = self.is_address(ADDRESS4, mac);
-                self.arena.and(both, address)
+                    self.masked(Offset::HEADER.plus(1), Size::B, DIRECTION_MASK, DIRECTION_MASK)?;
+                let address = self.is_address(ADDRESS4, mac)?;
+                Ok(self.draft.and(both, address))
             }
         }
     }
 
     /// No control frame without a second address: clear to send, acknowledgement.
-    fn has_second_address(&mut self) -> Cond {
-        let control = self.masked(self.header, Size::B, TYPE_MASK, TYPE_CONTROL);
-        let clear = self.masked(self.header, Size::B, SUBTYPE_MASK, 0xc0);
-        let acknowledged = self.masked(self.header, Size::B, SUBTYPE_MASK, 0xd0);
-        let short = self.arena.or(clear, acknowledged);
-        let short = self.arena.and(control, short);
-        self.arena.not(short)
+    fn has_second_address(&mut self) -> Expanded {
+        let control = self.masked(Offset::HEADER, Size::B, TYPE_MASK, TYPE_CONTROL)?;
+        let clear = self.masked(Offset::HEADER, Size::B, SUBTYPE_MASK, 0xc0)?;
+        let acknowledged = self.masked(Offset::HEADER, Size::B, SUBTYPE_MASK, 0xd0)?;
+        let short = self.draft.or(clear, acknowledged);
+        let short = self.draft.and(control, short);
+        Ok(self.draft.not(short))
     }
 
-    fn wlan_source(&mut self, mac: [u8; 6]) -> Cond {
+    fn wlan_source(&mut self, mac: [u8; 6]) -> Expanded {
         let management = {
-            let is = self.control_not(0, TYPE_DATA);
-            let address = self.is_address(ADDRESS2, mac);
-            self.arena.and(is, address)
+            let is = self.control_not(0, TYPE_DATA)?;
+            let address = self.is_address(ADDRESS2, mac)?;
+            self.draft.and(is, address)
         };
         let direct = {
-            let is = self.control_not(1, FROM_DS);
-            let address = self.is_address(ADDRESS2, mac);
-            self.arena.and(is, address)
+            let is = self.control_not(1, FROM_DS)?;
+            let address = self.is_address(ADDRESS2, mac)?;
+            self.draft.and(is, address)
         };
         let distributed = {
-            let relayed = self.control_bit(1, FROM_DS);
-            let single = self.control_not(1, TO_DS);
-            let third = self.is_address(ADDRESS3, mac);
-            let third = self.arena.and(single, third);
-            let double = self.control_bit(1, TO_DS);
-            let fourth = self.is_address(ADDRESS4, mac);
-            let fourth = self.arena.and(double, fourth);
-            let either = self.arena.or(third, fourth);
-            self.arena.and(relayed, either)
+            let relayed = self.control_bit(1, FROM_DS)?;
+            let single = self.control_not(1, TO_DS)?;
+            let third = self.is_address(ADDRESS3, mac)?;
+            let third = self.draft.and(single, third);
+            let double = self.control_bit(1, TO_DS)?;
+            let fourth = self.is_address(ADDRESS4, mac)?;
+            let fourth = self.draft.and(double, fourth);
+            let either = self.draft.or(third, fourth);
+            self.draft.and(relayed, either)
         };
         self.wlan_role(management, direct, distributed)
     }
 
-    pub(super) fn wlan_destination(&mut self, mac: [u8; 6]) -> Cond {
+    pub(super) fn wlan_destination(&mut self, mac: [u8; 6]) -> Expanded {
         let management = {
-            let is = self.control_not(0, TYPE_DATA);
-            let address = self.is_address(ADDRESS1, mac);
-            self.arena.and(is, address)
+            let is = self.control_not(0, TYPE_DATA)?;
+            let address = self.is_address(ADDRESS1, mac)?;
+            self.draft.and(is, address)
         };
         let direct = {
-            let is = self.control_not(1, TO_DS);
-            let address = self.is_address(ADDRESS1, mac);
-            self.arena.and(is, address)
+            let is = self.control_not(1, TO_DS)?;
+            let address = self.is_address(ADDRESS1, mac)?;
+            self.draft.and(is, address)
         };
         let distributed = {
-            let is = self.control_bit(1, TO_DS);
-            let address = self.is_address(ADDRESS3, mac);
-            self.arena.and(is, address)
+            let is = self.control_bit(1, TO_DS)?;
+            let address = self.is_address(ADDRESS3, mac)?;
+            self.draft.and(is, address)
         };
         self.wlan_role(management, direct, distributed)
     }
 
     /// The address of a role, by kind of frame; control frames have none.
-    fn wlan_role(&mut self, management: Cond, direct: Cond, distributed: Cond) -> Cond {
-        let not_control = self.control_not(0, TYPE_CONTROL);
-        let data = self.control_bit(0, TYPE_DATA);
-        let address = self.arena.or(direct, distributed);
-        let data = self.arena.and(data, address);
-        let either = self.arena.or(management, data);
-        self.arena.and(not_control, either)
+    fn wlan_role(&mut self, management: Cond, direct: Cond, distributed: Cond) -> Expanded {
+        let not_control = self.control_not(0, TYPE_CONTROL)?;
+        let data = self.control_bit(0, TYPE_DATA)?;
+        let address = self.draft.or(direct, distributed);
+        let data = self.draft.and(data, address);
+        let either = self.draft.or(management, data);
+        Ok(self.draft.and(not_control, either))
     }
 
-    pub(super) fn wlan_multicast(&mut self) -> Cond {
-        let group = |this: &mut Self, offset: u32| this.bit(this.header.plus(offset), 1);
+    pub(super) fn wlan_multicast(&mut self) -> Expanded {
+        let group = |this: &mut Self, offset: u32| this.bit(Offset::HEADER.plus(offset), 1);
         let management = {
-            let is = self.control_not(0, TYPE_DATA);
-            let group = group(self, ADDRESS1);
-            self.arena.and(is, group)
+            let is = self.control_not(0, TYPE_DATA)?;
+            let group = group(self, ADDRESS1)?;
+            self.draft.and(is, group)
         };
         let direct = {
-            let is = self.control_not(1, TO_DS);
-            let group = group(self, ADDRESS1);
-            self.arena.and(is, group)
+            let is = self.control_not(1, TO_DS)?;
+            let group = group(self, ADDRESS1)?;
+            self.draft.and(is, group)
         };
         let distributed = {
-            let is = self.control_bit(1, TO_DS);
-            let group = group(self, ADDRESS3);
-            self.arena.and(is, group)
+            let is = self.control_bit(1, TO_DS)?;
+            let group = group(self, ADDRESS3)?;
+            self.draft.and(is, group)
         };
         self.wlan_role(management, direct, distributed)
     }
@@ -261,9 +217,8 @@ impl Expander<'_> {
         }
     }
 
-    fn control_masked(&mut self, byte: u32, mask: u32, value: u32) -> Cond {
-        self.header_loads();
-        self.masked(self.header.plus(byte), Size::B, mask, value)
+    fn control_masked(&mut self, byte: u32, mask: u32, value: u32) -> Expanded {
+        self.masked(Offset::HEADER.plus(byte), Size::B, mask, value)
     }
 
     pub(super) fn wlan_type(&mut self, kind: Word<'_>, subtype: Option<Word<'_>>) -> Expanded {
@@ -295,7 +250,7 @@ impl Expander<'_> {
             }
         };
         self.wlan_only()?;
-        Ok(self.control_masked(0, mask, value))
+        self.control_masked(0, mask, value)
     }
 
     pub(super) fn wlan_subtype(&mut self, name: &str) -> Expanded {
@@ -307,7 +262,7 @@ impl Expander<'_> {
             return self.error(format!("{name:?} is no frame subtype"));
         };
         self.wlan_only()?;
-        Ok(self.control_masked(0, TYPE_MASK | SUBTYPE_MASK, value))
+        self.control_masked(0, TYPE_MASK | SUBTYPE_MASK, value)
     }
 
     pub(super) fn wlan_dir(&mut self, dir: Word<'_>) -> Expanded {
@@ -319,10 +274,6 @@ impl Expander<'_> {
             },
         };
         self.wlan_only()?;
-        let value = self.load(self.header.plus(1), Size::B);
-        self.header_loads();
-        let mask = self.arena.constant(DIRECTION_MASK);
-        let value = self.arena.bin(AluOp::And, value, mask);
-        Ok(self.relate(Relation::Eq, value, number))
+        self.control_masked(1, DIRECTION_MASK, number)
     }
 }

@@ -1,0 +1,155 @@
+//! Blocks joined by jumps: the draft with its conditions resolved.
+
+use super::draft::{Cond, CondKind, Draft, Special};
+use crate::insn::{Insn, RET};
+use alloc::vec::Vec;
+use core::ops::Range;
+use skep_isa::opcode::K;
+
+/// A block, by index.
+pub(crate) type BlockId = u32;
+/// No block.
+pub(crate) const NONE: BlockId = u32::MAX;
+/// The block that accepts.
+pub(crate) const ACCEPT: BlockId = 0;
+/// The block that rejects.
+pub(crate) const REJECT: BlockId = 1;
+
+/// Code of an instruction that was taken out.
+pub(crate) const NOP: u16 = u16::MAX;
+
+/// Instructions, then a comparison with two ways on; or a return.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    pub(crate) insns: Range<u32>,
+    pub(crate) code: u8,
+    pub(crate) k: u32,
+    pub(crate) yes: BlockId,
+    pub(crate) no: BlockId,
+    pub(crate) special: Special,
+}
+
+impl Block {
+    pub(crate) fn is_leaf(&self) -> bool {
+        self.yes == NONE
+    }
+}
+
+/// All blocks of a filter.
+#[derive(Clone, Debug)]
+pub(crate) struct Blocks {
+    pub(crate) insns: Vec<Insn>,
+    pub(crate) list: Vec<Block>,
+    pub(crate) root: BlockId,
+}
+
+impl Blocks {
+    /// The blocks of a condition, with instructions to run before all others.
+    pub(crate) fn of_cond(draft: &Draft, cond: Cond, prologue: &[Insn], snaplen: u32) -> Self {
+        let mut blocks = Self {
+            insns: Vec::with_capacity(256),
+            list: Vec::with_capacity(draft.leaves() + 2),
+            root: ACCEPT,
+        };
+        for k in [snaplen, 0] {
+            blocks.list.push(Block {
+                insns: 0..0,
+                code: RET | K,
+                k,
+                yes: NONE,
+                no: NONE,
+                special: Special::None,
+            });
+        }
+        blocks.root = blocks.build(draft, cond, ACCEPT, REJECT);
+        if !prologue.is_empty() {
+            let start = blocks.insns.len() as u32;
+            let range = blocks.list[blocks.root as usize].insns.clone();
+            blocks.insns.extend_from_slice(prologue);
+            blocks
+                .insns
+                .extend_from_within(range.start as usize..range.end as usize);
+            blocks.list[blocks.root as usize].insns = start..blocks.insns.len() as u32;
+        }
+        blocks
+    }
+
+    fn build(&mut self, draft: &Draft, cond: Cond, yes: BlockId, no: BlockId) -> BlockId {
+        let (mut cond, mut yes, mut no) = (cond, yes, no);
+        loop {
+            // Lists lean to the left: recursion is only into parentheses, whose depth the parser limits.
+            match draft.kind(cond) {
+                CondKind::Leaf(leaf) => {
+                    let start = self.insns.len() as u32;
+                    self.insns.extend_from_slice(draft.insns(leaf));
+                    let leaf = draft.leaf(leaf);
+                    self.list.push(Block {
+                        insns: start..self.insns.len() as u32,
+                        code: leaf.code,
+                        k: leaf.k,
+                        yes,
+                        no,
+                        special: leaf.special,
+                    });
+                    return self.list.len() as u32 - 1;
+                }
+                CondKind::Not(inner) => {
+                    cond = inner;
+                    core::mem::swap(&mut yes, &mut no);
+                }
+                CondKind::And(a, b) => {
+                    yes = self.build(draft, b, yes, no);
+                    cond = a;
+                }
+                CondKind::Or(a, b) => {
+                    no = self.build(draft, b, yes, no);
+                    cond = a;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn block(&self, id: BlockId) -> &Block {
+        &self.list[id as usize]
+    }
+
+    /// The instructions of a block, with those taken out.
+    pub(crate) fn insns_of(&self, id: BlockId) -> &[Insn] {
+        let range = self.block(id).insns.clone();
+        &self.insns[range.start as usize..range.end as usize]
+    }
+
+    /// The blocks that the root leads to: each after those it leads to.
+    pub(crate) fn from_leaves_up(&self) -> Vec<BlockId> {
+        let mut order = Vec::with_capacity(self.list.len());
+        let mut seen = alloc::vec![false; self.list.len()];
+        let mut stack = alloc::vec![(self.root, 0u8)];
+        seen[self.root as usize] = true;
+        while let Some((id, stage)) = stack.pop() {
+            let block = self.block(id);
+            let next = match stage {
+                0 => block.yes,
+                1 => block.no,
+                _ => {
+                    order.push(id);
+                    continue;
+                }
+            };
+            if next == NONE {
+                order.push(id);
+                continue;
+            }
+            stack.push((id, stage + 1));
+            if !seen[next as usize] {
+                seen[next as usize] = true;
+                stack.push((next, 0));
+            }
+        }
+        order
+    }
+
+    /// The program: blocks in the order of a walk, each before those it leads to.
+    pub(crate) fn program(&self) -> Vec<Insn> {
+        super::line_up::line_up(self)
+    }
+}

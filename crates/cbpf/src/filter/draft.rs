@@ -1,0 +1,228 @@
+//! The first code of a filter: small blocks, each some instructions and one comparison, joined by `and`, `or`, `not`.
+//!
+//! This is what an expression means: which loads are made, in which order, before each decision. A load past the end of
+//! a packet rejects it, so the order is part of the language; it is libpcap's.
+
+use crate::insn::{AluOp, Insn, LEN, MISC, MSH, Relation, Size, TAX, TXA};
+use alloc::vec::Vec;
+use core::ops::Range;
+use skep_isa::opcode::{ABS, ALU, IMM, IND, JMP, K, LD, LDX, MEM, ST, X};
+
+/// A condition, by index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Cond(u32);
+
+/// Headers that `protochain` walks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Chain {
+    pub(crate) six: bool,
+    pub(crate) offset: u32,
+    pub(crate) protocol: u32,
+}
+
+/// Where a tunnel keeps what the rest of the expression reads: scratch words for the place of its Ethernet type, of the
+/// inner link header and of the inner payload; the tunnel's header begins at `start` after the outer transport header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tunnel {
+    pub(crate) start: u32,
+    pub(crate) link_type: u32,
+    pub(crate) header: u32,
+    pub(crate) payload: u32,
+}
+
+/// What a block does that its instructions alone do not tell a reader: those with jumps inside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Special {
+    /// Nothing: straight code.
+    None,
+    /// Walks headers, then compares the protocol of the last one.
+    Chain(Chain),
+    /// Leaves the place of the outer transport header in A and X; always true.
+    Outer,
+    /// Finds what a tunnel carries; always true.
+    Enter(Tunnel),
+}
+
+/// A block: instructions, then a comparison of A with `k`, or with X.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaf {
+    pub(crate) insns: Range<u32>,
+    /// Opcode of the comparison.
+    pub(crate) code: u8,
+    pub(crate) k: u32,
+    pub(crate) special: Special,
+}
+
+/// What a condition is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CondKind {
+    Leaf(u32),
+    Not(Cond),
+    And(Cond, Cond),
+    Or(Cond, Cond),
+}
+
+/// All blocks and conditions of one expression.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    insns: Vec<Insn>,
+    leaves: Vec<Leaf>,
+    conds: Vec<CondKind>,
+    /// Start of the block under construction.
+    start: u32,
+}
+
+impl Draft {
+    pub(crate) fn new() -> Self {
+        Self {
+            insns: Vec::with_capacity(256),
+            leaves: Vec::with_capacity(64),
+            conds: Vec::with_capacity(128),
+            start: 0,
+        }
+    }
+
+    pub(crate) fn kind(&self, cond: Cond) -> CondKind {
+        self.conds[cond.0 as usize]
+    }
+
+    pub(crate) fn leaf(&self, leaf: u32) -> &Leaf {
+        &self.leaves[leaf as usize]
+    }
+
+    pub(crate) fn leaves(&self) -> usize {
+        self.leaves.len()
+    }
+
+    pub(crate) fn insns(&self, leaf: u32) -> &[Insn] {
+        let range = self.leaves[leaf as usize].insns.clone();
+        &self.insns[range.start as usize..range.end as usize]
+    }
+
+    /// Adds an instruction to the block under construction.
+    pub(crate) fn op(&mut self, code: u8, k: u32) {
+        self.insns.push(Insn::new(code, k));
+    }
+
+    pub(crate) fn extend(&mut self, insns: &[Insn]) {
+        self.insns.extend_from_slice(insns);
+    }
+
+    /// Ends the block under construction with a comparison.
+    pub(crate) fn end(&mut self, code: u8, k: u32, special: Special) -> Cond {
+        let end = self.insns.len() as u32;
+        let leaf = self.leaves.len() as u32;
+        self.leaves.push(Leaf {
+            insns: self.start..end,
+            code: JMP | code,
+            k,
+            special,
+        });
+        self.start = end;
+        self.cond(CondKind::Leaf(leaf))
+    }
+
+    /// Ends the block under construction with a comparison of A with a constant.
+    pub(crate) fn compare(&mut self, relation: Relation, k: u32) -> Cond {
+        self.end(relation.code() | K, k, Special::None)
+    }
+
+    fn cond(&mut self, kind: CondKind) -> Cond {
+        self.conds.push(kind);
+        Cond(self.conds.len() as u32 - 1)
+    }
+
+    /// A condition that always holds, or never; code all the same.
+    pub(crate) fn truth(&mut self, value: bool) -> Cond {
+        self.op(LD | IMM, u32::from(!value));
+        self.compare(Relation::Eq, 0)
+    }
+
+    pub(crate) fn not(&mut self, c: Cond) -> Cond {
+        match self.kind(c) {
+            CondKind::Not(inner) => inner,
+            _ => self.cond(CondKind::Not(c)),
+        }
+    }
+
+    /// Both, in this order.
+    pub(crate) fn and(&mut self, a: Cond, b: Cond) -> Cond {
+        self.cond(CondKind::And(a, b))
+    }
+
+    /// Either; the second is evaluated only if the first does not hold.
+    pub(crate) fn or(&mut self, a: Cond, b: Cond) -> Cond {
+        self.cond(CondKind::Or(a, b))
+    }
+}
+
+/// Scratch words, given out in a circle.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Words {
+    used: u16,
+    next: u32,
+}
+
+impl Words {
+    /// A free word; `None` if all are in use.
+    pub(crate) fn take(&mut self) -> Option<u32> {
+        for _ in 0..crate::insn::BPF_MEMWORDS {
+            if self.used & (1 << self.next) == 0 {
+                self.used |= 1 << self.next;
+                return Some(self.next);
+            }
+            self.next = (self.next + 1) % crate::insn::BPF_MEMWORDS;
+        }
+        None
+    }
+
+    pub(crate) fn give_back(&mut self, word: u32) {
+        self.used &= !(1 << word);
+    }
+}
+
+/// Common instructions.
+pub(crate) mod code {
+    use super::*;
+
+    pub(crate) const fn load(size: Size, k: u32) -> Insn {
+        Insn::new(LD | ABS | size.code(), k)
+    }
+    pub(crate) const fn load_at_x(size: Size, k: u32) -> Insn {
+        Insn::new(LD | IND | size.code(), k)
+    }
+    pub(crate) const fn constant(k: u32) -> Insn {
+        Insn::new(LD | IMM, k)
+    }
+    pub(crate) const fn len() -> Insn {
+        Insn::new(LD | LEN, 0)
+    }
+    pub(crate) const fn word(word: u32) -> Insn {
+        Insn::new(LD | MEM, word)
+    }
+    pub(crate) const fn x_word(word: u32) -> Insn {
+        Insn::new(LDX | MEM, word)
+    }
+    pub(crate) const fn x_header(k: u32) -> Insn {
+        Insn::new(LDX | MSH | Size::B.code(), k)
+    }
+    pub(crate) const fn store(word: u32) -> Insn {
+        Insn::new(ST, word)
+    }
+    pub(crate) const fn alu(op: AluOp, k: u32) -> Insn {
+        Insn::new(ALU | op.code() | K, k)
+    }
+    pub(crate) const fn alu_x(op: AluOp) -> Insn {
+        Insn::new(ALU | op.code() | X, 0)
+    }
+    pub(crate) const fn tax() -> Insn {
+        Insn::new(MISC | TAX, 0)
+    }
+    pub(crate) const fn txa() -> Insn {
+        Insn::new(MISC | TXA, 0)
+    }
+    /// A jump inside a block.
+    pub(crate) const fn jump(relation: Relation, k: u32, jt: u8, jf: u8) -> Insn {
+        Insn::jump(JMP | relation.code() | K, k, jt, jf)
+    }
+}

@@ -1,0 +1,420 @@
+//! Improves the instructions of one block.
+
+use super::flow::{Reads, reads, writes};
+use super::values::UNKNOWN;
+use super::{A, ATOMS, Depth, ReduceError, Reducer, X};
+use crate::filter::blocks::{BlockId, NOP};
+use crate::insn::{AluOp, Insn, LEN, MISC, MSH, Op, RET, Relation, Size, TAX, TXA};
+use crate::interp::{LongShift, alu};
+use skep_isa::opcode::{ALU, IMM, JMP, K, LD, LDX, MEM, ST, SUB};
+
+const X_SOURCE: u8 = skep_isa::opcode::X;
+
+impl Reducer {
+    pub(super) fn improve_block(&mut self, id: BlockId, depth: Depth) -> Result<(), ReduceError> {
+        let mut values = self.values_before(id);
+        let (a, x) = (values[A], values[X]);
+        let range = self.blocks.block(id).insns.clone();
+        for at in range {
+            self.insn(at as usize, &mut values, depth)?;
+        }
+        self.known[id as usize].values = values;
+        let kept = |before: u32, atom: usize| before != UNKNOWN && values[atom] == before;
+        let unread = self.known[id as usize].atoms.used_after == 0;
+        let pointless = unread && kept(a, A) && kept(x, X);
+        let returns = self.blocks.block(id).code & 7 == RET;
+        if depth == Depth::Statements && (pointless || returns) {
+            let block = &mut self.blocks.list[id as usize];
+            if !block.insns.is_empty() {
+                block.insns.end = block.insns.start;
+                self.change();
+            }
+        } else {
+            self.look_closely(id);
+            self.drop_unread(id);
+        }
+        let block = self.blocks.block(id);
+        self.known[id as usize].operand = if block.code & X_SOURCE == 0 {
+            self.values.constant(block.k)
+        } else {
+            self.known[id as usize].values[X]
+        };
+        Ok(())
+    }
+
+    /// What all ways into a block agree on.
+    fn values_before(&self, id: BlockId) -> [u32; ATOMS] {
+        let mut ways = self.into[id as usize].iter();
+        let Some(first) = ways.next() else {
+            return [UNKNOWN; ATOMS];
+        };
+        let mut values = self.known[first.from as usize].values;
+        for way in ways {
+            let others = &self.known[way.from as usize].values;
+            for (value, other) in values.iter_mut().zip(others) {
+                if *value != *other {
+                    *value = UNKNOWN;
+                }
+            }
+        }
+        values
+    }
+
+    /// Puts a value into a register or word; an instruction that changes nothing is taken out.
+    fn put(
+        &mut self,
+        at: usize,
+        values: &mut [u32; ATOMS],
+        atom: usize,
+        value: u32,
+        depth: Depth,
+    ) {
+        if depth == Depth::Statements && value != UNKNOWN && values[atom] == value {
+            self.blocks.insns[at].code = NOP;
+        } else {
+            values[atom] = value;
+        }
+    }
+
+    fn insn(
+        &mut self,
+        at: usize,
+        values: &mut [u32; ATOMS],
+        depth: Depth,
+    ) -> Result<(), ReduceError> {
+        let insn = self.blocks.insns[at];
+        let Some(op) = insn.op() else { return Ok(()) };
+        let alter = depth == Depth::Statements;
+        match op {
+            Op::LoadAbs(_) | Op::LoadImm | Op::LoadLen => {
+                let value = self.values.number(insn.code, insn.k, 0);
+                self.put(at, values, A, value, depth);
+            }
+            Op::LoadXImm => {
+                let value = self.values.constant(insn.k);
+                self.put(at, values, X, value, depth);
+            }
+            Op::LoadXMsh | Op::LoadXLen => {
+                let value = self.values.number(insn.code, insn.k, 0);
+                self.put(at, values, X, value, depth);
+            }
+            Op::LoadInd(size) => {
+                let value = match self.values.as_constant(values[X]).filter(|_| alter) {
+                    Some(x) => {
+                        let k = insn.k.wrapping_add(x);
+                        let load = crate::filter::draft::code::load(size, k);
+                        self.blocks.insns[at] = load;
+                        self.change();
+                        self.values.number(load.code, k, 0)
+                    }
+                    None => self.values.number(insn.code, insn.k, values[X]),
+                };
+                self.put(at, values, A, value, depth);
+            }
+            Op::LoadMem | Op::LoadXMem => {
+                let value = values[insn.k as usize & 15];
+                let (class, atom) = if op == Op::LoadMem {
+                    (LD, A)
+                } else {
+                    (LDX, X)
+                };
+                if let Some(k) = self.values.as_constant(value).filter(|_| alter) {
+                    self.blocks.insns[at] = Insn::new(class | IMM, k);
+                    self.change();
+                }
+                self.put(at, values, atom, value, depth);
+            }
+            Op::Store => self.put(at, values, insn.k as usize & 15, values[A], depth),
+            Op::StoreX => self.put(at, values, insn.k as usize & 15, values[X], depth),
+            Op::Tax => self.put(at, values, X, values[A], depth),
+            Op::Txa => self.put(at, values, A, values[X], depth),
+            Op::Neg => {
+                values[A] = match self.values.as_constant(values[A]).filter(|_| alter) {
+                    Some(k) => {
+                        let k = k.wrapping_neg();
+                        self.blocks.insns[at] = Insn::new(LD | IMM, k);
+                        self.values.constant(k)
+                    }
+                    None => self.values.number(insn.code, values[A], 0),
+                };
+            }
+            Op::AluK(op) => return self.with_constant(at, op, insn.k, values, alter),
+            Op::AluX(op) => return self.with_x(at, op, values, depth),
+            Op::Jump | Op::JumpK(_) | Op::JumpX(_) | Op::RetK | Op::RetA => {}
+        }
+        Ok(())
+    }
+
+    /// The result of an operator on two constants, instead of the instruction.
+    fn fold(&mut self, at: usize, op: AluOp, a: u32, b: u32) -> Result<u32, ReduceError> {
+        let k = alu(op, a, b, LongShift::Zero).ok_or(ReduceError::DivisionByZero)?;
+        self.blocks.insns[at] = Insn::new(LD | IMM, k);
+        self.change();
+        Ok(self.values.constant(k))
+    }
+
+    fn with_constant(
+        &mut self,
+        at: usize,
+        op: AluOp,
+        k: u32,
+        values: &mut [u32; ATOMS],
+        alter: bool,
+    ) -> Result<(), ReduceError> {
+        if alter {
+            match (op, k) {
+                (
+                    AluOp::Add | AluOp::Lsh | AluOp::Rsh | AluOp::Or | AluOp::Xor,
+                    0,
+                ) => {
+                    self.blocks.insns[at].code = NOP;
+                    return Ok(());
+                }
+                (AluOp::Mul | AluOp::And, 0) => {
+                    self.blocks.insns[at] = Insn::new(LD | IMM, 0);
+                    values[A] = self.values.constant(0);
+                    return Ok(());
+                }
+                (AluOp::Div | AluOp::Mod, 0) => return Err(ReduceError::DivisionByZero),
+                _ => {}
+            }
+            if let Some(a) = self.values.as_constant(values[A]) {
+                values[A] = self.fold(at, op, a, k)?;
+                return Ok(());
+            }
+        }
+        let operand = self.values.constant(k);
+        let code = u16::from(ALU | op.code() | K);
+        values[A] = self.values.number(code, values[A], operand);
+        Ok(())
+    }
+
+    fn with_x(
+        &mut self,
+        at: usize,
+        op: AluOp,
+        values: &mut [u32; ATOMS],
+        depth: Depth,
+    ) -> Result<(), ReduceError> {
+        let alter = depth == Depth::Statements;
+        let a = self.values.as_constant(values[A]).filter(|_| alter);
+        let x = self.values.as_constant(values[X]).filter(|_| alter);
+        let code = |source: u8| u16::from(ALU | op.code() | source);
+        values[A] = match (a, x) {
+            (Some(a), Some(x)) => self.fold(at, op, a, x)?,
+            (None, Some(x)) => {
+                if matches!(op, AluOp::Lsh | AluOp::Rsh) && x > 31 {
+                    return Err(ReduceError::LongShift);
+                }
+                self.blocks.insns[at] = Insn::new(ALU | op.code() | K, x);
+                self.change();
+                let operand = self.values.constant(x);
+                self.values.number(code(K), values[A], operand)
+            }
+            (Some(0), None) => {
+                let (insn, value) = match op {
+                    AluOp::Add | AluOp::Or | AluOp::Xor => (Insn::new(MISC | TXA, 0), values[X]),
+                    AluOp::Mul
+                    | AluOp::Div
+                    | AluOp::Mod
+                    | AluOp::And
+                    | AluOp::Lsh
+                    | AluOp::Rsh => (Insn::new(LD | IMM, 0), self.values.constant(0)),
+                    AluOp::Sub => {
+                        values[A] = self.values.number(code(X_SOURCE), values[A], values[X]);
+                        return Ok(());
+                    }
+                };
+                self.blocks.insns[at] = insn;
+                self.put(at, values, A, value, depth);
+                return Ok(());
+            }
+            _ => self.values.number(code(X_SOURCE), values[A], values[X]),
+        };
+        Ok(())
+    }
+
+    /// The next instruction at or after a place that was not taken out.
+    fn next(&self, from: usize, end: usize) -> Option<usize> {
+        (from..end).find(|at| self.blocks.insns[*at].code != NOP)
+    }
+
+    /// Improves neighbours, and the comparison with what is before it.
+    fn look_closely(&mut self, id: BlockId) {
+        let range = self.blocks.block(id).insns.clone();
+        if range.is_empty() {
+            return;
+        }
+        let end = range.end as usize;
+        let mut last = range.start as usize;
+        let mut at = self.next(last, end);
+        while let Some(this) = at {
+            let Some(next) = self.next(this + 1, end) else {
+                break;
+            };
+            last = next;
+            self.pair(id, this, next, end);
+            // What comes next may have been taken out.
+            at = self.next(next, end);
+        }
+        self.comparison(id, last);
+    }
+
+    fn code(&self, at: usize) -> u16 {
+        self.blocks.insns[at].code
+    }
+
+    fn pair(&mut self, id: BlockId, this: usize, next: usize, end: usize) {
+        const STORE: u16 = ST as u16;
+        const LOAD_X: u16 = (LDX | MEM) as u16;
+        const LOAD_IMM: u16 = (LD | IMM) as u16;
+        const TO_X: u16 = (MISC | TAX) as u16;
+        if self.code(this) == STORE
+            && self.code(next) == LOAD_X
+            && self.blocks.insns[this].k == self.blocks.insns[next].k
+        {
+            self.blocks.insns[next].code = TO_X;
+            self.change();
+        }
+        if self.code(this) == LOAD_IMM && self.code(next) == TO_X {
+            self.blocks.insns[this].code = u16::from(LDX | IMM);
+            self.blocks.insns[next].code = u16::from(MISC | TXA);
+            self.change();
+        }
+        if self.code(this) == LOAD_IMM {
+            self.index(id, this, next, end);
+        }
+    }
+
+    /// `A = k`, perhaps a load of X, `A += X`, `X = A`, load at X: the constant joins the offset of the load.
+    fn index(&mut self, id: BlockId, this: usize, next: usize, end: usize) {
+        if self.known[id as usize].atoms.used_after & (1 << X) != 0 {
+            return;
+        }
+        let header = u16::from(LDX | MSH | Size::B.code());
+        let add = match self.code(next) == header {
+            true => self.next(next + 1, end),
+            false => Some(next),
+        };
+        let Some(add) = add else { return };
+        if self.blocks.insns[add].op() != Some(Op::AluX(AluOp::Add)) {
+            return;
+        }
+        let Some(tax) = self.next(add + 1, end) else {
+            return;
+        };
+        if self.blocks.insns[tax].op() != Some(Op::Tax) {
+            return;
+        }
+        let Some(load) = self.next(tax + 1, end) else {
+            return;
+        };
+        if !matches!(self.blocks.insns[load].op(), Some(Op::LoadInd(_))) {
+            return;
+        }
+        let k = self.blocks.insns[this].k;
+        self.blocks.insns[load].k = self.blocks.insns[load].k.wrapping_add(k);
+        for at in [this, add, tax] {
+            self.blocks.insns[at].code = NOP;
+        }
+        self.change();
+    }
+
+    fn comparison(&mut self, id: BlockId, last: usize) {
+        let known = self.known[id as usize];
+        let x = self.values.as_constant(known.values[X]);
+        let a = self.values.as_constant(known.values[A]);
+        let equal = JMP | Relation::Eq.code() | K;
+        let set = JMP | Relation::Set.code() | K;
+        let a_unread = known.atoms.used_after & (1 << A) == 0;
+        if self.blocks.block(id).code == equal && a_unread {
+            self.equality(id, last, x);
+        }
+        let block = &mut self.blocks.list[id as usize];
+        if block.code == set && block.k == 0 {
+            block.yes = block.no;
+        }
+        if block.code == set && block.k == u32::MAX {
+            block.no = block.yes;
+        }
+        if let Some(x) = x.filter(|_| block.code & X_SOURCE != 0 && block.code & 7 == JMP) {
+            block.code &= !X_SOURCE;
+            block.k = x;
+        }
+        if let Some(a) = a.filter(|_| block.code & X_SOURCE == 0 && block.code & 7 == JMP) {
+            let relation = [Relation::Eq, Relation::Gt, Relation::Ge, Relation::Set]
+                .into_iter()
+                .find(|r| block.code & 0xf0 == r.code());
+            let holds = relation.is_some_and(|r| r.holds(a, block.k));
+            let differ = block.yes != block.no;
+            if holds {
+                block.no = block.yes;
+            } else {
+                block.yes = block.no;
+            }
+            if differ {
+                self.change();
+            }
+        }
+    }
+
+    /// A comparison for equality with a constant, after an operation whose result nobody else reads.
+    fn equality(&mut self, id: BlockId, last: usize, x: Option<u32>) {
+        let insn = self.blocks.insns[last];
+        let block = &mut self.blocks.list[id as usize];
+        match insn.op() {
+            Some(Op::AluX(AluOp::Sub)) => match x {
+                Some(x) => block.k = block.k.wrapping_add(x),
+                None if block.k == 0 => block.code = JMP | Relation::Eq.code() | X_SOURCE,
+                None => return,
+            },
+            Some(Op::AluK(AluOp::Sub)) => block.k = block.k.wrapping_add(insn.k),
+            Some(Op::AluK(AluOp::And)) if block.k == 0 => {
+                block.k = insn.k;
+                block.code = JMP | Relation::Set.code() | K;
+                core::mem::swap(&mut block.yes, &mut block.no);
+            }
+            _ => return,
+        }
+        self.blocks.insns[last].code = NOP;
+        self.change();
+    }
+
+    /// Takes out what writes a register or word that nobody reads.
+    fn drop_unread(&mut self, id: BlockId) {
+        let range = self.blocks.block(id).insns.clone();
+        let mut last: [Option<usize>; ATOMS] = [None; ATOMS];
+        let forget = |last: &mut [Option<usize>; ATOMS], insn: Insn| match reads(insn) {
+            Reads::Nothing => {}
+            Reads::One(atom) => last[atom] = None,
+            Reads::Both => {
+                last[A] = None;
+                last[X] = None;
+            }
+        };
+        for at in range.start as usize..range.end as usize {
+            let insn = self.blocks.insns[at];
+            forget(&mut last, insn);
+            if let Some(atom) = writes(insn) {
+                if let Some(unread) = last[atom] {
+                    self.blocks.insns[unread].code = NOP;
+                    self.change();
+                }
+                last[atom] = Some(at);
+            }
+        }
+        let block = self.blocks.block(id);
+        forget(&mut last, Insn::new(block.code, block.k));
+        let used_after = self.known[id as usize].atoms.used_after;
+        for (atom, unread) in last.into_iter().enumerate() {
+            if let Some(at) = unread
+                && used_after & (1 << atom) == 0
+            {
+                self.blocks.insns[at].code = NOP;
+                self.change();
+            }
+        }
+    }
+}
+
+const _: () = assert!(LEN == 0x80 && SUB == 0x10, "codes as in linux/bpf_common.h");

@@ -1,0 +1,68 @@
+//! Merges blocks with the same code and the same ways on.
+
+use super::Reducer;
+use crate::filter::blocks::{BlockId, NONE, NOP};
+use crate::insn::{Insn, RET};
+use alloc::vec::Vec;
+use skep_isa::opcode::JMP;
+
+impl Reducer {
+    /// Merges equal blocks until none are.
+    pub(super) fn merge_same(&mut self) {
+        loop {
+            // Leaves first, so that what equal ways lead to is one block already.
+            let order = self.blocks.from_leaves_up();
+            let mut instead: Vec<BlockId> = alloc::vec![NONE; self.blocks.list.len()];
+            let mut kept: Vec<BlockId> = Vec::with_capacity(order.len());
+            let mut merged = false;
+            for id in order {
+                match kept.iter().find(|other| self.same(id, **other)) {
+                    Some(other) => {
+                        instead[id as usize] = *other;
+                        merged = true;
+                    }
+                    None => kept.push(id),
+                }
+            }
+            if !merged {
+                return;
+            }
+            for block in &mut self.blocks.list {
+                for to in [&mut block.yes, &mut block.no] {
+                    if *to != NONE && instead[*to as usize] != NONE {
+                        *to = instead[*to as usize];
+                    }
+                }
+            }
+        }
+    }
+
+    fn same(&self, a: BlockId, b: BlockId) -> bool {
+        let (one, other) = (self.blocks.block(a), self.blocks.block(b));
+        let facts = |b: &super::super::blocks::Block| (b.code, b.k, b.yes, b.no);
+        let insns = |id| self.blocks.insns_of(id).iter().filter(|i| i.code != NOP);
+        facts(one) == facts(other) && insns(a).eq(insns(b))
+    }
+
+    /// The root, if it decides nothing, is left out; its instructions move to the block that is the root then.
+    pub(super) fn settle_root(&mut self) {
+        let mut insns: Vec<Insn> = self.blocks.insns_of(self.blocks.root).to_vec();
+        let first = self.blocks.root;
+        loop {
+            let root = self.blocks.block(self.blocks.root);
+            if root.code & 7 != JMP || root.yes != root.no {
+                break;
+            }
+            self.blocks.root = root.yes;
+        }
+        let root = self.blocks.root;
+        if self.blocks.block(root).code & 7 == RET {
+            insns.clear();
+        } else if root != first {
+            insns.extend_from_slice(self.blocks.insns_of(root));
+        }
+        let start = self.blocks.insns.len() as u32;
+        self.blocks.insns.extend(insns);
+        self.blocks.list[root as usize].insns = start..self.blocks.insns.len() as u32;
+    }
+}

@@ -1,0 +1,160 @@
+//! Lets ways skip comparisons whose outcome is known, and moves comparisons of one value together.
+
+use super::{A, Edge, Reducer};
+use crate::filter::blocks::{BlockId, NONE};
+use crate::insn::Relation;
+use skep_isa::opcode::{JMP, K};
+
+impl Reducer {
+    /// Whether a register or word that is read after `to` would have another value if `from` went on there.
+    fn conflict(&self, from: BlockId, to: BlockId) -> bool {
+        let (from, to) = (&self.known[from as usize], &self.known[to as usize]);
+        let mut used = to.atoms.used_after;
+        while used != 0 {
+            let atom = used.trailing_zeros() as usize;
+            used &= used - 1;
+            if from.values[atom] != to.values[atom] {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Moves the end of a way past comparisons that it decides.
+    pub(super) fn shorten(&mut self, edge: Edge) {
+        let to = self.to(edge);
+        let block = self.blocks.block(to);
+        if block.is_leaf() {
+            return;
+        }
+        if block.yes == block.no && !self.conflict(edge.from, block.yes) {
+            let next = block.yes;
+            self.set_to(edge, next);
+            self.change();
+        }
+        let row = self.edge_number(edge);
+        'top: loop {
+            for word in 0..self.edge_dominators.row(row).len() {
+                let mut bits = self.edge_dominators.row(row)[word];
+                while bits != 0 {
+                    let number = word * 64 + bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    if number >= 2 * self.numbered.len() {
+                        break;
+                    }
+                    let Some(next) = self.decided(self.to(edge), self.numbered_edge(number)) else {
+                        continue;
+                    };
+                    if self.conflict(edge.from, next) {
+                        continue;
+                    }
+                    self.set_to(edge, next);
+                    self.changed = true;
+                    if self.blocks.block(next).is_leaf() {
+                        return;
+                    }
+                    continue 'top;
+                }
+            }
+            return;
+        }
+    }
+
+    /// Where a block goes after a way that was taken, if that way decides it.
+    fn decided(&self, id: BlockId, taken: Edge) -> Option<BlockId> {
+        let (block, other) = (self.blocks.block(id), self.blocks.block(taken.from));
+        let (this, before) = (&self.known[id as usize], &self.known[taken.from as usize]);
+        if block.code != other.code || this.values[A] != before.values[A] {
+            return None;
+        }
+        if this.operand == before.operand {
+            return Some(if taken.yes { block.yes } else { block.no });
+        }
+        let equality = block.code == JMP | Relation::Eq.code() | K;
+        (taken.yes && equality).then_some(block.no)
+    }
+
+    /// In a chain of alternatives (those that leave when they hold, or else those that leave when they do not), moves
+    /// a comparison of the value that is at hand up to where that value is.
+    pub(super) fn pull_up(&mut self, id: BlockId, when_holds: bool) {
+        let ways = &self.into[id as usize];
+        let Some(first) = ways.first().copied() else {
+            return;
+        };
+        let at_hand = self.known[first.from as usize].values[A];
+        if ways
+            .iter()
+            .any(|w| self.known[w.from as usize].values[A] != at_hand)
+        {
+            return;
+        }
+        let leaves = |this: &Self, b: BlockId| {
+            let block = this.blocks.block(b);
+            if when_holds { block.yes } else { block.no }
+        };
+        let exit = leaves(self, id);
+        if exit == NONE {
+            return;
+        }
+        let number = self.numbers[id as usize] as usize;
+        let in_chain = |this: &Self, b: BlockId| {
+            b != NONE
+                && leaves(this, b) == exit
+                && this
+                    .dominators
+                    .has(this.numbers[b as usize] as usize, number)
+        };
+        let goes_on = |from: BlockId| Edge {
+            from,
+            yes: !when_holds,
+        };
+        let mut other = Edge {
+            from: first.from,
+            yes: self.blocks.block(first.from).yes == id,
+        };
+        let mut at_top = true;
+        loop {
+            let at = self.to(other);
+            if !in_chain(self, at) {
+                return;
+            }
+            if self.known[at as usize].values[A] != at_hand {
+                break;
+            }
+            other = goes_on(at);
+            at_top = false;
+        }
+        let mut same = goes_on(self.to(other));
+        loop {
+            let at = self.to(same);
+            if !in_chain(self, at) {
+                return;
+            }
+            if self.known[at as usize].values[A] == at_hand {
+                break;
+            }
+            same = goes_on(at);
+        }
+        let pulled = self.to(same);
+        let after = self.to(goes_on(pulled));
+        let below = self.to(other);
+        self.set_to(same, after);
+        self.set_to(goes_on(pulled), below);
+        if at_top {
+            for at in 0..self.into[id as usize].len() {
+                let way = self.into[id as usize][at];
+                let yes = self.blocks.block(way.from).yes == id;
+                self.set_to(
+                    Edge {
+                        from: way.from,
+                        yes,
+                    },
+                    pulled,
+                );
+            }
+        } else {
+            self.set_to(other, pulled);
+        }
+        self.changed = true;
+    }
+}
