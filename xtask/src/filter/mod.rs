@@ -9,8 +9,8 @@ mod random;
 use crate::TaskError;
 use oracle::{Answer, Oracle};
 use packets::Packet;
-use skep_cbpf::check::{Cause, CheckError, check};
 use skep_cbpf::Insn;
+use skep_cbpf::check::{Cause, CheckError, check};
 use skep_cbpf::filter::{Filter, LinkType, Names, Target, plain};
 use std::fs;
 use std::path::Path;
@@ -72,7 +72,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     let names = system_names();
     let mut total = Tally::default();
     let mut packets_total = 0;
-    println!("link type          expressions refused endless undefined packets  ours  libpcap  ratio  longer  other  wrong");
+    println!(
+        "link type          expressions refused endless undefined packets  ours  libpcap  ratio  longer  other  wrong"
+    );
     for link in LinkType::all() {
         let name = link.name().unwrap_or("?");
         if only.is_some_and(|o| o != name) {

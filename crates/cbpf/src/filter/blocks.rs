@@ -120,7 +120,7 @@ impl Blocks {
     }
 
     /// The blocks that the root leads to: each after those it leads to.
-    pub(crate) fn from_leaves_up(&self) -> Vec<BlockId> {
+    pub(crate) fn leaves_up(&self) -> Vec<BlockId> {
         let mut order = Vec::with_capacity(self.list.len());
         let mut seen = alloc::vec![false; self.list.len()];
         let mut stack = alloc::vec![(self.root, 0u8)];

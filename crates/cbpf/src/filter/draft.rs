@@ -3,10 +3,10 @@
 //! This is what an expression means: which loads are made, in which order, before each decision. A load past the end of
 //! a packet rejects it, so the order is part of the language; it is libpcap's.
 
-use crate::insn::{AluOp, Insn, LEN, MISC, MSH, Relation, Size, TAX, TXA};
+use crate::insn::{Insn, Relation};
 use alloc::vec::Vec;
 use core::ops::Range;
-use skep_isa::opcode::{ABS, ALU, IMM, IND, JMP, K, LD, LDX, MEM, ST, X};
+use skep_isa::opcode::{IMM, JMP, K, LD};
 
 /// A condition, by index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,8 +37,8 @@ pub(crate) enum Special {
     None,
     /// Walks headers, then compares the protocol of the last one.
     Chain(Chain),
-    /// Leaves the place of the outer transport header in A and X; always true.
-    Outer,
+    /// Leaves the place of the outer transport header in A and X, which is this variable; always true.
+    Outer(u32),
     /// Finds what a tunnel carries; always true.
     Enter(Tunnel),
 }
@@ -183,7 +183,8 @@ impl Words {
 
 /// Common instructions.
 pub(crate) mod code {
-    use super::*;
+    use crate::insn::{AluOp, Insn, LEN, MISC, MSH, Relation, Size, TAX, TXA};
+    use skep_isa::opcode::{ABS, ALU, IMM, IND, JMP, K, LD, LDX, MEM, ST, X};
 
     pub(crate) const fn load(size: Size, k: u32) -> Insn {
         Insn::new(LD | ABS | size.code(), k)

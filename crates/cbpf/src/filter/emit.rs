@@ -3,14 +3,14 @@
 //! A node's code may be entered past its start: a way that brings the value along skips the loads. What a node leaves in
 //! A, X and scratch memory is what all ways through it have in common.
 
-use super::expr::{Arena, Chain, Expr, Test, Value};
+use super::draft::Chain;
+use super::expand::chain_code;
+use super::expr::{Arena, Expr, Test, Value};
 use super::graph::{ACCEPT, Graph, NodeId, Step};
 use super::layout;
 use crate::insn::{AluOp, BPF_MEMWORDS, Insn, LEN, MISC, MSH, RET, Relation, Size, TAX, TXA};
 use alloc::vec::Vec;
-use skep_isa::opcode::{
-    ABS, ADD, ALU, AND, IMM, IND, JA, JMP, K, LD, LDX, MEM, MUL, NEG, ST, STX, X,
-};
+use skep_isa::opcode::{ABS, ADD, ALU, AND, IMM, IND, JA, JMP, K, LD, LDX, MEM, NEG, ST, STX, X};
 
 /// What registers and scratch words hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -263,7 +263,7 @@ impl Emitter<'_> {
             Step::Test(test) => self.test(test, node.yes, node.no)?,
             Step::Chain(chain) => self.chain(chain),
             Step::Touch(value) => {
-                self.load_a(value)?;
+                self.touch(value)?;
                 Final::Goto
             }
             Step::Assign(var, value) => {
@@ -410,6 +410,14 @@ impl Emitter<'_> {
         Ok(())
     }
 
+    /// Computes a value for its loads, into the register that takes fewer instructions.
+    fn touch(&mut self, value: Value) -> Emit {
+        match self.arena.get(value) {
+            Expr::Msh(_) | Expr::RadiotapPayload(_) => self.load_x(value),
+            _ => self.load_a(value),
+        }
+    }
+
     /// Puts a value into X. A may change.
     fn load_x(&mut self, value: Value) -> Emit {
         if self.state.x == Some(value) {
@@ -551,8 +559,8 @@ impl Emitter<'_> {
 
     fn assign(&mut self, var: u32, value: Value) -> Emit {
         let Some(target) = self.arena.find(Expr::Var(var)) else {
-            // Nobody reads it, but its loads count.
-            return self.load_a(value);
+            // Nobody reads it.
+            return Ok(());
         };
         if let Some(slot) = self.word_of(target) {
             if self.state.x == Some(value) {
@@ -699,75 +707,6 @@ impl Emitter<'_> {
             negated: false,
         }
     }
-}
-
-/// Code of [`Emitter::chain`], with backward jumps.
-fn chain_code(chain: Chain, word: u32) -> Vec<Insn> {
-    const NO_NEXT_HEADER: u32 = 59;
-    const AUTHENTICATION: u32 = 51;
-    /// Hop-by-hop, destination options, routing, fragment.
-    const OPTIONS: [u32; 4] = [0, 60, 43, 44];
-    let load = |k| Insn::new(LD | IND | Size::B.code(), k);
-    let jeq = |k, jt, jf| Insn::jump(JMP | Relation::Eq.code() | K, k, jt, jf);
-    let at = chain.offset;
-    // From after the tests: next header into the word, then X to the header after this one.
-    let authentication = [
-        load(at),
-        Insn::new(ST, word),
-        load(at.wrapping_add(1)),
-        Insn::new(ALU | ADD | K, 2),
-        Insn::new(ALU | MUL | K, 4),
-        Insn::new(MISC | TAX, 0),
-        Insn::new(LD | MEM, word),
-    ];
-    let mut code = Vec::with_capacity(32);
-    if chain.six {
-        code.push(Insn::new(LD | ABS | Size::B.code(), at + 6));
-        code.push(Insn::new(LDX | IMM, 40));
-    } else {
-        code.push(Insn::new(LD | ABS | Size::B.code(), at + 9));
-        code.push(Insn::new(LDX | MSH | Size::B.code(), at));
-    }
-    let top = code.len();
-    let options = [
-        load(at),
-        Insn::new(ST, word),
-        load(at.wrapping_add(1)),
-        Insn::new(ALU | ADD | K, 1),
-        Insn::new(ALU | MUL | K, 8),
-        Insn::new(ALU | ADD | X, 0),
-        Insn::new(MISC | TAX, 0),
-        Insn::new(LD | MEM, word),
-    ];
-    let back = |code: &Vec<Insn>| {
-        let distance = code.len() + 1 - top;
-        Insn::new(JMP | JA, (distance as u32).wrapping_neg())
-    };
-    // Jumps to the end are at most the whole body away, which is far below 255.
-    let options_length = if chain.six { options.len() + 1 } else { 0 };
-    let authentication_length = authentication.len() + 1;
-    let option_tests = if chain.six { OPTIONS.len() } else { 0 };
-    let rest = (option_tests + 1 + options_length + authentication_length) as u8;
-    code.push(jeq(chain.protocol, rest + 1, 0));
-    code.push(jeq(NO_NEXT_HEADER, rest, 0));
-    if chain.six {
-        for (i, option) in OPTIONS.iter().enumerate() {
-            let to_options = (OPTIONS.len() - i) as u8;
-            code.push(jeq(*option, to_options, 0));
-        }
-    }
-    code.push(jeq(
-        AUTHENTICATION,
-        options_length as u8,
-        (options_length + authentication_length) as u8,
-    ));
-    if chain.six {
-        code.extend(options);
-        code.push(back(&code));
-    }
-    code.extend(authentication);
-    code.push(back(&code));
-    code
 }
 
 fn commutes(op: AluOp) -> bool {

@@ -1,4 +1,4 @@
-//! What a filter computes: values and conditions, each stored once and named by an index.
+//! What a filter computes: values, each stored once and named by an index.
 //!
 //! Values are pure: the same index is the same value wherever it is evaluated in one run, so facts about an index hold
 //! along a whole path. Loads past the end of the packet end the run with "reject"; that is why the order of conditions
@@ -11,10 +11,6 @@ use alloc::vec::Vec;
 /// A value, by index.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub(crate) struct Value(u32);
-
-/// A condition, by index.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub(crate) struct Cond(u32);
 
 /// What a value is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -45,44 +41,32 @@ pub(crate) struct Test {
     pub(crate) relation: Relation,
     pub(crate) left: Value,
     pub(crate) right: Value,
-    /// Written as arithmetic: libpcap sees what it says too late to skip other loads because of it.
-    pub(crate) late: bool,
 }
 
-/// Which headers `protochain` walks.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Chain {
-    pub(crate) six: bool,
-    pub(crate) offset: u32,
-    pub(crate) protocol: u32,
-}
-
-/// What a condition is. `And` and `Or` evaluate the left side first and the right side only if it matters.
+/// What a comparison of two values comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum CondKind {
-    True,
-    False,
-    Test(Test),
-    /// True; the value is computed for its loads alone.
-    Touch(Value),
-    /// True; sets a variable.
-    Assign(u32, Value),
-    Chain(Chain),
-    Not(Cond),
-    And(Cond, Cond),
-    Or(Cond, Cond),
+pub(crate) enum Compared {
+    /// The outcome is known whatever the packet.
+    Known(bool),
+    /// It is that of a test, negated or not.
+    Test(Test, bool),
 }
 
-/// All values and conditions of one expression.
+impl Compared {
+    const fn not(self) -> Self {
+        match self {
+            Self::Known(outcome) => Self::Known(!outcome),
+            Self::Test(test, negated) => Self::Test(test, !negated),
+        }
+    }
+}
+
+/// All values of one expression.
 #[derive(Debug)]
 pub(crate) struct Arena {
     exprs: Vec<Expr>,
     /// Open-addressed table of the indexes of `exprs`, a power of two long.
     table: Vec<u32>,
-    conds: Vec<CondKind>,
-    vars: u32,
-    /// Whether new tests come from arithmetic.
-    pub(crate) late: bool,
 }
 
 const EMPTY: u32 = u32::MAX;
@@ -119,9 +103,6 @@ impl Arena {
         Self {
             exprs: Vec::with_capacity(64),
             table: alloc::vec![EMPTY; TABLE_START],
-            conds: Vec::with_capacity(64),
-            vars: 0,
-            late: false,
         }
     }
 
@@ -194,12 +175,6 @@ impl Arena {
         self.intern(Expr::RadiotapPayload(header))
     }
 
-    /// A new variable.
-    pub(crate) fn var(&mut self) -> u32 {
-        self.vars += 1;
-        self.vars - 1
-    }
-
     pub(crate) fn var_value(&mut self, var: u32) -> Value {
         self.intern(Expr::Var(var))
     }
@@ -208,23 +183,20 @@ impl Arena {
     pub(crate) fn load(&mut self, size: Size, base: Option<Value>, offset: u32) -> Value {
         let (mut base, mut offset) = (base, offset);
         while let Some(b) = base {
-            match self.get(b) {
-                Expr::Const(k) => {
-                    offset = offset.wrapping_add(k);
-                    base = None;
-                }
-                Expr::Bin(AluOp::Add, rest, k) => {
-                    let Expr::Const(k) = self.get(k) else { break };
-                    let limit = u64::from(self.max(rest)) + u64::from(k) + u64::from(offset);
-                    // A constant index into a transport header is folded by libpcap, too, however it wraps.
-                    if limit > SUM_MAX && !matches!(self.get(rest), Expr::Msh(_)) {
-                        break;
-                    }
-                    offset = offset.wrapping_add(k);
-                    base = Some(rest);
-                }
+            let (rest, k) = match self.get(b) {
+                Expr::Const(k) => (None, k),
+                Expr::Bin(AluOp::Add, rest, k) => match self.get(k) {
+                    Expr::Const(k) => (Some(rest), k),
+                    _ => break,
+                },
                 _ => break,
+            };
+            let most = rest.map_or(0, |rest| self.max(rest));
+            if u64::from(most) + u64::from(k) + u64::from(offset) > SUM_MAX {
+                break;
             }
+            offset += k;
+            base = rest;
         }
         self.intern(Expr::Load { size, base, offset })
     }
@@ -304,166 +276,99 @@ impl Arena {
         }
     }
 
-    pub(crate) fn cond(&mut self, kind: CondKind) -> Cond {
-        self.conds.push(kind);
-        Cond(self.conds.len() as u32 - 1)
-    }
-
-    pub(crate) fn cond_kind(&self, c: Cond) -> CondKind {
-        self.conds[c.0 as usize]
-    }
-
-    pub(crate) fn truth(&mut self, value: bool) -> Cond {
-        self.cond(if value {
-            CondKind::True
-        } else {
-            CondKind::False
-        })
-    }
-
-    pub(crate) fn not(&mut self, c: Cond) -> Cond {
-        match self.cond_kind(c) {
-            CondKind::Not(inner) => inner,
-            CondKind::True => self.truth(false),
-            CondKind::False => self.truth(true),
-            _ => self.cond(CondKind::Not(c)),
-        }
-    }
-
-    /// Both, in this order. An alternative that cannot change the answer is not evaluated at all, as in libpcap.
-    pub(crate) fn and(&mut self, a: Cond, b: Cond) -> Cond {
-        match (self.cond_kind(a), self.cond_kind(b)) {
-            (CondKind::True, _) | (_, CondKind::False) => b,
-            (_, CondKind::True) | (CondKind::False, _) => a,
-            _ => self.cond(CondKind::And(a, b)),
-        }
-    }
-
-    pub(crate) fn or(&mut self, a: Cond, b: Cond) -> Cond {
-        match (self.cond_kind(a), self.cond_kind(b)) {
-            (CondKind::False, _) | (_, CondKind::True) => b,
-            (_, CondKind::False) | (CondKind::True, _) => a,
-            _ => self.cond(CondKind::Or(a, b)),
-        }
-    }
-
     /// A comparison in its one form: a constant is at the right, `Gt` with a constant is `Ge`, a masked comparison with
-    /// zero or with its only bit is `Set`.
-    pub(crate) fn test(&mut self, relation: Relation, left: Value, right: Value) -> Cond {
+    /// zero or with its only bit is `Set`, a difference compared with zero is a comparison of two values.
+    pub(crate) fn compare(&mut self, relation: Relation, left: Value, right: Value) -> Compared {
         let (kl, kr) = (self.as_const(left), self.as_const(right));
         if let (Some(a), Some(b)) = (kl, kr) {
-            return self.truth(relation.holds(a, b));
+            return Compared::Known(relation.holds(a, b));
         }
         if kl.is_some() {
             return match relation {
-                Relation::Eq | Relation::Set => self.test(relation, right, left),
+                Relation::Eq | Relation::Set => self.compare(relation, right, left),
                 // k > x is not x >= k, k >= x is not x > k.
-                Relation::Gt => {
-                    let c = self.test(Relation::Ge, right, left);
-                    self.not(c)
-                }
-                Relation::Ge => {
-                    let c = self.test(Relation::Gt, right, left);
-                    self.not(c)
-                }
+                Relation::Gt => self.compare(Relation::Ge, right, left).not(),
+                Relation::Ge => self.compare(Relation::Gt, right, left).not(),
             };
         }
         let Some(k) = kr else {
-            return self.test_two(relation, left, right);
+            // One form for equal pairs, so that they are recognised.
+            let swap = matches!(relation, Relation::Eq | Relation::Set) && right < left;
+            return if swap {
+                test(relation, right, left)
+            } else {
+                test(relation, left, right)
+            };
         };
         match (relation, k) {
-            (Relation::Gt, u32::MAX) => {
-                let all = self.always(left);
-                self.not(all)
-            }
+            (Relation::Gt, u32::MAX) | (Relation::Set, 0) => Compared::Known(false),
             (Relation::Gt, k) => {
                 let k = self.constant(k + 1);
-                self.test(Relation::Ge, left, k)
+                self.compare(Relation::Ge, left, k)
             }
-            (Relation::Ge, 0) => self.always(left),
-            (Relation::Ge, 1) => {
-                let zero = self.constant(0);
-                let c = self.test(Relation::Eq, left, zero);
-                self.not(c)
+            (Relation::Ge, 0) => Compared::Known(true),
+            (Relation::Ge, 1) => self.equal(left, 0).not(),
+            (Relation::Ge, k) if k > self.max(left) => Compared::Known(false),
+            (Relation::Eq, k) if k > self.max(left) => Compared::Known(false),
+            (Relation::Eq, k) => self.equal(left, k),
+            (Relation::Set, k) => {
+                // Bits that are masked out never are set.
+                if let Expr::Bin(AluOp::And, inner, mask) = self.get(left)
+                    && let Some(mask) = self.as_const(mask)
+                {
+                    let both = self.constant(k & mask);
+                    return self.compare(Relation::Set, inner, both);
+                }
+                test(relation, left, right)
             }
-            (Relation::Eq, k) => self.test_equal(left, k),
-            _ => self.cond(CondKind::Test(Test {
-                relation,
-                left,
-                right,
-                late: self.late,
-            })),
+            _ => test(relation, left, right),
         }
     }
 
-    /// A comparison that holds for every value, but whose loads count.
-    fn always(&mut self, left: Value) -> Cond {
-        let right = self.constant(0);
-        self.cond(CondKind::Test(Test {
-            relation: Relation::Ge,
-            left,
-            right,
-            late: self.late,
-        }))
-    }
-
-    /// An outcome that libpcap learns too late to skip loads because of it.
-    pub(crate) fn late_truth(&mut self, outcome: bool) -> Cond {
-        let zero = self.constant(0);
-        let cond = self.cond(CondKind::Test(Test {
-            relation: Relation::Eq,
-            left: zero,
-            right: zero,
-            late: true,
-        }));
-        if outcome { cond } else { self.not(cond) }
-    }
-
-    fn test_two(&mut self, relation: Relation, left: Value, right: Value) -> Cond {
-        // One form for equal pairs, so that they are recognised.
-        let swap = matches!(relation, Relation::Eq | Relation::Set) && right < left;
-        let (left, right) = if swap { (right, left) } else { (left, right) };
-        self.cond(CondKind::Test(Test {
-            relation,
-            left,
-            right,
-            late: self.late,
-        }))
-    }
-
-    fn test_equal(&mut self, left: Value, k: u32) -> Cond {
-        if let Expr::Bin(AluOp::And, inner, mask) = self.get(left)
-            && let Some(mask) = self.as_const(mask)
-            && (k == 0 || (k == mask && mask.is_power_of_two()))
-        {
-            let right = self.constant(mask);
-            let set = self.cond(CondKind::Test(Test {
-                relation: Relation::Set,
-                left: inner,
-                right,
-                late: self.late,
-            }));
-            return if k == 0 { self.not(set) } else { set };
-        }
-        // x + c == k is x == k - c, x ^ c == k is x == k ^ c.
-        if let Expr::Bin(op @ (AluOp::Add | AluOp::Xor), inner, c) = self.get(left)
-            && let Some(c) = self.as_const(c)
-        {
-            let k = if op == AluOp::Add {
-                k.wrapping_sub(c)
-            } else {
-                k ^ c
-            };
-            return self.test_equal(inner, k);
+    fn equal(&mut self, left: Value, k: u32) -> Compared {
+        let constant = |this: &Self, v: Value| this.as_const(v);
+        match self.get(left) {
+            Expr::Bin(AluOp::And, inner, mask) => {
+                if let Some(mask) = constant(self, mask)
+                    && (k == 0 || (k == mask && mask.is_power_of_two()))
+                {
+                    let mask = self.constant(mask);
+                    let set = test(Relation::Set, inner, mask);
+                    return if k == 0 { set.not() } else { set };
+                }
+            }
+            // x + c == k is x == k - c, x ^ c == k is x == k ^ c.
+            Expr::Bin(AluOp::Add, inner, c) => {
+                if let Some(c) = constant(self, c) {
+                    let k = self.constant(k.wrapping_sub(c));
+                    return self.compare(Relation::Eq, inner, k);
+                }
+            }
+            Expr::Bin(AluOp::Xor, inner, c) => {
+                if let Some(c) = constant(self, c) {
+                    let k = self.constant(k ^ c);
+                    return self.compare(Relation::Eq, inner, k);
+                }
+                if k == 0 {
+                    return self.compare(Relation::Eq, inner, c);
+                }
+            }
+            // a - b == 0 is a == b.
+            Expr::Bin(AluOp::Sub, a, b) if k == 0 => return self.compare(Relation::Eq, a, b),
+            _ => {}
         }
         let right = self.constant(k);
-        self.cond(CondKind::Test(Test {
-            relation: Relation::Eq,
-            left,
-            right,
-            late: self.late,
-        }))
+        test(Relation::Eq, left, right)
     }
+}
+
+const fn test(relation: Relation, left: Value, right: Value) -> Compared {
+    let test = Test {
+        relation,
+        left,
+        right,
+    };
+    Compared::Test(test, false)
 }
 
 /// Offsets are folded up to here, far below where 32 bits wrap.

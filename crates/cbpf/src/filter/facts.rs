@@ -77,9 +77,6 @@ impl Bounds {
     }
 
     fn decide(&self, relation: Relation, k: u32) -> Option<bool> {
-        if !self.any {
-            return None;
-        }
         let min = self.min.max(self.ones);
         let max = self.max.min(!self.zeros);
         match relation {
@@ -143,23 +140,6 @@ impl Facts {
         })
     }
 
-    /// The outcome of a test, if libpcap would know it: the same test was passed, or an equality with another constant.
-    pub(crate) fn decide_as_libpcap(
-        &self,
-        arena: &Arena,
-        known: FactId,
-        test: Test,
-    ) -> Option<bool> {
-        let equality = |t: Test| t.relation == Relation::Eq && arena.as_const(t.right).is_some();
-        self.way(known).find_map(|fact| match fact.step {
-            Step::Test(t) if t == test => Some(fact.outcome),
-            Step::Test(t) if fact.outcome && !t.late && t.left == test.left && equality(t) => {
-                (equality(test) && !test.late).then_some(false)
-            }
-            _ => None,
-        })
-    }
-
     /// The outcome of a test, if what is known decides it.
     pub(crate) fn decide(&self, arena: &Arena, known: FactId, test: Test) -> Option<bool> {
         if let (Some(a), Some(b)) = (arena.as_const(test.left), arena.as_const(test.right)) {
@@ -213,13 +193,11 @@ impl Facts {
         bounds.decide(test.relation, k)
     }
 
-    /// Whether every load of a value has been made on this way, or one that reaches as far.
+    /// Whether whatever may reject a packet when a value is computed has been done on this way.
     pub(crate) fn covers(&self, arena: &Arena, known: FactId, value: Value) -> bool {
         let mut all = true;
-        loads(arena, value, &mut |base, end| {
-            all &= self
-                .way(known)
-                .any(|f| step_covers(arena, f.step, base, end));
+        needs(arena, value, &mut |need| {
+            all &= self.way(known).any(|f| step_covers(arena, f.step, need));
         });
         all
     }
@@ -233,41 +211,61 @@ fn mask_of(arena: &Arena, value: Value, inner: Value) -> Option<u32> {
     }
 }
 
-/// Whether a step loads from the same base at least as far.
-pub(crate) fn step_covers(arena: &Arena, step: Step, base: Option<Value>, end: u32) -> bool {
+/// What must go well for a packet not to be rejected when a value is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Need {
+    /// The packet has bytes from a base up to before an offset.
+    Bytes(Option<Value>, u32),
+    /// A value is computed that needs what bytes do not tell: a divisor that is not zero.
+    Value(Value),
+}
+
+/// Whether a step does what is needed.
+pub(crate) fn step_covers(arena: &Arena, step: Step, need: Need) -> bool {
     let mut covers = false;
     let mut see = |value| {
-        loads(arena, value, &mut |b, e| covers |= b == base && e >= end);
+        needs(arena, value, &mut |done| {
+            covers |= match (done, need) {
+                (Need::Bytes(base, end), Need::Bytes(wanted, least)) => {
+                    base == wanted && end >= least
+                }
+                (done, need) => done == need,
+            };
+        });
     };
     match step {
         Step::Test(t) => {
             see(t.left);
             see(t.right);
         }
-        Step::Touch(value) | Step::Assign(_, value) => see(value),
-        Step::Leaf | Step::Chain(_) => {}
+        Step::Touch(value) => see(value),
+        // A variable that nobody reads is not computed.
+        Step::Assign(..) | Step::Leaf | Step::Chain(_) => {}
     }
     covers
 }
 
-/// Calls `see` with the base and end of every load inside a value.
-pub(crate) fn loads(arena: &Arena, value: Value, see: &mut impl FnMut(Option<Value>, u32)) {
+/// Calls `see` with all that a value needs.
+pub(crate) fn needs(arena: &Arena, value: Value, see: &mut impl FnMut(Need)) {
     match arena.get(value) {
         Expr::Load { size, base, offset } => {
-            see(base, offset.saturating_add(size.bytes()));
+            see(Need::Bytes(base, offset.saturating_add(size.bytes())));
             if let Some(base) = base {
-                loads(arena, base, see);
+                needs(arena, base, see);
             }
         }
-        Expr::Msh(offset) => see(None, offset.saturating_add(1)),
-        Expr::Bin(_, a, b) => {
-            loads(arena, a, see);
-            loads(arena, b, see);
+        Expr::Msh(offset) => see(Need::Bytes(None, offset.saturating_add(1))),
+        Expr::Bin(op, a, b) => {
+            if matches!(op, AluOp::Div | AluOp::Mod) && arena.as_const(b).is_none() {
+                see(Need::Value(value));
+            }
+            needs(arena, a, see);
+            needs(arena, b, see);
         }
         Expr::RadiotapPayload(header) => {
-            loads(arena, header, see);
-            see(Some(header), 1);
-            see(None, 8);
+            see(Need::Value(value));
+            see(Need::Bytes(Some(header), 1));
+            needs(arena, header, see);
         }
         Expr::Const(_) | Expr::Len | Expr::Ancillary(..) | Expr::Var(_) => {}
     }

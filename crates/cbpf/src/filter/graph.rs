@@ -3,7 +3,8 @@
 //! Nodes are created after the nodes they lead to, so descending index is an order from the root down, and ascending
 //! index one from the leaves up.
 
-use super::expr::{Arena, Chain, Cond, CondKind, Test, Value};
+use super::draft::Chain;
+use super::expr::{Arena, Test, Value};
 use alloc::vec::Vec;
 
 /// A node, by index.
@@ -42,8 +43,6 @@ pub(crate) struct Node {
 pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
     pub(crate) root: NodeId,
-    /// Whether a test whose ways lead to the same node is left out with its loads.
-    drops_loads: bool,
     /// Open-addressed table of node indexes, a power of two long.
     table: Vec<u32>,
 }
@@ -71,9 +70,8 @@ fn hash(node: &Node) -> usize {
 }
 
 impl Graph {
-    /// A graph of the two leaves. A test whose ways lead to the same node is left out; `drops_loads` says whether its
-    /// loads are, too, as libpcap does.
-    pub(crate) fn new(drops_loads: bool) -> Self {
+    /// A graph of the two leaves.
+    pub(crate) fn new() -> Self {
         let leaf = Node {
             step: Step::Leaf,
             yes: NONE,
@@ -84,7 +82,6 @@ impl Graph {
         Self {
             nodes,
             root: ACCEPT,
-            drops_loads,
             table: alloc::vec![NONE; TABLE_START],
         }
     }
@@ -102,10 +99,11 @@ impl Graph {
         at
     }
 
-    /// The node with this content.
+    /// The node with this content. A test whose ways lead to the same node is made for its loads alone; whatever only
+    /// leads to a rejection is left out.
     pub(crate) fn make(&mut self, step: Step, yes: NodeId, no: NodeId) -> NodeId {
         match step {
-            Step::Test(_) if yes == no && self.drops_loads => yes,
+            _ if yes == REJECT && no == REJECT => REJECT,
             Step::Test(test) if yes == no => {
                 let second = self.make(Step::Touch(test.right), yes, yes);
                 self.make(Step::Touch(test.left), second, second)
@@ -128,69 +126,5 @@ impl Graph {
             self.nodes.push(node);
         }
         self.table[slot]
-    }
-
-    /// The graph of a condition.
-    pub(crate) fn of_cond(arena: &Arena, cond: Cond) -> Self {
-        let mut graph = Self::new(true);
-        graph.root = graph.build(arena, cond, ACCEPT, REJECT);
-        graph
-    }
-
-    fn build(&mut self, arena: &Arena, cond: Cond, yes: NodeId, no: NodeId) -> NodeId {
-        let (mut cond, mut yes, mut no) = (cond, yes, no);
-        loop {
-            // Lists lean to the left: recursion is only into parentheses, whose depth the parser limits.
-            match arena.cond_kind(cond) {
-                CondKind::True => return yes,
-                CondKind::False => return no,
-                CondKind::Test(test) => return self.make(Step::Test(test), yes, no),
-                CondKind::Touch(value) => return self.make(Step::Touch(value), yes, yes),
-                CondKind::Assign(var, value) => {
-                    return self.make(Step::Assign(var, value), yes, yes);
-                }
-                CondKind::Chain(chain) => return self.make(Step::Chain(chain), yes, no),
-                CondKind::Not(inner) => {
-                    cond = inner;
-                    core::mem::swap(&mut yes, &mut no);
-                }
-                CondKind::And(a, b) => {
-                    yes = self.build(arena, b, yes, no);
-                    cond = a;
-                }
-                CondKind::Or(a, b) => {
-                    no = self.build(arena, b, yes, no);
-                    cond = a;
-                }
-            }
-        }
-    }
-
-    /// Which nodes the root leads to.
-    pub(crate) fn reachable(&self) -> Vec<bool> {
-        let mut found = alloc::vec![false; self.nodes.len()];
-        found[self.root as usize] = true;
-        for id in (2..self.nodes.len()).rev() {
-            if found[id] {
-                found[self.nodes[id].yes as usize] = true;
-                found[self.nodes[id].no as usize] = true;
-            }
-        }
-        found
-    }
-
-    /// Ways that lead to each node from nodes that the root leads to; a step that does not branch has one way.
-    pub(crate) fn ways_in(&self) -> Vec<u32> {
-        let found = self.reachable();
-        let mut ways = alloc::vec![0; self.nodes.len()];
-        for (id, node) in self.nodes.iter().enumerate().skip(2) {
-            if found[id] {
-                ways[node.yes as usize] += 1;
-                if node.no != node.yes {
-                    ways[node.no as usize] += 1;
-                }
-            }
-        }
-        ways
     }
 }

@@ -97,7 +97,11 @@ fn emit(
         let jump = code.len();
         let distance = |to: BlockId, from: usize| places[to as usize].0 - from - 1;
         // Near distances are at most JUMP_MAX: `long` says so of all others.
-        let yes = if far_yes { 0 } else { distance(block.yes, jump) };
+        let yes = if far_yes {
+            0
+        } else {
+            distance(block.yes, jump)
+        };
         let no = match far_no {
             true => usize::from(far_yes),
             false => distance(block.no, jump),

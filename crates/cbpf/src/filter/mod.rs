@@ -1,28 +1,39 @@
 //! The packet filter language: from an expression to classic code.
 //!
-//! `lexer` → `parse` (a tree) → `expand` (conditions on bytes, for one link type) → `graph` → `simplify` → `emit` →
-//! `layout`. The language is that of pcap-filter(7) with libpcap's answers; the code is our own, and shorter.
+//! `lexer` → `parse` (a tree) → `expand` (a `draft` of small blocks, for one link type) → `blocks` → `reduce` gives
+//! the program that libpcap makes, and with it the meaning: which loads are made before each decision. From there `lift`
+//! → `simplify` → `emit` → `layout` make a shorter program of the same meaning; the shorter of both is taken.
 
 mod blocks;
 mod draft;
+mod emit;
 mod error;
 mod expand;
+mod expr;
+mod facts;
+mod graph;
+mod layout;
 mod lexer;
+mod lift;
 mod line_up;
 mod link;
 mod names;
 mod parse;
 mod reduce;
+mod simplify;
 
 pub use error::{FilterError, Span};
 pub use link::LinkType;
 pub use names::{Names, Transport};
 
-use crate::insn::{Insn, RET};
+use crate::check::check;
+use crate::insn::{BPF_MAXINSNS, Insn, RET};
 use crate::interp::{LongShift, Packet, Program};
 use alloc::vec::Vec;
 use blocks::Blocks;
 use expand::Expander;
+use graph::{ACCEPT, REJECT};
+use lift::Prologue;
 use reduce::{BLOCKS_MAX, ReduceError, reduce};
 
 /// Where packets come from.
@@ -127,8 +138,17 @@ impl Filter {
 /// # Errors
 /// As [`Filter::compile`].
 pub fn compile(expression: &str, target: &Target<'_>) -> Result<Vec<Insn>, FilterError> {
-    let plain = plain(expression, target)?;
-    Ok(plain)
+    let code = match drafted(expression, target)? {
+        None => alloc::vec![Insn::new(RET, target.snaplen)],
+        Some(drafted) => drafted.shortest(target.snaplen),
+    };
+    if code.len() > BPF_MAXINSNS {
+        return Err(FilterError::new(
+            Span::new(0, expression.len()),
+            "the program is longer than 4096 instructions",
+        ));
+    }
+    Ok(code)
 }
 
 /// Compiles an expression to the code that libpcap 1.10 makes of it: with the same meaning as that of [`compile`], and
@@ -137,14 +157,31 @@ pub fn compile(expression: &str, target: &Target<'_>) -> Result<Vec<Insn>, Filte
 /// # Errors
 /// As [`Filter::compile`].
 pub fn plain(expression: &str, target: &Target<'_>) -> Result<Vec<Insn>, FilterError> {
+    Ok(match drafted(expression, target)? {
+        None => alloc::vec![Insn::new(RET, target.snaplen)],
+        Some(drafted) => drafted.blocks.program(),
+    })
+}
+
+/// An expression as blocks, reduced if they can be.
+struct Drafted {
+    blocks: Blocks,
+    prologue: Prologue,
+    variables: u16,
+    /// Whether values can be told from the blocks.
+    clear: bool,
+}
+
+/// The blocks of an expression; `None` for an empty one, which accepts everything.
+fn drafted(expression: &str, target: &Target<'_>) -> Result<Option<Drafted>, FilterError> {
     let whole = |message: &str| FilterError::new(Span::new(0, expression.len()), message);
     let mut expander = Expander::new(target)?;
     let Some(tree) = parse::parse(expression)? else {
-        return Ok(alloc::vec![Insn::new(RET, target.snaplen)]);
+        return Ok(None);
     };
     let cond = expander.expand(&tree)?;
-    let prologue = expander.prologue()?;
-    let mut blocks = Blocks::of_cond(&expander.draft, cond, &prologue, target.snaplen);
+    let (insns, prologue) = expander.prologue()?;
+    let mut blocks = Blocks::of_cond(&expander.draft, cond, &insns, target.snaplen);
     if !expander.unoptimised && blocks.list.len() <= BLOCKS_MAX {
         blocks = reduce(blocks).map_err(|e| match e {
             ReduceError::DivisionByZero => whole("division by zero"),
@@ -154,5 +191,36 @@ pub fn plain(expression: &str, target: &Target<'_>) -> Result<Vec<Insn>, FilterE
             return Err(whole("this accepts no packet at all"));
         }
     }
-    Ok(blocks.program())
+    Ok(Some(Drafted {
+        clear: prologue.payload.is_none() || !expander.unchecked,
+        variables: expander.variables,
+        prologue,
+        blocks,
+    }))
+}
+
+impl Drafted {
+    /// The shorter of the reduced blocks and of what is made of their values.
+    fn shortest(&self, snaplen: u32) -> Vec<Insn> {
+        let plain = self.blocks.program();
+        let better = self.clear.then(|| self.of_values(snaplen)).flatten();
+        match better {
+            Some(better) if better.len() <= plain.len() || check(&plain).is_err() => better,
+            _ => plain,
+        }
+    }
+
+    fn of_values(&self, snaplen: u32) -> Option<Vec<Insn>> {
+        let prologue = match self.blocks.list.len() {
+            0 => return None,
+            _ => self.prologue,
+        };
+        let (arena, graph) = lift::lift(&self.blocks, prologue, self.variables)?;
+        let graph = simplify::simplify(&arena, graph);
+        match graph.root {
+            ACCEPT => Some(alloc::vec![Insn::new(RET, snaplen)]),
+            REJECT => Some(alloc::vec![Insn::new(RET, 0)]),
+            _ => emit::compile(&arena, &graph, snaplen).ok(),
+        }
+    }
 }

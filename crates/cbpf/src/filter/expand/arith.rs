@@ -127,6 +127,8 @@ impl Expander<'_> {
             }
             _ => {}
         }
+        // What the right side implies is lost.
+        self.unchecked |= right.implied.is_some();
         let mut insns = left.insns;
         insns.extend(right.insns);
         insns.extend([

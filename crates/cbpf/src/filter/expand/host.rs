@@ -282,15 +282,12 @@ impl Expander<'_> {
         match self.link {
             LinkType::ETHERNET => {
                 let inner = self.inner_ethernet()?;
-                let one = |this: &mut Self, offset: u32| {
-                    this.bytes(Offset::HEADER.plus(offset), &mac)
-                };
+                let one =
+                    |this: &mut Self, offset: u32| this.bytes(Offset::HEADER.plus(offset), &mac);
                 let cond = self.either(q.dir, (6, 0), one)?;
                 Ok(self.after(inner, cond))
             }
-            LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => {
-                self.wlan_address(mac, q.dir)
-            }
+            LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => self.wlan_address(mac, q.dir),
             link => self.error(format!("{} has no MAC addresses", link.description())),
         }
     }
@@ -320,7 +317,8 @@ impl Expander<'_> {
                 let plain = this.masked(this.network_at(2), Size::B, mask, value)?;
                 let at = this.field(this.network_at(offset), Size::H, swapped)?;
                 let unpadded = this.draft.and(plain, at);
-                let flags = this.masked(this.network_at(2), Size::H, 0xff00 | mask, 0x8100 | value)?;
+                let flags =
+                    this.masked(this.network_at(2), Size::H, 0xff00 | mask, 0x8100 | value)?;
                 let at = this.field(this.network_at(offset + 1), Size::H, swapped)?;
                 let padded = this.draft.and(flags, at);
                 for cond in [unpadded, padded] {

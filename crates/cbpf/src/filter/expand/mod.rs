@@ -13,9 +13,12 @@ mod tunnel;
 mod walk;
 mod wlan;
 
-use super::error::{FilterError, Span};
+pub(crate) use walk::chain_code;
+
 use super::draft::{Cond, Draft, Words, code};
+use super::error::{FilterError, Span};
 use super::lexer::Sign;
+use super::lift::Prologue;
 use super::link::LinkType;
 use super::parse::{Join, Node, What};
 use super::{Source, Target};
@@ -108,6 +111,10 @@ pub(crate) struct Expander<'t> {
     words: Words,
     /// Scratch words that differ between the ways to where they are read.
     pub(crate) variables: u16,
+    /// The payload of a frame is read that may not be a data frame.
+    pub(crate) unchecked: bool,
+    /// Tunnels entered.
+    tunnels: u32,
     /// Code that libpcap does not optimise: an expression that rejects everything is not refused then.
     pub(crate) unoptimised: bool,
     /// The words being expanded, for messages.
@@ -139,6 +146,8 @@ impl<'t> Expander<'t> {
             tunnelled: false,
             words: Words::default(),
             variables: 0,
+            unchecked: false,
+            tunnels: 0,
             unoptimised: false,
             span: Span::default(),
         };
@@ -152,11 +161,17 @@ impl<'t> Expander<'t> {
     }
 
     /// Code to run before all else: it finds where the headers are that the expression reads.
-    pub(crate) fn prologue(&mut self) -> Result<Vec<Insn>, FilterError> {
+    pub(crate) fn prologue(&mut self) -> Result<(Vec<Insn>, Prologue), FilterError> {
+        let none = Prologue {
+            length: 0,
+            header: None,
+            payload: None,
+            padded: false,
+        };
         let radiotap = match self.target.link {
             LinkType::IEEE802_11_RADIOTAP => true,
             LinkType::IEEE802_11 => false,
-            _ => return Ok(Vec::new()),
+            _ => return Ok((Vec::new(), none)),
         };
         let payload = self.payload.word;
         let mut insns = Vec::new();
@@ -176,7 +191,17 @@ impl<'t> Expander<'t> {
                 self.link == LinkType::IEEE802_11_RADIOTAP,
             ));
         }
-        Ok(insns)
+        let prologue = Prologue {
+            length: if payload.is_some() {
+                insns.len() as u32
+            } else {
+                0
+            },
+            header: self.header.word.filter(|_| radiotap),
+            payload,
+            padded: payload.is_some() && self.link == LinkType::IEEE802_11_RADIOTAP,
+        };
+        Ok((insns, prologue))
     }
 
     fn error<T>(&self, message: impl Into<alloc::string::String>) -> Result<T, FilterError> {

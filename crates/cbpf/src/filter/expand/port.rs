@@ -119,7 +119,7 @@ impl Expander<'_> {
                 last: port,
                 protocol,
                 range: true,
-        };
+            };
             return self.ports(ports, q.dir);
         };
         let (first, low_protocol) = end(self, low)?;
@@ -140,7 +140,11 @@ impl Expander<'_> {
     }
 
     /// The condition of `one` for the protocol asked for, or for each that has ports.
-    fn each_protocol(&mut self, ports: Ports, mut one: impl FnMut(&mut Self, u32) -> Expanded) -> Expanded {
+    fn each_protocol(
+        &mut self,
+        ports: Ports,
+        mut one: impl FnMut(&mut Self, u32) -> Expanded,
+    ) -> Expanded {
         if let Some(protocol) = ports.protocol {
             return one(self, protocol);
         }
@@ -154,7 +158,10 @@ impl Expander<'_> {
     fn ports4(&mut self, ports: Ports, dir: Dir) -> Expanded {
         self.directed(dir)?;
         let link = self.link_type(ETHERTYPE_IP)?;
-        let (src, dst) = (Offset::new(Base::Transport, self.network), Offset::new(Base::Transport, self.network + 2));
+        let (src, dst) = (
+            Offset::new(Base::Transport, self.network),
+            Offset::new(Base::Transport, self.network + 2),
+        );
         let protocol_at = self.network_at(9);
         let any = self.each_protocol(ports, |this, protocol| {
             let is = this.field(protocol_at, Size::B, protocol)?;

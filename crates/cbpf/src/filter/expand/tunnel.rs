@@ -5,7 +5,7 @@ use super::{Base, Expanded, Expander, Offset, Place};
 use crate::filter::Source;
 use crate::filter::draft::{Cond, Special, Tunnel, code};
 use crate::filter::link::LinkType;
-use crate::insn::{AluOp, Ancillary, Insn, Relation, Size};
+use crate::insn::{AluOp, Ancillary, BPF_MEMWORDS, Insn, Relation, Size};
 use alloc::format;
 use skep_isa::opcode::{STX, X};
 
@@ -169,6 +169,7 @@ impl Expander<'_> {
         let six = self.geneve_over(vni, true)?;
         let either = self.draft.or(four, six);
         let inner = self.enter_geneve()?;
+        self.tunnels += 1;
         Ok(self.draft.and(either, inner))
     }
 
@@ -203,9 +204,10 @@ impl Expander<'_> {
             insns
         };
         self.draft.extend(&insns);
+        let outer = BPF_MEMWORDS + self.tunnels;
         let outer = self
             .draft
-            .end(Relation::Eq.code() | X, 0, Special::Outer);
+            .end(Relation::Eq.code() | X, 0, Special::Outer(outer));
         Ok(self.draft.and(cond, outer))
     }
 
@@ -244,7 +246,9 @@ impl Expander<'_> {
             header,
             payload,
         };
-        let entered = self.draft.end(Relation::Eq.code(), 0, Special::Enter(tunnel));
+        let entered = self
+            .draft
+            .end(Relation::Eq.code(), 0, Special::Enter(tunnel));
         self.variables |= 1 << link_type | 1 << payload | 1 << header;
         self.link = LinkType::ETHERNET;
         self.header = Place::variable(Some(header), 0);

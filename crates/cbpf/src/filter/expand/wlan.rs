@@ -118,8 +118,12 @@ impl Expander<'_> {
                 Ok(self.draft.and(other, address))
             }
             Dir::Addr4 => {
-                let both =
-                    self.masked(Offset::HEADER.plus(1), Size::B, DIRECTION_MASK, DIRECTION_MASK)?;
+                let both = self.masked(
+                    Offset::HEADER.plus(1),
+                    Size::B,
+                    DIRECTION_MASK,
+                    DIRECTION_MASK,
+                )?;
                 let address = self.is_address(ADDRESS4, mac)?;
                 Ok(self.draft.and(both, address))
             }

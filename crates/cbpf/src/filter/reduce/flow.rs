@@ -130,7 +130,7 @@ impl Reducer {
             level.clear();
         }
         let mut top = 0;
-        for id in self.blocks.from_leaves_up() {
+        for id in self.blocks.leaves_up() {
             let block = self.blocks.block(id);
             let level = if block.is_leaf() {
                 0

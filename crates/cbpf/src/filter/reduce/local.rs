@@ -61,14 +61,7 @@ impl Reducer {
     }
 
     /// Puts a value into a register or word; an instruction that changes nothing is taken out.
-    fn put(
-        &mut self,
-        at: usize,
-        values: &mut [u32; ATOMS],
-        atom: usize,
-        value: u32,
-        depth: Depth,
-    ) {
+    fn put(&mut self, at: usize, values: &mut [u32; ATOMS], atom: usize, value: u32, depth: Depth) {
         if depth == Depth::Statements && value != UNKNOWN && values[atom] == value {
             self.blocks.insns[at].code = NOP;
         } else {
@@ -113,11 +106,7 @@ impl Reducer {
             }
             Op::LoadMem | Op::LoadXMem => {
                 let value = values[insn.k as usize & 15];
-                let (class, atom) = if op == Op::LoadMem {
-                    (LD, A)
-                } else {
-                    (LDX, X)
-                };
+                let (class, atom) = if op == Op::LoadMem { (LD, A) } else { (LDX, X) };
                 if let Some(k) = self.values.as_constant(value).filter(|_| alter) {
                     self.blocks.insns[at] = Insn::new(class | IMM, k);
                     self.change();
@@ -163,10 +152,7 @@ impl Reducer {
     ) -> Result<(), ReduceError> {
         if alter {
             match (op, k) {
-                (
-                    AluOp::Add | AluOp::Lsh | AluOp::Rsh | AluOp::Or | AluOp::Xor,
-                    0,
-                ) => {
+                (AluOp::Add | AluOp::Lsh | AluOp::Rsh | AluOp::Or | AluOp::Xor, 0) => {
                     self.blocks.insns[at].code = NOP;
                     return Ok(());
                 }
@@ -214,12 +200,9 @@ impl Reducer {
             (Some(0), None) => {
                 let (insn, value) = match op {
                     AluOp::Add | AluOp::Or | AluOp::Xor => (Insn::new(MISC | TXA, 0), values[X]),
-                    AluOp::Mul
-                    | AluOp::Div
-                    | AluOp::Mod
-                    | AluOp::And
-                    | AluOp::Lsh
-                    | AluOp::Rsh => (Insn::new(LD | IMM, 0), self.values.constant(0)),
+                    AluOp::Mul | AluOp::Div | AluOp::Mod | AluOp::And | AluOp::Lsh | AluOp::Rsh => {
+                        (Insn::new(LD | IMM, 0), self.values.constant(0))
+                    }
                     AluOp::Sub => {
                         values[A] = self.values.number(code(X_SOURCE), values[A], values[X]);
                         return Ok(());

@@ -11,7 +11,7 @@ impl Reducer {
     pub(super) fn merge_same(&mut self) {
         loop {
             // Leaves first, so that what equal ways lead to is one block already.
-            let order = self.blocks.from_leaves_up();
+            let order = self.blocks.leaves_up();
             let mut instead: Vec<BlockId> = alloc::vec![NONE; self.blocks.list.len()];
             let mut kept: Vec<BlockId> = Vec::with_capacity(order.len());
             let mut merged = false;

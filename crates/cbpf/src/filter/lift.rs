@@ -1,0 +1,403 @@
+//! From blocks to a graph of values: what each comparison compares, whatever registers and words carry it there.
+//!
+//! Every load of the blocks becomes a step of its own, for a load past the end of the packet rejects it. Later stages
+//! drop those that another load on the same way implies.
+
+use super::blocks::{self, BlockId, Blocks};
+use super::draft::{Special, Tunnel};
+use super::expr::{Arena, Compared, Value};
+use super::graph::{ACCEPT, Graph, NodeId, REJECT, Step};
+use crate::insn::{AluOp, Ancillary, BPF_MEMWORDS, Insn, Op, Relation, SKF_LL_OFF, Size};
+use alloc::vec::Vec;
+
+/// What runs before the blocks: code at the start of the root's, which finds the headers of 802.11.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prologue {
+    /// Instructions.
+    pub(crate) length: u32,
+    /// The word for the length of the radiotap header.
+    pub(crate) header: Option<u32>,
+    /// The word for the offset of the payload.
+    pub(crate) payload: Option<u32>,
+    /// Whether the payload may be padded.
+    pub(crate) padded: bool,
+}
+
+const WORDS: usize = BPF_MEMWORDS as usize;
+
+/// Values of registers and words; `None` where ways differ.
+#[derive(Clone, Copy)]
+struct State {
+    a: Option<Value>,
+    x: Option<Value>,
+    words: [Option<Value>; WORDS],
+}
+
+impl State {
+    fn meet(&mut self, other: &Self) {
+        let meet = |one: &mut Option<Value>, other: Option<Value>| {
+            if *one != other {
+                *one = None;
+            }
+        };
+        meet(&mut self.a, other.a);
+        meet(&mut self.x, other.x);
+        for (one, other) in self.words.iter_mut().zip(other.words) {
+            meet(one, other);
+        }
+    }
+}
+
+/// How a block ends.
+#[derive(Clone, Copy)]
+enum End {
+    /// One way is taken always: `yes`, or else `no`.
+    Always(bool),
+    /// A division by zero.
+    Rejects,
+    Test(super::expr::Test, bool),
+    Chain(super::draft::Chain),
+    Enter(Tunnel, Value),
+}
+
+/// A block, lifted.
+struct Lifted {
+    steps: Vec<Step>,
+    end: End,
+}
+
+struct Lifter<'a> {
+    arena: Arena,
+    blocks: &'a Blocks,
+    prologue: Prologue,
+    /// Words that are variables: what they hold depends on the way.
+    variables: u16,
+}
+
+/// Lifts blocks; `None` if a register or word is read whose value depends on the way.
+pub(crate) fn lift(blocks: &Blocks, prologue: Prologue, variables: u16) -> Option<(Arena, Graph)> {
+    let mut lifter = Lifter {
+        arena: Arena::new(),
+        blocks,
+        prologue,
+        variables,
+    };
+    let order = blocks.leaves_up();
+    let mut before: Vec<Option<State>> = alloc::vec![None; blocks.list.len()];
+    let mut lifted: Vec<Option<Lifted>> = Vec::new();
+    lifted.resize_with(blocks.list.len(), || None);
+    let zero = Some(lifter.arena.constant(0));
+    before[blocks.root as usize] = Some(State {
+        a: zero,
+        x: zero,
+        words: [zero; WORDS],
+    });
+    for id in order.iter().rev() {
+        let block = blocks.block(*id);
+        if block.is_leaf() {
+            continue;
+        }
+        let mut state = before[*id as usize]?;
+        lifted[*id as usize] = Some(lifter.block(*id, &mut state)?);
+        for to in [block.yes, block.no] {
+            match &mut before[to as usize] {
+                Some(other) => other.meet(&state),
+                none => *none = Some(state),
+            }
+        }
+    }
+    let graph = lifter.graph(&order, &lifted);
+    Some((lifter.arena, graph))
+}
+
+impl Lifter<'_> {
+    fn block(&mut self, id: BlockId, state: &mut State) -> Option<Lifted> {
+        let block = self.blocks.block(id);
+        let mut steps = Vec::with_capacity(4);
+        let mut insns = self.blocks.insns_of(id);
+        if id == self.blocks.root && self.prologue.length > 0 {
+            insns = insns.get(self.prologue.length as usize..)?;
+            self.prologue(state, &mut steps);
+        }
+        match block.special {
+            Special::None => {}
+            Special::Outer(variable) => {
+                for insn in insns {
+                    self.insn(*insn, state, &mut steps)?;
+                }
+                steps.push(Step::Assign(variable, state.a?));
+                let outer = self.arena.var_value(variable);
+                (state.a, state.x) = (Some(outer), Some(outer));
+                return Some(Lifted {
+                    steps,
+                    end: End::Always(true),
+                });
+            }
+            Special::Enter(tunnel) => {
+                let outer = state.a?;
+                (state.a, state.x) = (None, None);
+                for word in [tunnel.link_type, tunnel.header, tunnel.payload] {
+                    state.words[word as usize & 15] = Some(self.arena.var_value(word));
+                }
+                return Some(Lifted {
+                    steps,
+                    end: End::Enter(tunnel, outer),
+                });
+            }
+            Special::Chain(chain) => {
+                (state.a, state.x) = (None, None);
+                return Some(Lifted {
+                    steps,
+                    end: End::Chain(chain),
+                });
+            }
+        }
+        for insn in insns {
+            if insn.code != blocks::NOP && !self.insn(*insn, state, &mut steps)? {
+                return Some(Lifted {
+                    steps,
+                    end: End::Rejects,
+                });
+            }
+        }
+        let (relation, right) = match Insn::new(block.code, block.k).op()? {
+            Op::JumpK(relation) => (relation, self.arena.constant(block.k)),
+            Op::JumpX(relation) => (relation, state.x?),
+            _ => return None,
+        };
+        let end = match self.arena.compare(relation, state.a?, right) {
+            Compared::Known(outcome) => End::Always(outcome),
+            Compared::Test(test, negated) => End::Test(test, negated),
+        };
+        Some(Lifted { steps, end })
+    }
+
+    /// What the prologue computes, without its jumps.
+    fn prologue(&mut self, state: &mut State, steps: &mut Vec<Step>) {
+        let mut header = self.arena.constant(0);
+        if let Some(word) = self.prologue.header {
+            let low = self.arena.load(Size::B, None, 2);
+            let high = self.arena.load(Size::B, None, 3);
+            steps.extend([Step::Touch(high), Step::Touch(low)]);
+            let eight = self.arena.constant(8);
+            let high = self.arena.bin(AluOp::Lsh, high, eight);
+            header = self.arena.bin(AluOp::Or, high, low);
+            state.words[word as usize & 15] = Some(header);
+        }
+        if let Some(word) = self.prologue.payload {
+            let control = self.arena.load(Size::B, Some(header), 0);
+            steps.push(Step::Touch(control));
+            let payload = if self.prologue.padded {
+                self.arena.radiotap_payload(header)
+            } else {
+                let (six, two) = (self.arena.constant(6), self.arena.constant(2));
+                let quality = self.arena.bin(AluOp::Rsh, control, six);
+                let quality = self.arena.bin(AluOp::And, quality, two);
+                let fixed = self.arena.constant(24);
+                let length = self.arena.bin(AluOp::Add, quality, fixed);
+                self.arena.bin(AluOp::Add, length, header)
+            };
+            state.words[word as usize & 15] = Some(payload);
+        }
+    }
+
+    /// One instruction; false if it rejects every packet, `None` if what it reads depends on the way.
+    fn insn(&mut self, insn: Insn, state: &mut State, steps: &mut Vec<Step>) -> Option<bool> {
+        let k = insn.k;
+        let word = k as usize & 15;
+        match insn.op()? {
+            Op::LoadAbs(size) => {
+                let value = match Ancillary::of_offset(k) {
+                    Some(_) => self.arena.ancillary(size, k),
+                    None if k >= SKF_LL_OFF => return None,
+                    None => self.arena.load(size, None, k),
+                };
+                steps.push(Step::Touch(value));
+                state.a = Some(value);
+            }
+            Op::LoadInd(size) => {
+                let value = self.arena.load(size, Some(state.x?), k);
+                steps.push(Step::Touch(value));
+                state.a = Some(value);
+            }
+            Op::LoadXMsh => {
+                let value = self.arena.msh(k);
+                steps.push(Step::Touch(value));
+                state.x = Some(value);
+            }
+            Op::LoadImm => state.a = Some(self.arena.constant(k)),
+            Op::LoadXImm => state.x = Some(self.arena.constant(k)),
+            Op::LoadLen => state.a = Some(self.arena.len()),
+            Op::LoadXLen => state.x = Some(self.arena.len()),
+            Op::LoadMem => state.a = Some(self.word(k, state)?),
+            Op::LoadXMem => state.x = Some(self.word(k, state)?),
+            Op::Store | Op::StoreX => {
+                let value = if insn.op() == Some(Op::Store) {
+                    state.a?
+                } else {
+                    state.x?
+                };
+                if self.variables & (1 << word) != 0 {
+                    steps.push(Step::Assign(k, value));
+                } else {
+                    state.words[word] = Some(value);
+                }
+            }
+            Op::AluK(op) => {
+                let right = self.arena.constant(k);
+                state.a = Some(self.operation(op, state.a?, right, steps)?);
+            }
+            Op::AluX(AluOp::Div | AluOp::Mod) if self.arena.as_const(state.x?) == Some(0) => {
+                return Some(false);
+            }
+            Op::AluX(op) => state.a = Some(self.operation(op, state.a?, state.x?, steps)?),
+            Op::Neg => {
+                let zero = self.arena.constant(0);
+                state.a = Some(self.arena.bin(AluOp::Sub, zero, state.a?));
+            }
+            Op::Tax => state.x = state.a,
+            Op::Txa => state.a = state.x,
+            Op::Jump | Op::JumpK(_) | Op::JumpX(_) | Op::RetK | Op::RetA => return None,
+        }
+        Some(true)
+    }
+
+    fn word(&mut self, k: u32, state: &State) -> Option<Value> {
+        if self.variables & (1 << (k & 15)) != 0 {
+            return Some(self.arena.var_value(k));
+        }
+        state.words[k as usize & 15]
+    }
+
+    fn operation(&mut self, op: AluOp, a: Value, b: Value, steps: &mut Vec<Step>) -> Option<Value> {
+        match (op, self.arena.as_const(b)) {
+            (AluOp::Div | AluOp::Mod, Some(0)) => None,
+            (AluOp::Lsh | AluOp::Rsh, Some(by)) if by > 31 => Some(self.arena.constant(0)),
+            (AluOp::Div | AluOp::Mod, None) => {
+                let value = self.arena.bin(op, a, b);
+                steps.push(Step::Touch(value));
+                Some(value)
+            }
+            _ => Some(self.arena.bin(op, a, b)),
+        }
+    }
+
+    /// The nodes of all blocks, from the leaves up.
+    fn graph(&mut self, order: &[BlockId], lifted: &[Option<Lifted>]) -> Graph {
+        let mut graph = Graph::new();
+        let mut nodes: Vec<NodeId> = alloc::vec![REJECT; lifted.len()];
+        nodes[blocks::ACCEPT as usize] = ACCEPT;
+        for id in order {
+            let block = self.blocks.block(*id);
+            let Some(lifted) = &lifted[*id as usize] else {
+                continue;
+            };
+            let (yes, no) = (nodes[block.yes as usize], nodes[block.no as usize]);
+            let mut node = match lifted.end {
+                End::Always(outcome) => {
+                    if outcome {
+                        yes
+                    } else {
+                        no
+                    }
+                }
+                End::Rejects => REJECT,
+                End::Test(test, false) => graph.make(Step::Test(test), yes, no),
+                End::Test(test, true) => graph.make(Step::Test(test), no, yes),
+                End::Chain(chain) => graph.make(Step::Chain(chain), yes, no),
+                End::Enter(tunnel, outer) => self.enter(&mut graph, tunnel, outer, yes),
+            };
+            let mut steps = lifted.steps.iter();
+            if *id == self.blocks.root {
+                node = self.checked_root(&mut graph, &lifted.steps, node, &mut steps);
+            }
+            for step in steps.rev() {
+                node = graph.make(*step, node, node);
+            }
+            nodes[*id as usize] = node;
+        }
+        graph.root = nodes[self.blocks.root as usize];
+        graph
+    }
+
+    /// The root with a prologue that looks for padding, which it does for data frames alone.
+    fn checked_root<'s>(
+        &mut self,
+        graph: &mut Graph,
+        steps: &'s [Step],
+        node: NodeId,
+        rest: &mut core::slice::Iter<'s, Step>,
+    ) -> NodeId {
+        const CONTROL: u32 = 0x04;
+        const DATA: u32 = 0x08;
+        /// Steps of the prologue: both bytes of the length, and the frame's first byte.
+        const STEPS: usize = 3;
+        let (true, Some(Step::Touch(control))) = (self.prologue.padded, steps.get(STEPS - 1))
+        else {
+            return node;
+        };
+        let super::expr::Expr::Load {
+            base: Some(header), ..
+        } = self.arena.get(*control)
+        else {
+            return node;
+        };
+        let (first, own) = steps.split_at(STEPS);
+        *rest = first.iter();
+        let after = own
+            .iter()
+            .rev()
+            .fold(node, |node, step| graph.make(*step, node, node));
+        let payload = self.arena.radiotap_payload(header);
+        let looks = graph.make(Step::Touch(payload), after, after);
+        let mut bit = |this: &mut Self, mask: u32, yes: NodeId, no: NodeId| {
+            let mask = this.arena.constant(mask);
+            match this.arena.compare(Relation::Set, *control, mask) {
+                Compared::Test(test, _) => graph.make(Step::Test(test), yes, no),
+                Compared::Known(_) => yes,
+            }
+        };
+        let not_control = bit(self, CONTROL, after, looks);
+        bit(self, DATA, not_control, after)
+    }
+
+    /// Sets where the inner headers are: of an Ethernet frame, or of a packet without one.
+    fn enter(&mut self, graph: &mut Graph, tunnel: Tunnel, outer: Value, next: NodeId) -> NodeId {
+        const ETHERTYPE_TEB: u32 = 0x6558;
+        const GENEVE_HEADER: u32 = 8;
+        let arena = &mut self.arena;
+        let first = arena.load(Size::B, Some(outer), tunnel.start);
+        let (mask, two) = (arena.constant(0x3f), arena.constant(2));
+        let words = arena.bin(AluOp::And, first, mask);
+        let options = arena.bin(AluOp::Lsh, words, two);
+        let end = arena.bin(AluOp::Add, options, outer);
+        let fixed = arena.constant(tunnel.start + GENEVE_HEADER);
+        let header = arena.bin(AluOp::Add, end, fixed);
+        let kind = arena.load(Size::H, Some(outer), tunnel.start + 2);
+        let mut sum = |value: Value, k: u32| {
+            let k = arena.constant(k);
+            arena.bin(AluOp::Add, value, k)
+        };
+        let plain = [(header, header), (sum(outer, tunnel.start + 2), header)];
+        let framed = [(header, header), (sum(header, 12), sum(header, 14))];
+        let mut arm = |[(header, _), (link_type, payload)]: [(Value, Value); 2]| {
+            let mut node = next;
+            for (word, value) in [
+                (tunnel.payload, payload),
+                (tunnel.link_type, link_type),
+                (tunnel.header, header),
+            ] {
+                node = graph.make(Step::Assign(word, value), node, node);
+            }
+            node
+        };
+        let (framed, plain) = (arm(framed), arm(plain));
+        let teb = self.arena.constant(ETHERTYPE_TEB);
+        let node = match self.arena.compare(Relation::Eq, kind, teb) {
+            Compared::Test(test, _) => graph.make(Step::Test(test), framed, plain),
+            Compared::Known(_) => framed,
+        };
+        let node = graph.make(Step::Touch(kind), node, node);
+        graph.make(Step::Touch(first), node, node)
+    }
+}
