@@ -1,5 +1,9 @@
 //! Bodies of the fuzz targets (`fuzz/`). Each takes any bytes, and panics if a promise is broken.
 
+use skep::filter::{Filter, LinkType, Matcher, Target, plain};
+use skep_cbpf::text::{Form, parse, print};
+use skep_cbpf::translate::{Access, Options as TranslateOptions, translate};
+use skep_cbpf::{LongShift, Packet, Program, check};
 use skep_isa::asm::{NoFacts, Options, assemble, assemble_insns};
 use skep_isa::{Slot, Style, Text, encode, insns};
 use skep_object::image::Image;
@@ -125,4 +129,100 @@ pub fn object(data: &[u8]) {
     }
     // Bindings are made of whatever BTF says.
     let _ = skep_gen::generate(data, "fuzz.bpf.o", &skep_gen::Options::default());
+}
+
+/// Link types by the first byte, an expression up to a zero byte, a packet: the expression is refused with a place inside
+/// it, or all forms of its program decide the same.
+///
+/// # Panics
+/// If they do not.
+pub fn filter(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else {
+        return;
+    };
+    let links: Vec<LinkType> = LinkType::all().collect();
+    let target = Target::file(links[usize::from(*first) % links.len()]);
+    let end = rest.iter().position(|b| *b == 0).unwrap_or(rest.len());
+    let (text, packet) = rest.split_at(end);
+    let text = String::from_utf8_lossy(text);
+    let filter = match Filter::compile(&text, &target) {
+        Ok(filter) => filter,
+        Err(error) => {
+            assert!(error.span.start <= error.span.end && error.span.end <= text.len());
+            let _ = error.explain(&text);
+            return;
+        }
+    };
+    let plain = plain(&text, &target).expect("what compiles has a plain form");
+    assert!(filter.code().len() <= plain.len() || check(&plain).is_err());
+    let mut matcher = Matcher::new(filter);
+    for packet in [packet, &packet[..packet.len() / 2]] {
+        let wire = packet.len() as u32 + 4;
+        let ours = matcher.filter().matches(packet, wire);
+        assert_eq!(matcher.matches(packet, wire), ours, "{text}");
+        if let Ok(plain) = Program::new(&plain, LongShift::Zero) {
+            let plain = plain.run(&Packet::of_file(packet, wire)) != 0;
+            assert_eq!(plain, ours, "{text}");
+        }
+    }
+}
+
+/// A classic program, eight bytes an instruction: it is refused, or runs to an end, is translated, and survives its text.
+///
+/// # Panics
+/// If not.
+pub fn classic(data: &[u8]) {
+    let insns: Vec<skep_cbpf::Insn> = data
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|b| skep_cbpf::Insn {
+            code: u16::from(b[0]),
+            jt: b[2],
+            jf: b[3],
+            k: u32::from_le_bytes([b[4], b[5], b[6], b[7]]),
+        })
+        .collect();
+    let _ = skep_cbpf::check_seccomp(&insns);
+    let Ok(program) = Program::new(&insns, LongShift::Modulo) else {
+        return;
+    };
+    let _ = program.run(&Packet::of_file(data, 99));
+    for access in [Access::Socket, Access::Direct] {
+        let options = TranslateOptions {
+            access,
+            long_shift: LongShift::Modulo,
+            verdicts: Some((2, 1)),
+            wire_length: None,
+        };
+        let _ = translate(&insns, &options);
+    }
+    for form in [Form::Readable, Form::C, Form::Decimal] {
+        let text = print(&insns, form);
+        // Fields that an instruction does not use are not printed.
+        let again = parse(&text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        assert_eq!(print(&again, form), text);
+    }
+}
+
+/// A capture of either format, damaged: packets up to the damage, then an error. What is read is written and read again.
+///
+/// # Panics
+/// If it is not.
+pub fn capture(data: &[u8]) {
+    use skep_net::capture::{Capture, Writer};
+    let _ = skep_net::pcap::read(data);
+    let Ok(capture) = Capture::new(data) else {
+        return;
+    };
+    let records: Vec<_> = capture.map_while(Result::ok).collect();
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes, 1, 262_144);
+    for record in &records {
+        writer.write(record).expect("memory takes everything");
+    }
+    writer.finish().expect("memory takes everything");
+    let again = Capture::new(&bytes).expect("a capture was written");
+    let lengths = again.map(|r| r.expect("every packet is whole").data.len());
+    assert!(lengths.eq(records.iter().map(|r| r.data.len())));
 }

@@ -139,6 +139,152 @@ fn btf() {
     run(make, fuzz::btf);
 }
 
+/// Words of filters, joined at random.
+const WORDS: &[&str] = &[
+    "tcp",
+    "udp",
+    "ip",
+    "ip6",
+    "host",
+    "10.0.0.1",
+    "port",
+    "80",
+    "443",
+    "and",
+    "or",
+    "not",
+    "(",
+    ")",
+    "net",
+    "/8",
+    "vlan",
+    "mpls",
+    "geneve",
+    "pppoes",
+    "len",
+    ">",
+    "=",
+    "<",
+    "[",
+    "]",
+    ":",
+    "2",
+    "0",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "&",
+    "|",
+    "^",
+    "<<",
+    ">>",
+    "src",
+    "dst",
+    "portrange",
+    "1-9",
+    "proto",
+    "protochain",
+    "ether",
+    "0:1:2:3:4:5",
+    "::1",
+    "type",
+    "mgt",
+    "tcpflags",
+    "tcp-syn",
+    "broadcast",
+    "multicast",
+    "less",
+    "greater",
+    "llc",
+    "4294967295",
+    "wlan",
+    "radio",
+    "1.2",
+    "dir",
+    "\\tcp",
+];
+
+#[test]
+fn filter() {
+    let make = |random: &mut Random| {
+        let mut input = vec![random.next_u64() as u8];
+        for _ in 0..random.below(12) {
+            input.extend(random.of(WORDS).bytes());
+            input.push(b' ');
+        }
+        if random.below(4) == 0 {
+            damage(random, &mut input);
+        }
+        input.push(0);
+        input.extend((0..random.below(80)).map(|_| random.next_u64() as u8 & 0x5d));
+        input
+    };
+    run(make, fuzz::filter);
+}
+
+#[test]
+fn classic() {
+    let codes: Vec<u8> = skep_cbpf::insn::OPCODES.iter().map(|(c, _)| *c).collect();
+    let make = |random: &mut Random| {
+        let mut bytes = Vec::new();
+        for _ in 0..1 + random.below(12) {
+            let word = random.next_u64();
+            let k = [(word >> 32) as u32 % 40, (word >> 32) as u32][random.below(8) as usize / 7];
+            bytes.extend([*random.of(&codes), 0, word as u8 % 4, (word >> 8) as u8 % 4]);
+            bytes.extend(k.to_le_bytes());
+        }
+        for ret in [0u8, 9] {
+            bytes.extend([0x06, 0, 0, 0, ret, 0, 0, 0]);
+        }
+        bytes
+    };
+    run(make, fuzz::classic);
+}
+
+#[test]
+fn capture() {
+    let mut classic = Vec::new();
+    let mut writer = skep_net::capture::Writer::new(&mut classic, 1, 262_144);
+    for length in [0, 7, 60] {
+        let record = skep_net::capture::Record {
+            time_ns: 1_700_000_000_123_456_789,
+            wire_len: 99,
+            data: &[5; 60][..length],
+            link: 1,
+            raw: None,
+        };
+        writer.write(&record).unwrap();
+    }
+    writer.finish().unwrap();
+    let block = |kind: u32, body: &[u8]| {
+        let length = (body.len() as u32 + 12).to_le_bytes();
+        [&kind.to_le_bytes()[..], &length, body, &length].concat()
+    };
+    let next = [
+        block(
+            0x0a0d_0d0a,
+            &[
+                0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255,
+            ],
+        ),
+        block(1, &[1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, 9, 0, 0, 0]),
+        block(
+            6,
+            &[[0; 12].as_slice(), &[3, 0, 0, 0, 9, 0, 0, 0, 1, 2, 3, 0]].concat(),
+        ),
+        block(3, &[4, 0, 0, 0, 1, 2, 3, 4]),
+    ]
+    .concat();
+    let make = |random: &mut Random| {
+        let mut file = [&classic, &next][random.below(2) as usize].clone();
+        damage(random, &mut file);
+        file
+    };
+    run(make, fuzz::capture);
+}
+
 /// Lines that no case has.
 const DIRECTIVES: &[&str] = &[
     ".section xdp",

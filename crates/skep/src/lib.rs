@@ -11,6 +11,7 @@ pub mod dump;
 pub mod element;
 pub mod events;
 pub mod feature;
+pub mod filter;
 pub mod iterator;
 mod kernel;
 pub mod load;

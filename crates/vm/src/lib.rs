@@ -12,6 +12,7 @@ pub mod lower;
 pub mod lowered;
 pub mod program;
 mod proof;
+pub mod reader;
 pub mod test_run;
 pub mod world;
 

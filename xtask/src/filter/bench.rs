@@ -1,12 +1,12 @@
 //! `cargo xtask bench filter`: filters against tcpdump and libpcap.
 //!
 //! Throughput: `skep filter EXPR -r IN -w OUT` against `tcpdump -r IN -w OUT EXPR` on a capture of a million packets.
-//! Matching: our interpreter against `bpf_filter`. Compiling: an expression against `pcap_compile`.
+//! Matching: a [`Matcher`] against `bpf_filter`. Compiling: an expression against `pcap_compile`.
 
 use super::oracle::Oracle;
 use super::{Random, for_link, generate, system_names, work_folder};
 use crate::TaskError;
-use skep_cbpf::filter::{Filter, LinkType, Target};
+use skep::filter::{Filter, LinkType, Matcher, Target};
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{BufWriter, Write};
@@ -110,11 +110,12 @@ fn match_ns(expression: &str, packets: &[super::packets::Packet]) -> Result<f64,
         ..Target::file(LinkType::ETHERNET)
     };
     let filter = Filter::compile(expression, &target).map_err(|e| e.to_string())?;
-    let pass = || {
+    let mut matcher = Matcher::new(filter);
+    let mut pass = || {
         let start = Instant::now();
         let accepted = packets
             .iter()
-            .filter(|p| filter.matches(&p.bytes, p.wire))
+            .filter(|p| matcher.matches(&p.bytes, p.wire))
             .count();
         black_box(accepted);
         start.elapsed().as_secs_f64() * 1e9 / packets.len() as f64

@@ -9,9 +9,9 @@ mod random;
 use crate::TaskError;
 use oracle::{Answer, Oracle};
 use packets::Packet;
+use skep::filter::{Filter, LinkType, Matcher, Names, Target, plain};
 use skep_cbpf::Insn;
 use skep_cbpf::check::{Cause, CheckError, check};
-use skep_cbpf::filter::{Filter, LinkType, Names, Target, plain};
 use std::fs;
 use std::path::Path;
 
@@ -46,6 +46,8 @@ struct Tally {
     /// Expressions whose code in libpcap reads words that it did not set.
     undefined: usize,
     decisions: u64,
+    /// Filters that ran as native code.
+    native: usize,
     wrong: Vec<String>,
     longer: Vec<String>,
     /// Expressions whose plain code is not libpcap's, instruction for instruction.
@@ -100,9 +102,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     print_row("all", packets_total, &total);
     let mean = (total.log_ratio / total.compared.max(1) as f64).exp();
     println!(
-        "{{\"task\":\"filter-diff\",\"expressions\":{},\"packets\":{packets_total},\"decisions\":{},\"wrong\":{},\"longer\":{},\"other_code\":{},\"length_geomean\":{mean:.4}}}",
+        "{{\"task\":\"filter-diff\",\"expressions\":{},\"packets\":{packets_total},\"decisions\":{},\"native\":{},\"compiled\":{},\"wrong\":{},\"longer\":{},\"other_code\":{},\"length_geomean\":{mean:.4}}}",
         total.expressions,
         total.decisions,
+        total.native,
+        total.compared,
         total.wrong.len(),
         total.longer.len(),
         total.other.len(),
@@ -120,6 +124,7 @@ fn add(total: &mut Tally, tally: Tally) {
     total.endless += tally.endless;
     total.undefined += tally.undefined;
     total.decisions += tally.decisions;
+    total.native += tally.native;
     total.wrong.extend(tally.wrong);
     total.longer.extend(tally.longer);
     total.other.extend(tally.other);
@@ -197,10 +202,13 @@ fn compare(
                         .longer
                         .push(format!("{ours} > {length}: {expression}"));
                 }
+                let mut matcher = Matcher::new(filter);
+                tally.native += usize::from(matcher.is_native());
                 for (i, packet) in packets.iter().enumerate() {
                     tally.decisions += 1;
-                    let us = filter.matches(&packet.bytes, packet.wire);
-                    if us != accepted[i] {
+                    let us = matcher.matches(&packet.bytes, packet.wire);
+                    let interpreted = matcher.filter().matches(&packet.bytes, packet.wire);
+                    if us != interpreted || us != accepted[i] {
                         tally.wrong.push(format!(
                             "{expression}: packet {i} of {} bytes: {} by us: {}",
                             packet.bytes.len(),

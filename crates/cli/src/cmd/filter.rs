@@ -3,7 +3,7 @@
 use crate::error::{CliError, Outcome, io_text};
 use crate::output::Output;
 use serde_json::json;
-use skep_cbpf::filter::{Filter, LinkType, Names, SNAPLEN, Source, Target};
+use skep::filter::{Filter, LinkType, Matcher, Names, SNAPLEN, Source, Target};
 use skep_cbpf::text::{Form, print};
 use skep_cbpf::translate::{Access, Options, translate};
 use skep_cbpf::{Insn, LongShift};
@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// With -d: print the code as eBPF
     #[arg(long)]
     ebpf: bool,
+    /// Write the filter as an XDP program instead: an object whose program passes what is accepted and drops the rest
+    #[arg(long, value_name = "OBJ", conflicts_with_all = ["read", "interface", "write"])]
+    xdp: Option<PathBuf>,
     /// Link type of the code, if it is not that of a file: EN10MB, RAW, LINUX_SLL, IEEE802_11_RADIO and so on
     #[arg(short = 'y', long = "link-type", value_name = "TYPE")]
     link: Option<String>,
@@ -83,6 +86,11 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
         netmask: Some(u32::from(args.netmask)),
         names: &names,
     };
+    if let Some(path) = &args.xdp {
+        let filter = compile(&expression, &target)?;
+        write_xdp(path, filter.code())?;
+        return Ok(Outcome::Ok);
+    }
     match (&args.read, &args.interface) {
         (Some(path), _) => from_file(args, out, path, &expression, &target),
         (None, Some(interface)) if args.dump == 0 && !args.ebpf => {
@@ -114,12 +122,39 @@ fn compile(expression: &str, target: &Target<'_>) -> Result<Filter, CliError> {
     Filter::compile(expression, target).map_err(|e| CliError::usage(e.explain(expression)))
 }
 
+/// Writes an object with one XDP program, `filter`.
+fn write_xdp(path: &Path, code: &[Insn]) -> Result<(), CliError> {
+    const XDP_DROP: i32 = 1;
+    const XDP_PASS: i32 = 2;
+    const NAME: &str = "filter";
+    let options = Options {
+        access: Access::Direct,
+        long_shift: LongShift::Zero,
+        verdicts: Some((XDP_PASS, XDP_DROP)),
+        wire_length: None,
+    };
+    let slots = translate(code, &options).map_err(CliError::environment)?;
+    let mut text = format!("    .section xdp,\"ax\",@progbits\n    .globl {NAME}\n{NAME}:\n");
+    for slot in &slots {
+        let bytes: Vec<String> = slot.to_le_bytes().iter().map(u8::to_string).collect();
+        text.push_str(&format!("    .byte {}\n", bytes.join(", ")));
+    }
+    text.push_str(&format!(
+        "    .size {NAME}, .-{NAME}\n    .type {NAME},@function\n    .section license,\"aw\",@progbits\n    .asciz \"Dual MIT/GPL\"\n"
+    ));
+    let assembly = skep_isa::asm::assemble(&text, &skep_isa::asm::Options::default())
+        .map_err(|errors| CliError::environment(format!("{}", errors[0])))?;
+    let bytes = skep_object::write::write(&assembly).map_err(CliError::environment)?;
+    fs::write(path, bytes).map_err(|e| at(path, &e))
+}
+
 fn dump(args: &Args, out: &mut Output, code: &[Insn]) -> Result<(), CliError> {
     if args.ebpf {
         let options = Options {
             access: Access::Socket,
             long_shift: LongShift::Zero,
             verdicts: None,
+            wire_length: None,
         };
         let slots = translate(code, &options).map_err(CliError::environment)?;
         for (at, insn) in skep_isa::insns(&slots) {
@@ -235,13 +270,13 @@ fn from_file(
         };
         compile(expression, &target)
     };
-    let mut current: Option<(u16, Filter)> = None;
+    let mut current: Option<(u16, Matcher)> = None;
     if let Some(link) = capture.link() {
-        current = Some((link, for_link(link)?));
+        current = Some((link, Matcher::new(for_link(link)?)));
     }
     if args.dump > 0 || args.ebpf {
         let filter = match current {
-            Some((_, filter)) => filter,
+            Some((_, matcher)) => matcher.filter().clone(),
             None => for_link(first_link(&bytes)?)?,
         };
         dump(args, out, filter.code())?;
@@ -266,11 +301,14 @@ fn from_file(
                 break;
             }
         };
-        let filter = match &current {
-            Some((link, filter)) if *link == record.link => filter,
-            _ => &current.insert((record.link, for_link(record.link)?)).1,
+        let matcher = match &mut current {
+            Some((link, matcher)) if *link == record.link => matcher,
+            _ => {
+                let matcher = Matcher::new(for_link(record.link)?);
+                &mut current.insert((record.link, matcher)).1
+            }
         };
-        if filter.matches(record.data, record.wire_len) && !sink.take(&record)? {
+        if matcher.matches(record.data, record.wire_len) && !sink.take(&record)? {
             break;
         }
     }

@@ -6,6 +6,7 @@ mod plain;
 mod skb;
 mod xdp;
 
+pub(crate) use memory::Alone;
 pub use memory::{run_memory, run_memory_checked};
 
 use crate::checked::Checked;

@@ -4,7 +4,12 @@
 //! ancillary data from `struct __sk_buff`; [`Access::Direct`] is for XDP and for test runs over plain bytes: every load
 //! is preceded by a comparison with `data_end`.
 //!
-//! Registers: `r0` = A, `r7` = X, `r6` = ctx, `r8` = data, `r9` = data_end; scratch words are the lower stack.
+//! Registers: `r0` = A, `r7` = X, `r6` = ctx (or the packet at X), `r8` = data, `r9` = data_end; scratch words are the
+//! lower stack.
+
+mod direct;
+
+pub use direct::INDEX_MAX;
 
 use crate::check::{CheckError, check};
 use crate::insn::{AluOp, Ancillary, BPF_MEMWORDS, Insn, Op, Relation, SKF_LL_OFF, Size};
@@ -12,10 +17,11 @@ use crate::interp::LongShift;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use direct::Flow;
 use skep_isa::Slot;
 use skep_isa::opcode::{
-    ABS, ADD, ALU, ALU64, AND, CALL, END, EXIT, IND, JA, JEQ, JGE, JGT, JLE, JMP, JMP32, JSET, K,
-    LD, LDX, LSH, MEM, MOV, NEG, RSH, STX, W, X, XOR,
+    ABS, ALU, ALU64, AND, CALL, END, EXIT, IND, JA, JEQ, JGE, JLE, JMP, JMP32, JSET, K, LD, LDX,
+    LSH, MEM, MOV, NEG, RSH, STX, W, X, XOR,
 };
 
 /// How the program reaches the packet.
@@ -36,6 +42,9 @@ pub struct Options {
     pub long_shift: LongShift,
     /// Values returned instead of non-zero and zero, if any: `XDP_PASS` and `XDP_DROP`, say.
     pub verdicts: Option<(i32, i32)>,
+    /// With [`Access::Direct`]: the field of the context that holds the length on the wire; without it that of the
+    /// packet's bytes is taken.
+    pub wire_length: Option<i16>,
 }
 
 /// Why a program has no translation.
@@ -76,8 +85,6 @@ const DATA: u8 = 8;
 const DATA_END: u8 = 9;
 const STACK: u8 = 10;
 
-/// Greatest offset of a packet access the verifier follows (`MAX_PACKET_OFF`).
-const MAX_PACKET_OFF: u32 = 0xffff;
 /// `bpf_get_smp_processor_id`.
 const HELPER_CPU: i32 = 8;
 /// `bpf_get_prandom_u32`.
@@ -112,6 +119,8 @@ struct Translator<'a> {
     /// Jumps to fill in: slot, target, classic instruction.
     jumps: Vec<(usize, Label, usize)>,
     at: usize,
+    /// What is known of the packet, with [`Access::Direct`].
+    flow: Flow,
 }
 
 /// Translates a program.
@@ -126,12 +135,15 @@ pub fn translate(program: &[Insn], options: &Options) -> Result<Vec<Slot>, Trans
         starts: vec![0; program.len() + 1],
         jumps: Vec::new(),
         at: 0,
+        flow: Flow::new(program.len()),
     };
     t.prologue(program);
     for (at, insn) in program.iter().enumerate() {
         t.at = at;
         t.starts[at] = t.slots.len();
+        t.flow.enter(at);
         t.insn(*insn)?;
+        t.flow.leave(at, *insn);
     }
     t.finish()
 }
@@ -159,8 +171,7 @@ impl Translator<'_> {
         match self.options.access {
             Access::Socket => self.push(ALU64 | MOV | X, CTX, 1, 0, 0),
             Access::Direct => {
-                self.push(LDX | MEM | W, DATA, 1, 0, 0);
-                self.push(LDX | MEM | W, DATA_END, 1, 4, 0);
+                self.direct_prologue(reads(|op| matches!(op, Op::LoadLen | Op::LoadXLen)));
             }
         }
         self.push(ALU64 | MOV | K, A, 0, 0, 0);
@@ -253,10 +264,7 @@ impl Translator<'_> {
     fn length(&mut self, dst: u8) {
         match self.options.access {
             Access::Socket => self.push(LDX | MEM | W, dst, CTX, 0, 0),
-            Access::Direct => {
-                self.push(ALU64 | MOV | X, dst, DATA_END, 0, 0);
-                self.push(ALU64 | skep_isa::opcode::SUB | X, dst, DATA, 0, 0);
-            }
+            Access::Direct => self.direct_length(dst),
         }
     }
 
@@ -266,10 +274,7 @@ impl Translator<'_> {
                 self.jump(JMP | JA, 0, 0, 0, Label::Reject);
             }
             Access::Socket => self.push(LD | ABS | size.code(), 0, 0, 0, k.cast_signed()),
-            Access::Direct => {
-                self.push(ALU64 | MOV | X, TMP, DATA, 0, 0);
-                self.direct(size, k, A)?;
-            }
+            Access::Direct => self.direct_abs(size, k, A)?,
         }
         Ok(())
     }
@@ -277,33 +282,7 @@ impl Translator<'_> {
     fn load_ind(&mut self, size: Size, k: u32) -> Result<(), TranslateError> {
         match self.options.access {
             Access::Socket => self.push(LD | IND | size.code(), 0, INDEX, 0, k.cast_signed()),
-            Access::Direct => {
-                self.push(ALU | MOV | X, TMP, INDEX, 0, 0);
-                let limit = MAX_PACKET_OFF
-                    .saturating_sub(k.saturating_add(4))
-                    .cast_signed();
-                self.jump(JMP32 | JGT | K, TMP, 0, limit, Label::Reject);
-                self.push(ALU64 | ADD | X, TMP, DATA, 0, 0);
-                self.direct(size, k, A)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Loads `dst` from `TMP + k`, if that is before `data_end`.
-    fn direct(&mut self, size: Size, k: u32, dst: u8) -> Result<(), TranslateError> {
-        let end = k.saturating_add(size.bytes());
-        let (Ok(offset), Ok(end)) = (i16::try_from(k), i32::try_from(end)) else {
-            return Err(TranslateError::Offset(self.at, k));
-        };
-        self.push(ALU64 | MOV | X, TMP2, TMP, 0, 0);
-        self.push(ALU64 | ADD | K, TMP2, 0, 0, end);
-        self.jump(JMP | JGT | X, TMP2, DATA_END, 0, Label::Reject);
-        self.push(LDX | MEM | size.code(), dst, TMP, offset, 0);
-        match size {
-            Size::B => {}
-            Size::H => self.push(ALU | END | X, dst, 0, 0, 16),
-            Size::W => self.push(ALU | END | X, dst, 0, 0, 32),
+            Access::Direct => self.direct_ind(size, k)?,
         }
         Ok(())
     }
@@ -317,10 +296,7 @@ impl Translator<'_> {
                 self.push(ALU | MOV | X, INDEX, A, 0, 0);
                 self.push(ALU64 | MOV | X, A, DATA, 0, 0);
             }
-            Access::Direct => {
-                self.push(ALU64 | MOV | X, TMP, DATA, 0, 0);
-                self.direct(Size::B, k, INDEX)?;
-            }
+            Access::Direct => return self.direct_msh(k),
         }
         self.push(ALU | AND | K, INDEX, 0, 0, 0xf);
         self.push(ALU | LSH | K, INDEX, 0, 0, 2);
@@ -415,6 +391,7 @@ mod tests {
             access,
             long_shift: LongShift::Modulo,
             verdicts: None,
+            wire_length: None,
         }
     }
 

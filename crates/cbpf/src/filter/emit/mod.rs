@@ -1,0 +1,324 @@
+//! Code for each node: which instructions put its value into A (and X), given what is there already.
+//!
+//! A node's code may be entered past its start: a way that brings the value along skips the loads. What a node leaves in
+//! A, X and scratch memory is what all ways through it have in common.
+
+mod effects;
+mod endings;
+mod values;
+
+use super::expr::{Arena, Expr, Value};
+use super::graph::{ACCEPT, Graph, NodeId, Step};
+use super::layout;
+use crate::insn::{BPF_MEMWORDS, Insn, RET};
+use alloc::vec::Vec;
+use effects::{leaves, needs};
+use skep_isa::opcode::K;
+
+/// What registers and scratch words hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct State {
+    a: Option<Value>,
+    x: Option<Value>,
+    /// Scratch words whose value is there, by slot.
+    words: u16,
+}
+
+impl State {
+    fn meet(self, other: Self) -> Self {
+        Self {
+            a: self.a.filter(|a| other.a == Some(*a)),
+            x: self.x.filter(|x| other.x == Some(*x)),
+            words: self.words & other.words,
+        }
+    }
+}
+
+/// How a node ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Final {
+    /// Goes on to `yes`.
+    Goto,
+    /// One comparison; `negated` exchanges the ways.
+    Jump { code: u8, k: u32, negated: bool },
+    /// `yes` for values from `low` to before `end`.
+    Range { low: u32, end: u32 },
+}
+
+/// A way from a node: where to, and where its code is entered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    pub(super) to: NodeId,
+    pub(super) entry: u32,
+}
+
+/// Code of a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    /// Place in [`Emitted::code`].
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) last: Final,
+    pub(super) yes: Way,
+    pub(super) no: Way,
+}
+
+/// Code of all nodes, not yet in order.
+#[derive(Debug)]
+pub(super) struct Emitted {
+    pub(super) code: Vec<Insn>,
+    pub(super) items: Vec<Option<Item>>,
+    pub(super) root_entry: u32,
+    /// Scratch words to store A, which is zero, in at the start.
+    pub(super) zeroed: u16,
+}
+
+/// Why there is no code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum EmitError {
+    /// A variable is used where X does not hold it: it needs a scratch word.
+    NeedsWord(u32),
+    /// More scratch words are needed than there are.
+    OutOfWords,
+}
+
+/// A way into a node, while its code is made.
+struct Incoming {
+    from: NodeId,
+    yes: bool,
+    state: State,
+}
+
+struct Emitter<'a> {
+    arena: &'a Arena,
+    graph: &'a Graph,
+    code: Vec<Insn>,
+    /// State before each instruction of the node at hand.
+    trace: Vec<State>,
+    state: State,
+    /// Values that have a scratch word of their own, by slot.
+    words: Vec<Value>,
+    /// First slot for passing needs of one node.
+    passing: u32,
+    /// How often each value was computed.
+    computed: Vec<u16>,
+}
+
+type Emit = Result<(), EmitError>;
+
+/// Compiles a graph: the shortest of a few ways to use the scratch words.
+pub(crate) fn compile(arena: &Arena, graph: &Graph, snaplen: u32) -> Result<Vec<Insn>, EmitError> {
+    let mut words: Vec<Value> = Vec::new();
+    let mut zeroed = 0u16;
+    let (plain, computed) = loop {
+        match emit(arena, graph, &words, zeroed) {
+            Ok((emitted, computed)) => break (layout::lay_out(graph, &emitted, snaplen), computed),
+            Err(EmitError::NeedsWord(var)) => {
+                let value = (0..arena.values())
+                    .map(|i| arena.at(i))
+                    .find(|v| arena.get(*v) == Expr::Var(var));
+                match value.map(|v| (v, words.iter().position(|w| *w == v))) {
+                    Some((value, None)) => words.push(value),
+                    // Some way sets it and another does not: it starts as zero.
+                    Some((_, Some(slot))) if zeroed & (1 << slot) == 0 => zeroed |= 1 << slot,
+                    _ => return Err(EmitError::OutOfWords),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    let mut frequent: Vec<(u32, Value)> = Vec::new();
+    for (i, times) in computed.iter().enumerate() {
+        let value = arena.at(i);
+        let (times, cost) = (u32::from(*times), cost(arena, value));
+        if times > 1 && cost > 1 && cost * times > cost + times {
+            frequent.push((cost * times - cost - times, value));
+        }
+    }
+    if frequent.is_empty() {
+        return Ok(plain);
+    }
+    frequent.sort_by(|a, b| b.cmp(a));
+    let room = (BPF_MEMWORDS / 2) as usize;
+    let mut best = plain;
+    for keep in [room, 1] {
+        let mut words = words.clone();
+        words.extend(frequent.iter().take(keep).map(|(_, v)| *v));
+        words.truncate(room.max(words.len().min(BPF_MEMWORDS as usize)));
+        if let Ok((emitted, _)) = emit(arena, graph, &words, zeroed) {
+            let other = layout::lay_out(graph, &emitted, snaplen);
+            if other.len() < best.len() {
+                best = other;
+            }
+        }
+        if frequent.len() == 1 {
+            break;
+        }
+    }
+    Ok(best)
+}
+
+/// Instructions that compute a value from nothing, roughly.
+fn cost(arena: &Arena, value: Value) -> u32 {
+    match arena.get(value) {
+        Expr::Load {
+            base: Some(base), ..
+        } => 1 + cost(arena, base),
+        Expr::Bin(_, a, b) if arena.as_const(b).is_some() => 1 + cost(arena, a),
+        Expr::Bin(_, a, b) => 2 + cost(arena, a) + cost(arena, b),
+        Expr::RadiotapPayload(header) => 16 + cost(arena, header),
+        Expr::Const(_)
+        | Expr::Len
+        | Expr::Load { .. }
+        | Expr::Ancillary(..)
+        | Expr::Msh(_)
+        | Expr::Var(_) => 1,
+    }
+}
+
+fn emit(
+    arena: &Arena,
+    graph: &Graph,
+    words: &[Value],
+    zeroed: u16,
+) -> Result<(Emitted, Vec<u16>), EmitError> {
+    let start = State {
+        a: None,
+        x: None,
+        words: 0,
+    };
+    let mut emitter = Emitter {
+        arena,
+        graph,
+        code: Vec::with_capacity(graph.nodes.len() * 2),
+        trace: Vec::new(),
+        state: start,
+        words: words.to_vec(),
+        passing: words.len() as u32,
+        computed: alloc::vec![0; arena.values()],
+    };
+    let mut items: Vec<Option<Item>> = alloc::vec![None; graph.nodes.len()];
+    let mut incoming: Vec<Vec<Incoming>> = Vec::new();
+    incoming.resize_with(graph.nodes.len(), Vec::new);
+    // The kernel and libpcap start with A and X zero.
+    let zero = arena.zero();
+    let first = State {
+        a: zero,
+        x: zero,
+        words: zeroed,
+    };
+    let mut root_entry = 0;
+    incoming[graph.root as usize].push(Incoming {
+        from: super::graph::NONE,
+        yes: true,
+        state: first,
+    });
+    for id in (2..=graph.root).rev() {
+        let ways = core::mem::take(&mut incoming[id as usize]);
+        if ways.is_empty() {
+            continue;
+        }
+        let (item, entries, out) = emitter.node(id, &ways)?;
+        for (way, entry) in ways.iter().zip(entries) {
+            match items.get_mut(way.from as usize) {
+                Some(Some(item)) if way.yes => item.yes.entry = entry,
+                Some(Some(item)) => item.no.entry = entry,
+                _ => root_entry = entry,
+            }
+        }
+        let node = graph.node(id);
+        items[id as usize] = Some(item);
+        let branches = !matches!(item.last, Final::Goto);
+        for (to, yes) in [(node.yes, true), (node.no, false)] {
+            if to > super::graph::REJECT && (yes || branches) {
+                incoming[to as usize].push(Incoming {
+                    from: id,
+                    yes,
+                    state: out,
+                });
+            }
+        }
+    }
+    let emitted = Emitted {
+        code: emitter.code,
+        items,
+        root_entry,
+        zeroed,
+    };
+    Ok((emitted, emitter.computed))
+}
+
+impl Emitter<'_> {
+    /// The code of a node, where each way enters it, and what it leaves behind.
+    fn node(
+        &mut self,
+        id: NodeId,
+        ways: &[Incoming],
+    ) -> Result<(Item, Vec<u32>, State), EmitError> {
+        let node = self.graph.node(id);
+        let common = ways[1..]
+            .iter()
+            .fold(ways[0].state, |state, way| state.meet(way.state));
+        self.state = common;
+        self.trace.clear();
+        let start = self.code.len();
+        let last = match node.step {
+            Step::Test(test) => self.test(test, node.yes, node.no)?,
+            Step::Chain(chain) => self.chain(chain),
+            Step::Touch(value) => {
+                self.touch(value)?;
+                Final::Goto
+            }
+            Step::Assign(var, value) => {
+                self.assign(var, value)?;
+                Final::Goto
+            }
+            Step::Leaf => Final::Goto,
+        };
+        let (entries, out) = self.enter(start, last, ways);
+        let way = |to| Way { to, entry: 0 };
+        let item = Item {
+            start: start as u32,
+            end: self.code.len() as u32,
+            last,
+            yes: way(node.yes),
+            no: way(node.no),
+        };
+        Ok((item, entries, out))
+    }
+
+    /// Where each way enters the code from `start` on: as late as what it brings along allows.
+    fn enter(&self, start: usize, last: Final, ways: &[Incoming]) -> (Vec<u32>, State) {
+        let code = &self.code[start..];
+        let end = self.state;
+        let needs = needs(code, last);
+        let mut out: Option<State> = None;
+        let mut entries = Vec::with_capacity(ways.len());
+        for way in ways {
+            let brings = |at: usize| {
+                let here = self.trace.get(at).copied().unwrap_or(end);
+                let (a, x, words) = needs[at];
+                let same = |need: bool, has: Option<Value>, want: Option<Value>| {
+                    !need || has.is_some() && has == want
+                };
+                same(a, way.state.a, here.a)
+                    && same(x, way.state.x, here.x)
+                    && words & !way.state.words == 0
+            };
+            // A step that does not branch is there for what it does on the way.
+            let at = match last {
+                Final::Goto => 0,
+                _ => (0..=code.len()).rev().find(|at| brings(*at)).unwrap_or(0),
+            };
+            entries.push(at as u32);
+            let after = leaves(&code[at..], way.state, end);
+            out = Some(out.map_or(after, |o| o.meet(after)));
+        }
+        (entries, out.unwrap_or(end))
+    }
+}
+
+/// Instructions that end a program.
+pub(super) fn leaf(id: NodeId, snaplen: u32) -> Insn {
+    Insn::new(RET | K, if id == ACCEPT { snaplen } else { 0 })
+}
