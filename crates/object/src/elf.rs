@@ -1,7 +1,7 @@
 //! The ELF file as sections, symbols and relocations, every reference checked.
 
 use crate::error::ObjectError;
-use crate::image::{Image, ImageError, ImageSection, ImageSymbol};
+use crate::image::{Image, ImageError, ImageHeader, ImageSection, ImageSymbol};
 use skep_btf::Order;
 
 /// A parsed object file.
@@ -68,8 +68,9 @@ pub(crate) struct Reloc {
 impl<'a> Elf<'a> {
     /// Parses a relocatable BPF object of the host's byte order.
     pub(crate) fn parse(data: &'a [u8]) -> Result<Self, ObjectError> {
+        // A file of another kind is named as such, whatever else is wrong with it.
+        check_header(ImageHeader::parse(data).map_err(refused)?)?;
         let image = Image::parse(data).map_err(refused)?;
-        check_header(&image)?;
         let count = image.sections.len();
         Ok(Self {
             symbols: image.symbols.iter().map(|s| symbol(s, count)).collect(),
@@ -109,19 +110,19 @@ fn refused(error: ImageError) -> ObjectError {
     }
 }
 
-fn check_header(image: &Image<'_>) -> Result<(), ObjectError> {
-    if image.order != Order::HOST {
+fn check_header(header: ImageHeader) -> Result<(), ObjectError> {
+    if header.order != Order::HOST {
         let name = |order| match order {
             Order::Big => "big",
             Order::Little => "little",
         };
         return Err(ObjectError::NotBpf(format!(
             "it is {}-endian, this machine is {}-endian",
-            name(image.order),
+            name(header.order),
             name(Order::HOST)
         )));
     }
-    if image.file_type != RELOCATABLE {
+    if header.file_type != RELOCATABLE {
         let what = "it is an executable or library, not a relocatable object";
         return Err(ObjectError::NotBpf(what.to_owned()));
     }

@@ -210,6 +210,35 @@ pub fn relocation_name(kind: u32) -> &'static str {
     }
 }
 
+/// What the first bytes of a file say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ImageHeader {
+    /// Byte order of everything in it.
+    pub order: Order,
+    /// `e_machine`
+    pub machine: u16,
+    /// `e_type`
+    pub file_type: u16,
+}
+
+impl ImageHeader {
+    /// Reads no more than the header.
+    ///
+    /// # Errors
+    /// [`ImageError`]: not a 64-bit ELF file for BPF.
+    pub fn parse(data: &[u8]) -> Result<Self, ImageError> {
+        let reader = Reader::new(data)?;
+        match reader.order.u16_at(data, 18) {
+            EM_BPF => Ok(Self {
+                order: reader.order,
+                machine: EM_BPF,
+                file_type: reader.order.u16_at(data, 16),
+            }),
+            machine => Err(ImageError::NotBpf { machine }),
+        }
+    }
+}
+
 impl<'d> Image<'d> {
     /// Reads a BPF object.
     ///
