@@ -6,6 +6,7 @@ mod attach;
 mod attach_more;
 mod c_header;
 mod cases;
+mod corners;
 mod deferred;
 mod encodings;
 mod examples;

@@ -1,17 +1,22 @@
 //! Arena: sparse memory of pages that programs allocate and user space maps.
 //!
-//! The whole range is mapped; a page is there once it was allocated, and reads as zero before it is written. One bit a
-//! page says whether it is. Concurrency: allocation and freeing hold one lock a map; a half-done one is finished by nobody,
+//! The whole range is mapped, in a window of 4 GiB that begins at a multiple of 4 GiB: the lower half of an address is where it
+//! lies in the window, whatever view of the arena it belongs to. Accesses outside of the arena meet memory that means nothing
+//! (the kernel reads zeros there, and drops what is stored). A page reads as zero when it is allocated. One bit a page says
+//! whether it is. Concurrency: allocation and freeing hold one lock a map; a half-done one is finished by nobody,
 //! so that a dead owner leaves at most pages that stay allocated.
 
 use crate::body::Body;
 use crate::header::{MapHeader, Ops, Runner, no_delete, no_lookup, no_update};
 use crate::lock;
-use crate::region::{Layout, Memory, Region};
+use crate::region::{Layout, Memory, Region, WINDOW_BYTES};
 use crate::spec::MapSpec;
 use skep_abi::Errno;
 use skep_sys::mem::PAGE;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Where an arena without a user address lies in its window.
+const DEFAULT_PLACE: usize = 1 << 16;
 
 /// Control words before the bits.
 #[repr(C, align(64))]
@@ -31,7 +36,8 @@ pub(crate) struct Arena {
 pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno> {
     let pages = spec.max_entries as usize;
     let control = size_of::<Control>() + pages.div_ceil(64) * 8;
-    let layout = Layout::new(pages.checked_mul(PAGE), Some(control))?;
+    let mut layout = Layout::new(pages.checked_mul(PAGE), Some(control))?;
+    layout.window_at = Some(place(spec, layout.data)?);
     let region = Region::create(spec, layout, memory)?;
     let at = region.control();
     let arena = Arena {
@@ -45,6 +51,14 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
         delete: no_delete,
     };
     Ok(MapHeader::new(spec, ops, Body::Arena(arena), region))
+}
+
+/// Where in its window an arena of `bytes` lies: where its user address says, else not at 0, which is NULL.
+fn place(spec: &MapSpec, bytes: usize) -> Result<usize, Errno> {
+    let wanted = spec.map_extra as u32 as usize;
+    let wanted = if wanted == 0 { DEFAULT_PLACE } else { wanted };
+    let room = WINDOW_BYTES.checked_sub(bytes).ok_or(Errno::E2BIG)?;
+    Ok(if wanted <= room { wanted } else { 0 })
 }
 
 impl Arena {
@@ -77,7 +91,13 @@ impl Arena {
     }
 
     /// The first of `count` free pages side by side, at `first` if one is asked for.
-    fn allocate(&self, first: Option<u32>, count: u32, runner: Runner) -> Option<u32> {
+    fn allocate(
+        &self,
+        first: Option<u32>,
+        count: u32,
+        data: *mut u8,
+        runner: Runner,
+    ) -> Option<u32> {
         let last = self.pages.checked_sub(count).filter(|_| count != 0)?;
         self.locked(runner, || {
             let found = match first {
@@ -87,6 +107,8 @@ impl Arena {
             for page in found..found + count {
                 let (word, bit) = self.word(page);
                 word.fetch_or(bit, Ordering::Relaxed);
+                // SAFETY: a page of this arena.
+                unsafe { data.add(page as usize * PAGE).write_bytes(0, PAGE) };
             }
             Some(found)
         })
@@ -110,7 +132,7 @@ impl MapHeader {
     /// `bpf_arena_alloc_pages`: the number of the first page, `at` if that is given; `None` if there is no room.
     pub fn arena_allocate(&self, at: Option<u32>, count: u32, runner: Runner) -> Option<u32> {
         match &self.body {
-            Body::Arena(arena) => arena.allocate(at, count, runner),
+            Body::Arena(arena) => arena.allocate(at, count, self.data, runner),
             _ => None,
         }
     }

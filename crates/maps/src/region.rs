@@ -28,12 +28,19 @@ pub(crate) struct Layout {
     pub(crate) control: usize,
     /// Map the data from this offset to its end a second time behind itself (ring buffers).
     pub(crate) twice_from: Option<usize>,
+    /// Map the data at this offset of a window of 4 GiB, all of whose addresses can be accessed (arenas).
+    pub(crate) window_at: Option<usize>,
     /// Bytes of the creator's notes, a multiple of the page.
     notes: usize,
 }
 
 /// Offset of the word in the describing page that says whether the map is frozen.
 const FROZEN_AT: usize = 64;
+/// Bytes that the 32 bits of an arena's addresses reach, and those that an instruction's offset reaches beyond.
+pub(crate) const WINDOW_BYTES: usize = 1 << 32;
+const GUARD_BYTES: usize = 1 << 16;
+/// Bytes of the pages that stand, again and again, where a window has no data.
+const SCRATCH_BYTES: usize = 16 << 20;
 /// Most bytes of one map's file.
 pub(crate) const FILE_BYTES_MAX: usize = 1 << 40;
 
@@ -45,6 +52,7 @@ impl Layout {
             data: fits(data)?.next_multiple_of(PAGE),
             control: fits(control)?.next_multiple_of(PAGE),
             twice_from: None,
+            window_at: None,
             notes: 0,
         })
     }
@@ -69,6 +77,9 @@ impl Layout {
 pub(crate) struct Region {
     file: File,
     mapping: Mapping,
+    /// Where in the mapping the data and the control words begin.
+    data_at: usize,
+    control_at: usize,
     layout: Layout,
     fresh: bool,
 }
@@ -128,7 +139,35 @@ impl Region {
         }
     }
 
+    /// As [`Self::map`], with the data inside a window that begins at a multiple of its size. A program may access any
+    /// address of the window and a little beyond: where there is no data, it meets pages that mean nothing.
+    fn map_window(file: File, layout: Layout, at: usize, fresh: bool) -> std::io::Result<Self> {
+        let rw = Access::ReadWrite;
+        let rest = layout.file_bytes() - layout.data;
+        let mut mapping = Mapping::reserve(2 * WINDOW_BYTES + 2 * GUARD_BYTES + rest)?;
+        let base = mapping.base() as usize;
+        let window = (base + GUARD_BYTES).next_multiple_of(WINDOW_BYTES) - base;
+        let end = window + WINDOW_BYTES + GUARD_BYTES;
+        let scratch = mem::anonymous_file(c"skep-scratch", SCRATCH_BYTES as u64)?;
+        for from in (window - GUARD_BYTES..end).step_by(SCRATCH_BYTES) {
+            mapping.overlay(from, &scratch, 0, SCRATCH_BYTES.min(end - from), rw)?;
+        }
+        mapping.overlay(window + at, &file, 0, layout.data, rw)?;
+        mapping.overlay(end, &file, layout.data as u64, rest, rw)?;
+        Ok(Self {
+            file,
+            mapping,
+            data_at: window + at,
+            control_at: end,
+            layout,
+            fresh,
+        })
+    }
+
     fn map(file: File, layout: Layout, fresh: bool) -> Result<Self, Errno> {
+        if let Some(at) = layout.window_at {
+            return Self::map_window(file, layout, at, fresh).map_err(|e| errno(&e));
+        }
         let rw = Access::ReadWrite;
         let inner = || -> std::io::Result<Mapping> {
             let Some(from) = layout.twice_from else {
@@ -151,6 +190,8 @@ impl Region {
         Ok(Self {
             file,
             mapping,
+            data_at: 0,
+            control_at: layout.data + layout.second_bytes(),
             layout,
             fresh,
         })
@@ -158,13 +199,12 @@ impl Region {
 
     /// First byte of the data.
     pub(crate) fn data(&self) -> *mut u8 {
-        self.mapping.base()
+        self.mapping.base().wrapping_add(self.data_at)
     }
 
     /// First byte of the control words.
     pub(crate) fn control(&self) -> *mut u8 {
-        self.data()
-            .wrapping_add(self.layout.data + self.layout.second_bytes())
+        self.mapping.base().wrapping_add(self.control_at)
     }
 
     fn describing_page(&self) -> *mut [u8; PAGE] {

@@ -227,7 +227,8 @@ impl Program {
             (*env).program = self;
             (*env).call_back = Some(self.call_back);
             if let Some(arena) = self.lowered.arena {
-                (*env).arena_base = self.maps[arena as usize].value_base();
+                // The lower half of an arena's addresses is their place in its window (see `skep_maps`).
+                (*env).arena_base = self.maps[arena as usize].value_base() & !u64::from(u32::MAX);
                 (*env).arena_user_base = (*env).arena_base;
             }
         }

@@ -55,7 +55,8 @@ fn num_new(a: &Args) -> Result<i64, Errno> {
 /// The address of the next number, or NULL.
 fn num_next(a: &Args) -> u64 {
     let Num { current, end } = load(a);
-    if i64::from(current) + 1 >= i64::from(end) {
+    // From the lowest number the one before it is the highest.
+    if current.wrapping_add(1) >= end {
         store(a, Num::default());
         return 0;
     }

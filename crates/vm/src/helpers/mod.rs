@@ -4,6 +4,7 @@
 //! through the run environment, never through thread-locals. [`helper`] and [`kfunc`] find an entry; what is not there
 //! exists only in a kernel, and [`crate::compat`] says why.
 
+mod arena;
 mod args;
 mod checksum;
 mod control;
@@ -106,6 +107,7 @@ const HELPERS: &[&[Row]] = &[
 
 /// All groups of kfuncs.
 const KFUNCS: &[&[Row]] = &[
+    arena::KFUNCS,
     cpumask::KFUNCS,
     dynptr::KFUNCS,
     iter::KFUNCS,

@@ -333,7 +333,7 @@ fn get_tunnel_key(a: &Args) -> Result<i64, Errno> {
 
 /// skb, key, its size, flags
 fn set_tunnel_key(a: &Args) -> Result<i64, Errno> {
-    const KNOWN_FLAGS: u64 = 0x2f;
+    const KNOWN_FLAGS: u64 = 0x1f;
     let (len, flags) = (a.get32(3) as usize, a.get(4));
     if flags & !KNOWN_FLAGS != 0 || !KEY_SIZES.contains(&len) {
         return Err(Errno::EINVAL);

@@ -8,7 +8,7 @@ use skep_abi::Errno;
 const KEYS_BYTES: usize = 56;
 const NHOFF: usize = 0;
 const THOFF: usize = 2;
-const N_PROTO: usize = 8;
+const N_PROTO: usize = 10;
 const FLAGS: usize = 48;
 
 /// Keys in memory aligned for their fields.

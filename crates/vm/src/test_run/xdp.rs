@@ -3,7 +3,7 @@
 use super::{Input, Output, Session, ctx_image, set_word, word};
 use crate::ctx::skb::ETH_HLEN;
 use crate::ctx::xdp::{MAX_LINEAR, XdpBuffer};
-use skep_abi::Errno;
+use skep_abi::{AttachType, Errno};
 
 /// Bytes of `struct xdp_md`, and its fields.
 const XDP_MD_BYTES: usize = 24;
@@ -17,7 +17,12 @@ const EGRESS_IFINDEX: usize = 20;
 const MAX_META: u32 = 255;
 
 pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output, Errno> {
-    if input.flags != 0 {
+    // Programs of devmaps and cpumaps run behind a redirect only.
+    let behind = matches!(
+        session.proof().attach(),
+        Some(AttachType::XdpDevmap | AttachType::XdpCpumap)
+    );
+    if input.flags != 0 || behind {
         return Err(Errno::EINVAL);
     }
     let data = input.data.unwrap_or_default();

@@ -1,0 +1,59 @@
+//! Programs whose test runs once came to something else than the kernel's.
+
+use skep::Kernel;
+use skep::load::{LoadOptions, load};
+use skep_bpf::{Backend, TestRun};
+use skep_object::Object;
+use skep_tests::need::{Need, met};
+use skep_tests::workspace_root;
+use skep_user::{Options, Universe};
+use skep_vm::Engine;
+use std::sync::Arc;
+
+fn object() -> Object {
+    let bytes = std::fs::read(workspace_root().join("tests/objects/corners.bpf.o")).unwrap();
+    let options = skep_object::Options {
+        name: "corners".to_owned(),
+    };
+    Object::parse(&bytes, &options).unwrap()
+}
+
+/// What each program of the object comes to.
+fn outcomes(backend: &Arc<dyn Backend>) -> Vec<String> {
+    let object = object();
+    let target = skep::target::of(backend.as_ref(), &object.needs()).unwrap();
+    let linked = object.relocate(&target).unwrap();
+    let loaded = load(&linked, backend, &LoadOptions::default()).unwrap();
+    let outcome = |program: &skep::load::LoadedProgram| {
+        let is_packet = !program.spec.section.starts_with("raw_tp");
+        let mut packet = vec![0u8; 64];
+        packet[12..14].copy_from_slice(&[0x08, 0x00]);
+        let run = TestRun {
+            data_in: is_packet.then_some(packet),
+            data_size_out: if is_packet { 256 } else { 0 },
+            ..TestRun::default()
+        };
+        let result = backend.prog_test_run(program.handle, &run);
+        let result = result.map(|r| (r.retval, r.data_out)).map_err(|e| e.errno);
+        format!("{}: {result:?}", program.spec.name)
+    };
+    loaded.programs.iter().map(outcome).collect()
+}
+
+#[test]
+fn corners_are_the_kernels() {
+    if !met(&[Need::Bpf, Need::Root]) {
+        return;
+    }
+    let expected = outcomes(&(Arc::new(Kernel::new()) as Arc<dyn Backend>));
+    for engine in [Engine::Interp, Engine::Jit] {
+        let kernel_btf = skep::target::reference_btf(&object().needs());
+        let universe = Universe::new(Options {
+            engine,
+            kernel_btf: Some(Arc::new(kernel_btf)),
+            ..Options::default()
+        });
+        let found = outcomes(&(Arc::new(universe.unwrap()) as Arc<dyn Backend>));
+        assert_eq!(found, expected, "{}", engine.name());
+    }
+}
