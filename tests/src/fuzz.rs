@@ -226,3 +226,15 @@ pub fn capture(data: &[u8]) {
     let lengths = again.map(|r| r.expect("every packet is whole").data.len());
     assert!(lengths.eq(records.iter().map(|r| r.data.len())));
 }
+
+/// Profiles of kernels, and the text of their facts, which comes back as it was.
+///
+/// # Panics
+/// If facts change on the way through their text.
+pub fn profile(data: &[u8]) {
+    let _ = skep_profile::Profile::read("fuzz", data);
+    let text = String::from_utf8_lossy(data);
+    if let Ok(facts) = text.parse::<skep_abi::kernel::Kernel>() {
+        assert_eq!(facts.to_string().parse(), Ok(facts));
+    }
+}

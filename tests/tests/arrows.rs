@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sys",      &["abi"]),
     ("object",   &["btf", "abi", "isa"]),
     ("gen",      &["object", "btf", "abi"]),
-    ("profile",  &["btf"]),
+    ("profile",  &["btf", "abi"]),
     ("verifier", &["btf", "abi", "isa"]),
     ("maps",     &["btf", "abi", "sys"]),
     ("vm",       &["verifier", "maps", "btf", "abi", "isa", "sys"]),

@@ -64,6 +64,7 @@ fn we_accept(insns: &[Slot]) -> bool {
         maps: &[],
         caps: Caps::All,
         kernel_btf: None,
+        kernel: None,
     };
     skep_verifier::verify(&request).is_ok()
 }

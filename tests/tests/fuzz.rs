@@ -324,3 +324,22 @@ fn corrupted_maps() {
     };
     run(make, fuzz_maps::corrupted_map);
 }
+
+#[test]
+fn profile() {
+    const FACTS: &str = "release 6.12.1\nversion 396289\nmap arena yes\nrule may_goto no\n\
+        prog xdp - no - yes helpers=1-3,44 kfuncs=bpf_xdp_metadata_rx_hash\n";
+    let make = |random: &mut Random| {
+        let mut bytes = FACTS.as_bytes().to_vec();
+        if random.below(2) == 0 {
+            let parts = skep_profile::Parts {
+                facts: skep_profile::pack(&bytes).unwrap(),
+                ..Default::default()
+            };
+            bytes = parts.to_file();
+        }
+        damage(random, &mut bytes);
+        bytes
+    };
+    run(make, fuzz::profile);
+}

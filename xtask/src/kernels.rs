@@ -5,6 +5,7 @@
 //! Needs apt-get, dpkg-deb, qemu-system-x86_64, busybox, cpio, kmod.
 
 use crate::TaskError;
+use crate::guest::{self, KERNELS, command, io, module_release, place};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
@@ -12,11 +13,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// Version, and the meta package that names its image.
-const KERNELS: &[(&str, &str)] = &[
-    ("6.12", "linux-image-6.12-cloud-amd64"),
-    ("6.1", "linux-image-cloud-amd64"),
-];
 /// Modules that tests need where they are not built in.
 const MODULES: &[&str] = &["cls_bpf", "sch_ingress"];
 /// Which tests run there.
@@ -24,8 +20,7 @@ const TESTS: &[&str] = &["attach::", "kernel_backend::", "packets::"];
 /// Folders with what the tests read, from the workspace.
 const FILES: &[&str] = &["tests/objects", "examples"];
 /// Seconds one kernel may take.
-const LIMIT_SECONDS: &str = "240";
-const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+const LIMIT_SECONDS: u32 = 240;
 
 /// The first process: mounts, modules, tests, the end.
 const INIT: &str = "#!/bin/busybox sh
@@ -39,65 +34,6 @@ echo EXIT=$?
 $b poweroff -f
 ";
 
-fn command(program: &str, arguments: &[&str], folder: &Path) -> Result<String, TaskError> {
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(folder)
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|e| format!("cannot run {program}: {e}"))?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(format!("{program} {} failed", arguments.join(" ")))
-    }
-}
-
-fn io<T>(what: &Path, result: std::io::Result<T>) -> Result<T, TaskError> {
-    result.map_err(|e| format!("{}: {e}", what.display()))
-}
-
-/// Downloads and unpacks a kernel, unless that was done; returns its root.
-fn kernel(base: &Path, version: &str, meta: &str) -> Result<PathBuf, TaskError> {
-    let root = base.join(version);
-    if root.join("boot").is_dir() {
-        return Ok(root);
-    }
-    io(base, fs::create_dir_all(base))?;
-    let depends = command("apt-cache", &["depends", meta], base)?;
-    let package = depends
-        .lines()
-        .find_map(|l| {
-            l.trim()
-                .strip_prefix("Depends: ")
-                .filter(|p| p.starts_with("linux-image"))
-        })
-        .ok_or_else(|| format!("package {meta} names no image"))?
-        .to_owned();
-    command("apt-get", &["download", &package], base)?;
-    let entries = io(base, fs::read_dir(base))?;
-    let file = entries
-        .flatten()
-        .map(|e| e.file_name().to_string_lossy().into_owned())
-        .find(|n| n.starts_with(&format!("{package}_")))
-        .ok_or("apt-get left no package")?;
-    command("dpkg-deb", &["-x", &file, version], base)?;
-    let release = module_release(&root)?;
-    command("depmod", &["-b", &root.to_string_lossy(), &release], base)?;
-    Ok(root)
-}
-
-/// The release whose modules a kernel's root has.
-fn module_release(root: &Path) -> Result<String, TaskError> {
-    let modules = root.join("lib/modules");
-    let entry = io(&modules, fs::read_dir(&modules))?.flatten().next();
-    Ok(entry
-        .ok_or("the kernel has no modules")?
-        .file_name()
-        .to_string_lossy()
-        .into_owned())
-}
-
 /// The path of the static test binary.
 fn test_binary() -> Result<PathBuf, TaskError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -110,7 +46,7 @@ fn test_binary() -> Result<PathBuf, TaskError> {
             "--test",
             "all",
             "--target",
-            TRIPLE,
+            guest::TRIPLE,
         ])
         .args(["--message-format", "json", "--quiet"])
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
@@ -126,15 +62,6 @@ fn test_binary() -> Result<PathBuf, TaskError> {
     executables
         .next_back()
         .ok_or_else(|| "the tests do not build".to_owned())
-}
-
-/// Copies a file into the tree at a path.
-fn place(tree: &Path, from: &Path, to: &str) -> Result<(), TaskError> {
-    let target = tree.join(to.trim_start_matches('/'));
-    if let Some(parent) = target.parent() {
-        io(parent, fs::create_dir_all(parent))?;
-    }
-    io(from, fs::copy(from, &target)).map(drop)
 }
 
 /// Copies a folder into the tree at its own path.
@@ -206,55 +133,7 @@ fn initramfs(tree: &Path, root: &Path, test: &Path) -> Result<PathBuf, TaskError
     )?;
     io(&init, fs::write(tree.join("etc/hostname"), "guest\n"))?;
     command("chmod", &["+x", "init", "test", "bin/busybox"], tree)?;
-    let image = tree.with_extension("cpio.gz");
-    let pack = format!(
-        "find . | cpio -o -H newc --quiet | gzip -1 > {}",
-        image.display()
-    );
-    command("sh", &["-c", &pack], tree)?;
-    Ok(image)
-}
-
-/// Boots and returns what the serial console said.
-fn boot(root: &Path, image: &Path) -> Result<String, TaskError> {
-    let boot = root.join("boot");
-    let entries = io(&boot, fs::read_dir(&boot))?;
-    let linux = entries
-        .flatten()
-        .map(|e| e.path())
-        .find(|p| p.to_string_lossy().contains("vmlinuz"));
-    let linux = linux.ok_or("the package has no kernel")?;
-    let arguments = [
-        "-s",
-        "KILL",
-        LIMIT_SECONDS,
-        "qemu-system-x86_64",
-        "-machine",
-        "q35,accel=tcg",
-        "-cpu",
-        "max",
-        "-smp",
-        "1",
-        "-m",
-        "1024M",
-        "-nographic",
-        "-no-reboot",
-        "-nic",
-        "none",
-        "-kernel",
-        &linux.to_string_lossy(),
-        "-initrd",
-        &image.to_string_lossy(),
-        "-append",
-        "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check",
-    ];
-    let output = Command::new("timeout")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|e| format!("cannot run qemu: {e}"))?;
-    Ok(String::from_utf8_lossy(&output.stdout).replace('\r', ""))
+    guest::pack(tree)
 }
 
 /// Runs the tests in every kernel that is named, or in all.
@@ -266,13 +145,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
         if !arguments.is_empty() && !arguments.iter().any(|a| a == version) {
             continue;
         }
-        let root = kernel(&base, version, meta)?;
+        let root = guest::kernel(&base, version, meta)?;
         let image = initramfs(&base.join(format!("tree-{version}")), &root, &test)?;
         let started = Instant::now();
-        let mut console = boot(&root, &image)?;
-        if console.contains("Kernel panic") && !console.contains("EXIT=") {
-            console = boot(&root, &image)?; // an emulated timer now and then fails to start
-        }
+        let console = guest::boot(&root, &image, LIMIT_SECONDS, &["mitigations=off"], &[])?;
         let log = base.join(format!("{version}.log"));
         io(
             &log,

@@ -12,9 +12,11 @@ mod examples;
 mod filter;
 mod fuzz_jit;
 mod fuzz_verify;
+mod guest;
 mod hammer;
 mod kernels;
 mod maps;
+mod matrix;
 mod probe;
 mod profile;
 
@@ -44,7 +46,8 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("fuzz-verify", "[COUNT] [SEED]: random programs, our verdict against the kernel's", fuzz_verify::run),
     ("filter-diff", "[--count N] [--link NAME] [--table]: our filters against libpcap's", filter::run),
     ("bench", "NAME: measures against the kernel and the peers", bench::run),
-    ("profile", "makes the reference kernel's data from the running kernel", profile::run),
+    ("matrix", "OBJECTS KERNEL.jsonl...: verdicts for other kernels against those of the booted ones", matrix::run),
+    ("profile", "[KERNEL]: makes a kernel's data, from the running kernel or in a virtual machine", profile::run),
 ];
 
 fn main() -> ExitCode {

@@ -1,21 +1,122 @@
-//! `cargo xtask profile`: makes the files of crate `profile` from the running kernel, which must be the reference version.
+//! `cargo xtask profile [KERNEL]`: makes the files of crate `profile`: those of the reference kernel from the running kernel, which
+//! must be of that version; those of others by `skep feature dump` in a virtual machine, booted with its mitigations on.
 //!
 //! Needs the program `lz4` (its slow mode, which takes a fifth off the size).
 
-use crate::TaskError;
-use skep_btf::raw::Info;
-use skep_btf::{Btf, Builder, Kind, Type};
-use std::collections::HashMap;
-use std::path::Path;
+use crate::{TaskError, guest};
+use skep_btf::Btf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const DATA: &str = "crates/profile/data";
 const RELEASE: &str = "6.18";
-/// Functions that programs name without tracing them.
-const HOOKS: &[&str] = &["bpf_lsm_", "bpf_iter_"];
-const KFUNC_TAG: &str = "bpf_kfunc";
 
-pub(crate) fn run(_: &[String]) -> Result<(), TaskError> {
+pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
+    match arguments {
+        [] => reference(),
+        [kernel] => in_guest(kernel),
+        _ => Err("usage: profile [KERNEL]".to_owned()),
+    }
+}
+
+/// The first process of a guest: the dump goes out through the second serial port.
+const INIT: &str = "#!/bin/busybox sh
+b=/bin/busybox
+$b mount -t proc proc /proc; $b mount -t sysfs sysfs /sys; $b mount -t devtmpfs dev /dev; $b mount -t tmpfs tmp /tmp
+$b mount -t tracefs tracefs /sys/kernel/tracing; $b mount -t bpf bpf /sys/fs/bpf; $b mount -t cgroup2 cg /sys/fs/cgroup
+$b stty -F /dev/ttyS1 raw
+/skep feature dump /tmp/profile; echo EXIT=$?
+$b cat /tmp/profile > /dev/ttyS1
+$b poweroff -f
+";
+/// Seconds one dump may take.
+const LIMIT_SECONDS: u32 = 900;
+
+/// The path of `skep`, statically linked.
+fn static_binary() -> Result<PathBuf, TaskError> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target = crate::target_dir().join("static");
+    let status = Command::new(cargo)
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "skep-cli",
+            "--bin",
+            "skep",
+            "--release",
+        ])
+        .args(["--target", guest::TRIPLE])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_TARGET_DIR", &target)
+        .current_dir(crate::workspace_root())
+        .status();
+    if status.is_ok_and(|s| s.success()) {
+        Ok(target.join(guest::TRIPLE).join("release/skep"))
+    } else {
+        Err("skep does not build statically".to_owned())
+    }
+}
+
+fn in_guest(version: &str) -> Result<(), TaskError> {
+    let known = guest::KERNELS.iter().find(|(v, _)| *v == version);
+    let (_, meta) = known.ok_or_else(|| format!("there is no guest with kernel {version}"))?;
+    let base = crate::target_dir().join("kernels");
+    let root = guest::kernel(&base, version, meta)?;
+    let tree = base.join(format!("profile-{version}"));
+    // A leftover of an earlier run, or nothing.
+    let _ = std::fs::remove_dir_all(&tree);
+    for folder in ["bin", "proc", "sys", "dev", "tmp", "boot"] {
+        let path = tree.join(folder);
+        guest::io(&path, std::fs::create_dir_all(&path))?;
+    }
+    guest::place(&tree, Path::new("/bin/busybox"), "/bin/busybox")?;
+    guest::place(&tree, &static_binary()?, "/skep")?;
+    let boot = root.join("boot");
+    for entry in guest::io(&boot, std::fs::read_dir(&boot))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("config-") {
+            guest::place(&tree, &entry.path(), &format!("/boot/{name}"))?;
+        }
+    }
+    let init = tree.join("init");
+    guest::io(&init, std::fs::write(&init, INIT))?;
+    guest::command("chmod", &["+x", "init", "skep", "bin/busybox"], &tree)?;
+    let image = guest::pack(&tree)?;
+    let dump = base.join(format!("profile-{version}.dump"));
+    let port = format!("file:{}", dump.display());
+    let console = guest::boot(&root, &image, LIMIT_SECONDS, &[], &["-serial", &port])?;
+    if !console.lines().any(|l| l.trim() == "EXIT=0") {
+        return Err(format!("the dump failed; the console said: {console}"));
+    }
+    let bytes = guest::io(&dump, std::fs::read(&dump))?;
+    let bytes = repack(&base, &bytes)?;
+    let path = Path::new(DATA).join(format!("linux-{version}.profile"));
+    guest::io(&path, std::fs::write(&path, &bytes))?;
+    println!("{}: {} bytes", path.display(), bytes.len());
+    Ok(())
+}
+
+/// Packs each part anew with the slow mode of `lz4`.
+fn repack(folder: &Path, file: &[u8]) -> Result<Vec<u8>, TaskError> {
+    let mut parts = skep_profile::Parts::of_file(file).map_err(|e| e.to_string())?;
+    for part in [
+        &mut parts.facts,
+        &mut parts.kconfig,
+        &mut parts.types,
+        &mut parts.functions,
+    ] {
+        let bytes = skep_profile::unpack(part).map_err(|e| e.to_string())?;
+        let plain = folder.join("part");
+        pack(&plain, &bytes)?;
+        let packed = plain.with_added_extension("lz4");
+        *part = guest::io(&packed, std::fs::read(&packed))?;
+    }
+    Ok(parts.to_file())
+}
+
+/// The reference kernel's files.
+fn reference() -> Result<(), TaskError> {
     fn fail(what: &str) -> impl Fn(std::io::Error) -> TaskError {
         move |e| format!("{what}: {e}")
     }
@@ -26,7 +127,7 @@ pub(crate) fn run(_: &[String]) -> Result<(), TaskError> {
     let path = "/sys/kernel/btf/vmlinux";
     let bytes = std::fs::read(path).map_err(fail(path))?;
     let btf = Btf::parse(bytes).map_err(|e| format!("{path}: {e}"))?;
-    let (types, functions) = split(&btf)?;
+    let (types, functions) = skep_profile::layers(&btf).map_err(|e| e.to_string())?;
     let config = Command::new("zcat")
         .arg("/proc/config.gz")
         .output()
@@ -61,158 +162,4 @@ fn pack(path: &Path, bytes: &[u8]) -> Result<u64, TaskError> {
         return Err(format!("lz4: {status}"));
     }
     Ok(std::fs::metadata(&packed).map_err(at)?.len())
-}
-
-/// The two layers.
-fn split(btf: &Btf) -> Result<(Vec<u8>, Vec<u8>), TaskError> {
-    let mut first = vec![false; btf.type_count() as usize];
-    let mut second = first.clone();
-    for ty in btf.types() {
-        match ty.kind() {
-            Kind::Func if is_named(btf, ty) => mark(ty, &mut first),
-            Kind::Func => mark(ty, &mut second),
-            Kind::FuncProto | Kind::DeclTag => {}
-            kind if kind.is_modifier() || kind == Kind::Ptr || kind == Kind::Array => {}
-            _ => mark(ty, &mut first),
-        }
-    }
-    for ty in btf.types().filter(|t| t.kind() == Kind::DeclTag) {
-        first[ty.id() as usize] = first[ty.size_or_type() as usize];
-    }
-    let mut layer = Layer {
-        btf,
-        builder: Builder::new(btf.order()),
-        ids: HashMap::from([(0, 0)]),
-        params: Params::Named,
-    };
-    let types = layer.write(&first);
-    let base = Btf::parse(types.clone()).map_err(|e| format!("first layer: {e}"))?;
-    layer.builder = Builder::split(&base);
-    layer.params = Params::Unnamed;
-    let only_second: Vec<bool> = first.iter().zip(&second).map(|(a, b)| *b && !a).collect();
-    let functions = layer.write(&only_second);
-    Btf::parse_split(functions.clone(), &base).map_err(|e| format!("second layer: {e}"))?;
-    Ok((types, functions))
-}
-
-fn is_named(btf: &Btf, function: Type<'_>) -> bool {
-    let name = function.name();
-    HOOKS.iter().any(|h| name.starts_with(h))
-        || btf
-            .decl_tags(function.id())
-            .any(|(_, tag)| tag == KFUNC_TAG)
-}
-
-/// Marks a type and everything it refers to.
-fn mark(ty: Type<'_>, marked: &mut [bool]) {
-    let mut waiting = vec![ty.id()];
-    while let Some(id) = waiting.pop() {
-        if std::mem::replace(&mut marked[id as usize], true) {
-            continue;
-        }
-        waiting.extend(ty.btf().get(id).iter().flat_map(references));
-    }
-}
-
-fn references(ty: &Type<'_>) -> Vec<u32> {
-    let mut ids: Vec<u32> = ty.type_id().into_iter().collect();
-    ids.extend(ty.array().iter().flat_map(|a| [a.element, a.index]));
-    ids.extend(ty.members().map(|m| m.type_id));
-    ids.extend(ty.params().map(|p| p.type_id));
-    ids.extend(ty.vars().map(|v| v.type_id));
-    ids
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Params {
-    Named,
-    Unnamed,
-}
-
-struct Layer<'a> {
-    btf: &'a Btf,
-    builder: Builder,
-    /// Old id → new id.
-    ids: HashMap<u32, u32>,
-    params: Params,
-}
-
-impl Layer<'_> {
-    fn write(&mut self, marked: &[bool]) -> Vec<u8> {
-        let chosen: Vec<Type<'_>> = self
-            .btf
-            .types()
-            .filter(|t| marked[t.id() as usize])
-            .collect();
-        // Ids first, since types refer forwards as well. Without names many prototypes are equal: one is enough.
-        let mut next = self.builder.type_count();
-        let mut protos: HashMap<Vec<u32>, u32> = HashMap::new();
-        let mut written = Vec::new();
-        for ty in chosen {
-            if ty.kind() == Kind::FuncProto && self.params == Params::Unnamed {
-                let same = *protos.entry(references(&ty)).or_insert(next);
-                if same != next {
-                    self.ids.insert(ty.id(), same);
-                    continue;
-                }
-            }
-            self.ids.insert(ty.id(), next);
-            written.push(ty);
-            next += 1;
-        }
-        for ty in written {
-            self.add(ty);
-        }
-        self.builder.finish()
-    }
-
-    fn id(&self, old: u32) -> u32 {
-        self.ids.get(&old).copied().unwrap_or(0)
-    }
-
-    fn add(&mut self, ty: Type<'_>) {
-        let third = ty.type_id().map_or(ty.size_or_type(), |id| self.id(id));
-        let mut extra = Vec::new();
-        match ty.kind() {
-            Kind::Array => {
-                let array = ty.array().into_iter();
-                extra.extend(array.flat_map(|a| [self.id(a.element), self.id(a.index), a.len]));
-            }
-            Kind::Struct | Kind::Union => {
-                for m in ty.members() {
-                    let place = m.bit_offset | (m.bit_size << 24);
-                    extra.extend([self.builder.add_str(m.name), self.id(m.type_id), place]);
-                }
-            }
-            Kind::FuncProto => {
-                for p in ty.params() {
-                    let name = match self.params {
-                        Params::Named => self.builder.add_str(p.name),
-                        Params::Unnamed => 0,
-                    };
-                    extra.extend([name, self.id(p.type_id)]);
-                }
-            }
-            Kind::Datasec => {
-                let vars = ty.vars();
-                extra.extend(vars.flat_map(|v| [self.id(v.type_id), v.offset, v.size]));
-            }
-            Kind::Enum => {
-                for v in ty.enum_values() {
-                    let low = (v.value & 0xffff_ffff) as u32;
-                    extra.extend([self.builder.add_str(v.name), low]);
-                }
-            }
-            Kind::Enum64 => {
-                for v in ty.enum_values() {
-                    let (low, high) = (v.value as u32, (v.value >> 32) as u32);
-                    extra.extend([self.builder.add_str(v.name), low, high]);
-                }
-            }
-            Kind::Int | Kind::Var | Kind::DeclTag => extra.push(ty.extra(0)),
-            _ => {}
-        }
-        let info: Info = ty.info();
-        self.builder.add(ty.name(), info, third, &extra);
-    }
 }

@@ -6,6 +6,7 @@ pub mod id;
 mod map;
 pub mod table;
 
+use crate::kernel::{Kernel, Known};
 use crate::types::{AttachType, ProgType};
 pub use map::{helper_map_compat, may_update_sockmap};
 pub use table::HELPERS;
@@ -228,6 +229,8 @@ pub struct ProgEnv<'a> {
     /// What it attaches to, empty if nothing by name: a kernel function (`vfs_read`, `bpf_lsm_file_open`, `bpf_iter_tcp`), or
     /// structure and member of a struct_ops program (`tcp_congestion_ops.release`).
     pub target: &'a str,
+    /// Another kernel than the reference kernel: what it answered decides what exists.
+    pub kernel: Option<&'a Kernel>,
 }
 
 /// Why a helper cannot be called.
@@ -244,6 +247,10 @@ pub enum Unavailable {
     Configuration,
     /// Not at this attach target (`helper call is not allowed in probe`).
     Target,
+    /// The kernel that is meant does not offer it to such programs.
+    Kernel,
+    /// The profile of the kernel that is meant does not say.
+    NotKnown,
 }
 
 /// Helpers that the reference kernel has but its configuration keeps from all programs.
@@ -290,7 +297,12 @@ pub fn lookup(env: &ProgEnv<'_>, id: u32) -> Result<&'static HelperProto, Unavai
     } else {
         Unavailable::Unknown
     })?;
-    if !granted(env, id) {
+    match env.kernel.map(|k| k.helper(env, id)) {
+        Some(Known::No) => return Err(Unavailable::Kernel),
+        Some(Known::Unknown) => return Err(Unavailable::NotKnown),
+        Some(Known::Yes) | None => {}
+    }
+    if env.kernel.is_none() && !granted(env, id) {
         let reason = if UNCONFIGURED.contains(&id) {
             Unavailable::Configuration
         } else {

@@ -5,6 +5,7 @@
 mod table;
 
 use crate::helper::ProgEnv;
+use crate::kernel::Known;
 use crate::types::{AttachType as A, ProgType as P};
 pub use table::KFUNCS;
 
@@ -97,7 +98,10 @@ impl Kfunc {
     /// The XDP metadata kfuncs also need a program bound to a device, which no test of the reference kernel has.
     #[must_use]
     pub fn available(&self, env: &ProgEnv<'_>) -> bool {
-        self.hooks & (hooks(env) | hook::ALL) != 0
+        match env.kernel {
+            Some(kernel) => kernel.kfunc(env, self.name) == Known::Yes,
+            None => self.hooks & (hooks(env) | hook::ALL) != 0,
+        }
     }
 }
 
@@ -195,6 +199,7 @@ mod tests {
             sleepable: false,
             perfmon: true,
             target: "",
+            kernel: None,
         };
         let may = |name, env: ProgEnv<'_>| by_name(name).unwrap().available(&env);
         assert!(may("bpf_iter_num_new", env(P::SkMsg, None)));

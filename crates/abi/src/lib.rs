@@ -4,6 +4,7 @@
 pub mod ctx;
 mod errno;
 pub mod helper;
+pub mod kernel;
 pub mod kfunc;
 pub mod limits;
 pub mod lsm;

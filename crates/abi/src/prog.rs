@@ -398,6 +398,7 @@ mod tests {
             sleepable: false,
             perfmon: true,
             target: "",
+            kernel: None,
         }
     }
 

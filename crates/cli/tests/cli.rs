@@ -313,3 +313,45 @@ fn machine_code_is_listed_between_source_lines_and_instructions() {
         assert!(!text.contains("(not an instruction)"), "{text}");
     }
 }
+
+#[test]
+fn a_matrix_says_which_kernel_takes_which_program() {
+    let object = "tests/objects/attach.bpf.o";
+    let only = ["--program", "on_netfilter"];
+    let check = |kernels: &str, more: &[&str]| {
+        skep(&[&["check", object, "--kernel", kernels], more, &only].concat())
+    };
+    let output = check("6.1,6.12,6.18", &[]);
+    let text = out(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}{}", err(&output));
+    let row = text.lines().find(|l| l.contains("on_netfilter"));
+    let cells: Vec<&str> = row.unwrap_or_default().split_whitespace().collect();
+    assert_eq!(cells, ["on_netfilter", "no", "yes", "yes"], "{text}");
+    assert!(
+        text.contains("6.1: E0111: this kernel has no programs of type netfilter"),
+        "{text}"
+    );
+    let output = check("6.1,6.12", &["--json"]);
+    let lines: Vec<serde_json::Value> = out(&output)
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("JSON"))
+        .collect();
+    let answers: Vec<_> = lines
+        .iter()
+        .map(|l| (l["kernel"].as_str(), l["verdict"].as_str()))
+        .collect();
+    assert_eq!(
+        answers,
+        [
+            (Some("6.1"), Some("reject")),
+            (Some("6.12"), Some("accept"))
+        ]
+    );
+    let output = check("2.6", &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err(&output).contains("no profile of kernel \"2.6\""),
+        "{}",
+        err(&output)
+    );
+}

@@ -1,14 +1,17 @@
 //! Would the kernel accept it? Verifies the programs of an object without loading anything: maps are described from the
 //! object's specifications as a loader would create them.
 
+use crate::feature::SLEEPABLE;
 use crate::target;
-use skep_abi::helper::{ArgKind, HelperProto, Ret};
+use skep_abi::helper::{ArgKind, HelperProto, ProgEnv, Ret};
+use skep_abi::kernel::{Kernel, Known};
 use skep_abi::map::{self, Create};
 use skep_abi::prog::Capability;
 use skep_abi::{Errno, ProgType};
 use skep_btf::{Btf, Record};
 use skep_isa::{Call, Insn};
 use skep_object::{Failure, FailureCause, Linked, MapSpec, Needs, Object, Options, Program};
+use skep_profile::Profile;
 use skep_verifier::{
     Caps, Class, FuncInfo, LineInfo, MapDesc, Rejection, Request, Stats, Trace, Verified,
 };
@@ -16,6 +19,10 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+/// Codes of refusals that are none: the verifier says that it cannot tell.
+const NOT_KNOWN: &str = "E0112";
+const NOT_SUPPORTED: &str = "V0999";
 
 /// What verification said.
 #[derive(Clone, PartialEq, Debug)]
@@ -26,6 +33,8 @@ pub enum Verdict {
     Reject(Rejection),
     /// A loader would not even ask; the text says why.
     Error(String),
+    /// It depends on something that the profile of the kernel does not say; the text says on what.
+    Unknown(String),
 }
 
 /// A place in the source.
@@ -83,6 +92,8 @@ pub struct CheckOptions {
     pub name: String,
     /// The kernel's BTF; the built-in one if `None`.
     pub kernel_btf: Option<Btf>,
+    /// Which kernel is meant; the reference kernel if `None`.
+    pub profile: Option<Arc<Profile>>,
     /// Program type for sections whose name says none.
     pub prog_type: Option<ProgType>,
 }
@@ -95,11 +106,12 @@ pub struct Checker {
     kernel_btf: Option<Btf>,
     /// The kernel's BTF, for programs that turn out to need it.
     late_btf: OnceLock<Btf>,
+    profile: Option<Arc<Profile>>,
     prog_type: Option<ProgType>,
 }
 
 impl Checker {
-    /// Reads an object and links it for the reference kernel.
+    /// Reads an object and links it for the kernel that is meant.
     ///
     /// # Errors
     /// [`Unreadable`] if it is not a BPF object that a loader would take.
@@ -108,13 +120,20 @@ impl Checker {
         let object =
             Object::parse(bytes, &Options { name }).map_err(|e| Unreadable(e.to_string()))?;
         let needs = object.needs();
-        let target = target::reference(&needs, options.kernel_btf.clone());
+        let own_btf = options.kernel_btf.clone();
+        let target = match &options.profile {
+            Some(profile) => target::of_profile(profile, &needs, own_btf),
+            None => target::reference(&needs, own_btf),
+        };
         let linked = object
             .relocate(&target)
             .map_err(|e| Unreadable(e.to_string()))?;
         let mut kernel_btf = target.btf;
         if kernel_btf.is_none() && uses_kernel_types(&linked) {
-            kernel_btf = Some(target::reference_btf(&needs));
+            kernel_btf = Some(match &options.profile {
+                Some(profile) => target::profile_btf(profile, &needs),
+                None => target::reference_btf(&needs),
+            });
         }
         let btf = linked.btf.clone().map(Arc::new);
         let maps = linked
@@ -127,6 +146,7 @@ impl Checker {
             maps,
             kernel_btf,
             late_btf: OnceLock::new(),
+            profile: options.profile.clone(),
             prog_type: options.prog_type,
         })
     }
@@ -246,6 +266,7 @@ impl Checker {
         if let Some(failure) = program.failures.iter().find(|f| f.is_fatal()) {
             return Err(Verdict::Reject(failed_relocation(failure)));
         }
+        self.kernel_has(program, prog_type)?;
         if caps == Caps::Bpf && needs_perfmon(prog_type) {
             let message = format!("programs of type {prog_type} need CAP_PERFMON");
             return Err(Verdict::Reject(environment("E0104", message, Errno::EPERM)));
@@ -290,16 +311,77 @@ impl Checker {
             maps: &self.maps,
             caps,
             kernel_btf: self.kernel_btf.as_ref().or(self.late_btf.get()),
+            kernel: self.facts(),
         };
-        match verify(&request) {
+        let answer = match verify(&request) {
             Err(no) if no.code == skep_verifier::NEEDS_KERNEL_BTF => {
-                request.kernel_btf = Some(
-                    self.late_btf
-                        .get_or_init(|| target::reference_btf(&Needs::default())),
-                );
-                verify(&request).map_err(Verdict::Reject)
+                request.kernel_btf = Some(self.late_btf.get_or_init(|| {
+                    let needs = Needs::default();
+                    match &self.profile {
+                        Some(profile) => target::profile_btf(profile, &needs),
+                        None => target::reference_btf(&needs),
+                    }
+                }));
+                verify(&request)
             }
-            answer => answer.map_err(Verdict::Reject),
+            answer => answer,
+        };
+        answer.map_err(|rejection| self.verdict_of(rejection))
+    }
+
+    /// What the kernel that is meant answered; `None` for the reference kernel.
+    fn facts(&self) -> Option<&Kernel> {
+        self.profile.as_ref().and_then(|p| p.facts())
+    }
+
+    /// The kernel has maps and programs of these types.
+    fn kernel_has(&self, program: &Program, prog_type: ProgType) -> Result<(), Verdict> {
+        let Some(kernel) = self.facts() else {
+            return Ok(());
+        };
+        let env = ProgEnv {
+            prog_type,
+            attach: program.attach,
+            sleepable: program.prog_flags & SLEEPABLE != 0,
+            perfmon: true,
+            target: "",
+            kernel: None,
+        };
+        let maps = self.maps.iter().map(|m| {
+            let what = format!("maps of type {} (\"{}\")", m.map_type, m.name);
+            (kernel.map_type(m.map_type), what)
+        });
+        let attach = program
+            .attach
+            .map_or(String::new(), |a| format!(" with attach type {a}"));
+        let what = format!("programs of type {prog_type}{attach}");
+        for (known, what) in std::iter::once((kernel.loads(&env), what)).chain(maps) {
+            match known {
+                Known::Yes => {}
+                Known::No => {
+                    let message = format!("this kernel has no {what}");
+                    return Err(Verdict::Reject(environment(
+                        "E0111",
+                        message,
+                        Errno::EINVAL,
+                    )));
+                }
+                Known::Unknown => {
+                    return Err(Verdict::Unknown(format!(
+                        "the kernel's profile does not say whether it has {what}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// For another kernel than the reference kernel, what cannot be proven yet is not known, either.
+    fn verdict_of(&self, rejection: Rejection) -> Verdict {
+        match rejection.code {
+            NOT_KNOWN => Verdict::Unknown(rejection.message),
+            NOT_SUPPORTED if self.facts().is_some() => Verdict::Unknown(rejection.message),
+            _ => Verdict::Reject(rejection),
         }
     }
 

@@ -1,4 +1,6 @@
-//! What this kernel can do, found out by asking it: a short probe.
+//! What this kernel can do, found out by asking it: a short probe, and the long one of [`ask`].
+
+pub mod ask;
 
 use crate::kernel::Kernel;
 use skep_abi::{AttachType, MapType, ProgType, map_flags};
@@ -52,7 +54,7 @@ const ATTACH_TYPES: &[(ProgType, AttachType)] = &[
 const TRAMPOLINE_TARGETS: &[&str] = &["bpf_fentry_test1", "do_unlinkat", "vfs_read"];
 
 /// `BPF_F_SLEEPABLE`
-const SLEEPABLE: u32 = 1 << 4;
+pub const SLEEPABLE: u32 = 1 << 4;
 
 fn number(path: &str) -> Option<u32> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()

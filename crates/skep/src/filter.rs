@@ -82,6 +82,7 @@ fn native(filter: &Filter) -> Option<Reader> {
         maps: &[],
         caps: Caps::All,
         kernel_btf: None,
+        kernel: None,
     };
     let verified = verify(&request).ok()?;
     Reader::new(&verified).ok().flatten()

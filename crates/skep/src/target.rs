@@ -1,11 +1,16 @@
 //! The machine a program is linked for, read from the machine we are on or taken from what is built in.
 
+use crate::feature::ask;
+use skep_abi::kernel::Kernel;
 use skep_bpf::{Backend, BackendKind};
 use skep_btf::Btf;
 use skep_object::{Needs, Target};
-use skep_profile::Profile;
+use skep_profile::{Parts, Profile, pack};
 use std::io;
+use std::path::{Path, PathBuf};
 
+/// Names a folder with profiles of kernels.
+const PROFILES_VARIABLE: &str = "SKEP_PROFILES";
 /// The running kernel's BTF.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -51,7 +56,8 @@ fn running_modules(btf: &Btf, names: &[String]) -> Vec<(String, Btf)> {
 }
 
 /// Version of the running kernel from its release, `6.18.44-x` → 6, 18, 44.
-fn running_version() -> u32 {
+#[must_use]
+pub fn running_version() -> u32 {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release
         .trim()
@@ -146,22 +152,97 @@ static REFERENCE: Profile = Profile::linux_6_18();
 /// The reference kernel's BTF, as much of it as the object asks for.
 #[must_use]
 pub fn reference_btf(needs: &Needs) -> Btf {
+    profile_btf(&REFERENCE, needs)
+}
+
+/// A kernel's BTF, as much of it as the object asks for.
+#[must_use]
+pub fn profile_btf(profile: &Profile, needs: &Needs) -> Btf {
     if needs.kernel_functions {
-        REFERENCE.btf_with_functions().clone()
+        profile.btf_with_functions().clone()
     } else {
-        REFERENCE.btf().clone()
+        profile.btf().clone()
     }
+}
+
+/// Folders that may have profiles: where the variable says, beside the program, and in the source tree it was built from.
+fn profile_folders() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = std::env::var_os(PROFILES_VARIABLE)
+        .map(PathBuf::from)
+        .into_iter()
+        .collect();
+    if let Ok(program) = std::env::current_exe()
+        && let Some(folder) = program.parent()
+    {
+        folders.push(folder.join("../share/skep/profiles"));
+    }
+    folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../profile/data"));
+    folders
+}
+
+/// The profile of the kernel named `name`: a file, or a version whose profile was installed.
+///
+/// # Errors
+/// If there is none, or it cannot be read.
+pub fn find_profile(name: &str) -> io::Result<Profile> {
+    let file = PathBuf::from(name);
+    let installed = profile_folders()
+        .into_iter()
+        .map(|f| f.join(format!("linux-{name}.profile")));
+    let found = std::iter::once(file)
+        .chain(installed)
+        .find(|path| path.is_file());
+    let Some(path) = found else {
+        let text = format!(
+            "no profile of kernel \"{name}\": name a file that `skep feature dump` wrote, or the folder of linux-{name}.profile in {PROFILES_VARIABLE}"
+        );
+        return Err(io::Error::new(io::ErrorKind::NotFound, text));
+    };
+    let place = |e: &dyn std::fmt::Display| io::Error::other(format!("{}: {e}", path.display()));
+    let bytes = std::fs::read(&path).map_err(|e| place(&e))?;
+    Profile::read(name, &bytes).map_err(|e| place(&e))
 }
 
 /// The reference kernel, independent of the machine, with the parts that the object asks for; `btf` instead of the built-in
 /// one.
 #[must_use]
 pub fn reference(needs: &Needs, btf: Option<Btf>) -> Target {
-    let built_in = || needs.kernel_btf.then(|| reference_btf(needs));
+    of_profile(&REFERENCE, needs, btf)
+}
+
+/// The kernel of a profile, with the parts that the object asks for; `btf` instead of the profile's.
+#[must_use]
+pub fn of_profile(profile: &Profile, needs: &Needs, btf: Option<Btf>) -> Target {
+    let own = || needs.kernel_btf.then(|| profile_btf(profile, needs));
     Target {
-        btf: btf.or_else(built_in),
-        kconfig: needs.kconfig.then(|| REFERENCE.kconfig().to_owned()),
-        kernel_version: REFERENCE.version(),
+        btf: btf.or_else(own),
+        kconfig: needs.kconfig.then(|| profile.kconfig().to_owned()),
+        kernel_version: profile.version(),
         ..common(1)
     }
+}
+
+/// The profile of the running kernel, made by asking it (root, some seconds); `config` is its configuration, if it is not in /boot.
+///
+/// # Errors
+/// If its BTF cannot be read.
+pub fn dump_profile(config: Option<String>) -> io::Result<Parts> {
+    let btf = running_btf()?;
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let facts = Kernel {
+        release: release.trim().to_owned(),
+        version: running_version(),
+        ..ask::ask_all(&btf)
+    };
+    let (types, functions) =
+        skep_profile::layers(&btf).map_err(|e| io::Error::other(e.to_string()))?;
+    let config = config.or_else(running_config).unwrap_or_default();
+    let options = config.lines().filter(|l| l.starts_with("CONFIG_"));
+    let config: String = options.flat_map(|line| [line, "\n"]).collect();
+    Ok(Parts {
+        facts: pack(facts.to_string().as_bytes())?,
+        kconfig: pack(config.as_bytes())?,
+        types: pack(&types)?,
+        functions: pack(&functions)?,
+    })
 }

@@ -170,6 +170,7 @@ impl Shared {
             maps: &descs,
             caps: self.options.caps,
             kernel_btf: self.options.kernel_btf.as_deref(),
+            kernel: None,
         };
         let verified = skep_verifier::verify(&request).map_err(|no| rejected(&no, what))?;
         let verified_insns = verified.stats().insns_processed;

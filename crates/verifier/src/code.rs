@@ -128,6 +128,8 @@ codes! {
     ATTACH_TYPE          "E0108" Environment "the attach type does not fit the program type"
     NO_BTF               "E0109" Environment "BTF is missing"
     ATTACH_TARGET        "E0110" Environment "the attach target does not exist or is not allowed"
+    KERNEL_LACKS         "E0111" Environment "the kernel that is meant lacks something"
+    NOT_KNOWN            "E0112" Environment "the profile of the kernel that is meant does not say"
 
     NEEDS_KERNEL_BTF     "E0111" Environment "the kernel's BTF is needed and was not given"
 

@@ -4,11 +4,13 @@ use crate::args::CallArgs;
 use crate::code;
 use crate::domain::Scalar;
 use crate::fail::{Check, errno, fail};
+use crate::kernel::has_rule;
 use crate::reg::{Flags, Kind, Reg};
 use crate::verified::CallFact;
 use crate::verifier::{Flow, Verifier};
 use skep_abi::MapType;
 use skep_abi::helper::{self, HelperFlags, HelperProto, Ret, Unavailable, id};
+use skep_abi::kernel::Rule;
 use skep_abi::prog::MAX_ERRNO;
 
 /// What failed CO-RE relocations leave as helper number (libbpf's poison, 0xbad2310).
@@ -83,6 +85,16 @@ impl Verifier<'_> {
             Err(Unavailable::Configuration) => {
                 let message = format!("this kernel's configuration does not offer helper {name}");
                 return fail(code::HELPER_NOT_ALLOWED, errno::EINVAL, message);
+            }
+            Err(Unavailable::Kernel) => {
+                let message = format!("this kernel has no helper {name} for {prog_type} programs");
+                return fail(code::KERNEL_LACKS, errno::EINVAL, message);
+            }
+            Err(Unavailable::NotKnown) => {
+                let message = format!(
+                    "the kernel's profile does not say whether such {prog_type} programs may call helper {name}"
+                );
+                return fail(code::NOT_KNOWN, errno::EOPNOTSUPP, message);
             }
             Err(Unavailable::Target) => {
                 let message = format!("helper {name} is not allowed at this attach target");
@@ -289,6 +301,7 @@ impl Verifier<'_> {
         };
         let desc = self.map_at(map);
         let in_range = proto.id == id::MAP_LOOKUP_ELEM
+            && has_rule(self.req.kernel, Rule::KnownKeys)
             && args
                 .const_key
                 .is_some_and(|key| key < u64::from(desc.max_entries));

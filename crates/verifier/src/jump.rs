@@ -5,12 +5,14 @@ use crate::code;
 use crate::domain::branch::{decide, mirrored, refine, refine_self};
 use crate::domain::{Scalar, alu};
 use crate::fail::{Check, errno, fail};
+use crate::kernel::has_rule;
 use crate::reg::{ADD_CONST, ADD_CONST32, Flags, Kind, Reg};
 use crate::request::MapDesc;
 use crate::state::{LinkedRegs, State};
 use crate::verified::Branch;
 use crate::verifier::{Flow, Verifier};
 use skep_abi::MapType;
+use skep_abi::kernel::Rule;
 use skep_abi::limits::MAX_PACKET_OFF;
 use skep_btf::FieldKind;
 use skep_isa::{AluOp, JmpOp, Reg as R, Src, Width};
@@ -94,6 +96,19 @@ impl Verifier<'_> {
         })
     }
 
+    /// Does the comparison of these two numbers tell anything about them? Older kernels only compare with constants, apart from
+    /// equality.
+    fn compares_bounds(&self, width: Width, op: JmpOp, d: &Reg, s: &Reg) -> bool {
+        let is_constant = |r: &Reg| match width {
+            Width::W64 => r.var.as_const().is_some(),
+            Width::W32 => r.var.as_const32().is_some(),
+        };
+        matches!(op, JmpOp::Eq | JmpOp::Ne)
+            || is_constant(d)
+            || is_constant(s)
+            || has_rule(self.req.kernel, Rule::RegisterComparison)
+    }
+
     /// Both sides are possible: the jump waits, the fall-through goes on.
     #[expect(
         clippy::too_many_arguments,
@@ -121,7 +136,7 @@ impl Verifier<'_> {
         let d = *self.reg(dst.index());
         let s = src_reg.map_or(s, |i| *self.reg(i));
         let mut sides = [(d, s), (d, s)];
-        if d.is_scalar() && s.is_scalar() {
+        if d.is_scalar() && s.is_scalar() && self.compares_bounds(width, op, &d, &s) {
             for (outcome, (a, b)) in sides.iter_mut().enumerate() {
                 if src_reg == Some(dst.index()) {
                     refine_self(width, op, outcome == 1, &mut a.var);

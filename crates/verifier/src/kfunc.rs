@@ -13,6 +13,7 @@ use crate::special::Place;
 use crate::state::FrameKind;
 use crate::verified::CallFact;
 use crate::verifier::{Flow, Verifier};
+use skep_abi::kernel::Known;
 use skep_abi::kfunc::{self, Kfunc, flag};
 use skep_abi::prog::MAX_ERRNO;
 use skep_btf::{Kind as BtfKind, Type};
@@ -219,6 +220,15 @@ impl<'a> Verifier<'a> {
 
     /// The rules of the kfunc, if this program may call it here.
     fn allowed_kfunc(&self, name: &str) -> Check<&'static Kfunc> {
+        if let Some(kernel) = self.req.kernel
+            && kernel.kfunc(&self.env, name) == Known::Unknown
+        {
+            let message = format!(
+                "the kernel's profile does not say whether such {} programs may call {name}",
+                self.env.prog_type
+            );
+            return fail(code::NOT_KNOWN, errno::EOPNOTSUPP, message);
+        }
         if self.cur.locks > 0 && !UNDER_LOCK.iter().any(|p| name.starts_with(p)) {
             let message = format!("{name} is called while a spin lock is held");
             return fail(code::LOCK_CALL, errno::EINVAL, message);

@@ -28,6 +28,7 @@ mod imm64;
 mod iter;
 mod jump;
 mod kept;
+mod kernel;
 mod kfunc;
 mod kfunc_args;
 mod kfunc_kind;

@@ -1,5 +1,6 @@
 //! What the verifier is asked.
 
+use skep_abi::kernel::Kernel;
 use skep_abi::{AttachType, MapType, ProgType};
 use skep_btf::Record;
 use skep_isa::Slot;
@@ -39,6 +40,8 @@ pub struct Request<'a> {
     pub caps: Caps,
     /// The kernel's BTF, if the program needs any of it.
     pub kernel_btf: Option<&'a skep_btf::Btf>,
+    /// Another kernel than the reference kernel.
+    pub kernel: Option<&'a Kernel>,
 }
 
 /// What the loader may do.

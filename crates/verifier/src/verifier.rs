@@ -6,6 +6,7 @@ use crate::explain::History;
 use crate::facts::Recorder;
 use crate::fail::{Check, Fail, errno, fail};
 use crate::kept::Store;
+use crate::kernel::has_rule;
 use crate::live_stack::LiveStack;
 use crate::loops::Loops;
 use crate::program::Program;
@@ -15,6 +16,7 @@ use crate::state::{Frame, FrameKind, LinkedRegs, NO_INSN, State, StateId, Step};
 use crate::target::Target;
 use crate::trace::{Numbers, Trace};
 use skep_abi::helper::ProgEnv;
+use skep_abi::kernel::Rule;
 use skep_abi::limits::{BPF_COMPLEXITY_LIMIT_INSNS, BPF_COMPLEXITY_LIMIT_JMP_SEQ};
 use skep_btf::Record;
 use skep_isa::Insn;
@@ -116,6 +118,7 @@ impl<'a> Verifier<'a> {
             sleepable,
             perfmon: privileged,
             target,
+            kernel: req.kernel,
         };
         let n = p.len();
         Self {
@@ -126,7 +129,7 @@ impl<'a> Verifier<'a> {
             records: HashMap::new(),
             privileges: Privileges {
                 leak_pointers: privileged,
-                uninit_stack: privileged,
+                uninit_stack: privileged && has_rule(req.kernel, Rule::UninitStack),
                 speculation: privileged,
             },
             strict_alignment: req.prog_flags & prog_flags::STRICT_ALIGNMENT != 0,
@@ -278,6 +281,7 @@ impl<'a> Verifier<'a> {
             Ok(insn) => *insn,
             Err(e) => return fail(code::MALFORMED, errno::EINVAL, e.to_string()),
         };
+        self.check_insn_known(&insn)?;
         match insn {
             Insn::Alu {
                 width,

@@ -63,6 +63,7 @@ fn memory_request<'a>(insns: &'a [Slot], name: &'a str) -> Request<'a> {
         maps: &[],
         caps: Caps::All,
         kernel_btf: None,
+        kernel: None,
     }
 }
 
@@ -97,6 +98,7 @@ pub(crate) fn steps(v: &mut Verifier<'_>, memory: Option<u32>) -> Result<u32, Bo
     v.check_program()?;
     v.find_exception_callback()?;
     v.check_opcodes()?;
+    v.check_known_opcodes()?;
     v.check_map_operands()?;
     v.check_kfuncs()?;
     v.check_kernel_variables()?;

@@ -86,7 +86,7 @@ fn relate(kernel: &KernelVerdict, answer: &Answer) -> (Relation, String, String,
             };
             (relation, "error".to_owned(), text.clone(), None)
         }
-        Answer::Verdict(Verdict::Error(text)) => {
+        Answer::Verdict(Verdict::Error(text) | Verdict::Unknown(text)) => {
             let relation = if kernel.accept {
                 Relation::FalseReject
             } else {
@@ -119,7 +119,7 @@ fn relate(kernel: &KernelVerdict, answer: &Answer) -> (Relation, String, String,
 }
 
 /// A message with numbers taken out, so that like refusals group.
-pub(super) fn shape(message: &str) -> String {
+pub(crate) fn shape(message: &str) -> String {
     let mut shape = String::with_capacity(message.len());
     let mut in_number = false;
     for c in message.chars() {

@@ -11,6 +11,8 @@ mod rows;
 pub(crate) mod run;
 mod runner;
 
+pub(crate) use compare::shape;
+
 use crate::TaskError;
 use skep::check::CheckOptions;
 use std::path::{Path, PathBuf};

@@ -59,6 +59,7 @@ pub(super) fn run(program: &Generated, packet: &[u8]) -> Result<Option<u64>, Str
         maps: &descs,
         caps: Caps::All,
         kernel_btf: None,
+        kernel: None,
     };
     let Ok((verified, trace)) = verify_traced(&request) else {
         return Ok(None);

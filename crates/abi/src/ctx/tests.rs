@@ -57,6 +57,7 @@ fn get(
         sleepable: false,
         perfmon: true,
         target: "",
+        kernel: None,
     };
     access(&env, offset, size, kind).map(|access| access.yields)
 }
@@ -104,6 +105,7 @@ fn registers_have_names() {
         sleepable: false,
         perfmon: true,
         target: "",
+        kernel: None,
     };
     let access = access(&env, 114, 2, Access::Read).unwrap();
     assert_eq!((access.field, access.offset, access.size), ("di", 112, 8));

@@ -54,6 +54,7 @@ fn env(prog_type: ProgType, attach: Option<AttachType>) -> ProgEnv<'static> {
         sleepable: false,
         perfmon: true,
         target: "",
+        kernel: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! `skep check OBJ…`: the kernel's verdict on every program, without root.
 
+mod matrix;
+
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
 use crate::render::rejection;
@@ -10,7 +12,9 @@ use skep::diagnose::{Diagnosis, Note};
 use skep_abi::ProgType;
 use skep_btf::Btf;
 use skep_verifier::Caps;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Options of `skep check`.
 #[derive(clap::Args)]
@@ -21,9 +25,15 @@ pub(crate) struct Args {
     /// What the loader may do
     #[arg(long, value_enum, default_value_t = CapsArg::All)]
     caps: CapsArg,
-    /// Which kernel is meant: 6.18, or host for the running one's BTF
-    #[arg(long, default_value = "6.18")]
-    kernel: String,
+    /// Which kernels are meant, with commas between them: 6.18; 6.12, 6.1 or a file, if there is a profile; host for the running
+    /// one's BTF
+    #[arg(
+        long,
+        default_value = "6.18",
+        value_delimiter = ',',
+        value_name = "KERNEL"
+    )]
+    kernel: Vec<String>,
     /// The kernel's BTF, from a file
     #[arg(long, value_name = "FILE")]
     btf: Option<PathBuf>,
@@ -71,12 +81,15 @@ impl CapsArg {
 
 /// Checks every object; an unreadable one does not keep the others from being checked.
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
-    let base = options(args)?;
+    let kernels = kernels(args)?;
+    let [(kernel, base)] = kernels.as_slice() else {
+        return matrix::run(args, &kernels, out);
+    };
     let mut outcome = Outcome::Ok;
     let mut found = false;
     let mut sarif = args.sarif.then(Sarif::default);
     for path in &args.objects {
-        match object(args, path, &base, sarif.as_mut(), out) {
+        match object(args, path, kernel, base, sarif.as_mut(), out) {
             Ok(None) => {}
             Ok(Some(of_object)) => {
                 found = true;
@@ -87,7 +100,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
                 found = true;
                 match &mut sarif {
                     Some(sarif) => sarif.unreadable(path, &message),
-                    None => unreadable(args, path, &message, out)?,
+                    None => unreadable(args, path, kernel, &message, out)?,
                 }
             }
             Err(error) => return Err(error),
@@ -104,41 +117,51 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     }
 }
 
-fn options(args: &Args) -> Result<CheckOptions, CliError> {
-    let kernel_btf = match (&args.btf, args.kernel.as_str()) {
-        (Some(path), _) => {
-            let place = path.display();
-            let bytes =
-                std::fs::read(path).map_err(|e| CliError::environment(format!("{place}: {e}")))?;
-            Some(Btf::parse(bytes).map_err(|e| CliError::environment(format!("{place}: {e}")))?)
-        }
-        (None, "host") => Some(skep::target::running_btf().map_err(CliError::environment)?),
-        (None, "6.18") => None,
-        (None, other) => {
-            return Err(CliError::usage(format!(
-                "kernel \"{other}\" is not known; there are 6.18 and host"
-            )));
-        }
-    };
+/// The reference kernel's name.
+const REFERENCE: &str = "6.18";
+
+/// Name and options of each kernel that is meant.
+fn kernels(args: &Args) -> Result<Vec<(String, CheckOptions)>, CliError> {
     let prog_type = args.prog_type.as_deref().map(|name| {
         ProgType::from_name(name)
             .ok_or_else(|| CliError::usage(format!("\"{name}\" is no program type")))
     });
-    Ok(CheckOptions {
-        name: String::new(),
-        kernel_btf,
-        prog_type: prog_type.transpose()?,
-    })
+    let prog_type = prog_type.transpose()?;
+    let btf = args.btf.as_deref().map(read_btf).transpose()?;
+    let with_options = |name: &String| {
+        let mut options = CheckOptions {
+            kernel_btf: btf.clone(),
+            prog_type,
+            ..CheckOptions::default()
+        };
+        match name.as_str() {
+            REFERENCE => {}
+            "host" if btf.is_none() => {
+                let running = skep::target::running_btf().map_err(CliError::environment)?;
+                options.kernel_btf = Some(running);
+            }
+            "host" => {}
+            name => {
+                let profile = skep::target::find_profile(name).map_err(|e| match e.kind() {
+                    ErrorKind::NotFound => CliError::usage(e.to_string()),
+                    _ => CliError::environment(e),
+                })?;
+                options.profile = Some(Arc::new(profile));
+            }
+        }
+        Ok((name.clone(), options))
+    };
+    args.kernel.iter().map(with_options).collect()
 }
 
-/// Checks one object; `None` if it has nothing that was asked for.
-fn object(
-    args: &Args,
-    path: &Path,
-    base: &CheckOptions,
-    mut sarif: Option<&mut Sarif>,
-    out: &mut Output,
-) -> Result<Option<Outcome>, CliError> {
+fn read_btf(path: &Path) -> Result<Btf, CliError> {
+    let place = path.display();
+    let bytes = std::fs::read(path).map_err(|e| CliError::environment(format!("{place}: {e}")))?;
+    Btf::parse(bytes).map_err(|e| CliError::environment(format!("{place}: {e}")))
+}
+
+/// Reads one object for one kernel.
+fn open(path: &Path, base: &CheckOptions) -> Result<Checker, CliError> {
     let bytes =
         std::fs::read(path).map_err(|e| CliError::environment(crate::error::io_text(&e)))?;
     let name = path
@@ -151,19 +174,51 @@ fn object(
         ..base.clone()
     };
     let checker = Checker::open(&bytes, &options).map_err(CliError::environment)?;
-    let caps = match args.caps {
-        CapsArg::All => Caps::All,
-        CapsArg::Bpf => Caps::Bpf,
-    };
-    let names: Vec<String> = checker.programs().map(str::to_owned).collect();
-    if names.is_empty() {
+    if checker.programs().next().is_none() {
         return Err(CliError::environment("the object has no programs"));
     }
+    Ok(checker)
+}
+
+/// Names of the programs that were asked for.
+fn chosen(args: &Args, checker: &Checker) -> Vec<String> {
+    let wanted = |n: &&str| args.program.as_ref().is_none_or(|only| only == n);
+    checker
+        .programs()
+        .filter(wanted)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn caps(args: &Args) -> Caps {
+    match args.caps {
+        CapsArg::All => Caps::All,
+        CapsArg::Bpf => Caps::Bpf,
+    }
+}
+
+/// What a verdict means for the exit code.
+fn outcome_of(verdict: &Verdict) -> Outcome {
+    match verdict {
+        Verdict::Accept(_) => Outcome::Ok,
+        Verdict::Reject(_) | Verdict::Unknown(_) => Outcome::No,
+        Verdict::Error(_) => Outcome::Environment,
+    }
+}
+
+/// Checks one object; `None` if it has nothing that was asked for.
+fn object(
+    args: &Args,
+    path: &Path,
+    kernel: &str,
+    base: &CheckOptions,
+    mut sarif: Option<&mut Sarif>,
+    out: &mut Output,
+) -> Result<Option<Outcome>, CliError> {
+    let checker = open(path, base)?;
+    let caps = caps(args);
     let mut outcome = None;
-    for name in names
-        .iter()
-        .filter(|n| args.program.as_ref().is_none_or(|only| only == *n))
-    {
+    for name in &chosen(args, &checker) {
         let Some(report) = checker.check(name, caps) else {
             continue;
         };
@@ -173,27 +228,29 @@ fn object(
         };
         match &mut sarif {
             Some(sarif) => sarif.add(path, &report, diagnosis.as_ref()),
-            None => print(args, path, &report, diagnosis.as_ref(), out)?,
+            None => print(args, path, kernel, &report, diagnosis.as_ref(), out)?,
         }
-        let this = match report.verdict {
-            Verdict::Accept(_) => Outcome::Ok,
-            Verdict::Reject(_) => Outcome::No,
-            Verdict::Error(_) => Outcome::Environment,
-        };
+        let this = outcome_of(&report.verdict);
         outcome = Some(this.max(outcome.unwrap_or(Outcome::Ok)));
     }
     Ok(outcome)
 }
 
 /// Says that an object could not be checked.
-fn unreadable(args: &Args, path: &Path, message: &str, out: &mut Output) -> Result<(), CliError> {
+fn unreadable(
+    args: &Args,
+    path: &Path,
+    kernel: &str,
+    message: &str,
+    out: &mut Output,
+) -> Result<(), CliError> {
     let place = path.display().to_string();
     if !out.is_json() {
         eprintln!("skep: {place}: {message}");
         return Ok(());
     }
     out.json(&json!({
-        "schema": 1, "object": place, "kernel": args.kernel, "caps": args.caps.name(), "verdict": "error",
+        "schema": 1, "object": place, "kernel": kernel, "caps": args.caps.name(), "verdict": "error",
         "message": message,
     }))
 }
@@ -201,12 +258,13 @@ fn unreadable(args: &Args, path: &Path, message: &str, out: &mut Output) -> Resu
 fn print(
     args: &Args,
     path: &Path,
+    kernel: &str,
     report: &Report,
     diagnosis: Option<&Diagnosis>,
     out: &mut Output,
 ) -> Result<(), CliError> {
     if out.is_json() {
-        return out.json(&json(args, path, report, diagnosis));
+        return out.json(&json(args, path, kernel, report, diagnosis));
     }
     match &report.verdict {
         Verdict::Accept(stats) => {
@@ -237,6 +295,13 @@ fn print(
                 out.line(text)?;
             }
         }
+        Verdict::Unknown(message) => {
+            out.line(format_args!(
+                "{}: {}: unknown: {message}",
+                path.display(),
+                report.program
+            ))?;
+        }
         Verdict::Error(message) => {
             eprintln!("skep: {}: {}: {message}", path.display(), report.program);
         }
@@ -255,7 +320,13 @@ fn note(note: &Note) -> Json {
 }
 
 /// One line a program; fields that do not apply are left out.
-fn json(args: &Args, path: &Path, report: &Report, diagnosis: Option<&Diagnosis>) -> Json {
+fn json(
+    args: &Args,
+    path: &Path,
+    kernel: &str,
+    report: &Report,
+    diagnosis: Option<&Diagnosis>,
+) -> Json {
     let mut row = Map::new();
     let mut set = |name: &str, value: Json| {
         if !value.is_null() {
@@ -266,7 +337,7 @@ fn json(args: &Args, path: &Path, report: &Report, diagnosis: Option<&Diagnosis>
     set("object", json!(path.display().to_string()));
     set("program", json!(report.program));
     set("prog_type", json!(report.prog_type.map(ProgType::name)));
-    set("kernel", json!(args.kernel));
+    set("kernel", json!(kernel));
     set("caps", json!(args.caps.name()));
     set("insns", json!(report.insns));
     let processed = match &report.verdict {
@@ -292,8 +363,9 @@ fn json(args: &Args, path: &Path, report: &Report, diagnosis: Option<&Diagnosis>
             set("help", json!(diagnosis.map(|d| &d.help)));
             Some(rejection.insns_processed)
         }
-        Verdict::Error(message) => {
-            set("verdict", json!("error"));
+        Verdict::Error(message) | Verdict::Unknown(message) => {
+            let unknown = matches!(report.verdict, Verdict::Unknown(_));
+            set("verdict", json!(if unknown { "unknown" } else { "error" }));
             set("message", json!(message));
             None
         }

@@ -4,12 +4,16 @@ use crate::error::{CliError, Outcome};
 use crate::output::Output;
 use serde_json::{Map, Value as Json, json};
 use skep::feature::{Answer, Features, probe};
+use std::path::{Path, PathBuf};
 
 /// Options of `skep feature`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `probe` is the default and only word
+    /// `probe`, the default, or `dump FILE`, which writes a profile of this kernel for `skep check --kernel FILE`
     words: Vec<String>,
+    /// The kernel's configuration, if /boot does not have it (`zcat /proc/config.gz`)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// Probes and prints.
@@ -21,14 +25,41 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
         .collect::<Vec<_>>()
         .as_slice()
     {
+        ["dump", file] => return dump(Path::new(file), args.config.as_deref(), out),
         [] | ["probe" | "show"] | ["probe" | "show", "kernel"] => {}
-        _ => return Err(CliError::usage("usage: skep feature [probe [kernel]]")),
+        _ => {
+            return Err(CliError::usage(
+                "usage: skep feature [probe [kernel] | dump FILE]",
+            ));
+        }
     }
     let features = probe();
     if out.is_json() {
         out.json(&json(&features))?;
     } else {
         text(&features, out)?;
+    }
+    Ok(Outcome::Ok)
+}
+
+/// Writes the profile of the running kernel.
+fn dump(file: &Path, config: Option<&Path>, out: &mut Output) -> Result<Outcome, CliError> {
+    let config = config
+        .map(std::fs::read_to_string)
+        .transpose()
+        .map_err(CliError::environment)?;
+    let parts = skep::target::dump_profile(config).map_err(CliError::environment)?;
+    let bytes = parts.to_file();
+    std::fs::write(file, &bytes)
+        .map_err(|e| CliError::environment(format!("{}: {e}", file.display())))?;
+    if parts.kconfig_is_empty() {
+        eprintln!("skep: the configuration is not in /boot: the profile has none; see --config");
+    }
+    let place = file.display().to_string();
+    if out.is_json() {
+        out.json(&json!({"schema": 1, "profile": place, "bytes": bytes.len()}))?;
+    } else {
+        out.line(format_args!("{place}: {} bytes", bytes.len()))?;
     }
     Ok(Outcome::Ok)
 }

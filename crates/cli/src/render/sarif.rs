@@ -25,7 +25,7 @@ impl Sarif {
                 let headline = diagnosis.map_or(rejection.message.as_str(), |d| &d.headline);
                 (rejection.code, headline)
             }
-            Verdict::Error(message) => (UNREADABLE, message.as_str()),
+            Verdict::Error(message) | Verdict::Unknown(message) => (UNREADABLE, message.as_str()),
         };
         let (uri, region) = match diagnosis.and_then(|d| d.place.as_ref()?.source.as_ref()) {
             Some(source) => {

@@ -93,6 +93,7 @@ fn helper_not_allowed(scene: &Scene<'_>) -> Explanation {
                 sleepable: false,
                 perfmon: true,
                 target: "",
+                kernel: None,
             };
             helper::lookup(&env, proto.id).is_ok()
         })
