@@ -5,6 +5,7 @@
 //! minimum of a round counts, each engine's own empty call is subtracted, and the median over the rounds is reported.
 
 mod build;
+mod compile;
 mod engines;
 mod report;
 mod timing;
@@ -92,7 +93,11 @@ fn run() -> Result<(), Failure> {
         });
     }
     let names: Vec<&str> = engines.iter().map(|e| e.name()).collect();
-    report::print(bench, &names, &rows);
+    let compiled = match bench {
+        Bench::Jit => Some(compile::measure()?),
+        Bench::Interp => None,
+    };
+    report::print(bench, &names, &rows, compiled.as_ref());
     Ok(())
 }
 

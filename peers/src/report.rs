@@ -1,6 +1,7 @@
 //! The table, and the last line.
 
 use crate::Bench;
+use crate::compile::CompileTimes;
 use crate::timing::{self, Times, median};
 use serde_json::json;
 
@@ -50,7 +51,7 @@ fn trimmed(values: &[f64]) -> Vec<f64> {
 }
 
 /// Prints the table and the line that scripts read.
-pub(crate) fn print(bench: Bench, names: &[&str], rows: &[Row]) {
+pub(crate) fn print(bench: Bench, names: &[&str], rows: &[Row], compiled: Option<&CompileTimes>) {
     print!("{:10}", "ns");
     names.iter().for_each(|n| print!(" {n:>12}"));
     println!();
@@ -106,6 +107,17 @@ pub(crate) fn print(bench: Bench, names: &[&str], rows: &[Row]) {
             geometric_mean(&r)
         );
         figures.insert("kernel_aa_worst".into(), json!(round(spread)));
+    }
+    if let Some(c) = compiled {
+        figures.insert("first_code_us".into(), json!(round(c.first_fixed_us)));
+        figures.insert(
+            "first_code_us_per_1000".into(),
+            json!(round(c.first_per_1000_us)),
+        );
+        figures.insert(
+            "better_code_us_per_1000".into(),
+            json!(round(c.better_per_1000_us)),
+        );
     }
     figures.insert("empty_ns".into(), json!(raw[skep].map(round)));
     println!("{}", serde_json::Value::Object(figures));

@@ -20,7 +20,7 @@ struct TestDir(PathBuf);
 impl TestDir {
     fn new(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("skep-profile-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::create_dir_all(&dir).expect("a directory");
         Self(dir)
     }
 }
@@ -33,13 +33,13 @@ impl Drop for TestDir {
 
 /// A universe that tells `form` of its programs, and a program in it.
 fn profiled(form: Form, dir: &Path) -> (Universe, Handle, PathBuf) {
-    let profile = Profile::open_in(form, dir).unwrap();
+    let profile = Profile::open_in(form, dir).expect("a file");
     let path = profile.path().to_owned();
     let options = Options {
         profile: Some(Arc::new(profile)),
         ..Options::default()
     };
-    let universe = Universe::new(options).unwrap();
+    let universe = Universe::new(options).expect("a universe");
     let spec = ProgLoad {
         prog_type: ProgType::SocketFilter,
         expected_attach_type: None,
@@ -62,7 +62,7 @@ fn profiled(form: Form, dir: &Path) -> (Universe, Handle, PathBuf) {
         fd_array: Vec::new(),
         log_level: 0,
     };
-    let program = universe.prog_load(&spec).unwrap();
+    let program = universe.prog_load(&spec).expect("accepted");
     (universe, program, path)
 }
 

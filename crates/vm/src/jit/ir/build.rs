@@ -4,14 +4,17 @@
 //! a block that is read before all its predecessors are known gets phis without operands, completed when it is sealed.
 //! Phis that turn out redundant are left to the simplifier.
 
+mod calls;
 mod lookup;
+mod shape;
 
 use super::{BinOp, Block, Cmp, Graph, Inst, Place, Target, Term, Value};
 use crate::jit::image::{Runtime, Symbol};
 use crate::jit::layout;
 use crate::jit::source::Source;
 use crate::lowered::{ArenaView, Mem, Op, OpIdx, Space};
-use skep_abi::limits::{BPF_MAX_LOOPS, MAX_CALL_FRAMES};
+use shape::{OpBlocks, ends_block};
+use skep_abi::limits::BPF_MAX_LOOPS;
 use skep_isa::{AluOp, AtomicOp, EndOp, Extend, JmpOp, Reg, Size, Src, Width};
 
 /// Ops of a function that is inlined wherever it is called.
@@ -610,136 +613,6 @@ impl Builder<'_> {
         self.current = inside;
         self.set(Reg::R0, value);
     }
-
-    fn args(&mut self, i: &Instance, count: u8) -> Vec<Value> {
-        let mut args = vec![self.env()];
-        for n in 1..=count {
-            let r = Reg::new(n).unwrap_or(Reg::R1);
-            args.push(self.reg(i, r));
-        }
-        args
-    }
-
-    fn call(&mut self, i: &Instance, callee: u32) {
-        let info = self.src.callees[callee as usize];
-        if self.call_as_instructions(i, info.helper) {
-            return;
-        }
-        let args = self.args(i, info.args);
-        let v = self.push(Inst::Call {
-            target: Target::Callee(callee),
-            args,
-        });
-        self.set(Reg::R0, v);
-        if self.src.throws && info.calls_back {
-            self.push(Inst::TestThrown);
-        }
-    }
-
-    fn call_func(&mut self, i: &Instance, func: u32) {
-        if self.inlines(i, func) {
-            return self.inline(i, func);
-        }
-        let args = self.args(i, args_read(self.src, func));
-        let mut v = self.push(Inst::Call {
-            target: Target::Func(func),
-            args,
-        });
-        if let Some(program) = self.program.filter(|_| self.src.may_tail_call(func)) {
-            let env = self.env();
-            let target = Target::Runtime(Runtime::MakeCurrent);
-            v = self.push(Inst::Call {
-                target,
-                args: vec![env, program, v],
-            });
-        }
-        self.set(Reg::R0, v);
-        if self.src.throws {
-            self.push(Inst::TestThrown);
-        }
-    }
-
-    fn inlines(&self, i: &Instance, func: u32) -> bool {
-        let f = &self.src.funcs[func as usize];
-        i.depth + 1 < MAX_CALL_FRAMES
-            && is_inlined(self.src, func)
-            && self.inlined_ops + (f.end - f.start) as usize <= INLINE_TOTAL_OPS
-            && self.g.frame_bytes + f.stack_bytes <= INLINE_FRAME_BYTES
-    }
-
-    fn inline(&mut self, i: &Instance, func: u32) {
-        let f = &self.src.funcs[func as usize];
-        self.inlined_ops += (f.end - f.start) as usize;
-        let frame = self.g.frame_bytes;
-        self.g.frame_bytes += f.stack_bytes;
-        self.g
-            .frames
-            .push((frame.cast_signed(), self.g.frame_bytes.cast_signed()));
-        // The caller's variables are read here, so that nothing inside looks beyond the call.
-        let caller = self.current;
-        let mut kept = [None; VARIABLES];
-        for (variable, slot) in kept.iter_mut().enumerate().skip(6) {
-            if variable != BUDGET || self.src.funcs[i.func as usize].has_may_goto {
-                *slot = Some(self.read(caller, variable));
-            }
-        }
-        let entry = self.new_block();
-        self.end(Term::Jump(entry));
-        for variable in 0..=5 {
-            let v = (1..=5)
-                .contains(&variable)
-                .then(|| self.read(caller, variable));
-            self.defs[entry.index()][variable] = v;
-        }
-        self.continue_in(entry);
-        for variable in [0, 6, 7, 8, 9, BUDGET] {
-            let zero = self.constant(0);
-            self.write(variable, zero);
-        }
-        let after = self.new_block();
-        let mut callee = Instance {
-            func,
-            frame,
-            starts: Vec::new(),
-            result: Some(after),
-            depth: i.depth + 1,
-        };
-        let at = self.at;
-        self.function(&mut callee);
-        self.at = at;
-        self.defs[after.index()] = kept;
-        self.seal(after);
-        self.current = after;
-        for n in 1..=5 {
-            // Unreadable after a call.
-            let zero = self.constant(0);
-            self.write(n, zero);
-        }
-    }
-
-    fn tail_call(&mut self, i: &Instance) {
-        let env = self.env();
-        let ctx = self.reg(i, Reg::R1);
-        let map = self.reg(i, Reg::R2);
-        let index = self.reg(i, Reg::R3);
-        let index = self.and(index, LOW);
-        let target = Target::Runtime(Runtime::TailCallEntry);
-        let entry = self.push(Inst::Call {
-            target,
-            args: vec![env, map, index],
-        });
-        let zero = self.constant(0);
-        let cmp = Cmp {
-            op: JmpOp::Ne,
-            width: Width::W64,
-            a: entry,
-            b: zero,
-        };
-        let found = self.branch_away(cmp);
-        self.g.block_mut(found).term = Term::TailJump { entry, ctx };
-        let failed = self.constant(layout::TAIL_CALL_FAILED);
-        self.set(Reg::R0, failed);
-    }
 }
 
 fn bin_op(op: AluOp) -> BinOp {
@@ -757,117 +630,5 @@ fn bin_op(op: AluOp) -> BinOp {
         AluOp::Smod => BinOp::Smod,
         AluOp::Xor => BinOp::Xor,
         AluOp::Arsh => BinOp::Sar,
-    }
-}
-
-fn ends_block(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Jump { .. }
-            | Op::JumpIf { .. }
-            | Op::MayGoto { .. }
-            | Op::Exit
-            | Op::Throw
-            | Op::Unreachable
-    )
-}
-
-/// How many of `r1`–`r5` a function may read from its caller.
-fn args_read(src: Source<'_>, func: u32) -> u8 {
-    let f = &src.funcs[func as usize];
-    let mut highest = 0;
-    for op in &src.ops[f.start as usize..f.end as usize] {
-        crate::jit::source::each_read(op, |r| {
-            if (1..=5).contains(&r.number()) {
-                highest = highest.max(r.number());
-            }
-        });
-    }
-    highest
-}
-
-/// The blocks of a function's ops.
-struct OpBlocks {
-    first: OpIdx,
-    /// Per op, whether a reachable block starts there.
-    starts: Vec<bool>,
-    /// Per op that starts a block, how many edges lead to it (one more for the first).
-    preds: Vec<u32>,
-    /// Starts in reverse postorder.
-    order: Vec<OpIdx>,
-}
-
-impl OpBlocks {
-    fn of(src: Source<'_>, func: u32) -> Self {
-        let f = &src.funcs[func as usize];
-        let n = (f.end - f.start) as usize;
-        let mut s = Self {
-            first: f.start,
-            starts: vec![false; n],
-            preds: vec![0; n],
-            order: Vec::new(),
-        };
-        s.starts[0] = true;
-        for at in f.start..f.end {
-            let op = &src.ops[at as usize];
-            if let Op::Jump { target } | Op::JumpIf { target, .. } | Op::MayGoto { target } = op {
-                s.starts[(*target - f.start) as usize] = true;
-            }
-            if ends_block(op) && at + 1 < f.end {
-                s.starts[(at + 1 - f.start) as usize] = true;
-            }
-        }
-        s.visit(src);
-        s
-    }
-
-    /// Finds what is reachable, in which order.
-    fn visit(&mut self, src: Source<'_>) {
-        let mut seen = vec![false; self.starts.len()];
-        seen[0] = true;
-        self.preds[0] = 1;
-        let mut stack = vec![(self.first, self.successors(src, self.first), 0)];
-        while let Some((start, next, n)) = stack.last_mut() {
-            let Some(&t) = next.get(*n) else {
-                self.order.push(*start);
-                stack.pop();
-                continue;
-            };
-            *n += 1;
-            let at = (t - self.first) as usize;
-            self.preds[at] += 1;
-            if !std::mem::replace(&mut seen[at], true) {
-                let next = self.successors(src, t);
-                stack.push((t, next, 0));
-            }
-        }
-        self.order.reverse();
-        for (start, seen) in self.starts.iter_mut().zip(seen) {
-            *start &= seen;
-        }
-    }
-
-    fn is_start(&self, op: OpIdx) -> bool {
-        self.starts
-            .get((op - self.first) as usize)
-            .copied()
-            .unwrap_or(false)
-    }
-
-    /// Where control goes from the block that starts at `start`.
-    fn successors(&self, src: Source<'_>, start: OpIdx) -> Vec<OpIdx> {
-        let mut at = start;
-        loop {
-            match src.ops[at as usize] {
-                Op::Jump { target } => return vec![target],
-                Op::JumpIf { target, .. } | Op::MayGoto { target } => return vec![target, at + 1],
-                Op::Exit | Op::Throw | Op::Unreachable => return Vec::new(),
-                _ => {}
-            }
-            at += 1;
-            if self.is_start(at) {
-                return vec![at];
-            }
-        }
     }
 }
