@@ -10,7 +10,7 @@ use crate::helpers;
 use crate::lowered::{ArenaView, Callee, Func, Lowered, Mem, Op, OpIdx, Space};
 use crate::proof::Proof;
 use skep_abi::MapType;
-use skep_isa::{Call, Imm64, Insn, Reg, Size, Src, Width};
+use skep_isa::{Call, Imm64, Insn, JmpOp, Reg, Size, Src, Width};
 use skep_verifier::{Branch, InsnFact, Region, Verified};
 
 /// Number of the tail call helper, which is an op of its own.
@@ -245,7 +245,7 @@ impl Lowering<'_> {
             | Insn::Store { .. }
             | Insn::Atomic { .. }
             | Insn::LoadAcquire { .. }
-            | Insn::StoreRelease { .. } => self.access(slot, insn),
+            | Insn::StoreRelease { .. } => return self.access(slot, insn),
             Insn::Jump { offset, .. } => {
                 return self.jump(slot, offset, |target| Op::Jump { target });
             }
@@ -325,7 +325,7 @@ impl Lowering<'_> {
     }
 
     /// Loads, stores and atomics; those of the context go to the native structure.
-    fn access(&mut self, slot: u32, insn: Insn) {
+    fn access(&mut self, slot: u32, insn: Insn) -> Result<(), LowerError> {
         let region = self.fact(slot).access.map(|a| a.region);
         let space = match region {
             Some(Region::Btf { .. }) => Space::Probe,
@@ -336,6 +336,15 @@ impl Lowering<'_> {
             Some(Region::Ctx(field)) => ctx::native_pointer(self.v.prog_type(), &field),
             _ => None,
         };
+        let stored = match region {
+            Some(Region::Ctx(field)) => ctx::stored(self.v.prog_type(), &field),
+            _ => None,
+        };
+        if let (Some(stored), Insn::Store { src, .. }) = (stored, insn)
+            && !self.is_stored(slot, stored, src)?
+        {
+            return Ok(());
+        }
         let mem = |base, offset: i16| Mem {
             base,
             offset: i32::from(offset) + native.map_or(0, |n| n.delta),
@@ -360,7 +369,7 @@ impl Lowering<'_> {
                 src,
                 offset,
             } => Op::Store {
-                size,
+                size: stored.map_or(size, |_| Size::H),
                 src,
                 mem: mem(dst, offset),
             },
@@ -399,6 +408,27 @@ impl Lowering<'_> {
             _ => Op::Unreachable,
         };
         self.emit(slot, op);
+        Ok(())
+    }
+
+    /// Tests, where that depends on the value, whether a store to a context field happens; false if it never does.
+    fn is_stored(&mut self, slot: u32, stored: ctx::Stored, src: Src) -> Result<bool, LowerError> {
+        let ctx::Stored::CutBelow(limit) = stored else {
+            return Ok(true);
+        };
+        match src {
+            Src::Imm(imm) => Ok(imm < i32::from(limit)),
+            Src::Reg(dst) => {
+                self.jump(slot, 0, |target| Op::JumpIf {
+                    width: Width::W64,
+                    op: JmpOp::Ge,
+                    dst,
+                    src: Src::Imm(i32::from(limit)),
+                    target,
+                })?;
+                Ok(true)
+            }
+        }
     }
 
     /// Emits a jump whose target is, for now, a slot.

@@ -378,6 +378,11 @@ impl Maker<'_> {
             offset,
             imm,
         ));
+        if imm == op::CMPXCHG && size == op::W {
+            // After a success the running kernel may leave the upper half of r0 as it was (seed 1019135 without this move);
+            // RFC 9669 clears it.
+            self.push(Slot::new(op::ALU | op::MOV | op::X, 0, 0, 0, 0));
+        }
     }
 
     /// A comparison of numbers, as a jump.

@@ -71,6 +71,31 @@ pub fn packet_is_writable(prog_type: ProgType) -> bool {
     )
 }
 
+/// How a store to a field that programs see as 32 bits wide ends in the kernel's structure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stored {
+    /// As a 16-bit field: the rest is cut off.
+    Cut,
+    /// As a 16-bit field, and only if it is below this: [`NO_QUEUE_MAPPING`].
+    CutBelow(u16),
+}
+
+/// `NO_QUEUE_MAPPING`: the value that stands for none, which programs cannot store.
+const NO_QUEUE_MAPPING: u16 = u16::MAX;
+
+/// How stores to a field differ from stores to the image; `None` if they do not.
+#[must_use]
+pub fn stored(prog_type: ProgType, field: &CtxAccess) -> Option<Stored> {
+    if layout(prog_type) != Layout::Skb {
+        return None;
+    }
+    match usize::try_from(field.offset).ok()? {
+        at if at == offset_of!(SkbCtx, tc_index) => Some(Stored::Cut),
+        at if at == offset_of!(SkbCtx, queue_mapping) => Some(Stored::CutBelow(NO_QUEUE_MAPPING)),
+        _ => None,
+    }
+}
+
 /// Where to load the pointer that a 32-bit context field stands for; `None` if the field is loaded as it is.
 #[must_use]
 pub fn native_pointer(prog_type: ProgType, field: &CtxAccess) -> Option<NativePointer> {
