@@ -16,7 +16,7 @@ use std::time::Instant;
 /// Modules that tests need where they are not built in.
 const MODULES: &[&str] = &["cls_bpf", "sch_ingress"];
 /// Which tests run there.
-const TESTS: &[&str] = &["attach::", "kernel_backend::", "packets::"];
+const TESTS: &[&str] = &["attach::", "attach_more::", "kernel_backend::", "packets::"];
 /// Folders with what the tests read, from the workspace.
 const FILES: &[&str] = &["tests/objects", "examples"];
 /// Seconds one kernel may take.
