@@ -94,6 +94,8 @@ pub(crate) struct Verifier<'a> {
     /// Async callbacks entered.
     pub async_entries: u32,
     pub insns_processed: u32,
+    /// Instructions that may be walked: the kernel's limit, or less for a sample.
+    pub step_limit: u32,
     jumps_processed: u32,
     jumps_at_last_state: u32,
     insns_at_last_state: u32,
@@ -146,6 +148,7 @@ impl<'a> Verifier<'a> {
             next_id: 0,
             async_entries: 0,
             insns_processed: 0,
+            step_limit: BPF_COMPLEXITY_LIMIT_INSNS,
             jumps_processed: 0,
             jumps_at_last_state: 0,
             insns_at_last_state: 0,
@@ -233,7 +236,7 @@ impl<'a> Verifier<'a> {
     fn step(&mut self) -> Check<Flow> {
         self.has_step = false;
         self.insns_processed += 1;
-        if self.insns_processed > BPF_COMPLEXITY_LIMIT_INSNS {
+        if self.insns_processed > self.step_limit {
             let message = format!(
                 "more than {BPF_COMPLEXITY_LIMIT_INSNS} instructions had to be walked over all paths"
             );
@@ -243,6 +246,9 @@ impl<'a> Verifier<'a> {
         self.cur.insn = self.insn as u32;
         let marks = self.p.marks[self.insn];
         if marks.prune_point && self.is_covered()? {
+            if let Some(history) = &mut self.history {
+                history.pruned(self.insn);
+            }
             return Ok(Flow::Done);
         }
         if marks.jump_point {
@@ -473,6 +479,9 @@ impl<'a> Verifier<'a> {
 
     /// A state is kept now.
     pub(crate) fn note_state_kept(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.kept(self.insn);
+        }
         (self.jumps_at_last_state, self.insns_at_last_state) =
             (self.jumps_processed, self.insns_processed);
     }

@@ -10,13 +10,15 @@ mod trial;
 
 use crate::TaskError;
 use std::path::PathBuf;
+use trial::Messages;
 
-const USAGE: &str = "usage: diagnose [DIR] [--trial OUT | --judge DIR | --record]";
+const USAGE: &str =
+    "usage: diagnose [DIR] [--trial OUT | --trial-kernel OUT | --judge DIR | --record]";
 
 /// Which of its jobs the task does.
 enum Job {
     Measure,
-    Trial(PathBuf),
+    Trial(PathBuf, Messages),
     Judge(PathBuf),
     Record,
 }
@@ -32,7 +34,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
             std::path::absolute(value).map_err(|e| format!("{value}: {e}"))
         };
         match argument.as_str() {
-            "--trial" => job = Job::Trial(path()?),
+            "--trial" => job = Job::Trial(path()?, Messages::Ours),
+            "--trial-kernel" => job = Job::Trial(path()?, Messages::Kernel),
             "--judge" => job = Job::Judge(path()?),
             "--record" => job = Job::Record,
             option if option.starts_with('-') => return Err(USAGE.to_owned()),
@@ -41,7 +44,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     }
     match job {
         Job::Measure => faults::measure(&dir),
-        Job::Trial(out) => trial::write(&dir, &out),
+        Job::Trial(out, messages) => trial::write(&dir, &out, messages),
         Job::Judge(repaired) => judge::judge(&dir, &repaired),
         Job::Record => judge::record(&dir),
     }

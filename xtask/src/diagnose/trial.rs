@@ -3,9 +3,12 @@
 use super::faults;
 use crate::TaskError;
 use sha2::{Digest, Sha256};
+use skep::load::{LoadError, LoadOptions, load};
+use skep_bpf::Backend;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 /// Programs of the trial.
 const COUNT: usize = 40;
@@ -45,8 +48,17 @@ fn without_comments(source: &str) -> String {
     out
 }
 
+/// Whose message is given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Messages {
+    /// Ours alone.
+    Ours,
+    /// The log of the live kernel alone, for comparison.
+    Kernel,
+}
+
 /// Writes source and message of every program of the trial, and the header that all include.
-pub(super) fn write(dir: &Path, out: &Path) -> Result<(), TaskError> {
+pub(super) fn write(dir: &Path, out: &Path, messages: Messages) -> Result<(), TaskError> {
     let objects = crate::corpus::objects_dir(dir)?.join("base");
     let place = |e: std::io::Error| format!("{}: {e}", out.display());
     fs::create_dir_all(out).map_err(place)?;
@@ -55,13 +67,32 @@ pub(super) fn write(dir: &Path, out: &Path) -> Result<(), TaskError> {
     for name in names(dir)? {
         let source = fs::read_to_string(dir.join(format!("src/{name}.c"))).map_err(place)?;
         fs::write(out.join(format!("{name}.c")), without_comments(&source)).map_err(place)?;
-        let output = Command::new(&skep)
-            .arg("check")
-            .arg(objects.join(format!("{name}.o")))
-            .output()
-            .map_err(|e| format!("cannot run {}: {e}", skep.display()))?;
-        fs::write(out.join(format!("{name}.txt")), output.stdout).map_err(place)?;
+        let object = objects.join(format!("{name}.o"));
+        let message = match messages {
+            Messages::Ours => ours(&skep, &object)?,
+            Messages::Kernel => kernel(&object)?.into_bytes(),
+        };
+        fs::write(out.join(format!("{name}.txt")), message).map_err(place)?;
     }
     println!("sources and messages are in {}", out.display());
     Ok(())
+}
+
+fn ours(skep: &Path, object: &Path) -> Result<Vec<u8>, TaskError> {
+    let output = Command::new(skep).arg("check").arg(object).output();
+    output
+        .map(|o| o.stdout)
+        .map_err(|e| format!("cannot run {}: {e}", skep.display()))
+}
+
+/// What the live kernel says.
+fn kernel(object: &Path) -> Result<String, TaskError> {
+    let kernel_btf = Arc::new(skep::target::running_btf().map_err(|e| e.to_string())?);
+    let linked = crate::corpus::run::link(object, &kernel_btf)?;
+    let backend: Arc<dyn Backend> = Arc::new(skep::Kernel::new());
+    match load(&linked, &backend, &LoadOptions::default()) {
+        Err(LoadError::Backend(refused)) => Ok(refused.log),
+        Err(other) => Ok(other.to_string()),
+        Ok(_) => Err(format!("{}: the kernel accepts it", object.display())),
+    }
 }

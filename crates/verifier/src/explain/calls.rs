@@ -81,27 +81,21 @@ fn wrong_type(scene: &Scene<'_>) -> Explanation {
         Some(r) => r.describe().to_owned(),
         None => "something else".to_owned(),
     };
-    let wanted = scene
-        .rejection
-        .message
-        .split(" takes ")
-        .nth(1)
-        .or_else(|| scene.rejection.message.split(", ").nth(1));
-    let wanted = wanted.map_or_else(String::new, |w| format!(": {w}"));
+    let wanted = scene.rejection.message.split(" takes ").nth(1);
     let is_function = matches!(scene.insn(), Some(Insn::Call(Call::Subprog(_))));
-    let headline = format!(
-        "{} of {callee} is {what}{}",
-        argument_name(scene, register),
-        if wanted.is_empty() {
-            String::new()
-        } else {
-            format!(", but must be something else{wanted}")
+    let name = argument_name(scene, register);
+    let headline = match wanted {
+        Some(wanted) => format!("{name} of {callee} is {what}, expected is {wanted}"),
+        None if is_function => {
+            format!(
+                "{name} of the global function {callee} is {what}, which a global function does not take"
+            )
         }
-    );
-    let headline = headline.replace(", but must be something else: ", ", expected is ");
+        None => format!("{name} of {callee} is {what}, which it does not take"),
+    };
     let help = if is_function {
         "a global function is verified on its own and takes numbers, the context, and pointers to memory of a known size that is all accessible: stack, map values, checked packet bytes. Pass such a pointer, or make the function `static`: then it is verified together with this call and may take any pointer".to_owned()
-    } else if is_null && wanted.contains("key") {
+    } else if is_null && wanted.is_some_and(|w| w.contains("key")) {
         "pass the address of a key: `__u32 key = 0;` and `&key`".to_owned()
     } else {
         format!("see bpf-helpers(7) for what {callee} takes")

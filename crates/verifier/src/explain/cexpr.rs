@@ -158,6 +158,18 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Token `i` is the last one of an operand.
+    fn ends_operand(&self, i: usize) -> bool {
+        match self.token(i) {
+            "]" => true,
+            ")" => !self.opening(i).is_some_and(|open| {
+                let names_pointer = (open..i).any(|t| self.token(t) == "*");
+                names_pointer && self.is_type(open + 1, i)
+            }),
+            _ => self.is_operand_word(i),
+        }
+    }
+
     /// Only words and stars: what a cast has between its brackets.
     fn is_type(&self, from: usize, to: usize) -> bool {
         (from..to).all(|i| self.tokens[i].word || self.token(i) == "*")
@@ -226,8 +238,7 @@ impl<'a> Line<'a> {
             let first = if is_member { self.operand_start(i)? } else { i };
             return self.span(first, self.postfix(i));
         }
-        let after_operand =
-            i > 0 && (self.is_operand_word(i - 1) || matches!(self.token(i - 1), ")" | "]"));
+        let after_operand = i > 0 && self.ends_operand(i - 1);
         match text {
             "++" | "--" if after_operand => {
                 let first = self.with_prefixes(self.operand_start(i - 1)?);
@@ -358,21 +369,19 @@ pub(super) fn arguments(call: &str) -> Vec<&str> {
     found
 }
 
-/// What the call or expression at `column` is assigned to: `v` in `v = f(x);`, `u64 *v = f(x);`.
+/// What the expression at `column` is assigned to: `v` in `v = f(x);`, `u64 *v = (u64 *)f(x);`.
 pub(super) fn assigned_to(text: &str, column: u32) -> Option<&str> {
     let at = usize::try_from(column).ok()?.checked_sub(1)?;
     let line = Line::new(text);
     let mut i = line.find(at)?;
-    if line.token(i) != "=" {
-        i = i.checked_sub(1)?;
+    if !ASSIGNMENTS.contains(&line.token(i)) {
+        let start = line.expression(i)?.start;
+        i = line.find(start)?.checked_sub(1)?;
         while i > 0 && line.token(i) == ")" {
             i = line.opening(i)?.checked_sub(1)?;
         }
     }
-    if line.token(i) != "=" || i == 0 {
-        return None;
-    }
-    let last = i - 1;
+    let last = i.checked_sub(1).filter(|_| line.token(i) == "=")?;
     let first = line.operand_start(last)?;
     text.get(line.span(first, last)?)
 }
@@ -401,6 +410,7 @@ mod tests {
                 "g->at[row * COLS + col]",
             ),
             ("\t*(u64 *)p = 1;", 12, "*(u64 *)p"),
+            ("\treturn *(u8 *)*slot;", 16, "*slot"),
             ("\tif (i <= 10)", 8, "i <= 10"),
             ("\tsum = (u64)v + (u64)c;", 15, "(u64)v + (u64)c"),
             ("\t}", 2, ""),
@@ -453,5 +463,9 @@ mod tests {
             Some("x->y")
         );
         assert_eq!(assigned_to("\tlookup(&m);", 2), None);
+        assert_eq!(
+            assigned_to("\tu8 *p = (void *)(long)ctx->data;", 29),
+            Some("p")
+        );
     }
 }

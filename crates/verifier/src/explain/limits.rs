@@ -1,5 +1,6 @@
 //! Programs that are too much to explore.
 
+use super::record;
 use super::scene::Scene;
 use super::{Explanation, Note};
 use skep_isa::Insn;
@@ -36,6 +37,18 @@ fn no_progress(scene: &Scene<'_>) -> Explanation {
             ));
         }
     }
+    if notes.is_empty() {
+        let into = (0..first)
+            .rev()
+            .find(|s| matches!(scene.path.insn(*s), Some(Insn::JumpIf { .. })));
+        let condition = into.and_then(|s| scene.condition(scene.slot(s)? as usize));
+        notes.extend(into.zip(condition).map(|(step, condition)| {
+            scene.note(
+                step,
+                format!("`{condition}` leads into a round that changes nothing it tests"),
+            )
+        }));
+    }
     notes.sort_by_key(|n| n.insn);
     notes.dedup();
     Explanation {
@@ -49,13 +62,84 @@ fn no_progress(scene: &Scene<'_>) -> Explanation {
     }
 }
 
+/// Steps of the walk that are looked at to find where paths multiply.
+const SAMPLE_STEPS: u32 = 50_000;
+/// Lines named.
+const LINES: usize = 3;
+
 /// Too many paths.
-fn too_large(_scene: &Scene<'_>) -> Explanation {
+fn too_large(scene: &Scene<'_>) -> Explanation {
+    let lines = branching_lines(scene);
+    let total: u32 = lines.iter().map(|l| l.steps).sum();
+    let notes = lines.iter().take(LINES).map(|l| {
+        let condition = scene
+            .condition(l.first)
+            .map_or_else(String::new, |c| format!(": `{c}`"));
+        let states = format!("{} states kept, {} paths pruned", l.states, l.pruned);
+        let share = u64::from(l.steps) * 100 / u64::from(total.max(1));
+        Note {
+            insn: u32::try_from(l.first).ok(),
+            text: format!("{share} % of the branches walked are here{condition} ({states})"),
+        }
+    });
     Explanation {
+        headline: Some(format!("{}: the paths multiply", scene.rejection.message)),
+        place: lines.first().and_then(|l| u32::try_from(l.first).ok()),
+        notes: notes.collect(),
         help: vec![
-            "`skep check --stats` shows the lines that cost most".to_owned(),
-            "paths multiply where a branch leaves a value that is known differently on each side: move such code into a global function (verified once), a loop by bpf_loop() or bpf_for(), or hide the value with `asm volatile(\"\" : \"+r\"(x));` after the branch".to_owned(),
+            "paths multiply where a branch leaves a value that is known differently on each side (a tested bit, a bound, a counter), so that no path can be pruned: move such code into a global function (verified once, on its own), or write the loop with bpf_loop() or bpf_for()".to_owned(),
+            "where the value does not matter later, make the verifier forget it after the branch: `asm volatile(\"\" : \"+r\"(x));`".to_owned(),
+            "`skep check --stats` lists what every line costs".to_owned(),
         ],
-        ..Explanation::default()
+        label: None,
     }
+}
+
+/// What the branches of a source line cost together.
+struct Branching {
+    /// First slot of a branch of this line.
+    first: usize,
+    number: u32,
+    steps: u32,
+    states: u32,
+    pruned: u32,
+}
+
+/// Source lines with branches, the most walked first.
+fn branching_lines(scene: &Scene<'_>) -> Vec<Branching> {
+    let Some((program, costs)) = record::costs(scene.req, SAMPLE_STEPS) else {
+        return Vec::new();
+    };
+    let mut lines: Vec<Branching> = Vec::new();
+    for (at, cost) in costs.iter().enumerate() {
+        let branches = matches!(
+            program.insns[at],
+            Ok(Insn::JumpIf { .. } | Insn::MayGoto { .. })
+        );
+        let Some(line) = scene.line(at) else { continue };
+        let steps = if branches { cost.steps } else { 0 };
+        match lines.iter_mut().find(|l| l.number == line.number) {
+            Some(known) => {
+                if known.steps == 0 && branches {
+                    known.first = at;
+                }
+                known.steps += steps;
+                known.states += cost.states;
+                known.pruned += cost.pruned;
+            }
+            None => lines.push(Branching {
+                first: at,
+                number: line.number,
+                steps,
+                states: cost.states,
+                pruned: cost.pruned,
+            }),
+        }
+    }
+    lines.retain(|l| l.steps > 0);
+    // Of lines that cost about the same, the first one splits the paths that the others repeat.
+    let total: u32 = lines.iter().map(|l| l.steps).sum();
+    let twentieths = |l: &Branching| u64::from(l.steps) * 20 / u64::from(total.max(1));
+    lines.sort_by_key(|l| (std::cmp::Reverse(twentieths(l).div_ceil(2)), l.number));
+    lines
 }

@@ -11,17 +11,22 @@ mod environment;
 mod limits;
 mod names;
 mod numbers;
+mod packet;
+mod pointers;
 mod record;
 mod resources;
 mod scene;
 mod slice;
+mod stack;
 
 pub use cexpr::expression_at;
+pub use record::Cost;
 pub(crate) use record::History;
 
 use crate::rejection::{Class, Rejection};
 use crate::request::Request;
 use scene::Scene;
+use skep_abi::limits::BPF_COMPLEXITY_LIMIT_INSNS;
 
 /// A refusal explained. Texts are lower case and have no full stop; code stands in backquotes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -70,4 +75,10 @@ pub fn explain(req: &Request<'_>, rejection: &Rejection) -> Explanation {
         new
     });
     explanation
+}
+
+/// What verifying `req` costs, slot by slot; the verdict does not matter.
+#[must_use]
+pub fn costs(req: &Request<'_>) -> Vec<Cost> {
+    record::costs(req, BPF_COMPLEXITY_LIMIT_INSNS).map_or_else(Vec::new, |(_, costs)| costs)
 }

@@ -26,6 +26,19 @@ pub(crate) struct History {
     /// Steps whose states are wanted, ascending.
     wanted: Vec<u32>,
     steps: Vec<PathStep>,
+    /// What each slot costs.
+    costs: Vec<Cost>,
+}
+
+/// What the walk did at a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cost {
+    /// How often the slot was walked.
+    pub steps: u32,
+    /// States kept there, to compare later ones with.
+    pub states: u32,
+    /// Paths that ended there, since a kept state covered them.
+    pub pruned: u32,
 }
 
 /// A step of the failing path, with the state before it.
@@ -40,8 +53,9 @@ pub(super) struct PathStep {
 }
 
 impl History {
-    fn new(wanted: Vec<u32>) -> Self {
+    fn new(wanted: Vec<u32>, slots: usize) -> Self {
         Self {
+            costs: vec![Cost::default(); slots],
             parents: Vec::new(),
             at: NONE,
             wanted,
@@ -56,6 +70,7 @@ impl History {
 
     /// The walk is at `insn` with this state.
     pub(crate) fn step(&mut self, insn: usize, state: &State) {
+        self.costs[insn].steps += 1;
         let serial = self.parents.len() as u32;
         if serial >= MAX_STEPS {
             return;
@@ -69,6 +84,16 @@ impl History {
                 refs: state.refs.clone(),
             });
         }
+    }
+
+    /// A kept state covers this path.
+    pub(crate) fn pruned(&mut self, insn: usize) {
+        self.costs[insn].pruned += 1;
+    }
+
+    /// A state is kept.
+    pub(crate) fn kept(&mut self, insn: usize) {
+        self.costs[insn].states += 1;
     }
 
     /// The step that a waiting path will go on from.
@@ -110,9 +135,9 @@ pub(super) fn failing_path(
         if is_long {
             let facts = v.check_func_info();
             drop(facts); // names alone are wanted
-            return Some((v.p, History::new(Vec::new())));
+            return Some((v.p, History::new(Vec::new(), 0)));
         }
-        v.history = Some(Box::new(History::new(wanted)));
+        v.history = Some(Box::new(History::new(wanted, v.p.len())));
         let refused = steps(&mut v, None);
         drop(refused); // it is known why
         let history = v.history.take()?;
@@ -125,4 +150,15 @@ pub(super) fn failing_path(
     }
     let (program, history) = repeat(path)?;
     Some((program, history.steps))
+}
+
+/// What each slot costs in a walk of at most `limit` steps, and the program.
+pub(super) fn costs(req: &Request<'_>, limit: u32) -> Option<(Program, Vec<Cost>)> {
+    let mut v = Verifier::new(req, Program::new(req.insns).ok()?);
+    v.step_limit = v.step_limit.min(limit);
+    v.history = Some(Box::new(History::new(Vec::new(), v.p.len())));
+    let verdict = steps(&mut v, None);
+    drop(verdict); // the cost alone is wanted
+    let history = v.history.take()?;
+    Some((v.p, history.costs))
 }

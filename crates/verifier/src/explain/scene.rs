@@ -25,6 +25,7 @@ pub(super) struct Scene<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Line<'a> {
     pub text: &'a str,
+    pub number: u32,
     pub column: u32,
 }
 
@@ -105,6 +106,7 @@ impl<'a> Scene<'a> {
         let record = self.record(insn)?;
         Some(Line {
             text: self.req.btf?.str(record.text),
+            number: record.line_col >> 10,
             column: record.line_col & 0x3ff,
         })
     }
@@ -229,17 +231,19 @@ impl<'a> Scene<'a> {
             .receiver(at)
             .map_or_else(|| "it".to_owned(), |r| format!("`{r}`"));
         let reg = &made.after;
+        let or_null = if reg.is_nullable() { ", or NULL" } else { "" };
         let text = match (self.callee(at), self.limit(reg)) {
-            (Some(callee), Some(bytes)) if reg.is_pointer() => {
-                let kind = if reg.is_nullable() { " or NULL" } else { "" };
+            (Some(callee), Some(bytes)) => {
                 let bytes = self.sized(reg, bytes);
                 format!(
-                    "{receiver} is {}{kind}, from {callee}: {bytes}",
+                    "{receiver} comes from {callee}: {} ({bytes}){or_null}",
                     self.target(reg)
                 )
             }
-            (Some(callee), None) => format!("{receiver} is {} from {callee}", reg.describe()),
-            (Some(callee), Some(_)) => format!("{receiver} is the result of {callee}"),
+            (Some(callee), None) if reg.is_pointer() => {
+                format!("{receiver} comes from {callee}: {}", reg.describe())
+            }
+            (Some(callee), None) => format!("{receiver} comes from {callee}"),
             (None, _) => self.loaded(made)?,
         };
         Some(self.note(made.step, text))
@@ -269,11 +273,11 @@ impl<'a> Scene<'a> {
                     "{name} is the number that the atomic operation found in memory"
                 ));
             }
-            Insn::Mov { .. } | Insn::LoadImm64 { .. } if !made.after.is_pointer() => {
-                return Some(format!("{name} is a constant"));
-            }
-            Insn::LoadImm64 { .. } => {
-                return Some(format!("{name} points to {}", self.target(&made.after)));
+            Insn::LoadImm64 { .. } if made.after.is_pointer() => {
+                return Some(format!(
+                    "this is the address of {}",
+                    self.target(&made.after)
+                ));
             }
             _ => return None,
         };
