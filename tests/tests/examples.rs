@@ -10,7 +10,7 @@ fn objects_are_not_stale() {
     if !headers || !met(&[Need::Clang]) {
         return;
     }
-    for folder in ["examples", "tests/objects"] {
+    for folder in ["examples", "tests/objects", "tests/diagnose/cases"] {
         assert_eq!(stale(&workspace_root().join(folder)), Ok(Vec::new()));
     }
 }

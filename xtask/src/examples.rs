@@ -1,4 +1,4 @@
-//! `cargo xtask examples [--check]`: builds the objects in `examples/` and `tests/objects/` from their C sources.
+//! `cargo xtask examples [--check]`: builds the objects in `examples/`, `tests/objects/` and `tests/diagnose/cases/` from their C sources.
 //!
 //! Needs clang-19, llvm-strip-19 and the headers of libbpf. The objects are committed, so that users need none of these;
 //! `--check` tells whether they are stale.
@@ -7,7 +7,7 @@ use crate::TaskError;
 use skep_tests::examples::{build, file_name, sources, stale};
 
 /// Folders with sources and objects.
-const FOLDERS: &[&str] = &["examples", "tests/objects"];
+const FOLDERS: &[&str] = &["examples", "tests/objects", "tests/diagnose/cases"];
 
 /// Builds or checks all examples.
 pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {

@@ -2,7 +2,9 @@
 
 use crate::check::{Checker, Source, Verdict};
 use skep_abi::ProgType;
-use skep_verifier::{Caps, Explanation, Rejection};
+use skep_object::Program;
+use skep_verifier::{Caps, Cost, Explanation, Rejection, Request};
+use std::collections::BTreeMap;
 
 /// An instruction and where it comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +29,8 @@ pub struct Note {
 /// A rejection explained.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Diagnosis {
+    /// Stable code.
+    pub code: &'static str,
     /// The fact in one sentence.
     pub headline: String,
     /// What to point at.
@@ -39,25 +43,39 @@ pub struct Diagnosis {
     pub help: Vec<String>,
 }
 
+/// What verifying the instructions of a source line costs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LineCost {
+    /// The line.
+    pub source: Source,
+    /// Sums over its instructions.
+    pub cost: Cost,
+}
+
 impl Checker {
-    /// Explains why `program` was rejected: walks the failing path again. Accepted programs need not pay for this.
+    /// Explains why `program` was rejected: the rejection itself, then the errors that are independent of it.
+    ///
+    /// The failing path is walked again. Accepted programs need not pay for this.
     #[must_use]
-    pub fn diagnose(&self, program: &str, caps: Caps, rejection: &Rejection) -> Diagnosis {
-        let found = self.linked().programs.iter().find(|p| p.name == program);
-        let prog_type = found.map(|p| match p.prog_type {
-            ProgType::Unspec => self.default_type(),
-            known => Some(known),
-        });
-        let explanation = match (found, prog_type.flatten()) {
-            (Some(program), Some(prog_type)) => {
-                let explain = |request: &skep_verifier::Request<'_>| {
-                    Ok(skep_verifier::explain(request, rejection))
-                };
-                self.with_request(program, prog_type, caps, explain)
-                    .unwrap_or_else(|_: Verdict| Explanation::default())
-            }
-            _ => Explanation::default(),
-        };
+    pub fn diagnose(&self, program: &str, caps: Caps, rejection: &Rejection) -> Vec<Diagnosis> {
+        let further = |request: &Request<'_>| skep_verifier::further_errors(request, rejection);
+        let further = self.ask(program, caps, further).unwrap_or_default();
+        let first = (rejection.clone(), Vec::new());
+        let all = std::iter::once(first).chain(further);
+        all.map(|(rejection, known)| self.explained(program, caps, &rejection, &known))
+            .collect()
+    }
+
+    fn explained(
+        &self,
+        program: &str,
+        caps: Caps,
+        rejection: &Rejection,
+        known: &[u32],
+    ) -> Diagnosis {
+        let explain = |request: &Request<'_>| skep_verifier::explain(request, rejection, known);
+        let explanation: Explanation = self.ask(program, caps, explain).unwrap_or_default();
+        let found = self.find(program);
         let place = |insn: u32| {
             let program = found?;
             Some(Place {
@@ -73,13 +91,112 @@ impl Checker {
             text: n.text,
         });
         Diagnosis {
-            headline: explanation
-                .headline
+            code: rejection.code,
+            headline: found
+                .and_then(|p| missing(p, rejection))
+                .or(explanation.headline)
                 .unwrap_or_else(|| rejection.message.clone()),
             place: explanation.place.or(rejection.insn).and_then(place),
             label: explanation.label,
             notes: notes.collect(),
-            help: explanation.help,
+            help: match explanation.help {
+                none if none.is_empty() => before_verifier(rejection.code)
+                    .map(str::to_owned)
+                    .into_iter()
+                    .collect(),
+                help => help,
+            },
         }
+    }
+
+    /// What each source line costs to verify, the most expensive first; the program is walked again.
+    #[must_use]
+    pub fn line_costs(&self, program: &str, caps: Caps) -> Vec<LineCost> {
+        let costs = self
+            .ask(program, caps, skep_verifier::costs)
+            .unwrap_or_default();
+        let Some(program) = self.find(program) else {
+            return Vec::new();
+        };
+        let mut lines: BTreeMap<(String, u32), LineCost> = BTreeMap::new();
+        for (at, cost) in costs.iter().enumerate() {
+            let at = u32::try_from(at).unwrap_or(u32::MAX);
+            let Some(source) = self.source(program, at).filter(|_| cost.steps > 0) else {
+                continue;
+            };
+            let line = lines
+                .entry((source.file.clone(), source.line))
+                .or_insert(LineCost {
+                    source,
+                    cost: Cost::default(),
+                });
+            line.cost.steps = line.cost.steps.saturating_add(cost.steps);
+            line.cost.states = line.cost.states.saturating_add(cost.states);
+            line.cost.pruned = line.cost.pruned.saturating_add(cost.pruned);
+        }
+        let mut lines: Vec<LineCost> = lines.into_values().collect();
+        lines.sort_by_key(|l| std::cmp::Reverse(l.cost.steps));
+        lines
+    }
+
+    /// The failing path in the form of the kernel's log at `level` (1 or 2).
+    #[must_use]
+    pub fn kernel_log(
+        &self,
+        program: &str,
+        caps: Caps,
+        rejection: &Rejection,
+        level: u32,
+    ) -> String {
+        let log = |request: &Request<'_>| skep_verifier::kernel_log(request, rejection, level);
+        self.ask(program, caps, log).unwrap_or_default()
+    }
+
+    fn find(&self, program: &str) -> Option<&Program> {
+        self.linked().programs.iter().find(|p| p.name == program)
+    }
+
+    /// Asks the verifier about a program; `None` if there is nothing to ask, as for programs of an unknown type.
+    fn ask<T>(&self, program: &str, caps: Caps, question: impl Fn(&Request<'_>) -> T) -> Option<T> {
+        let program = self.find(program)?;
+        let prog_type = match program.prog_type {
+            ProgType::Unspec => self.default_type()?,
+            known => known,
+        };
+        let answer = self.with_request(program, prog_type, caps, |request| Ok(question(request)));
+        answer.map_err(|_: Verdict| ()).ok()
+    }
+}
+
+/// What a reached relocation asked for and the kernel does not have: the type and field, or the function, by name.
+fn missing(program: &Program, rejection: &Rejection) -> Option<String> {
+    let at = rejection
+        .insn
+        .filter(|_| matches!(rejection.code, "E0105" | "E0106"))?;
+    let failure = program
+        .failures
+        .iter()
+        .find(|f| u32::try_from(f.insn) == Ok(at))?;
+    Some(failure.cause.to_string())
+}
+
+/// Help for rejections that come before the verifier, by code.
+fn before_verifier(code: &str) -> Option<&'static str> {
+    match code {
+        "E0105" => Some(
+            "the kernel's type has no such member under this name and type: guard the access with `bpf_core_field_exists(p->field)`, \
+             or describe both layouts with flavors (`struct t___old`) and choose with bpf_core_type_exists",
+        ),
+        "E0106" => Some(
+            "declare it `__weak` and test it with bpf_ksym_exists before the call, or require a kernel that has it",
+        ),
+        "E0110" => Some(
+            "check the name against /proc/kallsyms and the kernel's BTF (`bpftool btf dump file /sys/kernel/btf/vmlinux`): \
+             functions are renamed and inlined between kernels",
+        ),
+        "E0104" => Some(
+            "load it as root, or with CAP_BPF and CAP_PERFMON (tracing) or CAP_NET_ADMIN (networking)",
+        ),
+        _ => None,
     }
 }

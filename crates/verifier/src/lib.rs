@@ -63,7 +63,9 @@ mod verifier;
 mod verify;
 
 pub use code::{CODES, Code, find as find_code};
-pub use explain::{Cost, Explanation, Note, costs, explain, expression_at};
+pub use explain::{
+    Cost, Explanation, Note, costs, explain, expression_at, further_errors, kernel_log,
+};
 pub use rejection::{Class, Rejection};
 pub use request::{Caps, FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Request};
 pub use trace::{ConcreteFrame, Known, Trace, verify_recorded, verify_traced};

@@ -108,6 +108,8 @@ pub(crate) struct Verifier<'a> {
     pub trace: Option<Box<Trace>>,
     /// Where the steps of the walk are recorded, to explain a refusal.
     pub history: Option<Box<History>>,
+    /// Slots whose refusals are known: the walk goes on behind them, to find others.
+    pub known_errors: Vec<u32>,
 }
 
 impl<'a> Verifier<'a> {
@@ -157,6 +159,7 @@ impl<'a> Verifier<'a> {
             rec: Recorder::new(n),
             trace: None,
             history: None,
+            known_errors: Vec::new(),
             p,
         }
     }
@@ -211,7 +214,8 @@ impl<'a> Verifier<'a> {
 
     fn run(&mut self) -> Check {
         loop {
-            match self.step()? {
+            let flow = self.step().or_else(|e| self.survive(e))?;
+            match flow {
                 Flow::Next(next) => {
                     self.prev = self.insn as u32;
                     self.insn = next;

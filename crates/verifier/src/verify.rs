@@ -92,6 +92,17 @@ pub(crate) fn verify_with(
     }
 }
 
+/// The first refusal that is not at one of the slots in `known`, within `limit` steps.
+pub(crate) fn refuse(req: &Request<'_>, known: &[u32], limit: u32) -> Option<Rejection> {
+    let target = crate::target::name_of(req);
+    let mut v = Verifier::new(req, Program::new(req.insns).ok()?, &target);
+    v.step_limit = v.step_limit.min(limit);
+    v.known_errors = known.to_vec();
+    let refused = steps(&mut v, None).err()?;
+    let at = v.insn as u32;
+    Some(rejection(*refused, v.insns_processed, Some(at)))
+}
+
 pub(crate) fn steps(v: &mut Verifier<'_>, memory: Option<u32>) -> Result<u32, Box<Fail>> {
     v.check_func_info()?;
     v.check_line_info()?;

@@ -49,13 +49,41 @@ pub(super) fn skep() -> Result<PathBuf, TaskError> {
     }
 }
 
+/// The message as text, without the folder of the objects.
+fn message(skep: &Path, object: &Path) -> Result<String, TaskError> {
+    let output = Command::new(skep)
+        .arg("check")
+        .arg(object)
+        .output()
+        .map_err(|e| format!("cannot run {}: {e}", skep.display()))?;
+    let folder = object.parent().unwrap_or(object).display().to_string();
+    Ok(String::from_utf8_lossy(&output.stdout).replace(&format!("{folder}/"), ""))
+}
+
+/// Compares a message with the reviewed one; with `UPDATE=1` it becomes the reviewed one.
+fn is_as_reviewed(name: &str, message: &str) -> Result<bool, TaskError> {
+    let folder = crate::workspace_root().join("tests/diagnose/corpus");
+    let path = folder.join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(&folder)
+            .and_then(|()| std::fs::write(&path, message))
+            .map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    Ok(std::fs::read_to_string(&path).is_ok_and(|reviewed| reviewed == message))
+}
+
 /// Compares the places of all messages with the table.
 pub(super) fn measure(dir: &Path) -> Result<(), TaskError> {
     let objects = crate::corpus::objects_dir(dir)?.join("base");
     let skep = skep()?;
     let table = table()?;
-    let (mut right, mut named, mut to_name) = (0, 0, 0);
+    let (mut right, mut named, mut to_name, mut other) = (0, 0, 0, 0);
     for fault in &table {
+        let text = message(&skep, &objects.join(format!("{}.o", fault.name)))?;
+        if !is_as_reviewed(&fault.name, &text)? {
+            println!("{}: another text than the reviewed one", fault.name);
+            other += 1;
+        }
         let output = Command::new(&skep)
             .args(["check", "--json"])
             .arg(objects.join(format!("{}.o", fault.name)))
@@ -94,8 +122,13 @@ pub(super) fn measure(dir: &Path) -> Result<(), TaskError> {
     }
     println!(
         "{}",
-        json!({"diagnose": table.len(), "line_right": right, "mistakes": to_name, "mistake_named": named})
+        json!({"diagnose": table.len(), "line_right": right, "mistakes": to_name, "mistake_named": named, "other_text": other})
     );
+    if other > 0 {
+        return Err(format!(
+            "{other} messages are not the reviewed ones; UPDATE=1 takes them over, to be read as code"
+        ));
+    }
     if right * 100 >= table.len() * 95 {
         Ok(())
     } else {

@@ -4,17 +4,18 @@ mod matrix;
 
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
-use crate::render::rejection;
 use crate::render::sarif::Sarif;
+use crate::render::{rejection, reports};
 use serde_json::{Map, Value as Json, json};
 use skep::check::{CheckOptions, Checker, Report, Verdict};
-use skep::diagnose::{Diagnosis, Note};
+use skep::diagnose::{Diagnosis, LineCost, Note};
 use skep_abi::ProgType;
 use skep_btf::Btf;
-use skep_verifier::Caps;
+use skep_verifier::{Caps, Stats};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// Options of `skep check`.
 #[derive(clap::Args)]
@@ -47,11 +48,23 @@ pub(crate) struct Args {
     #[arg(long)]
     stats: bool,
     /// Print a SARIF report instead
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["github", "veristat", "log", "watch"])]
     sarif: bool,
+    /// Print rejections as annotations of GitHub Actions
+    #[arg(long, conflicts_with_all = ["veristat", "log"])]
+    github: bool,
+    /// Print a table that veristat can compare
+    #[arg(long, conflicts_with = "log")]
+    veristat: bool,
     /// Print rejections in other words: kernel is the form of the kernel's log
     #[arg(long, value_enum, value_name = "FORM")]
     log: Option<LogArg>,
+    /// Of the kernel's log: 1 the failing path, 2 with every register, 4 statistics only
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "log", value_parser = clap::value_parser!(u32).range(1..=7))]
+    log_level: u32,
+    /// Check again whenever an object changes
+    #[arg(long)]
+    watch: bool,
 }
 
 /// Forms of a rejection.
@@ -79,8 +92,32 @@ impl CapsArg {
     }
 }
 
-/// Checks every object; an unreadable one does not keep the others from being checked.
+/// Time between two looks at the objects.
+const WATCH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Checks every object, again and again if asked.
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
+    if !args.watch {
+        return once(args, out);
+    }
+    let changes = || -> Vec<Option<SystemTime>> {
+        let modified = |p: &PathBuf| std::fs::metadata(p).and_then(|m| m.modified()).ok();
+        args.objects.iter().map(modified).collect()
+    };
+    loop {
+        let seen = changes();
+        once(args, out)?;
+        out.flush()?;
+        // Ends with Ctrl-C.
+        while changes() == seen {
+            std::thread::sleep(WATCH_INTERVAL);
+        }
+        std::thread::sleep(WATCH_INTERVAL); // a compiler writes an object in several steps
+    }
+}
+
+/// Checks every object; an unreadable one does not keep the others from being checked.
+fn once(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     let kernels = kernels(args)?;
     let [(kernel, base)] = kernels.as_slice() else {
         return matrix::run(args, &kernels, out);
@@ -88,6 +125,9 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     let mut outcome = Outcome::Ok;
     let mut found = false;
     let mut sarif = args.sarif.then(Sarif::default);
+    if args.veristat {
+        out.line(reports::VERISTAT_HEAD)?;
+    }
     for path in &args.objects {
         match object(args, path, kernel, base, sarif.as_mut(), out) {
             Ok(None) => {}
@@ -222,13 +262,13 @@ fn object(
         let Some(report) = checker.check(name, caps) else {
             continue;
         };
-        let diagnosis = match &report.verdict {
-            Verdict::Reject(rejection) => Some(checker.diagnose(name, caps, rejection)),
-            _ => None,
+        let diagnoses = match &report.verdict {
+            Verdict::Reject(rejection) => checker.diagnose(name, caps, rejection),
+            _ => Vec::new(),
         };
         match &mut sarif {
-            Some(sarif) => sarif.add(path, &report, diagnosis.as_ref()),
-            None => print(args, path, kernel, &report, diagnosis.as_ref(), out)?,
+            Some(sarif) => sarif.add(path, &report, &diagnoses),
+            None => print(args, (path, kernel), &checker, caps, (&report, &diagnoses), out)?,
         }
         let this = outcome_of(&report.verdict);
         outcome = Some(this.max(outcome.unwrap_or(Outcome::Ok)));
@@ -257,42 +297,41 @@ fn unreadable(
 
 fn print(
     args: &Args,
-    path: &Path,
-    kernel: &str,
-    report: &Report,
-    diagnosis: Option<&Diagnosis>,
+    (path, kernel): (&Path, &str),
+    checker: &Checker,
+    caps: Caps,
+    (report, diagnoses): (&Report, &[Diagnosis]),
     out: &mut Output,
 ) -> Result<(), CliError> {
     if out.is_json() {
-        return out.json(&json(args, path, kernel, report, diagnosis));
+        let mut row = json(args, path, kernel, report, diagnoses);
+        if args.stats {
+            let costs = checker.line_costs(&report.program, caps);
+            row["lines"] = costs.iter().take(LINES_SHOWN).map(line_json).collect();
+        }
+        return out.json(&row);
+    }
+    if args.veristat {
+        return reports::veristat(path, report).map_or(Ok(()), |line| out.line(line));
     }
     match &report.verdict {
-        Verdict::Accept(stats) => {
-            let prog_type = report.prog_type.map_or("?", ProgType::name);
-            out.line(format_args!(
-                "{}: {} ({prog_type}): accepted",
-                path.display(),
-                report.program
-            ))?;
-            if args.stats {
-                out.line(format_args!(
-                    "    {} slots, {} instructions processed, {} states (peak {}), stack {} bytes, {} us",
-                    report.insns,
-                    stats.insns_processed,
-                    stats.total_states,
-                    stats.peak_states,
-                    stats.stack_depth,
-                    report.elapsed.as_micros()
-                ))?;
+        Verdict::Accept(_) if args.github => {}
+        Verdict::Accept(stats) => accepted(args, path, report, stats, out)?,
+        Verdict::Reject(_) if args.github => {
+            for d in diagnoses {
+                out.line(reports::annotation(path, &report.program, d))?;
             }
         }
         Verdict::Reject(rejection) if args.log == Some(LogArg::Kernel) => {
-            out.line(rejection::kernel_log(report, rejection))?;
+            let log = match args.log_level & 3 {
+                0 => return out.line(rejection::processed(rejection)),
+                level => checker.kernel_log(&report.program, caps, rejection, level.min(2)),
+            };
+            out.line(rejection::kernel_log(report, rejection, &log))?;
         }
-        Verdict::Reject(rejection) => {
-            if let Some(diagnosis) = diagnosis {
-                let text = rejection::text(path, report, rejection, diagnosis, out.color());
-                out.line(text)?;
+        Verdict::Reject(_) => {
+            for d in diagnoses {
+                out.line(rejection::text(path, &report.program, d, out.color()))?;
             }
         }
         Verdict::Unknown(message) => {
@@ -306,7 +345,78 @@ fn print(
             eprintln!("skep: {}: {}: {message}", path.display(), report.program);
         }
     }
+    if args.stats && !args.github {
+        costs(&checker.line_costs(&report.program, caps), out)?;
+    }
     Ok(())
+}
+
+fn accepted(
+    args: &Args,
+    path: &Path,
+    report: &Report,
+    stats: &Stats,
+    out: &mut Output,
+) -> Result<(), CliError> {
+    let prog_type = report.prog_type.map_or("?", ProgType::name);
+    let place = path.display();
+    out.line(format_args!(
+        "{place}: {} ({prog_type}): accepted",
+        report.program
+    ))?;
+    if !args.stats {
+        return Ok(());
+    }
+    out.line(format_args!(
+        "    {} slots, {} instructions processed, {} states (peak {}), stack {} bytes, {} us",
+        report.insns,
+        stats.insns_processed,
+        stats.total_states,
+        stats.peak_states,
+        stats.stack_depth,
+        report.elapsed.as_micros()
+    ))
+}
+
+/// Lines of the complexity report.
+const LINES_SHOWN: usize = 10;
+/// A line whose instructions were walked this often, without paths being pruned there, is worth changing.
+const COSTLY_STEPS: u32 = 10_000;
+
+/// The source lines that cost most, and what to change about them.
+fn costs(lines: &[LineCost], out: &mut Output) -> Result<(), CliError> {
+    let total: u64 = lines.iter().map(|l| u64::from(l.cost.steps)).sum();
+    if total == 0 {
+        return Ok(());
+    }
+    out.line("    share   steps  states  pruned  line")?;
+    for l in lines.iter().take(LINES_SHOWN) {
+        let share = u64::from(l.cost.steps) * 100 / total;
+        let file = l.source.file.rsplit('/').next().unwrap_or_default();
+        out.line(format_args!(
+            "    {share:3} % {:8} {:7} {:7}  {file}:{}: {}",
+            l.cost.steps, l.cost.states, l.cost.pruned, l.source.line, l.source.text
+        ))?;
+    }
+    let costly = lines
+        .iter()
+        .find(|l| l.cost.states > l.cost.pruned && l.cost.steps > COSTLY_STEPS);
+    if let Some(l) = costly {
+        out.line(format_args!(
+            "    help: at line {} {} states were kept and only {} paths pruned: what the branches before it leave is too different; \
+             put the code behind it into a global function, use bpf_loop() or bpf_for(), or hide values that do not matter any more \
+             with `asm volatile(\"\" : \"+r\"(x));`",
+            l.source.line, l.cost.states, l.cost.pruned
+        ))?;
+    }
+    Ok(())
+}
+
+fn line_json(l: &LineCost) -> Json {
+    json!({
+        "file": l.source.file, "line": l.source.line, "steps": l.cost.steps, "states": l.cost.states,
+        "pruned": l.cost.pruned,
+    })
 }
 
 /// What led to a rejection.
@@ -319,13 +429,23 @@ fn note(note: &Note) -> Json {
     })
 }
 
+/// An error that is independent of the first.
+fn further(d: &Diagnosis) -> Json {
+    let source = d.place.as_ref().and_then(|p| p.source.as_ref());
+    json!({
+        "code": d.code, "insn": d.place.as_ref().map(|p| p.insn), "file": source.map(|s| &s.file),
+        "line": source.map(|s| s.line), "message": d.headline,
+        "notes": d.notes.iter().map(note).collect::<Json>(), "help": d.help,
+    })
+}
+
 /// One line a program; fields that do not apply are left out.
 fn json(
     args: &Args,
     path: &Path,
     kernel: &str,
     report: &Report,
-    diagnosis: Option<&Diagnosis>,
+    diagnoses: &[Diagnosis],
 ) -> Json {
     let mut row = Map::new();
     let mut set = |name: &str, value: Json| {
@@ -350,17 +470,20 @@ fn json(
             set("class", json!(rejection.class.name()));
             set("code", json!(rejection.code));
             set("insn", json!(rejection.insn));
-            let place = diagnosis.and_then(|d| d.place.as_ref()?.source.as_ref());
+            let first = diagnoses.first();
+            let place = first.and_then(|d| d.place.as_ref()?.source.as_ref());
             set("file", json!(place.map(|s| &s.file)));
             set("line", json!(place.map(|s| s.line)));
             set("column", json!(place.map(|s| s.column).filter(|c| *c > 0)));
-            set("message", json!(diagnosis.map(|d| &d.headline)));
-            set("label", json!(diagnosis.and_then(|d| d.label.as_ref())));
+            set("message", json!(first.map(|d| &d.headline)));
+            set("label", json!(first.and_then(|d| d.label.as_ref())));
             set(
                 "notes",
-                json!(diagnosis.map(|d| d.notes.iter().map(note).collect::<Json>())),
+                json!(first.map(|d| d.notes.iter().map(note).collect::<Json>())),
             );
-            set("help", json!(diagnosis.map(|d| &d.help)));
+            set("help", json!(first.map(|d| &d.help)));
+            let further: Vec<Json> = diagnoses.iter().skip(1).map(further).collect();
+            set("further", json!(Some(further).filter(|f| !f.is_empty())));
             Some(rejection.insns_processed)
         }
         Verdict::Error(message) | Verdict::Unknown(message) => {

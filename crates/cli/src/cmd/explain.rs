@@ -39,6 +39,38 @@ const USER_CODES: &[(&str, &str)] = &[
     ("U0006", "a map type exists only in a kernel"),
 ];
 
+/// Longer texts with a wrong and a right example, one section a code; a test compiles and checks them.
+const TEXTS: &str = include_str!("../../../../docs/codes/codes.md");
+
+/// The longer text of a code.
+fn text(code: &str) -> Option<&'static str> {
+    let mut sections = TEXTS.split("\n## ").skip(1);
+    sections
+        .find_map(|s| s.strip_prefix(code)?.strip_prefix('\n'))
+        .map(str::trim)
+}
+
+/// A text as it is printed: examples indented, with a word in front that says which is which.
+fn print_text(text: &str, out: &mut Output) -> Result<(), CliError> {
+    let mut in_example = false;
+    for line in text.lines() {
+        match line {
+            "```c wrong" => {
+                in_example = true;
+                out.line("wrong:")?;
+            }
+            "```c right" => {
+                in_example = true;
+                out.line("right:")?;
+            }
+            "```" => in_example = false,
+            _ if in_example => out.line(format_args!("    {}", line.replace('\t', "    ")))?,
+            _ => out.line(line)?,
+        }
+    }
+    Ok(())
+}
+
 /// Code, class and rule of every code.
 fn all() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let verifier = CODES.iter().map(|c| (c.id, c.class.name(), c.title));
@@ -58,13 +90,19 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     }
     for (id, class, title) in all().filter(|(id, _, _)| wanted.as_ref().is_none_or(|w| w == id)) {
         if out.is_json() {
-            out.json(&json!({"schema": 1, "code": id, "class": class, "text": title}))?;
+            out.json(
+                &json!({"schema": 1, "code": id, "class": class, "text": title, "more": text(id)}),
+            )?;
             continue;
         }
         out.line(format_args!("{id}  {class}: {title}"))?;
         let meaning = CLASSES.iter().find(|(name, _)| *name == class);
         if let Some((_, meaning)) = meaning.filter(|_| wanted.is_some()) {
             out.line(format_args!("       {meaning}"))?;
+        }
+        if let Some(text) = text(id).filter(|_| wanted.is_some()) {
+            out.line("")?;
+            print_text(text, out)?;
         }
     }
     Ok(Outcome::Ok)

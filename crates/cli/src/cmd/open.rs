@@ -181,25 +181,64 @@ pub(crate) fn refused(error: &LoadError, object: &Path, kind: BackendKind) -> Cl
     if refusal.log.trim().is_empty() {
         return CliError::environment(error);
     }
-    let explained = match kind {
-        BackendKind::User => explain(object),
-        BackendKind::Kernel => None,
+    let options = CheckOptions {
+        kernel_btf: match kind {
+            BackendKind::User => None,
+            BackendKind::Kernel => target::running_btf().ok(),
+        },
+        ..CheckOptions::default()
     };
-    CliError::Rejected(explained.unwrap_or_else(|| format!("{error}\n{}", refusal.log.trim_end())))
+    let Some(explained) = explain(object, &options) else {
+        return CliError::Rejected(format!("{error}\n{}", refusal.log.trim_end()));
+    };
+    CliError::Rejected(match kind {
+        BackendKind::User => explained,
+        BackendKind::Kernel => format!(
+            "{explained}\nthe kernel says: {}",
+            last_message(&refusal.log)
+        ),
+    })
+}
+
+/// The last line of a kernel's log that is a message, not statistics.
+fn last_message(log: &str) -> &str {
+    const STATISTICS: &[&str] = &[
+        "processed ",
+        "verification time ",
+        "stack depth ",
+        "max_states",
+    ];
+    let messages = log.lines().rev().map(str::trim).filter(|l| !l.is_empty());
+    let mut messages = messages.filter(|l| !STATISTICS.iter().any(|s| l.starts_with(s)));
+    messages.next().unwrap_or("nothing")
 }
 
 /// What `skep check` says of the first program that is rejected.
-fn explain(path: &Path) -> Option<String> {
-    let checker = Checker::open(&std::fs::read(path).ok()?, &CheckOptions::default()).ok()?;
+fn explain(path: &Path, options: &CheckOptions) -> Option<String> {
+    let checker = Checker::open(&std::fs::read(path).ok()?, options).ok()?;
     let names: Vec<&str> = checker.programs().collect();
     names.into_iter().find_map(|name| {
         let report = checker.check(name, Caps::All)?;
-        match &report.verdict {
-            Verdict::Reject(rejection) => {
-                let diagnosis = checker.diagnose(&report.program, Caps::All, rejection);
-                Some(rejection::text(path, &report, rejection, &diagnosis, false))
-            }
-            _ => None,
-        }
+        let Verdict::Reject(rejection) = &report.verdict else {
+            return None;
+        };
+        let diagnoses = checker.diagnose(name, Caps::All, rejection);
+        let texts: Vec<String> = diagnoses
+            .iter()
+            .map(|d| rejection::text(path, name, d, false))
+            .collect();
+        Some(texts.join("\n"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_message;
+
+    #[test]
+    fn statistics_are_no_message() {
+        let log = "0: (95) exit\nR0 !read_ok\nverification time 9 usec\nstack depth 0\nprocessed 1 insns (limit 1000000)\n";
+        assert_eq!(last_message(log), "R0 !read_ok");
+        assert_eq!(last_message(""), "nothing");
+    }
 }

@@ -22,20 +22,14 @@ impl Paint {
 }
 
 /// Code, fact, place with its source, what led to it, and help.
-pub(crate) fn text(
-    path: &Path,
-    report: &Report,
-    rejection: &Rejection,
-    diagnosis: &Diagnosis,
-    color: bool,
-) -> String {
+pub(crate) fn text(path: &Path, program: &str, diagnosis: &Diagnosis, color: bool) -> String {
     let paint = Paint { on: color };
-    let head = paint.with("1;31", &format!("error[{}]", rejection.code));
+    let head = paint.with("1;31", &format!("error[{}]", diagnosis.code));
     let mut text = format!("{head}: {}", paint.with("1", &diagnosis.headline));
     let fallback = path.display().to_string();
     match &diagnosis.place {
         Some(place) => {
-            let of = format!(" in {}", report.program);
+            let of = format!(" in {program}");
             pointed(&mut text, &paint, place, &fallback, &of);
             excerpt(
                 &mut text,
@@ -47,7 +41,7 @@ pub(crate) fn text(
         None => {
             let arrow = paint.with("1;34", "-->");
             // Writing to a string cannot fail.
-            let _ = write!(text, "\n  {arrow} {fallback}  {}", report.program);
+            let _ = write!(text, "\n  {arrow} {fallback}  {program}");
         }
     }
     for note in &diagnosis.notes {
@@ -116,20 +110,22 @@ fn excerpt(text: &mut String, paint: &Paint, source: Option<&Source>, label: Opt
     }
 }
 
-/// The last lines of a kernel's log that says the same: source, instruction, message, count.
-pub(crate) fn kernel_log(report: &Report, rejection: &Rejection) -> String {
-    let mut text = String::new();
-    if let Some(source) = &report.source {
+/// The end of a kernel's log that says the same: source, instruction, message, count.
+pub(crate) fn kernel_log(report: &Report, rejection: &Rejection, path: &str) -> String {
+    let mut text = path.to_owned();
+    if let Some(source) = report.source.as_ref().filter(|_| path.is_empty()) {
         let file = source.file.rsplit('/').next().unwrap_or_default();
         let _ = writeln!(text, "; {} @ {file}:{}", source.text, source.line);
     }
-    if let (Some(at), Some(insn)) = (rejection.insn, &report.insn_text) {
+    if let (Some(at), Some(insn), true) = (rejection.insn, &report.insn_text, path.is_empty()) {
         let _ = writeln!(text, "{at}: {insn}");
     }
-    let _ = write!(
-        text,
-        "{}\nprocessed {} insns (limit 1000000)",
-        rejection.message, rejection.insns_processed
-    );
+    let _ = write!(text, "{}\n{}", rejection.message, processed(rejection));
     text
+}
+
+/// The statistics in the last line of a kernel's log.
+pub(crate) fn processed(rejection: &Rejection) -> String {
+    let count = rejection.insns_processed;
+    format!("processed {count} insns (limit 1000000)")
 }

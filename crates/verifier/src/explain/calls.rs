@@ -33,6 +33,9 @@ pub(super) fn explain(scene: &Scene<'_>) -> Explanation {
         "V0802" => iterator(scene),
         "V0803" => irq(scene),
         "V0804" | "V0805" => trusted(scene),
+        "V0806" => with_help(
+            "a list or tree is used through the address of its head (`&value->items`), with nodes of the type that its `contains:` tag names",
+        ),
         _ => Explanation::default(),
     }
 }
@@ -93,12 +96,16 @@ fn wrong_type(scene: &Scene<'_>) -> Explanation {
         }
         None => format!("{name} of {callee} is {what}, which it does not take"),
     };
-    let help = if is_function {
+    let help = if callee.starts_with("bpf_xdp_metadata") {
+        super::environment::METADATA_KFUNCS.to_owned()
+    } else if is_function {
         "a global function is verified on its own and takes numbers, the context, and pointers to memory of a known size that is all accessible: stack, map values, checked packet bytes. Pass such a pointer, or make the function `static`: then it is verified together with this call and may take any pointer".to_owned()
     } else if is_null && wanted.is_some_and(|w| w.contains("key")) {
         "pass the address of a key: `__u32 key = 0;` and `&key`".to_owned()
     } else {
-        format!("see bpf-helpers(7) for what {callee} takes")
+        format!(
+            "look up what {callee} takes: helpers in bpf-helpers(7), kfuncs in the kernel's documentation"
+        )
     };
     Explanation {
         headline: Some(headline),

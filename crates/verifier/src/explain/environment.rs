@@ -4,6 +4,7 @@ use super::scene::{Scene, plural};
 use super::{Explanation, Note};
 use skep_abi::ProgType;
 use skep_abi::helper::{self, HelperProto, ProgEnv};
+use skep_btf::Kind;
 use skep_isa::{Call, Insn, Size};
 
 /// Explains what is missing, since when it exists, and what to use instead.
@@ -142,13 +143,16 @@ fn gpl_only(scene: &Scene<'_>) -> Explanation {
     }
 }
 
+/// What to do without the kfuncs for the metadata of devices.
+pub(super) const METADATA_KFUNCS: &str = "metadata kfuncs work in XDP programs that are bound to a device when they are loaded; elsewhere read what the context offers (tc: `skb->hwtstamp`, `skb->tstamp`) or do without";
+
 /// A kfunc that is not there.
 fn kfunc(scene: &Scene<'_>) -> Explanation {
     let name = scene.at().and_then(|at| scene.callee(at));
     let mut help = Vec::new();
     match name.as_deref() {
         Some(n) if n.starts_with("bpf_xdp_metadata") => {
-            help.push("metadata kfuncs work in XDP programs that are bound to a device when they are loaded; elsewhere read what the context offers (tc: `skb->hwtstamp`, `skb->tstamp`) or do without".to_owned());
+            help.push(METADATA_KFUNCS.to_owned());
         }
         Some(n) => help.push(format!("{n} is for other program types; declare it `__weak` and test `bpf_ksym_exists({n})` if the program can do without")),
         None => help.push("declare it `__weak` and test it with bpf_ksym_exists before the call; kfuncs come and go between kernels".to_owned()),
@@ -200,7 +204,9 @@ pub(super) fn context(scene: &Scene<'_>) -> Explanation {
     let field = message
         .strip_prefix("field ")
         .and_then(|m| m.split(' ').next());
+    let hook = traced_arguments(scene);
     let help = match (field, prog_type) {
+        (None, ProgType::Tracing) if hook.is_some() => hook.unwrap_or_default(),
         (Some("data" | "data_end"), ProgType::SocketFilter) => "socket filters copy packet bytes with a helper: `__u8 b; if (bpf_skb_load_bytes(skb, 0, &b, 1)) return 0;`".to_owned(),
         (Some(f), _) if f.contains("ip6") => "IPv4 hooks (connect4, bind4, sendmsg4, …) have user_ip4 and msg_src_ip4, IPv6 hooks have the ip6 fields: use the field of this hook, or attach to the other hook".to_owned(),
         (Some(f), _) if message.contains("cannot be read with") => format!("read it with its own width (declare the variable as {f} has it): a field is read as a whole or by naturally aligned parts, where the type allows that"),
@@ -226,6 +232,34 @@ pub(super) fn context(scene: &Scene<'_>) -> Explanation {
         help: vec![help],
         ..Explanation::default()
     }
+}
+
+/// The arguments of the tracepoint or function that the program is attached to.
+fn traced_arguments(scene: &Scene<'_>) -> Option<String> {
+    let target = scene.req.kernel_btf?.get(scene.req.attach_btf_id)?;
+    let is_tracepoint = target.kind() == Kind::Typedef;
+    let mut proto = target.resolve();
+    while matches!(proto.kind(), Kind::Ptr | Kind::Func) {
+        proto = proto.target()?.resolve();
+    }
+    // The first parameter of a tracepoint's typedef is the tracing core's own.
+    let names: Vec<&str> = proto
+        .params()
+        .skip(usize::from(is_tracepoint))
+        .map(|p| p.name)
+        .collect();
+    let name = target.name().trim_start_matches("btf_trace_");
+    let last = names.len().checked_sub(1)?;
+    let named: Vec<&str> = names.into_iter().filter(|n| !n.is_empty()).collect();
+    let named = if named.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", named.join(", "))
+    };
+    Some(format!(
+        "{name} passes {}{named}: use indexes 0 to {last} of the context",
+        plural(i128::try_from(last + 1).ok()?, "argument")
+    ))
 }
 
 /// What to do where the context is read-only.

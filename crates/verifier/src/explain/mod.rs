@@ -8,7 +8,9 @@ mod access;
 mod calls;
 mod cexpr;
 mod environment;
+mod further;
 mod limits;
+mod log;
 mod names;
 mod numbers;
 mod packet;
@@ -20,6 +22,8 @@ mod slice;
 mod stack;
 
 pub use cexpr::expression_at;
+pub use further::further_errors;
+pub use log::kernel_log;
 pub use record::Cost;
 pub(crate) use record::History;
 
@@ -52,10 +56,11 @@ pub struct Note {
     pub text: String,
 }
 
-/// Explains why `req` was refused with `rejection`.
+/// Explains why `req` was refused with `rejection`; `known` are the slots of errors before it (see [`further_errors`]).
 #[must_use]
-pub fn explain(req: &Request<'_>, rejection: &Rejection) -> Explanation {
-    let Some((program, steps)) = record::failing_path(req, rejection.insns_processed) else {
+pub fn explain(req: &Request<'_>, rejection: &Rejection, known: &[u32]) -> Explanation {
+    let processed = rejection.insns_processed;
+    let Some((program, steps)) = record::failing_path(req, processed, known) else {
         return Explanation::default();
     };
     let scene = Scene::new(req, rejection, &program, &steps);

@@ -127,6 +127,7 @@ impl History {
 pub(super) fn failing_path(
     req: &Request<'_>,
     insns_processed: u32,
+    known_errors: &[u32],
 ) -> Option<(Program, Vec<PathStep>)> {
     let target = crate::target::name_of(req);
     let repeat = |wanted: Vec<u32>| {
@@ -137,6 +138,7 @@ pub(super) fn failing_path(
             drop(facts); // names alone are wanted
             return Some((v.p, History::new(Vec::new(), 0)));
         }
+        v.known_errors = known_errors.to_vec();
         v.history = Some(Box::new(History::new(wanted, v.p.len())));
         let refused = steps(&mut v, None);
         drop(refused); // it is known why
@@ -154,7 +156,8 @@ pub(super) fn failing_path(
 
 /// What each slot costs in a walk of at most `limit` steps, and the program.
 pub(super) fn costs(req: &Request<'_>, limit: u32) -> Option<(Program, Vec<Cost>)> {
-    let mut v = Verifier::new(req, Program::new(req.insns).ok()?);
+    let target = crate::target::name_of(req);
+    let mut v = Verifier::new(req, Program::new(req.insns).ok()?, &target);
     v.step_limit = v.step_limit.min(limit);
     v.history = Some(Box::new(History::new(Vec::new(), v.p.len())));
     let verdict = steps(&mut v, None);

@@ -60,7 +60,9 @@ pub(super) fn explain(scene: &Scene<'_>) -> Explanation {
             with_help("release only what an acquiring call returned, and only once on each path")
         }
         "V0607" => with_help(
-            "a kptr field is only changed by bpf_kptr_xchg, which takes an object from bpf_obj_new (or NULL) and returns the old one: `old = bpf_kptr_xchg(&v->field, new); if (old) bpf_obj_drop(old);`",
+            "a kptr field holds an object, never a number: give a number a field of its own. An object is put there by \
+             `old = bpf_kptr_xchg(&v->field, new);`, with `new` from bpf_obj_new_impl (or NULL); what comes out is \
+             dropped: `if (old) bpf_obj_drop_impl(old, NULL);`",
         ),
         _ => Explanation::default(),
     }
@@ -300,6 +302,9 @@ fn under_lock(scene: &Scene<'_>) -> Explanation {
         return Explanation::default();
     };
     let callee = scene.at().and_then(|a| scene.callee(a)).unwrap_or_default();
+    if callee.starts_with("bpf_list_") || callee.starts_with("bpf_rbtree_") {
+        return other_lock(scene, at, &callee);
+    }
     let again = callee == name;
     let headline = if again {
         format!(
@@ -365,6 +370,30 @@ fn sleeps(scene: &Scene<'_>) -> Explanation {
     }));
     Explanation {
         help,
+        ..Explanation::default()
+    }
+}
+
+/// A list or tree whose own lock is not the one that is held.
+fn other_lock(scene: &Scene<'_>, at: usize, callee: &str) -> Explanation {
+    let first = |insn: usize| {
+        let arguments = super::cexpr::arguments(scene.expression(insn)?);
+        arguments.first().copied()
+    };
+    let head = scene.at().and_then(first).unwrap_or("the head");
+    let held = first(at).unwrap_or("another lock");
+    Explanation {
+        headline: Some(format!(
+            "{callee} works on `{head}`, but the lock that is held is `{held}`: it must be the one in the same value"
+        )),
+        notes: vec![Note {
+            insn: u32::try_from(at).ok(),
+            text: format!("`{held}` is taken here"),
+        }],
+        help: vec![
+            "take the lock that lies beside the list or tree: in the same map value, allocated object or data section"
+                .to_owned(),
+        ],
         ..Explanation::default()
     }
 }

@@ -111,6 +111,12 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// Name of the source file of an instruction, without folders.
+    pub(super) fn file(&self, insn: usize) -> Option<&'a str> {
+        let path = self.req.btf?.str(self.record(insn)?.file);
+        path.rsplit('/').next()
+    }
+
     /// The C expression that an instruction comes from.
     pub(super) fn expression(&self, insn: usize) -> Option<&'a str> {
         let line = self.line(insn)?;
