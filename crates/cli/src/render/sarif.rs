@@ -55,7 +55,12 @@ impl Sarif {
     pub(crate) fn add(&mut self, path: &Path, report: &Report, diagnoses: &[Diagnosis]) {
         if let Verdict::Error(message) | Verdict::Unknown(message) = &report.verdict {
             let message = format!("{}: {message}", report.program);
-            self.push(UNREADABLE, &message, location(path, None, None), Vec::new());
+            self.push(
+                UNREADABLE,
+                &message,
+                &location(path, None, None),
+                Vec::new(),
+            );
         }
         for d in diagnoses {
             let message = format!("{}: {}", report.program, d.headline);
@@ -71,7 +76,7 @@ impl Sarif {
             self.push(
                 d.code,
                 &message,
-                location(path, source, None),
+                &location(path, source, None),
                 related.collect(),
             );
         }
@@ -79,10 +84,10 @@ impl Sarif {
 
     /// Adds an object that cannot be read.
     pub(crate) fn unreadable(&mut self, path: &Path, message: &str) {
-        self.push(UNREADABLE, message, location(path, None, None), Vec::new());
+        self.push(UNREADABLE, message, &location(path, None, None), Vec::new());
     }
 
-    fn push(&mut self, code: &str, message: &str, place: Json, related: Vec<Json>) {
+    fn push(&mut self, code: &str, message: &str, place: &Json, related: Vec<Json>) {
         self.rules.insert(code.to_owned());
         let mut result = json!({
             "ruleId": code, "level": "error", "message": {"text": message}, "locations": [place],

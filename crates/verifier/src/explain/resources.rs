@@ -337,15 +337,25 @@ fn under_lock(scene: &Scene<'_>) -> Explanation {
 /// A call that needs an RCU section.
 fn needs_section(scene: &Scene<'_>) -> Explanation {
     let callee = scene.at().and_then(|a| scene.callee(a)).unwrap_or_default();
-    if !scene.rejection.message.contains("only allowed inside") {
+    let message = &scene.rejection.message;
+    if !message.contains("only allowed inside") && !message.contains("inside the RCU section") {
         return Explanation::default();
     }
-    let prefix = callee
-        .strip_suffix("_new")
-        .map_or_else(|| callee.clone(), |p| format!("{p}_destroy"));
+    let stem = callee.trim_end_matches("_new").trim_end_matches("_next");
+    let new = format!("{stem}_new");
+    let steps = scene.path.steps.iter().rev();
+    let began = steps
+        .map(|s| s.insn)
+        .find(|at| scene.callee(*at).is_some_and(|c| c == new));
+    let (first, last) = match began {
+        Some(_) => (new, format!("{stem}_destroy")),
+        None => (callee.clone(), callee),
+    };
     Explanation {
+        headline: Some(format!("{first} is only allowed inside of an RCU section")),
+        place: began.and_then(|at| u32::try_from(at).ok()),
         help: vec![
-            format!("call `bpf_rcu_read_lock();` before it and `bpf_rcu_read_unlock();` after {prefix}, on every path"),
+            format!("call `bpf_rcu_read_lock();` before {first} and `bpf_rcu_read_unlock();` after {last}, on every path"),
             "both are kfuncs: `extern void bpf_rcu_read_lock(void) __ksym;` `extern void bpf_rcu_read_unlock(void) __ksym;`".to_owned(),
         ],
         ..Explanation::default()
