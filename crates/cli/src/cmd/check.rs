@@ -268,7 +268,14 @@ fn object(
         };
         match &mut sarif {
             Some(sarif) => sarif.add(path, &report, &diagnoses),
-            None => print(args, (path, kernel), &checker, caps, (&report, &diagnoses), out)?,
+            None => print(
+                args,
+                (path, kernel),
+                &checker,
+                caps,
+                (&report, &diagnoses),
+                out,
+            )?,
         }
         let this = outcome_of(&report.verdict);
         outcome = Some(this.max(outcome.unwrap_or(Outcome::Ok)));
@@ -440,13 +447,7 @@ fn further(d: &Diagnosis) -> Json {
 }
 
 /// One line a program; fields that do not apply are left out.
-fn json(
-    args: &Args,
-    path: &Path,
-    kernel: &str,
-    report: &Report,
-    diagnoses: &[Diagnosis],
-) -> Json {
+fn json(args: &Args, path: &Path, kernel: &str, report: &Report, diagnoses: &[Diagnosis]) -> Json {
     let mut row = Map::new();
     let mut set = |name: &str, value: Json| {
         if !value.is_null() {

@@ -59,7 +59,7 @@ pub(crate) fn veristat(path: &Path, report: &Report) -> Option<String> {
             stats.peak_states,
         ),
         Verdict::Reject(rejection) => ("failure", rejection.insns_processed, 0, 0),
-        Verdict::Error(_) => return None,
+        Verdict::Error(_) | Verdict::Unknown(_) => return None,
     };
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     Some(format!(

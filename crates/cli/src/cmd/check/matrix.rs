@@ -70,7 +70,7 @@ fn lines(
         match column {
             Ok(reports) => {
                 for report in reports {
-                    out.json(&json(args, path, kernel, report, None))?;
+                    out.json(&json(args, path, kernel, report, &[]))?;
                 }
             }
             Err(message) => unreadable(args, path, kernel, message, out)?,
