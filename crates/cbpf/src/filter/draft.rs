@@ -161,6 +161,8 @@ impl Draft {
 pub(crate) struct Words {
     used: u16,
     next: u32,
+    /// Words that held something else before.
+    reused: u16,
 }
 
 impl Words {
@@ -178,6 +180,12 @@ impl Words {
 
     pub(crate) fn give_back(&mut self, word: u32) {
         self.used &= !(1 << word);
+        self.reused |= 1 << word;
+    }
+
+    /// Whether a word held something else before.
+    pub(crate) fn is_reused(&self, word: u32) -> bool {
+        self.reused & (1 << word) != 0
     }
 }
 

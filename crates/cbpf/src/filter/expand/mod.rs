@@ -182,6 +182,9 @@ impl<'t> Expander<'t> {
             insns = walk::radiotap_length(word);
         }
         if let Some(word) = payload {
+            // The prologue sets its words before all else; arithmetic that used one of them overwrites it.
+            let reused = |word: u32| self.words.is_reused(word);
+            self.unchecked |= reused(word) || self.header.word.is_some_and(reused);
             self.unoptimised = true;
             if insns.is_empty() {
                 insns.push(Insn::new(LDX | IMM, 0));
