@@ -33,7 +33,7 @@ fn verdicts_are_as_named() {
             let found = match checker.check(program, Caps::All).unwrap().verdict {
                 Verdict::Accept(_) => None,
                 Verdict::Reject(no) => Some(format!("{}: {}", no.code, no.message)),
-                Verdict::Error(why) => Some(why),
+                Verdict::Error(why) | Verdict::Unknown(why) => Some(why),
             };
             let fits = match expected(program) {
                 None => found.is_none(),
