@@ -63,6 +63,7 @@ fn we_accept(insns: &[Slot]) -> bool {
         line_info: &[],
         maps: &[],
         caps: Caps::All,
+        kernel_variables: false,
         kernel_btf: None,
         kernel: None,
     };

@@ -17,3 +17,4 @@ mod kernel_backend;
 mod map_diff;
 mod packets;
 mod tidy;
+mod typed;

@@ -94,12 +94,9 @@ impl Object {
             if let (MapKind::StructOps, Some(btf)) = (map.kind, &self.btf) {
                 operations.extend(struct_ops::link(map, btf, target)?);
             }
-            match map.map_type {
-                MapType::PerfEventArray if map.max_entries == 0 => map.max_entries = target.cpus,
-                MapType::Ringbuf | MapType::UserRingbuf => {
-                    map.max_entries = ring_bytes(map.max_entries, target.page_size);
-                }
-                _ => {}
+            fit_to_target(map, target);
+            if let Some(inner) = &mut map.inner {
+                fit_to_target(inner, target);
             }
             if map.kind == MapKind::Kconfig {
                 map.contents = config.to_vec();
@@ -244,6 +241,17 @@ fn ring_bytes(wanted: u32, page_size: u32) -> u32 {
     pages
         .and_then(|p| p.checked_mul(page_size))
         .unwrap_or(wanted)
+}
+
+/// Sizes that depend on the target.
+fn fit_to_target(map: &mut MapSpec, target: &Target) {
+    match map.map_type {
+        MapType::PerfEventArray if map.max_entries == 0 => map.max_entries = target.cpus,
+        MapType::Ringbuf | MapType::UserRingbuf => {
+            map.max_entries = ring_bytes(map.max_entries, target.page_size);
+        }
+        _ => {}
+    }
 }
 
 /// One program under construction.

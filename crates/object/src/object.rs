@@ -11,7 +11,7 @@ use crate::mapdef;
 use crate::spec::{MapKind, MapSpec};
 use crate::struct_ops;
 use skep_abi::section;
-use skep_abi::{AttachType, ProgType};
+use skep_abi::{AttachType, MapType, ProgType};
 use skep_btf::{Btf, Ext, essential_name};
 use skep_isa::opcode::{CALL, JMP, LDDW};
 
@@ -38,6 +38,9 @@ pub struct Object {
     pub(crate) license: String,
     pub(crate) version: u32,
 }
+
+/// Variables that lie in the object's arena.
+const ARENA_SECTION: &str = ".addr_space.1";
 
 /// What a relocated instruction refers to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -192,7 +195,12 @@ impl Object {
         if is_code {
             return function_operand(section, with_addend / SLOT_BYTES as i128);
         }
-        if let Some(&(_, map)) = places.sections.iter().find(|(s, _)| *s == section) {
+        let arena = (elf.sections[section].name == ARENA_SECTION)
+            .then(|| self.maps.iter().position(|m| m.map_type == MapType::Arena))
+            .flatten()
+            .map(|map| (section, map));
+        let of_section = places.sections.iter().find(|(s, _)| *s == section);
+        if let Some(&(_, map)) = of_section.or(arena.as_ref()) {
             // What lies outside of the section is the verifier's to refuse.
             let start = u32::try_from(symbol.value).map_err(|_| "a symbol lies beyond 4 GiB")?;
             let offset = start.wrapping_add_signed(insn.imm);

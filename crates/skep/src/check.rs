@@ -104,6 +104,8 @@ pub struct Checker {
     linked: Linked,
     maps: Vec<MapDesc>,
     kernel_btf: Option<Btf>,
+    /// The kernel knows the addresses of its variables.
+    kernel_variables: bool,
     /// The kernel's BTF, for programs that turn out to need it.
     late_btf: OnceLock<Btf>,
     profile: Option<Arc<Profile>>,
@@ -144,6 +146,8 @@ impl Checker {
         Ok(Self {
             linked,
             maps,
+            kernel_variables: kernel_btf.is_some()
+                && target::has_variables(options.profile.as_deref()),
             kernel_btf,
             late_btf: OnceLock::new(),
             profile: options.profile.clone(),
@@ -296,12 +300,17 @@ impl Checker {
             line_col: r.line_col,
         };
         let line_info: Vec<LineInfo> = program.line_info.iter().map(line).collect();
+        let is_operation = prog_type == ProgType::StructOps;
         let mut request = Request {
             insns: &program.insns,
             prog_type,
-            attach: program.attach,
+            attach: program.attach.filter(|_| !is_operation),
             attach_btf_id,
-            attach_member: None,
+            // Of an operation the attach type is the number of the member.
+            attach_member: program
+                .attach
+                .filter(|_| is_operation)
+                .map(skep_abi::AttachType::id),
             prog_flags: program.prog_flags,
             gpl_compatible: is_gpl_compatible(&self.linked.license),
             name: &program.name,
@@ -310,6 +319,7 @@ impl Checker {
             line_info: &line_info,
             maps: &self.maps,
             caps,
+            kernel_variables: self.kernel_variables,
             kernel_btf: self.kernel_btf.as_ref().or(self.late_btf.get()),
             kernel: self.facts(),
         };

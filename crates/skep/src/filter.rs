@@ -81,6 +81,7 @@ fn native(filter: &Filter) -> Option<Reader> {
         line_info: &[],
         maps: &[],
         caps: Caps::All,
+        kernel_variables: false,
         kernel_btf: None,
         kernel: None,
     };

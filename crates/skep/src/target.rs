@@ -203,6 +203,26 @@ pub fn find_profile(name: &str) -> io::Result<Profile> {
     Profile::read(name, &bytes).map_err(|e| place(&e))
 }
 
+/// Does the kernel tell the addresses of its variables?
+pub(crate) fn has_variables(profile: Option<&Profile>) -> bool {
+    let mut lines = profile.unwrap_or(&REFERENCE).kconfig().lines();
+    lines.any(|l| l == "CONFIG_KALLSYMS_ALL=y")
+}
+
+/// Stands for the address of any function of a kernel that is not running (`_text` without randomisation).
+const SOME_ADDRESS: u64 = 0xffff_ffff_8100_0000;
+
+/// Addresses of the functions among `names`; only that they have one matters.
+fn addresses_of(profile: &Profile, names: &[String]) -> Vec<(String, u64)> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let btf = profile.btf_with_functions();
+    let exists = |name: &&String| btf.find(name, skep_btf::Kind::Func).is_some();
+    let known = names.iter().filter(exists);
+    known.map(|name| (name.clone(), SOME_ADDRESS)).collect()
+}
+
 /// The reference kernel, independent of the machine, with the parts that the object asks for; `btf` instead of the built-in
 /// one.
 #[must_use]
@@ -218,6 +238,7 @@ pub fn of_profile(profile: &Profile, needs: &Needs, btf: Option<Btf>) -> Target 
         btf: btf.or_else(own),
         kconfig: needs.kconfig.then(|| profile.kconfig().to_owned()),
         kernel_version: profile.version(),
+        addresses: addresses_of(profile, &needs.addresses),
         ..common(1)
     }
 }

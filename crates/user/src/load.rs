@@ -169,6 +169,7 @@ impl Shared {
             line_info: &line_info,
             maps: &descs,
             caps: self.options.caps,
+            kernel_variables: true,
             kernel_btf: self.options.kernel_btf.as_deref(),
             kernel: None,
         };

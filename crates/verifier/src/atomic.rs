@@ -34,7 +34,7 @@ impl Verifier<'_> {
         if let Some(fetched) = fetched {
             self.check_writable(fetched)?;
         }
-        let kind = self.reg(dst.index()).kind;
+        let pointer = *self.reg(dst.index());
         // The old value is read first: what it is, is only known if memory holds a spilled scalar.
         let mut read = MemAccess {
             base: dst.index(),
@@ -59,7 +59,7 @@ impl Verifier<'_> {
         } else {
             self.write_atomic(&read)?;
         }
-        self.rec.pointer_kind(self.insn, kind)
+        self.rec.pointer_kind(self.insn, &pointer, Access::Write)
     }
 
     fn write_atomic(&mut self, read: &MemAccess) -> Check {

@@ -98,7 +98,7 @@ fn step<'a>(start: Type<'a>, off: u32, size: u32, through_union: &mut bool) -> C
             }
             continue;
         }
-        match member_at(t, off, size)? {
+        match member_at(t, off, size, *through_union)? {
             Place::Done(found) => return Ok(Step::At(found)),
             Place::Inside(inner, 0) => return Ok(Step::Struct(inner)),
             Place::Inside(inner, at) => (t, off) = (inner, at),
@@ -141,7 +141,7 @@ enum Place<'a> {
     Inside(Type<'a>, u32),
 }
 
-fn member_at(t: Type<'_>, off: u32, size: u32) -> Check<Place<'_>> {
+fn member_at(t: Type<'_>, off: u32, size: u32, through_union: bool) -> Check<Place<'_>> {
     for m in t.members() {
         let start = m.bit_offset / 8;
         if off + size <= start {
@@ -157,7 +157,7 @@ fn member_at(t: Type<'_>, off: u32, size: u32) -> Check<Place<'_>> {
         if off < start {
             break;
         }
-        if let Some(place) = within(t, &m, off, size)? {
+        if let Some(place) = within(t, &m, off, size, through_union)? {
             return Ok(place);
         }
     }
@@ -168,7 +168,13 @@ fn member_at(t: Type<'_>, off: u32, size: u32) -> Check<Place<'_>> {
 }
 
 /// What the member holds at `off`, if it reaches that far.
-fn within<'a>(t: Type<'a>, m: &Member<'a>, off: u32, size: u32) -> Check<Option<Place<'a>>> {
+fn within<'a>(
+    t: Type<'a>,
+    m: &Member<'a>,
+    off: u32,
+    size: u32,
+    through_union: bool,
+) -> Check<Option<Place<'a>>> {
     let mut start = m.bit_offset / 8;
     let Some((ty, count)) = element(t.btf(), m.type_id) else {
         let message = format!("field {} of struct {} has no size", m.name, t.name());
@@ -197,7 +203,8 @@ fn within<'a>(t: Type<'a>, m: &Member<'a>, off: u32, size: u32) -> Check<Option<
         }
         return Ok(Some(Place::Done(pointer(ty, m.name))));
     }
-    if off + size > end {
+    // What a union holds is not known anyway: its numbers may be read across fields.
+    if off + size > end && !through_union {
         let message = format!(
             "{size} bytes at byte {off} reach beyond the field {} of struct {}",
             m.name,

@@ -148,11 +148,8 @@ impl Verifier<'_> {
         frame.regs[2] = of_map(Kind::MapKey);
         frame.regs[3] = of_map(Kind::MapValue);
         self.push_path(start, |state| {
-            let (parent, first, depth) = (state.parent, state.first_insn, state.dfs_depth);
+            // Nothing of the calling path matters: it is not waited for.
             *state = State {
-                parent,
-                first_insn: first,
-                dfs_depth: depth,
                 sleepable,
                 ..State::empty()
             };

@@ -2,12 +2,25 @@
 
 use crate::code;
 use crate::fail::{Check, errno, fail, fail_nowhere};
+use crate::request::Request;
 use crate::verifier::{Flow, Verifier};
 use skep_btf::{Kind as BtfKind, Linkage, Type};
 use skep_isa::{Call, Insn};
 
 /// Tag of the main program that names the function which makes the return value.
 const CALLBACK_TAG: &str = "exception_callback:";
+
+/// Slot where the function that the main program's tag names begins.
+pub(crate) fn callback_start(req: &Request<'_>) -> Option<usize> {
+    let btf = req.btf?;
+    let entry = req.func_info.first().filter(|f| f.insn == 0)?;
+    let name = btf
+        .decl_tags(entry.type_id)
+        .find_map(|(_, text)| text.strip_prefix(CALLBACK_TAG))?;
+    let func = btf.find(name, BtfKind::Func)?;
+    let record = req.func_info.iter().find(|f| f.type_id == func.id())?;
+    Some(record.insn as usize)
+}
 
 impl Verifier<'_> {
     /// Before the walk: finds the function that runs when an exception is thrown.

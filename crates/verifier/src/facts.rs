@@ -2,8 +2,9 @@
 
 use crate::code;
 use crate::fail::{Check, errno, fail};
-use crate::reg::Kind;
+use crate::reg::{Flags, Kind, Reg};
 use crate::verified::{AccessFact, Branch, CallFact, InsnFact, Region};
+use skep_abi::ctx::Access;
 use std::collections::HashMap;
 
 /// Facts under construction.
@@ -11,7 +12,7 @@ use std::collections::HashMap;
 pub(crate) struct Recorder {
     facts: Vec<InsnFact>,
     /// Kind of pointer each access went through.
-    kinds: HashMap<usize, Kind>,
+    kinds: HashMap<usize, (Kind, Flags)>,
     /// Slots that have had an access recorded.
     seen_access: Vec<bool>,
     /// Stores after which speculation must stop.
@@ -70,14 +71,20 @@ impl Recorder {
         });
     }
 
-    /// An access goes through a pointer of this kind; kinds whose accesses are rewritten must not mix with others.
-    pub(crate) fn pointer_kind(&mut self, at: usize, kind: Kind) -> Check {
-        let previous = *self.kinds.entry(at).or_insert(kind);
-        if previous != kind && (is_rewritten(kind) || is_rewritten(previous)) {
-            let message = "this instruction accesses different kinds of memory on different paths";
-            return fail(code::MIXED_POINTERS, errno::EINVAL, message);
+    /// An access goes through this pointer; kinds whose accesses are rewritten must not mix with others. Loads may mix typed
+    /// pointers and memory: they are made as if they could fault.
+    pub(crate) fn pointer_kind(&mut self, at: usize, reg: &Reg, kind: Access) -> Check {
+        let now = (reg.kind, reg.flags);
+        let previous = *self.kinds.entry(at).or_insert(now);
+        if previous == now || !(is_rewritten(now.0) || is_rewritten(previous.0)) {
+            return Ok(());
         }
-        Ok(())
+        let may_fault = |k: Kind| matches!(k, Kind::Btf | Kind::Mem);
+        if kind == Access::Read && may_fault(now.0) && may_fault(previous.0) {
+            return Ok(());
+        }
+        let message = "this instruction accesses different kinds of memory on different paths";
+        fail(code::MIXED_POINTERS, errno::EINVAL, message)
     }
 
     /// The memory an access touches.
@@ -89,7 +96,12 @@ impl Recorder {
         }
         if let Some(old) = fact {
             if old.region != region {
-                old.region = Region::Mixed;
+                let faults = |r: Region| matches!(r, Region::Btf { .. });
+                old.region = if faults(old.region) || faults(region) {
+                    Region::Btf { type_id: 0 }
+                } else {
+                    Region::Mixed
+                };
                 old.offset = None;
             }
             if old.offset != offset {

@@ -1,10 +1,11 @@
 //! Global functions: verified on their own from their BTF prototype; calls are checked against it.
 
 use crate::args::CallArgs;
+use crate::btf_walk::holds;
 use crate::code;
 use crate::fail::{Check, errno, fail, fail_nowhere};
 use crate::program::Func;
-use crate::reg::{Flags, Kind, Reg};
+use crate::reg::{Flags, Kind, Reg, source};
 use crate::verifier::Verifier;
 use skep_abi::ProgType;
 use skep_btf::{Btf, Kind as BtfKind, Type};
@@ -25,6 +26,17 @@ enum Param {
     },
     /// An arena pointer.
     Arena,
+    /// A dynptr, which is only read.
+    Dynptr,
+    /// A structure of the kernel.
+    Struct {
+        /// Its BTF id.
+        id: u32,
+        /// How good the pointer is.
+        flags: Flags,
+    },
+    /// Memory that may be anywhere.
+    Anything,
 }
 
 /// Parameters that a BPF function may have.
@@ -151,11 +163,10 @@ impl Verifier<'_> {
             return Ok(Param::Arena);
         }
         if tags.iter().any(|t| matches!(*t, "trusted" | "untrusted")) {
-            return fail(
-                code::NOT_SUPPORTED,
-                errno::EOPNOTSUPP,
-                "typed kernel pointers as parameters are not supported yet",
-            );
+            return self.struct_param(ty, tags).or_else(|e| match e.code {
+                code::NEEDS_KERNEL_BTF => Err(e),
+                _ => bad(e.message),
+            });
         }
         let Some(target) = ty.target().map(Type::resolve) else {
             return bad("points to void".into());
@@ -164,11 +175,11 @@ impl Verifier<'_> {
             return Ok(Param::Ctx);
         }
         if target.kind() == BtfKind::Struct && target.name() == "bpf_dynptr" {
-            return fail(
-                code::NOT_SUPPORTED,
-                errno::EOPNOTSUPP,
-                "dynptr parameters are not supported yet",
-            );
+            return if tags.is_empty() {
+                Ok(Param::Dynptr)
+            } else {
+                bad("is a dynptr and has a tag".into())
+            };
         }
         match btf.size_of(target.id()) {
             Ok(size) if target.kind() != BtfKind::Func && target.kind() != BtfKind::FuncProto => {
@@ -179,6 +190,45 @@ impl Verifier<'_> {
             }
             _ => bad("points to something without a size".into()),
         }
+    }
+
+    /// A parameter whose tag says that it is a structure of the kernel, or anything at all.
+    fn struct_param(&self, pointer: Type<'_>, tags: &[&str]) -> Check<Param> {
+        let bad = |why: &str| fail(code::GLOBAL_ARGS, errno::EINVAL, why);
+        let has = |tag: &str| tags.contains(&tag);
+        let target = pointer.target().map(Type::resolve);
+        if has("untrusted") {
+            if tags.len() > 1 {
+                return bad("is untrusted and has other tags");
+            }
+            if target.is_none_or(|t| t.kind() == BtfKind::Void || is_number(t)) {
+                return Ok(Param::Anything);
+            }
+        } else if has("nonnull") {
+            return bad("is trusted, which includes that it is not NULL");
+        }
+        let name = target.map_or("", |t| skep_btf::essential_name(t.name()));
+        let kernel = self.kernel_btf()?;
+        let kernel = kernel.base().unwrap_or(kernel);
+        let mut found = kernel
+            .find_essential(name)
+            .filter_map(|id| kernel.get(id))
+            .filter(|t| target.is_some_and(|own| own.kind() == t.kind()));
+        let (Some(t), None) = (found.next(), found.next()) else {
+            return bad("points to a structure that the kernel does not have, or has twice");
+        };
+        if !t.kind().is_composite() {
+            return bad("points to neither a structure nor a number");
+        }
+        let mut flags = if has("untrusted") {
+            Flags::UNTRUSTED
+        } else {
+            Flags::TRUSTED
+        };
+        if has("nullable") {
+            flags = flags.with(Flags::NULLABLE);
+        }
+        Ok(Param::Struct { id: t.id(), flags })
     }
 
     fn is_ctx_struct(&self, pointer: Type<'_>, target: Type<'_>) -> bool {
@@ -199,11 +249,20 @@ impl Verifier<'_> {
     pub(crate) fn setup_global(&mut self, f: usize) -> Check {
         for (i, param) in self.params_of(f)?.into_iter().enumerate() {
             *self.reg_mut(i + 1) = match param {
-                Param::Scalar => Reg::UNKNOWN,
+                // Arena pointers are cast before they are used.
+                Param::Scalar | Param::Arena => Reg::UNKNOWN,
                 Param::Ctx => Reg::pointer(Kind::Ctx),
-                Param::Arena => Reg {
-                    kind: Kind::Arena,
-                    ..Reg::UNKNOWN
+                Param::Dynptr => self.callback_dynptr(),
+                Param::Struct { id, flags } => Reg {
+                    flags,
+                    aux: id,
+                    aux2: source::KERNEL,
+                    id: self.new_id(),
+                    ..Reg::pointer(Kind::Btf)
+                },
+                Param::Anything => Reg {
+                    flags: Flags::RDONLY.with(Flags::UNTRUSTED),
+                    ..Reg::pointer(Kind::Mem)
                 },
                 Param::Memory { size, nullable } => {
                     let mut r = Reg {
@@ -249,10 +308,48 @@ impl Verifier<'_> {
                         self.check_global_memory(n, size)?;
                     }
                 }
-                Param::Scalar | Param::Arena => {}
+                Param::Dynptr if !matches!(reg.kind, Kind::Stack | Kind::Dynptr) => {
+                    return bad("a dynptr");
+                }
+                Param::Dynptr => {
+                    self.used_dynptr(n, true)?;
+                }
+                Param::Struct { id, flags } if flags.has(Flags::TRUSTED) => {
+                    self.check_struct_arg(n, id, flags)?;
+                }
+                Param::Scalar | Param::Arena | Param::Struct { .. } | Param::Anything => {}
             }
         }
         Ok(())
+    }
+
+    /// Register `n` must point to the kernel's structure `id`.
+    fn check_struct_arg(&self, n: usize, id: u32, flags: Flags) -> Check {
+        let reg = *self.reg(n);
+        let nullable = flags.has(Flags::NULLABLE);
+        if nullable && reg.is_zero() {
+            return Ok(());
+        }
+        let plain = if nullable {
+            reg.flags.without(Flags::NULLABLE)
+        } else {
+            reg.flags
+        };
+        let good = matches!(plain, Flags::NONE | Flags::TRUSTED | Flags::RCU);
+        let fits = reg.kind == Kind::Btf
+            && good
+            && reg.aux2 == source::KERNEL
+            && reg.off >= 0
+            && holds(self.pointee(&reg)?, reg.off.unsigned_abs(), id, false);
+        if !fits {
+            let message = format!(
+                "argument {} of the global function is {}, a trusted structure was expected",
+                n - 1,
+                reg.describe()
+            );
+            return fail(code::GLOBAL_ARGS, errno::EACCES, message);
+        }
+        self.check_unmoved(n, true)
     }
 
     /// Register `n` must point to `size` bytes to read and write.

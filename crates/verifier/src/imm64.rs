@@ -31,10 +31,8 @@ impl Verifier<'_> {
     fn direct_value(&mut self, map: u32, offset: u32) -> Reg {
         let desc = self.map_at(map);
         if desc.map_type == MapType::Arena {
-            return Reg {
-                kind: Kind::Arena,
-                ..Reg::UNKNOWN
-            };
+            // An address of the arena's own space; a cast makes it a pointer.
+            return Reg::UNKNOWN;
         }
         // There is one value only: all its addresses are of the same lock, so none has an id.
         Reg {

@@ -83,6 +83,11 @@ impl<'a> Verifier<'a> {
                 let message = format!("BTF type {id} of the kernel is no function");
                 return fail_at(code::UNKNOWN_KFUNC, errno::EINVAL, at, message);
             }
+            let metadata = |name: &str| name.starts_with("bpf_xdp_metadata_");
+            if self.kfunc_name(*id).is_some_and(metadata) {
+                let message = "metadata of packets is only for programs that are bound to a device";
+                return fail_at(code::UNKNOWN_KFUNC, errno::EINVAL, at, message);
+            }
         }
         Ok(())
     }

@@ -75,7 +75,9 @@ impl Verifier<'_> {
         self.check_readable(i)?;
         let reg = *self.reg(i);
         let nullable = param.name.ends_with("__nullable");
-        let trusted = call.rules.flags & (flag::TRUSTED_ARGS | flag::RCU) != 0;
+        // What is released must be good as well (`is_kfunc_trusted_args`).
+        let trusting = flag::TRUSTED_ARGS | flag::RCU | flag::RELEASE;
+        let trusted = call.rules.flags & trusting != 0;
         if trusted && (reg.is_zero() || reg.is_nullable()) && !nullable {
             let message = format!("r{i} may be NULL, which {} does not take", call.rules.name);
             return fail(code::TRUSTED_ARG, errno::EACCES, message);

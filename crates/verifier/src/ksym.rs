@@ -77,6 +77,13 @@ impl<'a> Verifier<'a> {
             let message = format!("BTF id {id} is no variable or function of the kernel");
             return fail(code::BAD_BTF_REF, errno::EINVAL, message);
         }
+        if t.kind() == BtfKind::Var && !self.req.kernel_variables {
+            let message = format!(
+                "this kernel does not tell the address of its variable {}",
+                t.name()
+            );
+            return fail(code::BAD_BTF_REF, errno::ENOENT, message);
+        }
         Ok((btf, t))
     }
 

@@ -66,7 +66,7 @@ impl Verifier<'_> {
     ) -> Check {
         self.check_readable(src.index())?;
         self.check_writable(dst.index())?;
-        let kind = self.reg(src.index()).kind;
+        let pointer = *self.reg(src.index());
         let value = Some(dst.index());
         let access = MemAccess {
             base: src.index(),
@@ -79,8 +79,7 @@ impl Verifier<'_> {
             imm: None,
         };
         self.check_access(&access)?;
-        self.rec.pointer_kind(self.insn, kind)?;
-        Ok(())
+        self.rec.pointer_kind(self.insn, &pointer, Access::Read)
     }
 
     /// `*(size *)(dst + offset) = src`
@@ -125,7 +124,7 @@ impl Verifier<'_> {
         aligned: bool,
     ) -> Check {
         self.check_readable(dst.index())?;
-        let kind = self.reg(dst.index()).kind;
+        let pointer = *self.reg(dst.index());
         let access = MemAccess {
             base: dst.index(),
             offset,
@@ -137,7 +136,7 @@ impl Verifier<'_> {
             imm,
         };
         self.check_access(&access)?;
-        self.rec.pointer_kind(self.insn, kind)
+        self.rec.pointer_kind(self.insn, &pointer, Access::Write)
     }
 
     /// Checks one access and, for loads, what the register holds afterwards.

@@ -72,7 +72,9 @@ pub(crate) struct Program {
 
 impl Program {
     /// Decodes `slots`, finds the functions and checks that jumps stay inside them.
-    pub(crate) fn new(slots: &[Slot]) -> Check<Self> {
+    ///
+    /// A function that nothing calls may begin at `uncalled`: the exception callback.
+    pub(crate) fn new(slots: &[Slot], uncalled: Option<usize>) -> Check<Self> {
         if slots.is_empty() || slots.len() > BPF_COMPLEXITY_LIMIT_INSNS as usize {
             let message = format!(
                 "the program has {} instructions, allowed are 1 to 1000000",
@@ -87,7 +89,7 @@ impl Program {
             marks: vec![Marks::default(); slots.len()],
             funcs: Vec::new(),
         };
-        p.find_functions()?;
+        p.find_functions(uncalled)?;
         p.check_functions()?;
         Ok(p)
     }
@@ -102,8 +104,9 @@ impl Program {
         self.funcs.binary_search_by_key(&at, |f| f.start).ok()
     }
 
-    fn find_functions(&mut self) -> Check {
+    fn find_functions(&mut self, uncalled: Option<usize>) -> Check {
         let mut starts = vec![0];
+        starts.extend(uncalled.filter(|&at| at < self.len()));
         let mut at = 0;
         while at < self.len() {
             let s = self.slots[at];

@@ -38,6 +38,8 @@ pub struct Request<'a> {
     pub maps: &'a [MapDesc],
     /// What the loader may do.
     pub caps: Caps,
+    /// The kernel knows the addresses of its variables, not only of its functions (`CONFIG_KALLSYMS_ALL`).
+    pub kernel_variables: bool,
     /// The kernel's BTF, if the program needs any of it.
     pub kernel_btf: Option<&'a skep_btf::Btf>,
     /// Another kernel than the reference kernel.

@@ -102,6 +102,7 @@ impl Verifier<'_> {
     /// The hook ignores what the program returns, and `r0` need not be set.
     pub(crate) fn returns_nothing(&self) -> bool {
         matches!(self.env.prog_type, ProgType::Lsm | ProgType::StructOps)
+            && self.env.attach != Some(AttachType::LsmCgroup)
             && self.target_returns() == TargetReturns::Void
     }
 

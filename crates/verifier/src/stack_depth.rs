@@ -31,8 +31,9 @@ pub(crate) fn check(p: &Program, env: &ProgEnv<'_>, throws: &dyn Fn(usize) -> bo
     let private = !p.funcs.iter().any(|f| f.has_tail_call) && has_private_stack(env);
     let mut deepest = 0;
     for root in 0..p.funcs.len() {
-        if root == 0 || p.funcs[root].is_async_callback {
-            // Async callbacks may interrupt the program: each has its chain checked on its own.
+        let func = &p.funcs[root];
+        if root == 0 || func.is_async_callback || func.is_exception_callback {
+            // Async and exception callbacks start on a stack of their own: each has its chain checked on its own.
             let mut chain = Chain {
                 p,
                 throws,

@@ -1,6 +1,7 @@
 //! The steps of a verification, in the kernel's order.
 
 use crate::cfg::{self, CallNature};
+use crate::exception::callback_start;
 use crate::fail::Fail;
 use crate::live_regs;
 use crate::program::Program;
@@ -62,6 +63,7 @@ fn memory_request<'a>(insns: &'a [Slot], name: &'a str) -> Request<'a> {
         line_info: &[],
         maps: &[],
         caps: Caps::All,
+        kernel_variables: false,
         kernel_btf: None,
         kernel: None,
     }
@@ -73,7 +75,8 @@ pub(crate) fn verify_with(
     trace: Option<&mut Trace>,
     memory: Option<u32>,
 ) -> Result<Verified, Rejection> {
-    let program = Program::new(req.insns).map_err(|e| rejection(*e, 0, None))?;
+    let program =
+        Program::new(req.insns, callback_start(req)).map_err(|e| rejection(*e, 0, None))?;
     let target = crate::target::name_of(req);
     let mut v = Verifier::new(req, program, &target);
     if let Some(trace) = &trace {
@@ -135,7 +138,8 @@ fn prepare(v: &mut Verifier<'_>) -> Result<(), Box<Fail>> {
             .iter()
             .map(|i| nature(v, i.as_ref().ok()))
             .collect();
-    let entries: Vec<usize> = Vec::new();
+    let callback = v.exception_callback.map(|f| v.p.funcs[f].start);
+    let entries: Vec<usize> = callback.into_iter().collect();
     cfg::check(&mut v.p, &|at| natures[at], &entries)?;
     v.check_attach()?;
     note_effects(v);
@@ -276,6 +280,13 @@ impl Verifier<'_> {
         {
             let message = format!("{} programs need CAP_PERFMON", self.env.prog_type);
             return fail_nowhere(code::NEEDS_CAPABILITY, errno::EPERM, message);
+        }
+        if skep_abi::prog::UNCONFIGURED.contains(&self.env.prog_type) {
+            let message = format!(
+                "this kernel was built without {} programs",
+                self.env.prog_type
+            );
+            return fail_nowhere(code::ATTACH_TYPE, errno::EINVAL, message);
         }
         Ok(())
     }

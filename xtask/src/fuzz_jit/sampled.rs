@@ -58,6 +58,7 @@ pub(super) fn run(program: &Generated, packet: &[u8]) -> Result<Option<u64>, Str
         line_info: &[],
         maps: &descs,
         caps: Caps::All,
+        kernel_variables: false,
         kernel_btf: None,
         kernel: None,
     };

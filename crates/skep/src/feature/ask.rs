@@ -378,6 +378,7 @@ mod tests {
                 line_info: &[],
                 maps: &[],
                 caps: skep_verifier::Caps::All,
+                kernel_variables: false,
                 kernel_btf: None,
                 kernel: None,
             };

@@ -2,6 +2,7 @@
 //!
 //! The walk is repeated twice: once for the tree of steps, which tells the path that failed, and once for the states on it.
 
+use crate::exception::callback_start;
 use crate::program::Program;
 use crate::request::Request;
 use crate::state::{Frame, Ref, State};
@@ -131,7 +132,11 @@ pub(super) fn failing_path(
 ) -> Option<(Program, Vec<PathStep>)> {
     let target = crate::target::name_of(req);
     let repeat = |wanted: Vec<u32>| {
-        let mut v = Verifier::new(req, Program::new(req.insns).ok()?, &target);
+        let mut v = Verifier::new(
+            req,
+            Program::new(req.insns, callback_start(req)).ok()?,
+            &target,
+        );
         let is_long = insns_processed > MAX_STEPS;
         if is_long {
             let facts = v.check_func_info();
