@@ -98,7 +98,11 @@ pub(crate) fn verify_with(
 /// The first refusal that is not at one of the slots in `known`, within `limit` steps.
 pub(crate) fn refuse(req: &Request<'_>, known: &[u32], limit: u32) -> Option<Rejection> {
     let target = crate::target::name_of(req);
-    let mut v = Verifier::new(req, Program::new(req.insns).ok()?, &target);
+    let mut v = Verifier::new(
+        req,
+        Program::new(req.insns, callback_start(req)).ok()?,
+        &target,
+    );
     v.step_limit = v.step_limit.min(limit);
     v.known_errors = known.to_vec();
     let refused = steps(&mut v, None).err()?;

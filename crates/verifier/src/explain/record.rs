@@ -162,7 +162,11 @@ pub(super) fn failing_path(
 /// What each slot costs in a walk of at most `limit` steps, and the program.
 pub(super) fn costs(req: &Request<'_>, limit: u32) -> Option<(Program, Vec<Cost>)> {
     let target = crate::target::name_of(req);
-    let mut v = Verifier::new(req, Program::new(req.insns).ok()?, &target);
+    let mut v = Verifier::new(
+        req,
+        Program::new(req.insns, callback_start(req)).ok()?,
+        &target,
+    );
     v.step_limit = v.step_limit.min(limit);
     v.history = Some(Box::new(History::new(Vec::new(), v.p.len())));
     let verdict = steps(&mut v, None);
