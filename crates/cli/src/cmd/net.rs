@@ -25,7 +25,7 @@ enum Verb {
         /// Only this device: dev NAME
         words: Vec<String>,
     },
-    /// Attach: xdp|xdpgeneric|xdpdrv|tcx_ingress|tcx_egress PROGRAM dev NAME [overwrite]
+    /// Attach: xdp|xdpgeneric|xdpdrv|tcx_ingress|tcx_egress PROGRAM dev NAME; overwrite replaces what is there
     Attach {
         /// Type, id N | pinned PATH | name NAME, dev NAME
         #[arg(required = true)]

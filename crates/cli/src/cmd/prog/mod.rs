@@ -38,13 +38,13 @@ enum Verb {
         #[arg(short = 'f', long)]
         bpffs: bool,
     },
-    /// Attach a program to the sockets of a map, or as flow dissector: PROGRAM TYPE [MAP]
+    /// Attach a program to the sockets of a map, or as flow dissector: PROGRAM TYPE MAP (no MAP for a flow dissector)
     Attach {
         /// id N | pinned PATH | name NAME, attach type, then the map
         #[arg(required = true)]
         words: Vec<String>,
     },
-    /// Detach it again: PROGRAM TYPE [MAP]
+    /// Detach it again: PROGRAM TYPE MAP
     Detach {
         /// id N | pinned PATH | name NAME, attach type, then the map
         #[arg(required = true)]
@@ -65,7 +65,7 @@ enum Verb {
         #[arg(long, value_name = "SECONDS")]
         duration: Option<f64>,
     },
-    /// Print the code of a loaded program, xlated|jited PROGRAM [opcodes | file PATH], or skep's own: jited OBJ [NAME] [first]
+    /// Print the code of a loaded program, xlated|jited PROGRAM [opcodes | file PATH], or skep's own: jited OBJ, perhaps NAME, perhaps first
     Dump {
         /// xlated or jited, id N | pinned PATH | name NAME, then options
         #[arg(required = true)]
