@@ -151,17 +151,7 @@ impl<'a> Types<'a> {
 
     fn enumeration(&mut self, ty: Type<'a>) -> Option<RustType> {
         let size = ty.size()?;
-        let number = match (size, ty.flag()) {
-            (1, false) => "u8",
-            (1, true) => "i8",
-            (2, false) => "u16",
-            (2, true) => "i16",
-            (4, false) => "u32",
-            (4, true) => "i32",
-            (8, false) => "u64",
-            (8, true) => "i64",
-            _ => return None,
-        };
+        let number = number(size, ty.flag())?;
         if ty.name().is_empty() {
             return Some(RustType::plain(number, size));
         }
@@ -431,7 +421,22 @@ fn integer(ty: Type<'_>, int: Int) -> Option<RustType> {
     let size = ty.size()?;
     // C leaves the sign of `char` open; text is bytes.
     let signed = int.is_signed() && !int.is_char() && ty.name() != "char";
-    let text = match (size, signed) {
+    Some(RustType::plain(number(size, signed)?, size))
+}
+
+/// A value of an enumeration as Rust writes it.
+fn enum_number(value: i64, size: u32, signed: bool) -> String {
+    if signed {
+        return value.to_string();
+    }
+    let bits = value.cast_unsigned();
+    let mask = u64::MAX >> (64 - 8 * size.clamp(1, 8));
+    (bits & mask).to_string()
+}
+
+/// The number type of this many bytes.
+fn number(size: u32, signed: bool) -> Option<&'static str> {
+    Some(match (size, signed) {
         (1, false) => "u8",
         (1, true) => "i8",
         (2, false) => "u16",
@@ -443,16 +448,5 @@ fn integer(ty: Type<'_>, int: Int) -> Option<RustType> {
         (16, false) => "u128",
         (16, true) => "i128",
         _ => return None,
-    };
-    Some(RustType::plain(text, size))
-}
-
-/// A value of an enumeration as Rust writes it.
-fn enum_number(value: i64, size: u32, signed: bool) -> String {
-    if signed {
-        return value.to_string();
-    }
-    let bits = value.cast_unsigned();
-    let mask = u64::MAX >> (64 - 8 * size.clamp(1, 8));
-    (bits & mask).to_string()
+    })
 }

@@ -1,6 +1,8 @@
 //! What the noun commands share: selectors, backends, listing.
 
 use crate::error::CliError;
+use crate::output::Output;
+use serde_json::Value as Json;
 use skep::Kernel;
 use skep_bpf::{Backend, BtfInfo, Errno, Handle, ObjKind};
 use skep_btf::Btf;
@@ -164,4 +166,17 @@ pub(crate) fn btf(backend: &dyn Backend, id: u32) -> Option<Btf> {
 /// Makes the folder of a pin, so that the message of a failure is about the pin.
 pub(crate) fn pin(backend: &dyn Backend, object: Handle, path: &Path) -> Result<(), CliError> {
     backend.obj_pin(object, path).map_err(CliError::environment)
+}
+
+/// Prints the rows of a listing as bpftool does: one object where it was named exactly, a list otherwise.
+pub(crate) fn print_rows(
+    selector: Option<&Selector>,
+    mut rows: Vec<Json>,
+    out: &mut Output,
+) -> Result<(), CliError> {
+    let single = matches!(selector, Some(Selector::Id(_) | Selector::Pinned(_)));
+    match (single, rows.pop()) {
+        (true, Some(row)) => out.json(&row),
+        (_, last) => out.json(&rows.into_iter().chain(last).collect::<Json>()),
+    }
 }

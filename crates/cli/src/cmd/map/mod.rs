@@ -175,11 +175,7 @@ fn show(backend: &Kernel, words: &[String], bpffs: bool, out: &mut Output) -> Re
         }
     }
     if out.is_json() {
-        let single = matches!(selector, Some(Selector::Id(_) | Selector::Pinned(_)));
-        match (single, rows.pop()) {
-            (true, Some(row)) => out.json(&row)?,
-            (_, last) => out.json(&rows.into_iter().chain(last).collect::<Json>())?,
-        }
+        noun::print_rows(selector.as_ref(), rows, out)?;
     }
     Ok(())
 }
