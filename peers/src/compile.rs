@@ -3,7 +3,7 @@
 use crate::Failure;
 use skep_abi::ProgType;
 use skep_isa::{Slot, opcode as op};
-use skep_verifier::{Caps, Request, Verified};
+use skep_verifier::{Request, Verified};
 use skep_vm::{Engine, Program, ProgramOptions, Tiers};
 use std::time::Instant;
 
@@ -92,21 +92,6 @@ fn program(length: usize) -> Vec<Slot> {
 }
 
 fn verified(insns: &[Slot]) -> Result<Verified, Failure> {
-    let request = Request {
-        insns,
-        prog_type: ProgType::SocketFilter,
-        attach: None,
-        attach_btf_id: 0,
-        attach_member: None,
-        prog_flags: 0,
-        gpl_compatible: true,
-        name: "compiled",
-        btf: None,
-        func_info: &[],
-        line_info: &[],
-        maps: &[],
-        caps: Caps::All,
-        kernel_btf: None,
-    };
+    let request = Request::plain("compiled", ProgType::SocketFilter, insns);
     skep_verifier::verify(&request).map_err(|r| format!("{}: {}", r.code, r.message))
 }

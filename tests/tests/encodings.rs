@@ -6,7 +6,7 @@ use skep_abi::{AttachType, ProgType};
 use skep_bpf::{Backend, ProgLoad};
 use skep_isa::{Slot, decode, opcode as op};
 use skep_tests::need::{Need, met};
-use skep_verifier::{Caps, Request};
+use skep_verifier::Request;
 
 const REGS: &[u8] = &[0x00, 0x21, 0x10, 0x1b];
 const OFFSETS: &[i16] = &[0, 1, -1, 8];
@@ -50,22 +50,8 @@ fn kernel_accepts(kernel: &Kernel, insns: &[Slot]) -> bool {
 
 fn we_accept(insns: &[Slot]) -> bool {
     let request = Request {
-        insns,
-        prog_type: ProgType::Xdp,
         attach: Some(AttachType::Xdp),
-        attach_btf_id: 0,
-        attach_member: None,
-        prog_flags: 0,
-        gpl_compatible: true,
-        name: "encoding",
-        btf: None,
-        func_info: &[],
-        line_info: &[],
-        maps: &[],
-        caps: Caps::All,
-        kernel_variables: false,
-        kernel_btf: None,
-        kernel: None,
+        ..Request::plain("encoding", ProgType::Xdp, insns)
     };
     skep_verifier::verify(&request).is_ok()
 }

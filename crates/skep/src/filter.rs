@@ -15,7 +15,7 @@ pub use skep_cbpf::filter::{
 use skep_abi::ProgType;
 use skep_cbpf::LongShift;
 use skep_cbpf::translate::{Access, INDEX_MAX, Options, translate};
-use skep_verifier::{Caps, Request, verify};
+use skep_verifier::{Request, verify};
 use skep_vm::reader::Reader;
 
 /// Field of `struct xdp_md` that carries the bytes on the wire: `rx_queue_index`.
@@ -67,24 +67,7 @@ fn native(filter: &Filter) -> Option<Reader> {
         wire_length: Some(WIRE_LENGTH_AT),
     };
     let insns = translate(filter.code(), &options).ok()?;
-    let request = Request {
-        insns: &insns,
-        prog_type: ProgType::Xdp,
-        attach: None,
-        attach_btf_id: 0,
-        attach_member: None,
-        prog_flags: 0,
-        gpl_compatible: true,
-        name: "filter",
-        btf: None,
-        func_info: &[],
-        line_info: &[],
-        maps: &[],
-        caps: Caps::All,
-        kernel_variables: false,
-        kernel_btf: None,
-        kernel: None,
-    };
+    let request = Request::plain("filter", ProgType::Xdp, &insns);
     let verified = verify(&request).ok()?;
     Reader::new(&verified).ok().flatten()
 }

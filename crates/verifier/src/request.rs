@@ -46,6 +46,31 @@ pub struct Request<'a> {
     pub kernel: Option<&'a Kernel>,
 }
 
+impl<'a> Request<'a> {
+    /// Instructions alone: for a privileged loader and the reference kernel, GPL-compatible, without BTF, maps and attach type.
+    #[must_use]
+    pub const fn plain(name: &'a str, prog_type: ProgType, insns: &'a [Slot]) -> Self {
+        Self {
+            insns,
+            prog_type,
+            attach: None,
+            attach_btf_id: 0,
+            attach_member: None,
+            prog_flags: 0,
+            gpl_compatible: true,
+            name,
+            btf: None,
+            func_info: &[],
+            line_info: &[],
+            maps: &[],
+            caps: Caps::All,
+            kernel_variables: false,
+            kernel_btf: None,
+            kernel: None,
+        }
+    }
+}
+
 /// What the loader may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Caps {

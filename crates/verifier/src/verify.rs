@@ -30,7 +30,11 @@ pub fn verify(req: &Request<'_>) -> Result<Verified, Rejection> {
 /// # Errors
 /// As [`verify`].
 pub fn verify_memory(insns: &[Slot], name: &str, bytes: u32) -> Result<Verified, Rejection> {
-    verify_with(&memory_request(insns, name), None, Some(bytes))
+    verify_with(
+        &Request::plain(name, ProgType::Unspec, insns),
+        None,
+        Some(bytes),
+    )
 }
 
 /// As [`verify_memory`], and records the states passed, as [`crate::verify_traced`] does.
@@ -43,30 +47,9 @@ pub fn verify_memory_traced(
     bytes: u32,
 ) -> Result<(Verified, Trace), Rejection> {
     let mut trace = Trace::default();
-    let request = memory_request(insns, name);
+    let request = Request::plain(name, ProgType::Unspec, insns);
     let verified = verify_with(&request, Some(&mut trace), Some(bytes))?;
     Ok((verified, trace))
-}
-
-fn memory_request<'a>(insns: &'a [Slot], name: &'a str) -> Request<'a> {
-    Request {
-        insns,
-        prog_type: ProgType::Unspec,
-        attach: None,
-        attach_btf_id: 0,
-        attach_member: None,
-        prog_flags: 0,
-        gpl_compatible: true,
-        name,
-        btf: None,
-        func_info: &[],
-        line_info: &[],
-        maps: &[],
-        caps: Caps::All,
-        kernel_variables: false,
-        kernel_btf: None,
-        kernel: None,
-    }
 }
 
 /// Verifies, and records the states passed if a trace is given.

@@ -5,7 +5,7 @@ use super::{FUNC_TYPE, MAPS, function_btf};
 use skep_abi::{Errno, ProgType};
 use skep_isa::{Slot, opcode as op};
 use skep_maps::{Map, MapSpec, Memory, Runner};
-use skep_verifier::{Caps, FuncInfo, MapDesc, Request, verify_traced};
+use skep_verifier::{FuncInfo, MapDesc, Request, verify_traced};
 use skep_vm::test_run::{Input, checked_run};
 use skep_vm::{Engine, Fold, Host, Program, ProgramOptions, Worker};
 use std::sync::Arc;
@@ -45,22 +45,10 @@ pub(super) fn run(program: &Generated, packet: &[u8]) -> Result<Option<u64>, Str
     };
     let funcs: Vec<FuncInfo> = program.starts.iter().map(func).collect();
     let request = Request {
-        insns: &insns,
-        prog_type: ProgType::SchedCls,
-        attach: None,
-        attach_btf_id: 0,
-        attach_member: None,
-        prog_flags: 0,
-        gpl_compatible: true,
-        name: "fuzz",
         btf: Some(&btf),
         func_info: &funcs,
-        line_info: &[],
         maps: &descs,
-        caps: Caps::All,
-        kernel_variables: false,
-        kernel_btf: None,
-        kernel: None,
+        ..Request::plain("fuzz", ProgType::SchedCls, &insns)
     };
     let Ok((verified, trace)) = verify_traced(&request) else {
         return Ok(None);

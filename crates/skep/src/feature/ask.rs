@@ -364,24 +364,7 @@ mod tests {
             if insns.contains(&THE_MAP) || !complaint.is_empty() {
                 continue; // maps and arenas are not at hand here
             }
-            let request = skep_verifier::Request {
-                insns,
-                prog_type: ProgType::SocketFilter,
-                attach: None,
-                attach_btf_id: 0,
-                attach_member: None,
-                prog_flags: 0,
-                gpl_compatible: true,
-                name: "rule",
-                btf: None,
-                func_info: &[],
-                line_info: &[],
-                maps: &[],
-                caps: skep_verifier::Caps::All,
-                kernel_variables: false,
-                kernel_btf: None,
-                kernel: None,
-            };
+            let request = skep_verifier::Request::plain("rule", ProgType::SocketFilter, insns);
             let answer = skep_verifier::verify(&request);
             assert!(answer.is_ok(), "{}: {:?}", rule.name(), answer.err());
             let facts = Facts {
