@@ -20,6 +20,9 @@ const MODELS: &[&str] = &[
     "model",
 ];
 
+/// The programs behind `bench jit` and `bench interp` stand outside of the workspace, with the peers they measure.
+const PEERS: &[&str] = &["check", "--manifest-path", "peers/Cargo.toml", "--quiet"];
+
 /// What CI runs, step by step.
 const STEPS: &[Step] = &[
     (&["fmt", "--all", "--check"], None),
@@ -41,6 +44,7 @@ const STEPS: &[Step] = &[
     ),
     (&["test", "--workspace"], None),
     (MODELS, None),
+    (PEERS, None),
 ];
 
 /// Runs the steps and stops at the first that fails.
