@@ -7,7 +7,7 @@ use crate::pcap::PcapError;
 use std::io::{self, Write};
 
 /// Bytes of the file header of the classic format, and of a packet's.
-const FILE_HEADER: usize = 24;
+pub(crate) const FILE_HEADER: usize = 24;
 const PACKET_HEADER: usize = 16;
 /// Packets longer than this are taken for damage (`MAXIMUM_SNAPLEN` of libpcap).
 const PACKET_BYTES_MAX: u32 = 262_144;
@@ -63,6 +63,57 @@ pub struct Capture<'a> {
     format: Format,
     packets: usize,
     failed: bool,
+}
+
+/// What a reader knows between two packets.
+#[derive(Debug)]
+pub(crate) struct State {
+    at: usize,
+    big: bool,
+    format: Format,
+    packets: usize,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            at: 0,
+            big: false,
+            format: Format::Ng(Vec::new()),
+            packets: 0,
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn is_big_endian(&self) -> bool {
+        self.big
+    }
+
+    pub(crate) fn link(&self) -> Option<u16> {
+        self.format.link()
+    }
+
+    /// Bytes that are done; they are given up.
+    pub(crate) fn take_place(&mut self) -> usize {
+        std::mem::take(&mut self.at)
+    }
+
+    pub(crate) fn too_long(&self) -> PcapError {
+        PcapError::Damaged {
+            packet: self.packets + 1,
+            what: "its block is longer than 16 MiB",
+        }
+    }
+}
+
+impl Format {
+    fn link(&self) -> Option<u16> {
+        match self {
+            Self::Classic { link, .. } => Some(*link),
+            Self::Ng(interfaces) => interfaces.first().map(|i| i.link),
+        }
+    }
 }
 
 fn u32_at(bytes: &[u8], at: usize, big: bool) -> Option<u32> {
@@ -133,10 +184,40 @@ impl<'a> Capture<'a> {
     /// The link type of the file, or of the first interface after the packet read last.
     #[must_use]
     pub fn link(&self) -> Option<u16> {
-        match &self.format {
-            Format::Classic { link, .. } => Some(*link),
-            Format::Ng(interfaces) => interfaces.first().map(|i| i.link),
+        self.format.link()
+    }
+
+    /// Goes on in other bytes, where a reader left off.
+    pub(crate) fn resume(bytes: &'a [u8], state: State) -> Self {
+        Self {
+            bytes,
+            at: state.at,
+            big: state.big,
+            format: state.format,
+            packets: state.packets,
+            failed: false,
         }
+    }
+
+    pub(crate) fn into_state(self) -> State {
+        State {
+            at: self.at,
+            big: self.big,
+            format: self.format,
+            packets: self.packets,
+        }
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    /// The next packet. If it is cut, the reader stays before it.
+    #[inline]
+    pub(crate) fn step_or_cut(&mut self) -> Result<Option<Record<'a>>, PcapError> {
+        let record = self.step()?;
+        self.packets += usize::from(record.is_some());
+        Ok(record)
     }
 
     fn cut(&self) -> PcapError {

@@ -4,3 +4,4 @@
 pub mod capture;
 pub mod line;
 pub mod pcap;
+pub mod stream;

@@ -8,8 +8,9 @@ use skep_cbpf::text::{Form, print};
 use skep_cbpf::translate::{Access, Options, translate};
 use skep_cbpf::{Insn, LongShift};
 use skep_isa::{Style, Text};
-use skep_net::capture::{Capture, Record, Writer};
+use skep_net::capture::{Record, Writer};
 use skep_net::line::Line;
+use skep_net::stream::Stream;
 use skep_sys::packet::{PacketSocket, Received, interface_index};
 use skep_sys::signal::Interrupts;
 use std::fs::{self, File};
@@ -239,15 +240,11 @@ fn at(path: &Path, error: &io::Error) -> CliError {
     CliError::environment(format!("{}: {}", path.display(), io_text(error)))
 }
 
-fn read_all(path: &Path) -> Result<Vec<u8>, CliError> {
+fn open(path: &Path) -> Result<Box<dyn Read>, CliError> {
     if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        io::stdin()
-            .read_to_end(&mut bytes)
-            .map_err(|e| at(path, &e))?;
-        return Ok(bytes);
+        return Ok(Box::new(io::stdin()));
     }
-    fs::read(path).map_err(|e| at(path, &e))
+    Ok(Box::new(File::open(path).map_err(|e| at(path, &e))?))
 }
 
 fn from_file(
@@ -257,10 +254,9 @@ fn from_file(
     expression: &str,
     target: &Target<'_>,
 ) -> Result<Outcome, CliError> {
-    let bytes = read_all(path)?;
     let place = path.display();
-    let capture =
-        Capture::new(&bytes).map_err(|e| CliError::environment(format!("{place}: {e}")))?;
+    let mut capture =
+        Stream::new(open(path)?).map_err(|e| CliError::environment(format!("{place}: {e}")))?;
     let big_endian = capture.is_big_endian();
     let for_link = |number: u16| -> Result<Filter, CliError> {
         let target = Target {
@@ -274,28 +270,39 @@ fn from_file(
     if let Some(link) = capture.link() {
         current = Some((link, Matcher::new(for_link(link)?)));
     }
+    let header = capture.classic_header().map(<[u8]>::to_vec);
+    // A file of several link types tells the first with its first packet.
+    let mut first = None;
+    if current.is_none() {
+        first = capture.next_record().map(|record| record.map(Owned::of));
+    }
+    let link = match (&current, &first) {
+        (Some((link, _)), _) => *link,
+        (None, Some(Ok(record))) => record.link,
+        _ => LinkType::ETHERNET.0,
+    };
     if args.dump > 0 || args.ebpf {
-        let filter = match current {
-            Some((_, matcher)) => matcher.filter().clone(),
-            None => for_link(first_link(&bytes)?)?,
-        };
-        dump(args, out, filter.code())?;
+        dump(args, out, for_link(link)?.code())?;
         return Ok(Outcome::Ok);
     }
-    let header = capture.classic_header();
-    let link = match capture.link() {
-        Some(link) => link,
-        None => first_link(&bytes)?,
-    };
-    let mut sink = Sink::new(args, out, |w| match header {
+    let mut sink = Sink::new(args, out, |w| match &header {
         Some(header) => Writer::like(w, header),
         None => Writer::new(w, link, SNAPLEN),
     })?;
     let mut outcome = Outcome::Ok;
-    for record in capture {
+    loop {
+        let held = first.take();
+        let record = match &held {
+            Some(Ok(owned)) => Some(Ok(owned.record())),
+            Some(Err(error)) => Some(Err(error.to_string())),
+            None => capture
+                .next_record()
+                .map(|record| record.map_err(|e| e.to_string())),
+        };
         let record = match record {
-            Ok(record) => record,
-            Err(error) => {
+            None => break,
+            Some(Ok(record)) => record,
+            Some(Err(error)) => {
                 eprintln!("skep: {place}: {error}");
                 outcome = Outcome::Environment;
                 break;
@@ -316,13 +323,33 @@ fn from_file(
     Ok(outcome)
 }
 
-/// Link type of the first packet; of Ethernet, if there is none.
-fn first_link(bytes: &[u8]) -> Result<u16, CliError> {
-    let mut capture = Capture::new(bytes).map_err(CliError::environment)?;
-    Ok(match capture.next() {
-        Some(Ok(record)) => record.link,
-        _ => LinkType::ETHERNET.0,
-    })
+/// A packet that was read ahead.
+struct Owned {
+    time_ns: u64,
+    wire_len: u32,
+    link: u16,
+    data: Vec<u8>,
+}
+
+impl Owned {
+    fn of(record: Record<'_>) -> Self {
+        Self {
+            time_ns: record.time_ns,
+            wire_len: record.wire_len,
+            link: record.link,
+            data: record.data.to_vec(),
+        }
+    }
+
+    fn record(&self) -> Record<'_> {
+        Record {
+            time_ns: self.time_ns,
+            wire_len: self.wire_len,
+            link: self.link,
+            data: &self.data,
+            raw: None,
+        }
+    }
 }
 
 /// Milliseconds after which what is printed is handed on.
