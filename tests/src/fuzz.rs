@@ -103,6 +103,49 @@ pub fn btf(data: &[u8]) {
     }
 }
 
+/// Any slots get a verdict, with either set of capabilities, the same one twice, after no more steps than allowed.
+///
+/// # Panics
+/// If they do not.
+pub fn verify(data: &[u8]) {
+    use skep_abi::ProgType;
+    use skep_abi::limits::BPF_COMPLEXITY_LIMIT_INSNS;
+    use skep_verifier::{Caps, Request};
+    const TYPES: &[ProgType] = &[
+        ProgType::SocketFilter,
+        ProgType::Xdp,
+        ProgType::SchedCls,
+        ProgType::Syscall,
+        ProgType::CgroupSockAddr,
+        ProgType::RawTracepoint,
+    ];
+    let Some((&first, rest)) = data.split_first() else {
+        return;
+    };
+    let insns = slots(rest);
+    let caps = if first & 1 == 0 { Caps::All } else { Caps::Bpf };
+    let prog_type = TYPES[usize::from(first >> 1) % TYPES.len()];
+    let request = Request {
+        caps,
+        ..Request::plain("fuzz", prog_type, &insns)
+    };
+    let answer = || match skep_verifier::verify(&request) {
+        Ok(verified) => (None, verified.stats().insns_processed),
+        Err(r) => {
+            assert!(r.insn.is_none_or(|at| (at as usize) < insns.len()), "{r:?}");
+            (Some((r.code, r.insn, r.message)), r.insns_processed)
+        }
+    };
+    let (verdict, processed) = answer();
+    assert!(processed <= BPF_COMPLEXITY_LIMIT_INSNS + 1);
+    if processed < SECOND_ANSWER_MAX {
+        assert_eq!(answer(), (verdict, processed));
+    }
+}
+
+/// Longer verifications are not repeated.
+const SECOND_ANSWER_MAX: u32 = 1000;
+
 /// Objects parse and link, or are refused with a sentence.
 ///
 /// # Panics

@@ -10,6 +10,7 @@ pub mod need;
 
 pub mod map_diff;
 pub mod random;
+pub mod verifier_case;
 
 use std::path::{Path, PathBuf};
 

@@ -25,7 +25,7 @@ fn cases() {
     }
     let updates = std::env::var_os("UPDATE").is_some();
     let mut wrong = Vec::new();
-    for path in source_files(&workspace_root().join("tests/cases"), &["s"]) {
+    for path in source_files(&workspace_root().join("tests/cases/isa"), &["s"]) {
         let mut case = match Case::read(&path) {
             Ok(case) => case,
             Err(error) => {

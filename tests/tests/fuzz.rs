@@ -66,6 +66,40 @@ fn decode() {
     run(slots, fuzz::decode);
 }
 
+/// A slot of the usual kinds: most decode, so that walks get somewhere.
+fn usual_slot(random: &mut Random) -> [u8; 8] {
+    const CODES: &[u8] = &[
+        0xb7, 0xbf, 0x07, 0x0f, 0x57, 0x67, 0xb4, 0xbc, 0x61, 0x79, 0x71, 0x63, 0x7b, 0x7a, 0x15,
+        0x1d, 0x25, 0x2d, 0x65, 0x05, 0x85, 0x95, 0xdb, 0xe5, 0xc7, 0x18, 0x00,
+    ];
+    let word = random.next_u64();
+    let registers = ((word % 11) as u8) | (((word >> 8) % 11) as u8) << 4;
+    let offset = ((word >> 16) % 24) as i16 - 16;
+    let imm = ((word >> 32) % 40) as i32 - 8;
+    let mut slot = [0; 8];
+    (slot[0], slot[1]) = (random.of(CODES).to_owned(), registers);
+    slot[2..4].copy_from_slice(&offset.to_le_bytes());
+    slot[4..].copy_from_slice(&imm.to_le_bytes());
+    slot
+}
+
+#[test]
+fn verify() {
+    let make = |random: &mut Random| {
+        let mut bytes = vec![random.next_u64() as u8];
+        if random.below(4) == 0 {
+            bytes.extend(slots(random));
+        } else {
+            for _ in 0..random.below(INPUT_BYTES_MAX / 8) {
+                bytes.extend(usual_slot(random));
+            }
+            bytes.extend([0x95, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        bytes
+    };
+    run(make, fuzz::verify);
+}
+
 #[test]
 fn disasm() {
     let object = include_str!("../cases/isa/calls.s");

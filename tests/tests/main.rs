@@ -18,3 +18,4 @@ mod map_diff;
 mod packets;
 mod tidy;
 mod typed;
+mod verifier_cases;

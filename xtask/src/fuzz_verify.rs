@@ -10,6 +10,7 @@ mod states;
 
 use crate::TaskError;
 use crate::corpus::accepted;
+use crate::corpus::checked::{Checked, check_runs};
 use generate::{Coverage, generate};
 use mutate::mutate;
 use serde_json::json;
@@ -17,7 +18,7 @@ use skep::Kernel;
 use skep::check::{CheckOptions, Checker, Verdict};
 use skep::load::{LoadOptions, Loaded, command, load};
 use skep_abi::ProgType;
-use skep_bpf::{Backend, ProgLoad};
+use skep_bpf::{Backend, ProgLoad, TestRun};
 use skep_isa::{Insn, Slot, opcode as op};
 use skep_object::Program;
 use skep_verifier::{Caps, Class};
@@ -79,6 +80,8 @@ enum Mode {
     Verdicts,
     /// Also what is known of each number at each step.
     States,
+    /// Accepted programs run, and every instruction is compared with the states recorded for it. No kernel is asked.
+    Checked,
 }
 
 /// An object in both verifiers.
@@ -97,10 +100,12 @@ struct Tally {
     complexity: u64,
     kernel_bugs: u64,
     differences: BTreeMap<String, u64>,
+    /// Accepted programs that were not run, by reason.
+    not_run: BTreeMap<String, u64>,
     printed: usize,
 }
 
-const USAGE: &str = "usage: fuzz-verify [COUNT] [SEED] [--states]";
+const USAGE: &str = "usage: fuzz-verify [COUNT] [SEED] [--states|--checked]";
 
 /// Runs the fuzzer.
 pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
@@ -109,6 +114,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     let mode = match flags[..] {
         [] => Mode::Verdicts,
         [flag] if flag == "--states" => Mode::States,
+        [flag] if flag == "--checked" => Mode::Checked,
         _ => return Err(USAGE.to_owned()),
     };
     let number = |i: usize, default: u64| match arguments.get(i) {
@@ -145,7 +151,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
         if i % 2 == 0 {
             program.func_info.clear();
         }
-        compare(&kernel, subject, &program, &mut tally, mode);
+        if mode == Mode::Checked {
+            run_checked(subject, &program, &mut random, &mut tally);
+        } else {
+            compare(&kernel, subject, &program, &mut tally, mode);
+        }
         if (i + 1) % 50_000 == 0 {
             eprintln!(
                 "{} programs, {} accepted, {} differences",
@@ -320,6 +330,75 @@ fn compare(kernel: &Kernel, subject: &Subject, program: &Program, tally: &mut Ta
     }
 }
 
+/// Runs of each accepted program on random inputs.
+const CHECKED_RUNS: usize = 3;
+/// Bytes of the context of system call programs and of short packets.
+const INPUT_BYTES: usize = 64;
+
+/// Accepted programs run on random inputs, in the states that the verifier recorded.
+fn run_checked(subject: &Subject, program: &Program, random: &mut Random, tally: &mut Tally) {
+    if sends_signals(program) {
+        return;
+    }
+    tally.tried += 1;
+    tally.lengths.push(program.insns.len());
+    let Ok((verified, trace)) = subject.checker.trace_program(program) else {
+        return;
+    };
+    let takes_words = matches!(
+        program.prog_type,
+        ProgType::Syscall | ProgType::RawTracepoint
+    );
+    let runs: Vec<TestRun> = (0..CHECKED_RUNS)
+        .map(|_| {
+            let bytes = Some(random_input(random));
+            if takes_words {
+                TestRun {
+                    ctx_in: bytes,
+                    ..TestRun::default()
+                }
+            } else {
+                TestRun {
+                    data_in: bytes,
+                    repeat: 1,
+                    ..TestRun::default()
+                }
+            }
+        })
+        .collect();
+    match check_runs(&subject.checker, &verified, &trace, runs.into_iter()) {
+        Ok(Checked::Fits(steps)) if steps > 0 => tally.accepted += 1,
+        Ok(Checked::Fits(_)) => *tally.not_run.entry("no input".to_owned()).or_default() += 1,
+        Ok(Checked::Skipped(why)) => *tally.not_run.entry(shape(&why)).or_default() += 1,
+        Err(what) => {
+            println!("{what}\n  {}", subject.name);
+            print_program(&program.insns);
+            *tally
+                .differences
+                .entry("a run left the states of the walk".to_owned())
+                .or_default() += 1;
+        }
+    }
+}
+
+/// `bpf_send_signal` and `bpf_send_signal_thread` would reach this very process.
+fn sends_signals(program: &Program) -> bool {
+    use skep_abi::helper::id::{SEND_SIGNAL, SEND_SIGNAL_THREAD};
+    let is_call = |s: &&Slot| s.code == op::JMP | op::CALL && s.src() == 0;
+    let mut calls = program.insns.iter().filter(is_call);
+    calls.any(|s| matches!(s.imm.cast_unsigned(), SEND_SIGNAL | SEND_SIGNAL_THREAD))
+}
+
+/// Words near edges, small, or anything.
+fn random_input(random: &mut Random) -> Vec<u8> {
+    let words = (0..INPUT_BYTES / 8).map(|_| match random.below(3) {
+        0 => i64::from(random.pick(mutate::EDGES)).cast_unsigned(),
+        1 => random.below(64) as u64,
+        _ => random.next(),
+    });
+    words.flat_map(u64::to_le_bytes).collect()
+}
+
 /// Prints the smallest program found with the same difference, and what both verifiers say of it.
 fn print_shrunk(kernel: &Kernel, subject: &Subject, program: &Program, kind: &str, mode: Mode) {
     let same = |less: &Program| match relate(kernel, subject, less, mode) {
@@ -409,6 +488,9 @@ fn report(tally: &mut Tally, coverage: &Coverage, seed: u64) -> Result<(), TaskE
         .unwrap_or(0);
     println!("operations made from scratch, with known and unknown operands:");
     print!("{coverage}");
+    for (why, n) in &tally.not_run {
+        println!("not run: {n:6}  {why}");
+    }
     println!("differences:");
     for (kind, n) in &tally.differences {
         println!("  {n:6}  {kind}");

@@ -28,6 +28,10 @@ const PSEUDO_CALL: u8 = 1;
 /// `src` of a 64-bit load: map, map value, function.
 const PSEUDO_MAP_FD: u8 = 1;
 const PSEUDO_MAP_VALUE: u8 = 2;
+/// Every `src` of a wide instruction that names a map: `PSEUDO_MAP_FD`, `_VALUE`, `_IDX`, `_IDX_VALUE`.
+const MAP_OPERANDS: [u8; 4] = [PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, 5, 6];
+/// No place in [`Linked::maps`], and no file descriptor either.
+const NO_MAP: i32 = -1;
 const PSEUDO_FUNC: u8 = 4;
 /// Slots of one linked program; the kernel's limit is the same number of instructions.
 const SLOTS_MAX: usize = 1_000_000;
@@ -334,6 +338,10 @@ impl<'a> Linker<'a> {
                 let target = i64::try_from(here).unwrap_or(0) + i64::from(insn.imm) + 1;
                 let target = usize::try_from(target).ok();
                 return self.set_function(index, at, function.section, target);
+            }
+            None if insn.code == LDDW && MAP_OPERANDS.contains(&insn.src()) => {
+                // Written as a file descriptor: it is none of this object's maps, and means nothing to whoever loads it.
+                self.insns[at].imm = NO_MAP;
             }
             None => {}
         }

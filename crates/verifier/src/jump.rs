@@ -312,7 +312,13 @@ fn decide_jump(width: Width, op: JmpOp, d: &Reg, s: &Reg) -> Option<bool> {
         return decide(width, op, &d.var, &s.var);
     }
     let (pointer, scalar) = if d.is_pointer() { (d, s) } else { (s, d) };
-    if pointer.is_pointer() && scalar.is_zero() && pointer.is_not_null() && width == Width::W64 {
+    // Compared by halves too: the jump becomes what was decided here, whatever the lower half of the address.
+    let is_zero = scalar.is_scalar()
+        && match width {
+            Width::W64 => scalar.var.as_const() == Some(0),
+            Width::W32 => scalar.var.as_const32() == Some(0),
+        };
+    if pointer.is_pointer() && is_zero && pointer.is_not_null() {
         return match op {
             JmpOp::Eq => Some(false),
             JmpOp::Ne => Some(true),

@@ -140,6 +140,10 @@ impl<'a> Verifier<'a> {
             return fail(code::UNKNOWN_KFUNC, errno::EINVAL, message);
         };
         let rules = self.allowed_kfunc(name)?;
+        if rules.has(flag::RCU_PROTECTED) && !self.in_rcu_section() {
+            let message = format!("{name} works only inside an RCU read section");
+            return fail(code::RCU_STATE, errno::EACCES, message);
+        }
         let mut call = KfuncCall::new(rules, proto);
         if matches!(name, "bpf_res_spin_lock" | "bpf_res_spin_lock_irqsave") {
             self.fail_to_lock()?;

@@ -473,13 +473,16 @@ impl Verifier<'_> {
     fn check_byte_for_helper(&mut self, i: usize, frame: usize, at: i64, writes: bool) -> Check {
         let (slot, byte) = place(at);
         let s = self.cur.frames[frame].stack[slot];
+        // A narrow spill of a scalar stands for its whole slot here, as the kernel has it.
+        let is_number = s.is_spilled_scalar();
         let clobbered = match s.bytes[byte] {
             Byte::Misc => None,
-            Byte::Invalid if !self.privileges.uninit_stack => {
+            Byte::Invalid if !self.privileges.uninit_stack && !is_number => {
                 let message =
                     format!("r{i} passes stack byte {at}, which was not written on this path");
                 return fail(code::STACK_UNINIT, errno::EACCES, message);
             }
+            Byte::Invalid if !self.privileges.uninit_stack => Some(true),
             Byte::Zero | Byte::Invalid => Some(false),
             _ if s.is_spill() && (s.reg.is_scalar() || self.privileges.leak_pointers) => Some(true),
             Byte::Spill => {

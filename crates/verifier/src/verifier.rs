@@ -407,10 +407,10 @@ impl<'a> Verifier<'a> {
         prev: u32,
         change: impl FnOnce(&mut State),
     ) -> Check {
-        if self.pending.len() > BPF_COMPLEXITY_LIMIT_JMP_SEQ {
+        if self.pending.len() >= BPF_COMPLEXITY_LIMIT_JMP_SEQ {
             let message = format!(
                 "{} branches wait for exploration, at most {BPF_COMPLEXITY_LIMIT_JMP_SEQ} may",
-                self.pending.len()
+                self.pending.len() + 1
             );
             return fail(code::TOO_MANY_BRANCHES, errno::E2BIG, message);
         }

@@ -1,11 +1,12 @@
-//! `cargo xtask bench verify [DIR]`: verification time, ours against the kernel's own figure (log level 4), over the
-//! accepted programs of a corpus.
+//! `cargo xtask bench verify [DIR] [OBJECT…]`: verification time, ours against the kernel's own figure (log level 4), over the
+//! accepted programs of a corpus, and all programs of the objects given (their names end in `.o`), such as those of the bench
+//! programs.
 //!
 //! Samples are interleaved; per program and round the minimum counts, over the rounds the median. Mutants of one base
 //! weigh as one in the geometric mean.
 
 use crate::TaskError;
-use crate::corpus::accepted;
+use crate::corpus::{Accepted, accepted};
 use serde_json::json;
 use skep::Kernel;
 use skep::check::{CheckOptions, Checker};
@@ -32,7 +33,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     let kernel = Arc::new(Kernel::new());
     let mut all = Vec::new();
     let mut skipped = 0;
-    for row in accepted(arguments.first())? {
+    let (objects, dirs): (Vec<&String>, Vec<&String>) =
+        arguments.iter().partition(|a| a.ends_with(".o"));
+    let mut rows = accepted(dirs.first().copied())?;
+    for object in objects {
+        rows.extend(programs_of(object)?);
+    }
+    for row in rows {
         match measure(&row.path, &row.program, &kernel) {
             Some((ours_usec, kernel_usec)) => all.push(Measured {
                 base: row.base.clone(),
@@ -45,6 +52,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     }
     report(&mut all, skipped);
     Ok(())
+}
+
+/// The programs of an object, each a base of its own.
+fn programs_of(object: &str) -> Result<Vec<Accepted>, TaskError> {
+    let bytes = std::fs::read(object).map_err(|e| format!("{object}: {e}"))?;
+    let checker = Checker::open(&bytes, &CheckOptions::default());
+    let checker = checker.map_err(|e| format!("{object}: {e}"))?;
+    let programs = checker.programs().map(|program| Accepted {
+        path: object.into(),
+        base: format!("{object} {program}"),
+        object: object.to_owned(),
+        program: program.to_owned(),
+    });
+    Ok(programs.collect())
 }
 
 /// Microseconds of ours and of the kernel, if both accept the program.

@@ -8,8 +8,9 @@ use crate::TaskError;
 use serde_json::Value;
 use skep::check::{CheckOptions, Checker};
 use skep_abi::{Errno, MapType};
+use skep_bpf::TestRun;
 use skep_maps::{Map, MapSpec, Memory, Runner};
-use skep_verifier::MapDesc;
+use skep_verifier::{MapDesc, Trace, Verified};
 use skep_vm::test_run::{Input, checked_run};
 use skep_vm::{Engine, Fold, Host, Program, ProgramOptions, Worker};
 use std::path::Path;
@@ -32,7 +33,7 @@ impl Host for Quiet {
 }
 
 /// What became of a row.
-pub(super) enum Checked {
+pub(crate) enum Checked {
     /// That many instructions fit.
     Fits(u64),
     /// It cannot be checked: why.
@@ -73,6 +74,22 @@ pub(super) fn check_row(
         Some(Err(verdict)) => return Ok(Checked::Skipped(format!("{verdict:?}"))),
         None => return Ok(Checked::Skipped("no such program".to_owned())),
     };
+    let runs = row["runs"].as_array().map_or(0, Vec::len);
+    let prog_type = verified.prog_type();
+    let runs = (0..runs).map(|at| inputs.test_run(prog_type, at));
+    check_runs(&checker, &verified, &trace, runs)
+}
+
+/// Runs an accepted program on each input in turn, with its maps as its object begins them.
+///
+/// # Errors
+/// The first value that no recorded state admits.
+pub(crate) fn check_runs(
+    checker: &Checker,
+    verified: &Verified,
+    trace: &Trace,
+    runs: impl Iterator<Item = TestRun>,
+) -> Result<Checked, TaskError> {
     if !trace.is_complete() {
         return Ok(Checked::Skipped("too many states".to_owned()));
     }
@@ -88,14 +105,13 @@ pub(super) fn check_row(
         Ok(maps) => maps,
         Err(errno) => return Ok(Checked::Skipped(format!("maps: {errno}"))),
     };
-    let program = match Program::new(&verified, maps, unfolded()) {
+    let program = match Program::new(verified, maps, unfolded()) {
         Ok(program) => program,
         Err(e) => return Ok(Checked::Skipped(e.to_string())),
     };
     let mut worker = Worker::new(Arc::new(Quiet), runner, Arc::new(AtomicU32::new(0)));
     let mut steps = 0;
-    for at in 0..row["runs"].as_array().map_or(0, Vec::len) {
-        let run = inputs.test_run(verified.prog_type(), at);
+    for (at, run) in runs.enumerate() {
         let input = Input {
             data: run.data_in.as_deref(),
             ctx: run.ctx_in.as_deref(),
@@ -103,7 +119,7 @@ pub(super) fn check_row(
             ..Input::default()
         };
         // A refused run checks nothing.
-        let Ok((_, report)) = checked_run(&mut worker, &program, &input, &trace) else {
+        let Ok((_, report)) = checked_run(&mut worker, &program, &input, trace) else {
             continue;
         };
         if let Some((slot, what)) = report.failure {

@@ -4,7 +4,7 @@
 //! the dev corpus beside the checkout. A false accept is a security hole, a false reject a bug; complexity verdicts depend
 //! on how the kernel explores and are reported on a line of their own.
 
-mod checked;
+pub(crate) mod checked;
 mod compare;
 mod report;
 mod rows;

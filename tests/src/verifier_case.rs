@@ -1,0 +1,104 @@
+//! Case files of the verifier: a program with its maps, and the verdict on it.
+//!
+//! The file is assembly text of a whole object, in the section that its first directive names. Lines that start with `;`:
+//!
+//! ```text
+//! ; test: verify                 source: what the case is named after
+//! ; section: syscall
+//! ; caps: bpf                    the loader has CAP_BPF and CAP_NET_ADMIN only; else everything
+//! ; accept
+//! ; error V0101 at 2: r1 is read but was never written on this path
+//! ```
+//!
+//! The last two are verdicts; the kernel's must be the same, in its own words.
+
+use skep_isa::asm::{Facts, Options, assemble};
+use skep_verifier::Caps;
+use std::path::Path;
+
+/// A case.
+#[derive(Clone, Debug)]
+pub struct VerifierCase {
+    lines: Vec<String>,
+    /// Line of the verdict.
+    verdict: usize,
+    /// What the loader may do.
+    pub caps: Caps,
+    /// The object.
+    pub object: Vec<u8>,
+}
+
+/// Names of helpers and map types.
+struct Names;
+
+impl Facts for Names {
+    fn helper(&self, name: &str) -> Option<i32> {
+        i32::try_from(skep_abi::helper::by_name(name)?.id).ok()
+    }
+
+    fn map_type(&self, name: &str) -> Option<u32> {
+        skep_abi::MapType::from_name(name).map(|t| t as u32)
+    }
+}
+
+/// Name of the program in a case without a label.
+const PROGRAM: &str = "case";
+
+impl VerifierCase {
+    /// Reads a case file.
+    ///
+    /// # Errors
+    /// What is wrong with it, with its place.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let place = path.display();
+        let text = std::fs::read_to_string(path).map_err(|e| format!("{place}: {e}"))?;
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let directive = |name: &str| {
+            lines
+                .iter()
+                .filter_map(|l| l.strip_prefix("; "))
+                .find_map(|l| l.strip_prefix(name))
+                .map(str::trim)
+        };
+        let section = directive("section:").ok_or(format!("{place}: no section"))?;
+        let caps = match directive("caps:") {
+            None | Some("all") => Caps::All,
+            Some("bpf") => Caps::Bpf,
+            Some(other) => return Err(format!("{place}: no capabilities {other}")),
+        };
+        let is_verdict = |l: &String| l == "; accept" || l.starts_with("; error");
+        let verdict = lines.iter().position(is_verdict);
+        let verdict = verdict.ok_or(format!("{place}: no verdict"))?;
+        let options = Options {
+            facts: &Names,
+            section,
+            ..Options::default()
+        };
+        let source = format!(
+            ".globl {PROGRAM}\n.type {PROGRAM}, @function\n{PROGRAM}:\n{text}\n.section license\n.asciz \"GPL\"\n"
+        );
+        let assembly =
+            assemble(&source, &options).map_err(|errors| format!("{place}: {}", errors[0]))?;
+        let object = skep_object::write::write(&assembly).map_err(|e| format!("{place}: {e}"))?;
+        Ok(Self {
+            lines,
+            verdict,
+            caps,
+            object,
+        })
+    }
+
+    /// The verdict that is expected.
+    #[must_use]
+    pub fn expected(&self) -> &str {
+        self.lines[self.verdict].trim_start_matches("; ")
+    }
+
+    /// The file's text with another verdict.
+    #[must_use]
+    pub fn with_verdict(&self, verdict: &str) -> String {
+        let mut lines = self.lines.clone();
+        lines[self.verdict] = format!("; {verdict}");
+        lines.join("\n") + "\n"
+    }
+}
