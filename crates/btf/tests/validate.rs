@@ -79,3 +79,12 @@ fn split_btf_goes_on_where_its_base_ends() {
     );
     assert_eq!(split.size_of(typedef), Ok(16));
 }
+
+/// Declarations are also made of BTF that nobody validated.
+#[test]
+fn a_number_of_any_size_has_an_alignment() {
+    let mut builder = sample();
+    builder.set_word(1, 2, u32::MAX);
+    let btf = Btf::parse(builder.finish()).expect("the sizes of numbers are not read yet");
+    assert!(!skep_btf::c::declarations(&btf, None).is_empty());
+}

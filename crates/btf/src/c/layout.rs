@@ -57,7 +57,7 @@ impl Cache {
             Kind::Ptr => 8,
             Kind::Int | Kind::Float | Kind::Enum | Kind::Enum64 => {
                 let size = ty.size().unwrap_or(1).max(1);
-                size.next_power_of_two().min(ALIGN_MAX)
+                size.min(ALIGN_MAX).next_power_of_two()
             }
             Kind::Array => {
                 let element = ty.array().and_then(|a| ty.btf().get(a.element));
