@@ -3,32 +3,46 @@
 //! Which structure is not written anywhere, so it is found in this order:
 //! 1. a declaration tag `event:NAME` on the map's variable;
 //! 2. a structure named after the map (`opens` → `opens`, `open`, `open_event`, `open_t`) or named `event`, of the record's size;
-//! 3. the only named structure of the record's size.
+//! 3. the only named structure of the record's size that is no key or value of a map.
 //!
 //! A perf sample may be up to 7 bytes longer than its structure.
 
 use crate::value::{self, Value};
+use skep_abi::MapType;
 use skep_btf::{Btf, Kind, Type};
+use skep_object::MapSpec;
 
 /// The tag's beginning.
 const TAG: &str = "event:";
+/// Bytes that a perf sample may have behind its record.
+const PERF_PADDING_MAX: usize = 7;
 
 /// Finds types of records of one map.
 #[derive(Debug)]
 pub struct Decoder<'a> {
     btf: &'a Btf,
-    map: &'a str,
+    map: &'a MapSpec,
+    /// Structures that are keys and values of maps.
+    elements: Vec<u32>,
     /// What was found for the last size.
     last: Option<(usize, Option<u32>)>,
 }
 
 impl<'a> Decoder<'a> {
-    /// A decoder for records of `map`, declared in a program with this BTF.
-    #[must_use]
-    pub fn new(btf: &'a Btf, map: &'a str) -> Self {
+    /// A decoder for records of `map`, one of the `maps` of an object with this BTF.
+    pub fn new<'m>(
+        btf: &'a Btf,
+        map: &'a MapSpec,
+        maps: impl IntoIterator<Item = &'m MapSpec>,
+    ) -> Self {
+        let types = maps
+            .into_iter()
+            .flat_map(|m| [m.key_type_id, m.value_type_id]);
+        let elements = types.filter_map(|id| Some(btf.get(id)?.resolve().id()));
         Self {
             btf,
             map,
+            elements: elements.collect(),
             last: None,
         }
     }
@@ -63,7 +77,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn tagged(&self) -> Option<u32> {
-        let variable = self.btf.find(self.map, Kind::Var)?;
+        let variable = self.btf.find(&self.map.name, Kind::Var)?;
         let tags = self.btf.decl_tags(variable.id());
         let name = tags
             .filter_map(|(_, text)| text.strip_prefix(TAG))
@@ -73,30 +87,39 @@ impl<'a> Decoder<'a> {
     }
 
     fn named(&self, size: usize) -> Option<u32> {
-        let singular = self.map.strip_suffix('s').unwrap_or(self.map);
+        let map = self.map.name.as_str();
+        let singular = map.strip_suffix('s').unwrap_or(map);
         let names = [
-            self.map.to_owned(),
+            map.to_owned(),
             singular.to_owned(),
             format!("{singular}_event"),
             format!("{singular}_t"),
             "event".to_owned(),
         ];
-        let fits = |t: &Type<'_>| t.size().is_some_and(|s| padded(s as usize, size));
         names
             .iter()
-            .find_map(|name| self.structures().find(|t| t.name() == name && fits(t)))
+            .find_map(|name| {
+                self.structures()
+                    .find(|t| t.name() == name && self.fits(*t, size))
+            })
             .map(|t| t.id())
     }
 
     fn only(&self, size: usize) -> Option<u32> {
-        let fits = |t: &Type<'_>| t.size().is_some_and(|s| padded(s as usize, size));
-        let mut fitting = self.structures().filter(fits);
+        let mut fitting = self
+            .structures()
+            .filter(|t| self.fits(*t, size) && !self.elements.contains(&t.id()));
         let first = fitting.next()?;
         fitting.next().is_none().then(|| first.id())
     }
-}
 
-/// A record of `size` bytes can hold a structure: exactly, or with the padding of perf samples.
-fn padded(structure: usize, size: usize) -> bool {
-    size == structure || (size > structure && size - structure < 8)
+    /// A record of `size` bytes can hold the structure: exactly, or with the padding of perf samples.
+    fn fits(&self, structure: Type<'_>, size: usize) -> bool {
+        let padding = match self.map.map_type {
+            MapType::PerfEventArray => PERF_PADDING_MAX,
+            _ => 0,
+        };
+        let bytes = structure.size().map(|s| s as usize);
+        bytes.is_some_and(|s| s <= size && size - s <= padding)
+    }
 }

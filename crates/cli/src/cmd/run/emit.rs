@@ -39,12 +39,12 @@ impl<'a> Streams<'a> {
             let reader = backend
                 .events_open(map.handle)
                 .map_err(CliError::environment)?;
-            let name = map.spec.name.as_str();
-            maps.push((
-                name,
-                loaded.btf.as_ref().map(|btf| Decoder::new(btf, name)),
-                reader,
-            ));
+            let specs = loaded.maps.iter().map(|m| &m.spec);
+            let decoder = loaded
+                .btf
+                .as_ref()
+                .map(|btf| Decoder::new(btf, &map.spec, specs));
+            maps.push((map.spec.name.as_str(), decoder, reader));
         }
         let prints = loaded
             .programs
