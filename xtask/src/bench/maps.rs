@@ -1,4 +1,4 @@
-//! `cargo xtask bench maps`: map operations from inside a program, ours (JIT) beside the kernel's, the rest of the loop subtracted.
+//! `cargo xtask bench maps [PROGRAM...]`: map operations from inside a program, ours (JIT) beside the kernel's, the rest of the loop subtracted.
 
 mod pair;
 
@@ -161,7 +161,8 @@ fn measure(sides: &mut [Side; 2], programs: &[&str]) -> Result<Vec<[f64; 3]>, Ta
 }
 
 /// Runs the bench.
-pub(crate) fn run(_: &[String]) -> Result<(), TaskError> {
+pub(crate) fn run(only: &[String]) -> Result<(), TaskError> {
+    let wanted = |program: &str| only.is_empty() || only.iter().any(|o| o == program);
     let linked = build()?;
     let user = Universe::new(Options::default()).map_err(|e| e.to_string())?;
     let mut sides = [
@@ -169,7 +170,8 @@ pub(crate) fn run(_: &[String]) -> Result<(), TaskError> {
         Side::new(&linked, &(Arc::new(Kernel::new()) as Arc<dyn Backend>))?,
     ];
     let mut programs: Vec<&str> = vec!["empty", "empty_in_order", "empty_lpm"];
-    programs.extend(ROWS.iter().map(|(program, _, _)| *program));
+    let rows = ROWS.iter().filter(|(program, _, _)| wanted(program));
+    programs.extend(rows.clone().map(|(program, _, _)| *program));
     let times = measure(&mut sides, &programs)?;
     let time = |name: &str| {
         programs
@@ -180,7 +182,7 @@ pub(crate) fn run(_: &[String]) -> Result<(), TaskError> {
     let mut summary = serde_json::Map::new();
     summary.insert("bench".to_owned(), json!("maps"));
     let mut missed = 0;
-    for (program, empty, limit) in ROWS {
+    for (program, empty, limit) in rows {
         let (full, rest) = (time(program), time(empty));
         let net: Vec<f64> = full
             .iter()
@@ -208,7 +210,7 @@ pub(crate) fn run(_: &[String]) -> Result<(), TaskError> {
         .map_err(|e| e.to_string())?,
     );
     let both = [Side::new(&linked, &threads)?, Side::new(&linked, &threads)?];
-    for (program, least) in pair::ROWS {
+    for (program, least) in pair::ROWS.iter().filter(|(program, _)| wanted(program)) {
         let share = pair::scaling(&both, program)?;
         missed += u32::from(share < *least);
         println!(

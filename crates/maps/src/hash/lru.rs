@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 const ROUNDS: u32 = 3;
 
 impl Hash {
+    #[inline(always)]
     fn recent(&self, index: u32) -> &AtomicU8 {
         // SAFETY: LRU maps have one byte an element; the index was checked.
         unsafe { &*self.recent.add(index as usize) }

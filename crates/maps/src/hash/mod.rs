@@ -284,6 +284,7 @@ impl Hash {
     }
 
     /// Number of elements, the spares included.
+    #[inline]
     pub(crate) fn total(&self) -> u32 {
         self.total
     }

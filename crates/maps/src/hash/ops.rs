@@ -49,6 +49,10 @@ pub(crate) enum Values {
     EveryCpu,
 }
 
+/// A glance did not tell.
+#[derive(Debug)]
+struct Unsure;
+
 /// Where an element hangs in its bucket.
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -77,24 +81,33 @@ unsafe extern "C" fn lookup<K: Key, V: Kind>(
 ) -> *mut u8 {
     // SAFETY: engines call with the header the function came from and a key of its size.
     let map = unsafe { &*map };
+    if let Body::Hash(hash) = &map.body {
+        // SAFETY: as above.
+        let key = unsafe { K::read(key, map.key_size as usize) };
+        if let Ok(found) = hash.glance(key, key.hash(hash.seed)) {
+            return hash.looked_up::<V>(found, runner.cpu);
+        }
+    }
+    // SAFETY: the caller's promise, handed on.
+    unsafe { lookup_searching::<K, V>(map, key, runner) }
+}
+
+/// As [`lookup`], when a glance was not enough.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn lookup_searching<K: Key, V: Kind>(
+    map: *const MapHeader,
+    key: *const u8,
+    runner: Runner,
+) -> *mut u8 {
+    // SAFETY: as in `lookup`.
+    let map = unsafe { &*map };
     let Body::Hash(hash) = &map.body else {
         return std::ptr::null_mut();
     };
     // SAFETY: as above.
     let key = unsafe { K::read(key, map.key_size as usize) };
-    match hash.find(key) {
-        Some(index) => {
-            if V::LRU {
-                hash.touch(index);
-            }
-            if V::PERCPU {
-                hash.value_at::<true>(index, runner.cpu)
-            } else {
-                hash.value_at::<false>(index, 0)
-            }
-        }
-        None => std::ptr::null_mut(),
-    }
+    hash.looked_up::<V>(hash.search(key, key.hash(hash.seed)), runner.cpu)
 }
 
 unsafe extern "C" fn update<K: Key, V: Kind>(
@@ -149,6 +162,46 @@ impl Hash {
     #[inline(always)]
     pub(super) fn find<K: Key>(&self, key: K) -> Option<u32> {
         let hash = key.hash(self.seed);
+        self.glance(key, hash)
+            .unwrap_or_else(|Unsure| self.search(key, hash))
+    }
+
+    /// What programs get for an element.
+    #[inline(always)]
+    fn looked_up<V: Kind>(&self, found: Option<u32>, cpu: u32) -> *mut u8 {
+        let Some(index) = found else {
+            return std::ptr::null_mut();
+        };
+        if V::LRU {
+            self.touch(index);
+        }
+        if V::PERCPU {
+            self.value_at::<true>(index, cpu)
+        } else {
+            self.value_at::<false>(index, 0)
+        }
+    }
+
+    /// The element of `key` as almost every lookup finds it: behind the first tag that matches; or that there is none,
+    /// if no tag matches and nothing hangs on the chain.
+    #[inline(always)]
+    fn glance<K: Key>(&self, key: K, hash: u64) -> Result<Option<u32>, Unsure> {
+        let bucket = self.bucket(hash as u32);
+        let version = bucket.version();
+        if let Some(slot) = bucket.candidates(tag_of(hash)).next() {
+            let index = bucket.slots[slot].load(Ordering::Acquire).wrapping_sub(1);
+            // SAFETY: the index was checked; elements are never unmapped.
+            if index < self.total && unsafe { key.is_at(self.key_at(index)) } {
+                return Ok(Some(index));
+            }
+        } else if bucket.chain.load(Ordering::Relaxed) == 0 && bucket.unchanged(version) {
+            return Ok(None);
+        }
+        Err(Unsure)
+    }
+
+    /// The element of `key`: every candidate, then the chain, again if a writer came between.
+    fn search<K: Key>(&self, key: K, hash: u64) -> Option<u32> {
         let bucket = self.bucket(hash as u32);
         loop {
             let version = bucket.version();
@@ -635,6 +688,7 @@ impl Hash {
     }
 
     /// The value of an element in place (not of per-CPU maps).
+    #[inline]
     pub(crate) fn user_value(&self, index: u32) -> *mut u8 {
         self.value_at::<false>(index, 0)
     }

@@ -152,8 +152,11 @@ unsafe extern "C" fn lookup(map: *const MapHeader, key: *const u8, _: Runner) ->
 }
 
 unsafe extern "C" fn lookup_ipv4(map: *const MapHeader, key: *const u8, runner: Runner) -> *mut u8 {
+    let words = key.cast::<u32>();
+    // Two loads, as programs store the words one by one: one load of both would have to wait for the stores to be done.
     // SAFETY: engines call with the header the function came from and a key of 8 bytes.
-    let (header, [len, address]) = unsafe { (&*map, key.cast::<[u32; 2]>().read_unaligned()) };
+    let (header, len, address) =
+        unsafe { (&*map, words.read_unaligned(), words.add(1).read_unaligned()) };
     if let Body::Lpm(Lpm {
         hash,
         table: Some(table),

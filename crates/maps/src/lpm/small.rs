@@ -5,6 +5,7 @@
 //! longest prefixes come first; the first slot that matches decides. The last slot in use has an empty mask, so one always
 //! matches. A slot's leaf is replaced in place; any other change makes a new node.
 
+use std::hint::select_unpredictable;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Slots of a node.
@@ -68,15 +69,17 @@ impl Below {
 
 impl Small {
     /// The leaf of the address with these lower bits.
+    ///
+    /// Compares with every slot: where the first match is nobody can predict.
     #[inline(always)]
     pub(super) fn find(&self, bits: u16) -> u32 {
-        for slot in &self.0 {
+        let mut leaf = 0;
+        for slot in self.0.iter().rev() {
             let slot = slot.load(Ordering::Relaxed);
-            if bits & (slot >> 48) as u16 == (slot >> 32) as u16 {
-                return slot as u32;
-            }
+            let is_match = bits & (slot >> 48) as u16 == (slot >> 32) as u16;
+            leaf = select_unpredictable(is_match, slot as u32, leaf);
         }
-        0
+        leaf
     }
 
     /// What the node holds.

@@ -7,6 +7,7 @@
 //! that passed nodes looks whether the epoch is what it was.
 
 use super::small::{Below, Contents, Full, Small};
+use std::hint::select_unpredictable;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// The entry names a node.
@@ -92,6 +93,7 @@ impl Table {
         }
     }
 
+    #[inline(always)]
     fn head(&self) -> &Head {
         // SAFETY: lies in the map's memory, atomics only.
         unsafe { &*self.head }
@@ -123,14 +125,34 @@ impl Table {
     }
 
     /// The leaf of `address`, 0 for none.
+    ///
+    /// Which addresses have a small node nobody can predict, so that a wrong guess would cost more than the look at a
+    /// node that does not count.
     #[inline(always)]
     pub(super) fn find(&self, address: u32) -> u32 {
+        let head = self.head();
+        let epoch = head.epoch.load(Ordering::Acquire);
+        let entry = self.root((address >> 16) as usize).load(Ordering::Acquire);
+        if entry & NODE == 0 {
+            let is_small = entry & SMALL != 0;
+            let number = select_unpredictable(is_small, entry, SMALL);
+            if let Some(small) = self.small(number) {
+                let below = small.find(address as u16);
+                fence(Ordering::Acquire);
+                if head.epoch.load(Ordering::Relaxed) == epoch {
+                    return select_unpredictable(is_small, below, entry);
+                }
+            }
+        }
+        self.find_below(address)
+    }
+
+    /// As [`Self::find`], of addresses below nodes, and whatever a writer disturbed.
+    #[inline(never)]
+    fn find_below(&self, address: u32) -> u32 {
         loop {
             let epoch = self.head().epoch.load(Ordering::Acquire);
             let mut entry = self.root((address >> 16) as usize).load(Ordering::Acquire);
-            if entry & (NODE | SMALL) == 0 {
-                return entry;
-            }
             if let Some(small) = self.small(entry) {
                 entry = small.find(address as u16);
             } else {
