@@ -144,6 +144,13 @@ impl Drop for Loaded {
 pub enum LoadError {
     /// The backend refused something.
     Backend(Error),
+    /// The backend refused a program; if its verifier did, the error has a log.
+    Program {
+        /// The program.
+        name: String,
+        /// What the backend says.
+        error: Error,
+    },
     /// A loader must not try: the text says why.
     Object {
         /// The program or map.
@@ -162,7 +169,7 @@ impl From<Error> for LoadError {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Backend(error) => error.fmt(f),
+            Self::Backend(error) | Self::Program { error, .. } => error.fmt(f),
             Self::Object { name, why } => write!(f, "\"{name}\": {why}"),
         }
     }
@@ -430,7 +437,10 @@ fn program(
 ) -> Result<Handle, LoadError> {
     let command = command(spec, linked, loaded, options)?;
     let loaded = loaded.backend.prog_load(&command);
-    Ok(loaded.map_err(|error| name_relocations(error, spec))?)
+    loaded.map_err(|error| LoadError::Program {
+        name: spec.name.clone(),
+        error: name_relocations(error, spec),
+    })
 }
 
 /// The verifier sees a call of nothing where a relocation found nothing; the cause is the relocation.

@@ -263,9 +263,13 @@ impl<'a> Verifier<'a> {
             let message = "reading the structure of a map needs CAP_PERFMON";
             return fail(code::NEEDS_CAPABILITY, errno::EPERM, message);
         }
-        if off < 0 || kind == Access::Write {
+        if kind == Access::Write {
             let message = format!("r{base} is a map: its structure can only be read");
             return fail(code::READ_ONLY, errno::EACCES, message);
+        }
+        if off < 0 {
+            let message = format!("r{base} is a map: nothing to read {} bytes before it", -off);
+            return fail(code::BTF_ACCESS, errno::EACCES, message);
         }
         let btf = self.kernel_btf()?;
         let name = skep_abi::map::kernel_struct(map_type);

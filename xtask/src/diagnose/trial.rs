@@ -91,7 +91,7 @@ fn kernel(object: &Path) -> Result<String, TaskError> {
     let linked = crate::corpus::run::link(object, &kernel_btf)?;
     let backend: Arc<dyn Backend> = Arc::new(skep::Kernel::new());
     match load(&linked, &backend, &LoadOptions::default()) {
-        Err(LoadError::Backend(refused)) => Ok(refused.log),
+        Err(LoadError::Program { error, .. }) => Ok(error.log),
         Err(other) => Ok(other.to_string()),
         Ok(_) => Err(format!("{}: the kernel accepts it", object.display())),
     }

@@ -175,7 +175,11 @@ pub(crate) fn prog_type(name: &str) -> Result<ProgType, CliError> {
 /// A refused load. A rejection by the verifier is an answer; it is explained at the source line where we can, and with the
 /// kernel's log otherwise.
 pub(crate) fn refused(error: &LoadError, object: &Path, kind: BackendKind) -> CliError {
-    let LoadError::Backend(refusal) = error else {
+    let LoadError::Program {
+        name,
+        error: refusal,
+    } = error
+    else {
         return CliError::environment(error);
     };
     if refusal.log.trim().is_empty() {
@@ -188,7 +192,7 @@ pub(crate) fn refused(error: &LoadError, object: &Path, kind: BackendKind) -> Cl
         },
         ..CheckOptions::default()
     };
-    let Some(explained) = explain(object, &options) else {
+    let Some(explained) = explain(object, name, &options) else {
         return CliError::Rejected(format!("{error}\n{}", refusal.log.trim_end()));
     };
     CliError::Rejected(match kind {
@@ -213,22 +217,19 @@ fn last_message(log: &str) -> &str {
     messages.next().unwrap_or("nothing")
 }
 
-/// What `skep check` says of the first program that is rejected.
-fn explain(path: &Path, options: &CheckOptions) -> Option<String> {
+/// What `skep check` says of a program; nothing if it is accepted there.
+fn explain(path: &Path, name: &str, options: &CheckOptions) -> Option<String> {
     let checker = Checker::open(&std::fs::read(path).ok()?, options).ok()?;
-    let names: Vec<&str> = checker.programs().collect();
-    names.into_iter().find_map(|name| {
-        let report = checker.check(name, Caps::All)?;
-        let Verdict::Reject(rejection) = &report.verdict else {
-            return None;
-        };
-        let diagnoses = checker.diagnose(name, Caps::All, rejection);
-        let texts: Vec<String> = diagnoses
-            .iter()
-            .map(|d| rejection::text(path, name, d, false))
-            .collect();
-        Some(texts.join("\n"))
-    })
+    let report = checker.check(name, Caps::All)?;
+    let Verdict::Reject(rejection) = &report.verdict else {
+        return None;
+    };
+    let diagnoses = checker.diagnose(name, Caps::All, rejection);
+    let texts: Vec<String> = diagnoses
+        .iter()
+        .map(|d| rejection::text(path, name, d, false))
+        .collect();
+    Some(texts.join("\n"))
 }
 
 #[cfg(test)]
