@@ -6,11 +6,12 @@
 //! ; test: verify                 source: what the case is named after
 //! ; section: syscall
 //! ; caps: bpf                    the loader has CAP_BPF and CAP_NET_ADMIN only; else everything
+//! ; kernel: accepts wrongly      the kernel's verdict is an error of the kernel (see docs/kernels.md)
 //! ; accept
 //! ; error V0101 at 2: r1 is read but was never written on this path
 //! ```
 //!
-//! The last two are verdicts; the kernel's must be the same, in its own words.
+//! The last two are verdicts; the kernel's must be the same, in its own words, unless the case says that it errs.
 
 use skep_isa::asm::{Facts, Options, assemble};
 use skep_verifier::Caps;
@@ -24,6 +25,8 @@ pub struct VerifierCase {
     verdict: usize,
     /// What the loader may do.
     pub caps: Caps,
+    /// The kernel accepts what must be refused.
+    pub kernel_errs: bool,
     /// The object.
     pub object: Vec<u8>,
 }
@@ -66,6 +69,11 @@ impl VerifierCase {
             Some("bpf") => Caps::Bpf,
             Some(other) => return Err(format!("{place}: no capabilities {other}")),
         };
+        let kernel_errs = match directive("kernel:") {
+            None => false,
+            Some("accepts wrongly") => true,
+            Some(other) => return Err(format!("{place}: kernel: {other} has no meaning")),
+        };
         let is_verdict = |l: &String| l == "; accept" || l.starts_with("; error");
         let verdict = lines.iter().position(is_verdict);
         let verdict = verdict.ok_or(format!("{place}: no verdict"))?;
@@ -84,6 +92,7 @@ impl VerifierCase {
             lines,
             verdict,
             caps,
+            kernel_errs,
             object,
         })
     }

@@ -14,6 +14,7 @@ mod fuzz;
 mod hammer;
 mod helpers;
 mod kernel_backend;
+mod kernel_errors;
 mod map_diff;
 mod packets;
 mod tidy;

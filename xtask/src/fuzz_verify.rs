@@ -5,7 +5,7 @@
 
 mod generate;
 mod mutate;
-mod shrink;
+pub(crate) mod shrink;
 mod states;
 
 use crate::TaskError;

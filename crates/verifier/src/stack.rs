@@ -44,7 +44,13 @@ impl Verifier<'_> {
             if r.is_scalar() && a.size.bytes() < 8 {
                 match a.extend {
                     Extend::Zero => r.var.truncate(a.size.bytes()),
-                    Extend::Sign => r.var.sign_extend(a.size.bytes()),
+                    Extend::Sign => {
+                        // Then it is another number than the one in the slot, although Linux 6.18 keeps the link.
+                        if r.var.umax >= 1 << (a.size.bits() - 1) {
+                            r.unlink();
+                        }
+                        r.var.sign_extend(a.size.bytes());
+                    }
                 }
                 repair(r);
             }

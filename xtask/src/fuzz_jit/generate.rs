@@ -10,6 +10,8 @@ use skep_isa::{Slot, opcode as op};
 const PACKET: usize = 64;
 pub(super) const VALUE: usize = 64;
 const STACK: usize = 64;
+/// Slots of the prologue.
+pub(super) const PROLOGUE: usize = 26;
 /// Registers that hold numbers.
 const NUMBERS: usize = 6;
 /// Numbers that tend to break things.
@@ -40,10 +42,20 @@ pub(super) struct Generated {
     pub(super) starts: Vec<u32>,
 }
 
-/// Makes a program.
-pub(super) fn generate(random: &mut Random) -> Generated {
+/// How a program deals with errors of Linux 6.18 (docs/kernels.md).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Not at all.
+    Plain,
+    /// Extra instructions that change no result keep clear of them.
+    Careful,
+}
+
+/// Makes a program. From the same state of `random` both forms give the same results.
+pub(super) fn generate(random: &mut Random, form: Form) -> Generated {
     let mut g = Maker {
         random,
+        form,
         out: Vec::new(),
         calls: Vec::new(),
         callbacks: Vec::new(),
@@ -51,7 +63,9 @@ pub(super) fn generate(random: &mut Random) -> Generated {
         starts: vec![0],
     };
     g.prologue();
-    let statements = 6 + g.random.below(20);
+    // Mostly short programs, of which more fit into a second, and some long ones.
+    let longest = 2 + g.random.below(20);
+    let statements = 2 + g.random.below(longest);
     for _ in 0..statements {
         g.statement(0);
     }
@@ -65,6 +79,7 @@ pub(super) fn generate(random: &mut Random) -> Generated {
 
 struct Maker<'a> {
     random: &'a mut Random,
+    form: Form,
     out: Vec<Slot>,
     /// Calls of subprogs, to be patched.
     calls: Vec<usize>,
@@ -184,6 +199,10 @@ impl Maker<'_> {
         let mode = if signed { op::MEMSX } else { op::MEM };
         let offset = self.offset(bytes, n, base) - back;
         self.push(Slot::new(op::LDX | mode | size, dst, base, offset, 0));
+        if signed && base == 10 && self.form == Form::Careful {
+            // It is another number than the one in the slot.
+            self.push(Slot::new(op::ALU64 | op::OR, dst, 0, 0, 0));
+        }
     }
 
     /// A place for an access of `n` bytes; on the stack an aligned one.
@@ -371,6 +390,9 @@ impl Maker<'_> {
             op::XCHG, op::CMPXCHG,
         ]);
         let src = self.number();
+        if base == 10 && self.form == Form::Careful {
+            self.forget_slot(size, offset);
+        }
         self.push(Slot::new(
             op::STX | op::ATOMIC | size,
             base,
@@ -378,11 +400,21 @@ impl Maker<'_> {
             offset,
             imm,
         ));
-        if imm == op::CMPXCHG && size == op::W {
-            // After a success the running kernel may leave the upper half of r0 as it was (seed 1019135 without this move);
-            // RFC 9669 clears it.
+        if imm == op::CMPXCHG && size == op::W && self.form == Form::Careful {
             self.push(Slot::new(op::ALU | op::MOV | op::X, 0, 0, 0, 0));
         }
+    }
+
+    /// Makes the kernel forget what it knows of a place on the stack: an atomic operation with 0 through a register whose
+    /// number waits below the initialised stack.
+    fn forget_slot(&mut self, size: u8, offset: i16) {
+        let (saved, or) = (-(STACK as i16) - 8, i32::from(op::OR));
+        self.all(&[
+            Slot::new(op::STX | op::MEM | op::DW, 10, 5, saved, 0),
+            mov_imm(5, 0),
+            Slot::new(op::STX | op::ATOMIC | size, 10, 5, offset, or),
+            Slot::new(op::LDX | op::MEM | op::DW, 5, 10, saved, 0),
+        ]);
     }
 
     /// A comparison of numbers, as a jump.

@@ -8,11 +8,30 @@ const PASSES_MAX: usize = 8;
 
 /// The smallest program found that still `shows`.
 pub(super) fn shrink(program: &Program, shows: &dyn Fn(&Program) -> bool) -> Program {
-    let mut best = program.clone();
+    let places = program.func_info.iter().map(|f| f.insn).collect();
+    let from = |(insns, places): &Shrunk| {
+        let mut less = Program {
+            insns: insns.clone(),
+            ..program.clone()
+        };
+        for (record, insn) in less.func_info.iter_mut().zip(places) {
+            record.insn = *insn;
+        }
+        less
+    };
+    let all = (program.insns.clone(), places);
+    from(&shrink_slots(all, &mut |less| shows(&from(less))))
+}
+
+/// Slots, and slots that move with the code (starts of functions).
+pub(crate) type Shrunk = (Vec<Slot>, Vec<u32>);
+
+/// The smallest part of `best` found that still `shows`.
+pub(crate) fn shrink_slots(mut best: Shrunk, shows: &mut dyn FnMut(&Shrunk) -> bool) -> Shrunk {
     for _ in 0..PASSES_MAX {
-        let before = best.insns.len();
+        let before = best.0.len();
         for len in [16, 4, 1] {
-            let mut at = best.insns.len();
+            let mut at = best.0.len();
             while at > 0 {
                 at = at.saturating_sub(len);
                 if let Some(less) = without(&best, at, len)
@@ -22,7 +41,7 @@ pub(super) fn shrink(program: &Program, shows: &dyn Fn(&Program) -> bool) -> Pro
                 }
             }
         }
-        if best.insns.len() == before {
+        if best.0.len() == before {
             break;
         }
     }
@@ -48,8 +67,7 @@ fn target(s: Slot, at: usize) -> Option<i64> {
 }
 
 /// The program without `len` slots at `at`; jumps lead to the same instructions, or to what follows those taken out.
-fn without(program: &Program, at: usize, len: usize) -> Option<Program> {
-    let insns = &program.insns;
+fn without((insns, places): &Shrunk, at: usize, len: usize) -> Option<Shrunk> {
     let end = (at + len).min(insns.len());
     let splits = |i: usize| i > 0 && insns.get(i - 1).is_some_and(|s| s.is_wide());
     if splits(at) || splits(end) {
@@ -84,12 +102,6 @@ fn without(program: &Program, at: usize, len: usize) -> Option<Program> {
         }
         out.push(s);
     }
-    let mut less = Program {
-        insns: out,
-        ..program.clone()
-    };
-    for record in &mut less.func_info {
-        record.insn = u32::try_from(moved(record.insn.into())?).ok()?;
-    }
-    Some(less)
+    let place = |&p: &u32| u32::try_from(moved(p.into())?).ok();
+    Some((out, places.iter().map(place).collect::<Option<_>>()?))
 }

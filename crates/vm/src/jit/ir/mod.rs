@@ -180,7 +180,11 @@ pub(crate) enum Inst {
 impl Inst {
     /// Calls `f` for each operand.
     pub(crate) fn each_arg(&self, mut f: impl FnMut(Value)) {
-        self.clone().each_arg_mut(|v| f(*v));
+        match self {
+            // Copies of these would take memory.
+            Self::Phi(args) | Self::Call { args, .. } => args.iter().copied().for_each(f),
+            small => small.clone().each_arg_mut(|v| f(*v)),
+        }
     }
 
     /// Calls `f` for each operand, which it may change.
@@ -338,7 +342,11 @@ impl Term {
 
     /// Calls `f` for each value it reads.
     pub(crate) fn each_arg(&self, mut f: impl FnMut(Value)) {
-        self.clone().each_arg_mut(|v| f(*v));
+        match self {
+            // A copy would take memory.
+            Self::Switch { value, .. } => f(*value),
+            small => small.clone().each_arg_mut(|v| f(*v)),
+        }
     }
 }
 

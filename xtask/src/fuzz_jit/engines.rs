@@ -1,0 +1,224 @@
+//! skep's side: a program is verified once and runs in every engine.
+
+use super::FUNC_TYPE;
+use super::generate::Generated;
+use super::state::{Elements, End, MAPS, Maps, Named, Start, is_map};
+use crate::TaskError;
+use skep_abi::{Errno, MapType};
+use skep_btf::Btf;
+use skep_isa::{Slot, opcode as op};
+use skep_maps::{Map, MapSpec, Memory, Runner};
+use skep_verifier::{
+    FuncInfo, MapDesc, Rejection, Request, Trace, Verified, verify, verify_traced,
+};
+use skep_vm::test_run::{Input, checked_run, test_run};
+use skep_vm::{CodeOptions, Engine, Fold, Host, Program, ProgramOptions, Tiers, Worker};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+/// Who runs our programs.
+const RUNNER: Runner = Runner { cpu: 0, token: 1 };
+/// The engines, the first ones for every program; templates once more with blinded constants.
+#[rustfmt::skip] // one engine a line
+const ENGINES: &[(&str, Engine, Tiers, bool)] = &[
+    ("interp", Engine::Interp, Tiers::Adaptive, false),
+    ("templates", Engine::Jit, Tiers::Templates, false),
+    ("optimised", Engine::Jit, Tiers::Optimised, false),
+    ("blinded", Engine::Jit, Tiers::Templates, true),
+];
+/// How many of them run every program.
+pub(super) const ALWAYS: usize = 3;
+
+/// skep's engines with the maps of the programs.
+pub(super) struct Engines {
+    worker: Worker,
+    maps: Maps<OurMaps>,
+    handles: Vec<Map>,
+    descs: Vec<MapDesc>,
+    btf: Btf,
+}
+
+struct OurMaps(Vec<Map>);
+
+/// A universe in which nothing happens.
+struct Quiet(u32);
+
+impl Host for Quiet {
+    fn trace(&self, _: &str) {}
+    fn possible_cpus(&self) -> u32 {
+        self.0
+    }
+    fn send_clone(&self, _: &[u8], _: u32, _: bool) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+}
+
+impl Engines {
+    /// Makes the maps, for as many CPUs as the kernel has.
+    pub(super) fn new(cpus: usize) -> Result<Self, TaskError> {
+        let count = u32::try_from(cpus).map_err(|e| e.to_string())?;
+        let create = |&(map_type, key, value, entries): &(MapType, u32, u32, u32)| {
+            let spec = MapSpec::new(map_type, key, value, entries, count);
+            Map::create(&spec, &Memory::Anonymous).map_err(|e| format!("maps: {e}"))
+        };
+        let handles: Vec<Map> = MAPS.iter().map(create).collect::<Result<_, _>>()?;
+        Ok(Self {
+            worker: Worker::new(Arc::new(Quiet(count)), RUNNER, Arc::new(AtomicU32::new(0))),
+            maps: Maps::new(OurMaps(handles.clone()), cpus),
+            handles,
+            descs: MAPS.iter().map(describe).collect(),
+            btf: Btf::parse(super::function_btf()).map_err(|e| e.to_string())?,
+        })
+    }
+
+    /// Our verdict.
+    pub(super) fn verify(&self, program: &Generated) -> Result<Verified, Box<Rejection>> {
+        self.request(program, |request| verify(request).map_err(Box::new))
+    }
+
+    fn request<T>(&self, program: &Generated, then: impl FnOnce(&Request<'_>) -> T) -> T {
+        let mut insns = program.insns.clone();
+        for slot in insns.iter_mut().filter(|s| is_map(s)) {
+            *slot = Slot::new(op::LDDW, slot.dst(), op::PSEUDO_MAP_IDX, 0, slot.imm);
+        }
+        let func = |&insn: &u32| FuncInfo {
+            insn,
+            type_id: FUNC_TYPE,
+        };
+        let funcs: Vec<FuncInfo> = program.starts.iter().map(func).collect();
+        then(&Request {
+            btf: Some(&self.btf),
+            func_info: &funcs,
+            maps: &self.descs,
+            ..Request::plain("fuzz", skep_abi::ProgType::SchedCls, &insns)
+        })
+    }
+
+    /// Calls `each` with the name of an engine and what every start leaves there, until it returns false.
+    pub(super) fn run(
+        &mut self,
+        verified: &Verified,
+        starts: &[Start],
+        named: Named,
+        engines: usize,
+        mut each: impl FnMut(&'static str, Vec<End>) -> bool,
+    ) -> Result<(), TaskError> {
+        for &(name, engine, tiers, blinding) in &ENGINES[..engines] {
+            let options = ProgramOptions {
+                engine,
+                fold: Fold::Facts,
+                code: CodeOptions {
+                    tiers,
+                    blinding,
+                    observer: None,
+                },
+            };
+            let program = Program::new(verified, self.handles.clone(), options);
+            let program = program.map_err(|e| format!("{name}: {e}"))?;
+            let ends = starts.iter().map(|s| self.once(&program, s, named));
+            let ends = ends.collect::<Result<_, _>>();
+            if !each(name, ends.map_err(|e| format!("{name}: {e}"))?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn once(&mut self, program: &Program, start: &Start, named: Named) -> Result<End, TaskError> {
+        self.maps.reset(&start.maps, named)?;
+        let input = Input {
+            data: Some(&start.packet),
+            wants_ctx: true,
+            ..Input::default()
+        };
+        let output =
+            test_run(&mut self.worker, program, &input).map_err(|e| format!("test run: {e}"))?;
+        Ok(End {
+            retval: output.retval,
+            packet: output.data,
+            ctx: output.ctx,
+            maps: self.maps.read(named)?,
+        })
+    }
+
+    /// The number of instructions that a run executes; none if the walk was too long to be recorded.
+    ///
+    /// # Errors
+    /// The first contradiction between the run and what the verifier recorded.
+    pub(super) fn checked(
+        &mut self,
+        program: &Generated,
+        start: &Start,
+        named: Named,
+    ) -> Result<Option<u64>, String> {
+        let Ok((verified, trace)) = self.request(program, verify_traced) else {
+            return Ok(None);
+        };
+        if !trace.is_complete() {
+            return Ok(None);
+        }
+        self.maps.reset(&start.maps, named)?;
+        let steps = self.checked_steps(&verified, &trace, &start.packet);
+        self.maps.read(named)?;
+        steps.map(Some)
+    }
+
+    fn checked_steps(
+        &mut self,
+        verified: &Verified,
+        trace: &Trace,
+        packet: &[u8],
+    ) -> Result<u64, String> {
+        let options = ProgramOptions {
+            fold: Fold::Nothing,
+            ..Engine::Interp.into()
+        };
+        let program =
+            Program::new(verified, self.handles.clone(), options).map_err(|e| e.to_string())?;
+        let input = Input {
+            data: Some(packet),
+            ..Input::default()
+        };
+        let (_, report) = checked_run(&mut self.worker, &program, &input, trace)
+            .map_err(|e| format!("checked run: {e}"))?;
+        match report.failure {
+            Some((slot, what)) => Err(format!("checked run, insn {slot}: {what}")),
+            None => Ok(report.steps),
+        }
+    }
+}
+
+impl Elements for OurMaps {
+    fn lookup(&self, map: i32, key: &[u8], value: &mut [u8]) -> Result<(), String> {
+        let done = self.0[map as usize].lookup_elem(key, value, 0, RUNNER);
+        done.map_err(|e| format!("look-up: {e}"))
+    }
+
+    fn update(&self, map: i32, key: &[u8], value: &[u8]) -> Result<(), String> {
+        let done = self.0[map as usize].update_elem(key, value, 0, RUNNER);
+        done.map_err(|e| format!("update: {e}"))
+    }
+
+    fn delete(&self, map: i32, key: &[u8]) -> Result<(), String> {
+        let done = self.0[map as usize].delete_elem(key, RUNNER);
+        done.map_err(|e| format!("delete: {e}"))
+    }
+}
+
+fn describe(&(map_type, key_size, value_size, max_entries): &(MapType, u32, u32, u32)) -> MapDesc {
+    MapDesc {
+        name: String::new(),
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        map_flags: 0,
+        map_extra: 0,
+        record: Arc::default(),
+        has_btf: false,
+        btf: None,
+        inner: None,
+        frozen: None,
+        owner: None,
+    }
+}

@@ -1,0 +1,139 @@
+//! The kernel's side.
+
+use super::generate::Generated;
+use super::state::{CTX_BYTES, Elements, End, MAPS, Maps, Named, Start, is_map};
+use super::{FUNC_TYPE, function_btf};
+use crate::TaskError;
+use skep::Kernel;
+use skep_abi::ProgType;
+use skep_bpf::{Backend, Handle, MapCreate, ProgLoad, TestRun};
+use std::sync::Arc;
+
+/// The kernel with the maps of the programs.
+pub(super) struct KernelSide {
+    kernel: Arc<Kernel>,
+    handles: Vec<Handle>,
+    maps: Maps<KernelMaps>,
+    /// Names of functions: callbacks must have one.
+    btf: Handle,
+}
+
+struct KernelMaps {
+    kernel: Arc<Kernel>,
+    handles: Vec<Handle>,
+}
+
+impl KernelSide {
+    /// Makes maps and BTF.
+    pub(super) fn new() -> Result<Self, TaskError> {
+        let kernel = Arc::new(Kernel::new());
+        let create = |&(map_type, key, value, entries): &_| {
+            let spec = MapCreate::new(map_type, key, value, entries);
+            kernel.map_create(&spec).map_err(|e| e.to_string())
+        };
+        let handles: Vec<Handle> = MAPS.iter().map(create).collect::<Result<_, _>>()?;
+        let btf = kernel
+            .btf_load(&function_btf())
+            .map_err(|e| e.to_string())?;
+        let elements = KernelMaps {
+            kernel: Arc::clone(&kernel),
+            handles: handles.clone(),
+        };
+        let cpus = kernel.possible_cpus();
+        Ok(Self {
+            kernel,
+            handles,
+            maps: Maps::new(elements, cpus),
+            btf,
+        })
+    }
+
+    pub(super) fn cpus(&self) -> usize {
+        self.kernel.possible_cpus()
+    }
+
+    /// Loads a program; the kernel's answer.
+    pub(super) fn load(&self, program: &Generated) -> Result<Handle, String> {
+        let mut insns = program.insns.clone();
+        for slot in insns.iter_mut().filter(|s| is_map(s)) {
+            slot.imm = self.handles[slot.imm as usize].0;
+        }
+        let spec = ProgLoad {
+            prog_type: ProgType::SchedCls,
+            expected_attach_type: None,
+            insns,
+            license: "GPL".to_owned(),
+            name: "fuzz".to_owned(),
+            prog_flags: 0,
+            prog_ifindex: 0,
+            btf: Some(self.btf),
+            func_info: func_info(&program.starts),
+            func_info_rec_size: 8,
+            line_info: Vec::new(),
+            line_info_rec_size: 0,
+            attach_btf_id: 0,
+            attach_prog: None,
+            attach_btf: None,
+            fd_array: Vec::new(),
+            log_level: 0,
+        };
+        self.kernel.prog_load(&spec).map_err(|e| e.to_string())
+    }
+
+    /// Runs a program once.
+    pub(super) fn run(
+        &mut self,
+        program: Handle,
+        start: &Start,
+        named: Named,
+    ) -> Result<End, TaskError> {
+        self.maps.reset(&start.maps, named)?;
+        let run = TestRun {
+            data_in: Some(start.packet.clone()),
+            data_size_out: 256,
+            ctx_size_out: CTX_BYTES,
+            ..TestRun::default()
+        };
+        let result = self
+            .kernel
+            .prog_test_run(program, &run)
+            .map_err(|e| e.to_string())?;
+        Ok(End {
+            retval: result.retval,
+            packet: result.data_out,
+            ctx: result.ctx_out,
+            maps: self.maps.read(named)?,
+        })
+    }
+
+    pub(super) fn close(&self, program: Handle) {
+        self.kernel.close(program);
+    }
+}
+
+impl Elements for KernelMaps {
+    fn lookup(&self, map: i32, key: &[u8], value: &mut [u8]) -> Result<(), String> {
+        let done = self
+            .kernel
+            .map_lookup(self.handles[map as usize], key, value, 0);
+        done.map_err(|e| e.to_string())
+    }
+
+    fn update(&self, map: i32, key: &[u8], value: &[u8]) -> Result<(), String> {
+        let done = self
+            .kernel
+            .map_update(self.handles[map as usize], key, value, 0);
+        done.map_err(|e| e.to_string())
+    }
+
+    fn delete(&self, map: i32, key: &[u8]) -> Result<(), String> {
+        let done = self.kernel.map_delete(self.handles[map as usize], key);
+        done.map_err(|e| e.to_string())
+    }
+}
+
+/// `func_info`: every function has the first name.
+fn func_info(starts: &[u32]) -> Vec<u8> {
+    let record = |&start: &u32| [start.to_ne_bytes(), FUNC_TYPE.to_ne_bytes()].concat();
+    starts.iter().flat_map(record).collect()
+}
