@@ -188,8 +188,11 @@ impl Shared {
         let names = Arc::new(Names::new(
             &spec.name, tag, btf_data, &func_info, &line_info,
         ));
-        let program = Program::new(&verified, maps, self.program_options(&names))
-            .map_err(|e| refused(Errno::EOPNOTSUPP, what, &e.to_string()))?;
+        let program = Program::new(&verified, maps, self.program_options(&names)).map_err(|e| {
+            let why_not = skep_vm::runs_in_user(&verified).err();
+            let why = why_not.map_or_else(|| e.to_string(), |w| format!("{}: {w}", w.code()));
+            refused(Errno::EOPNOTSUPP, what, &why)
+        })?;
         let facts = Facts {
             tag,
             names,
