@@ -1,5 +1,5 @@
-//! Every opcode with every combination of edge values in its fields, as a program of its own: the decoder and the
-//! verifier say of each what the kernel says.
+//! Every opcode with every combination of edge values in its fields, as programs of its own, where a path reaches it and
+//! behind a jump that is always taken: the decoder and the verifier say of each what the kernel says.
 
 use skep::Kernel;
 use skep_abi::{AttachType, ProgType};
@@ -8,20 +8,47 @@ use skep_isa::{Slot, decode, opcode as op};
 use skep_tests::need::{Need, met};
 use skep_verifier::Request;
 
-const REGS: &[u8] = &[0x00, 0x21, 0x10, 0x1b];
+const REGS: &[u8] = &[0x00, 0x21, 0x10, 0x1b, 0xb1];
 const OFFSETS: &[i16] = &[0, 1, -1, 8];
 const IMMS: &[i32] = &[0, 16, 0x41, -1];
 
-/// All registers zero, then the instruction, then the end.
-fn program(slot: Slot) -> Vec<Slot> {
+/// Whether a path reaches the instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Walked,
+    /// The jump over it is always taken: only what is checked before the walk counts.
+    Dead,
+}
+
+/// Jumps by up to 8 slots end inside the program.
+const PADDING: usize = 8;
+
+/// Second halves of wide instructions: each field by itself.
+const NEXT: &[Slot] = &[
+    Slot::new(0, 0, 0, 0, 0),
+    Slot::new(1, 0, 0, 0, 0),
+    Slot::new(0, 1, 0, 0, 0),
+    Slot::new(0, 0, 1, 0, 0),
+    Slot::new(0, 0, 0, 1, 0),
+    Slot::new(0, 0, 0, 0, 1),
+];
+
+/// All registers zero, then the instruction, then the end. Also tells where the instruction stands.
+fn program(slot: Slot, next: Slot, place: Place) -> (Vec<Slot>, usize) {
     let zero = |dst| Slot::new(op::ALU64 | op::MOV, dst, 0, 0, 0);
     let mut insns: Vec<Slot> = (0..10).map(zero).collect();
+    if place == Place::Dead {
+        let slots = if slot.is_wide() { 2 } else { 1 };
+        insns.push(Slot::new(op::JMP | op::JEQ, 0, 0, slots, 0));
+    }
+    let at = insns.len();
     insns.push(slot);
     if slot.is_wide() {
-        insns.push(Slot::default());
+        insns.push(next);
     }
-    insns.extend([zero(0), Slot::new(op::JMP | op::EXIT, 0, 0, 0, 0)]);
-    insns
+    insns.extend((0..PADDING).map(|_| zero(0)));
+    insns.push(Slot::new(op::JMP | op::EXIT, 0, 0, 0, 0));
+    (insns, at)
 }
 
 fn kernel_accepts(kernel: &Kernel, insns: &[Slot]) -> bool {
@@ -56,6 +83,27 @@ fn we_accept(insns: &[Slot]) -> bool {
     skep_verifier::verify(&request).is_ok()
 }
 
+/// What differs for one instruction in one place.
+fn difference(kernel: &Kernel, slot: Slot, next: Slot, place: Place) -> Option<String> {
+    let (insns, at) = program(slot, next, place);
+    let (theirs, ours) = (kernel_accepts(kernel, &insns), we_accept(&insns));
+    let decodes = place == Place::Dead || decode(&insns, at).is_ok();
+    (theirs != ours || (theirs && !decodes)).then(|| {
+        format!("{place:?} {slot:x?}: kernel {theirs}, verifier {ours}, decoder {decodes}")
+    })
+}
+
+/// What differs for one instruction, wherever it stands and whatever follows it.
+fn differences(kernel: &Kernel, slot: Slot) -> Vec<String> {
+    let nexts = if slot.is_wide() { NEXT } else { &NEXT[..1] };
+    let places = nexts
+        .iter()
+        .flat_map(|&next| [Place::Walked, Place::Dead].map(|place| (next, place)));
+    places
+        .filter_map(|(next, place)| difference(kernel, slot, next, place))
+        .collect()
+}
+
 #[test]
 fn encodings() {
     if !met(&[Need::Bpf]) {
@@ -63,27 +111,24 @@ fn encodings() {
     }
     let kernel = Kernel::new();
     let mut wrong = Vec::new();
+    let fields = OFFSETS
+        .iter()
+        .flat_map(|&offset| IMMS.iter().map(move |&imm| (offset, imm)));
     for code in 0..=u8::MAX {
         for &regs in REGS {
-            for &offset in OFFSETS {
-                for &imm in IMMS {
-                    let slot = Slot {
-                        code,
-                        regs,
-                        offset,
-                        imm,
-                    };
-                    let insns = program(slot);
-                    let (theirs, ours) = (kernel_accepts(&kernel, &insns), we_accept(&insns));
-                    let decodes = decode(&insns, 10).is_ok();
-                    if theirs != ours || (theirs && !decodes) {
-                        wrong.push(format!(
-                            "{slot:x?}: kernel {theirs}, verifier {ours}, decoder {decodes}"
-                        ));
-                    }
-                }
+            for (offset, imm) in fields.clone() {
+                let slot = Slot {
+                    code,
+                    regs,
+                    offset,
+                    imm,
+                };
+                wrong.extend(differences(&kernel, slot));
             }
         }
+    }
+    for src in 0..=15 {
+        wrong.extend(differences(&kernel, Slot::new(op::LDDW, 1, src, 0, 1)));
     }
     assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
 }

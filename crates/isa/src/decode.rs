@@ -142,7 +142,9 @@ fn alu(s: Slot) -> Result<Insn, DecodeError> {
 }
 
 fn negate(s: Slot, width: Width) -> Result<Insn, DecodeError> {
-    reserved(s, s.code & op::X == 0, "source bit")?;
+    if s.code & op::X != 0 {
+        return unknown(s);
+    }
     reserved(s, s.src() == 0, "src")?;
     reserved(s, s.offset == 0, "offset")?;
     reserved(s, s.imm == 0, "imm")?;
@@ -204,9 +206,7 @@ fn byte_order(s: Slot) -> Result<Insn, DecodeError> {
         (op::ALU, op::K) => EndOp::ToLe,
         (op::ALU, _) => EndOp::ToBe,
         (_, op::K) => EndOp::Bswap,
-        _ => {
-            return bad(s, "source bit");
-        }
+        _ => return unknown(s),
     };
     reserved(s, s.src() == 0, "src")?;
     reserved(s, s.offset == 0, "offset")?;
@@ -257,7 +257,9 @@ fn jump(s: Slot) -> Result<Insn, DecodeError> {
 }
 
 fn goto(s: Slot, is64: bool) -> Result<Insn, DecodeError> {
-    reserved(s, s.code & op::X == 0, "source bit")?;
+    if s.code & op::X != 0 {
+        return unknown(s);
+    }
     reserved(s, s.dst() == 0, "dst")?;
     reserved(s, s.src() == 0, "src")?;
     if is64 {
@@ -276,7 +278,9 @@ fn goto(s: Slot, is64: bool) -> Result<Insn, DecodeError> {
 }
 
 fn may_goto(s: Slot) -> Result<Insn, DecodeError> {
-    reserved(s, s.code & op::X == 0, "source bit")?;
+    if s.code & op::X != 0 {
+        return unknown(s);
+    }
     reserved(s, s.dst() == 0, "dst")?;
     reserved(s, s.src() == 0, "src")?;
     reserved(s, s.imm == 0, "imm")?;
@@ -309,7 +313,9 @@ fn call(s: Slot) -> Result<Insn, DecodeError> {
 }
 
 fn exit(s: Slot) -> Result<Insn, DecodeError> {
-    reserved(s, s.code & op::X == 0, "source bit")?;
+    if s.code & op::X != 0 {
+        return unknown(s);
+    }
     reserved(s, s.imm == 0, "imm")?;
     reserved(s, s.src() == 0, "src")?;
     reserved(s, s.dst() == 0, "dst")?;
@@ -456,7 +462,7 @@ fn atomic(s: Slot) -> Result<Insn, DecodeError> {
         _ => {}
     }
     if matches!(size, Size::B | Size::H) {
-        return unknown(s);
+        return bad(s, "imm");
     }
     let fetch = s.imm & op::FETCH != 0;
     let op = match s.imm {

@@ -60,6 +60,9 @@ impl Verifier<'_> {
         if matches!(op, AluOp::Add | AluOp::Sub) && matches!(src, Src::Reg(_)) {
             self.limit_scalar_alu()?;
         }
+        if matches!(op, AluOp::And | AluOp::Or) && s.var.is_const() {
+            self.split_sign(dst)?;
+        }
         let same = src == Src::Reg(dst);
         let d = self.reg_mut(dst.index());
         let distance = if same {
@@ -81,6 +84,27 @@ impl Verifier<'_> {
             _ => d.unlink(),
         }
         repair(d);
+        Ok(())
+    }
+
+    /// What a sign bit was shifted down to, 0 or -1, is a choice in a mask: the kernel walks each of the two by itself. The
+    /// path with 0 waits and comes to the same instruction again.
+    fn split_sign(&mut self, dst: R) -> Check {
+        let d = &self.reg(dst.index()).var;
+        let set: fn(&mut Reg, i32) = if (d.smin, d.smax) == (-1, 0) {
+            |r, value| {
+                *r = Reg {
+                    precise: r.precise,
+                    ..Reg::constant(i64::from(value).cast_unsigned())
+                };
+            }
+        } else if (d.s32_min, d.s32_max) == (-1, 0) {
+            |r, value| r.var.set_half(value.cast_unsigned())
+        } else {
+            return Ok(());
+        };
+        self.push_path(self.insn, |s| set(&mut s.frame_mut().regs[dst.index()], 0))?;
+        set(self.reg_mut(dst.index()), -1);
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use skep_abi::kernel::Known;
 use skep_abi::kfunc::{self, Kfunc, flag};
 use skep_abi::prog::MAX_ERRNO;
 use skep_btf::{Kind as BtfKind, Type};
-use skep_isa::{Call, Insn};
+use skep_isa::opcode as op;
 
 /// Kfuncs that may be called while a spin lock is held, besides those of lists, trees and resilient locks.
 const UNDER_LOCK: &[&str] = &[
@@ -68,23 +68,32 @@ pub(crate) struct KfuncCall<'k> {
 impl<'a> Verifier<'a> {
     /// Before the walk: what the kernel demands of every kfunc call, reached or not.
     pub(crate) fn check_kfuncs(&self) -> Check {
-        for (at, insn) in self.p.insns.iter().enumerate() {
-            let Ok(Insn::Call(Call::Kfunc { id, module: 0 })) = insn else {
-                continue;
-            };
-            if *id == 0 {
+        for (at, s) in self.p.slots.iter().enumerate() {
+            // Taken from the slot: here its other fields do not matter yet.
+            let is_call = s.code == op::JMP | op::CALL && s.src() == op::PSEUDO_KFUNC_CALL;
+            let (id, module) = (s.imm, s.offset);
+            if !is_call || (id == 0 && module == 0) {
                 continue;
             }
             if !self.req.gpl_compatible {
                 let message = "only programs with a GPL-compatible license may call kfuncs";
                 return fail_at(code::GPL_ONLY, errno::EINVAL, at, message);
             }
-            if self.req.kernel_btf.is_some() && self.kfunc_type(*id).is_none() {
+            if module != 0 {
+                let message =
+                    format!("kfunc {id} of module {module}: functions of modules are not known");
+                return fail_at(code::UNKNOWN_KFUNC, errno::EINVAL, at, message);
+            }
+            if self.req.kernel_btf.is_none() {
+                let message = "this needs the BTF of the kernel";
+                return fail_at(code::NEEDS_KERNEL_BTF, errno::EINVAL, at, message);
+            }
+            if self.kfunc_type(id).is_none() {
                 let message = format!("BTF type {id} of the kernel is no function");
                 return fail_at(code::UNKNOWN_KFUNC, errno::EINVAL, at, message);
             }
             let metadata = |name: &str| name.starts_with("bpf_xdp_metadata_");
-            if self.kfunc_name(*id).is_some_and(metadata) {
+            if self.kfunc_name(id).is_some_and(metadata) {
                 let message = "metadata of packets is only for programs that are bound to a device";
                 return fail_at(code::UNKNOWN_KFUNC, errno::EINVAL, at, message);
             }

@@ -3,7 +3,7 @@
 use crate::code;
 use crate::fail::{Check, errno, fail_at, fail_nowhere};
 use skep_abi::limits::{BPF_COMPLEXITY_LIMIT_INSNS, BPF_MAX_SUBPROGS};
-use skep_isa::{DecodeError, Insn, Slot, decode, opcode as op};
+use skep_isa::{DecodeError, Imm64, Insn, Slot, decode, opcode as op};
 
 /// Marks of a slot, made before the walk.
 #[derive(Clone, Copy, Default, Debug)]
@@ -97,6 +97,23 @@ impl Program {
     /// Slots in the program.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// The operand of the wide instruction at slot `at`, if there is one. Its other fields only matter where a path reaches it.
+    pub(crate) fn wide_operand(&self, at: usize) -> Option<Result<Imm64, DecodeError>> {
+        let s = self.slots[at];
+        if !s.is_wide() {
+            return None;
+        }
+        let Some(&next) = self.slots.get(at + 1) else {
+            return Some(Err(DecodeError::Truncated));
+        };
+        let plain = Slot::new(s.code, 0, s.src(), 0, s.imm);
+        match decode(&[plain, next], 0) {
+            Ok(Insn::LoadImm64 { imm, .. }) => Some(Ok(imm)),
+            Ok(_) => None,
+            Err(e) => Some(Err(e)),
+        }
     }
 
     /// Index of the function that starts at slot `at`.

@@ -14,7 +14,7 @@ use skep_abi::map_flags::BPF_F_RDONLY_PROG;
 use skep_abi::prog::{self, MapDenied, MapRecord, Packet, TargetReturns};
 use skep_abi::{AttachType, MapType, ProgType};
 use skep_btf::FieldKind;
-use skep_isa::{DecodeError, Imm64, Insn, opcode as op};
+use skep_isa::{DecodeError, Imm64, opcode as op};
 
 impl Verifier<'_> {
     /// The map with index `map`; for inner maps the template.
@@ -127,20 +127,26 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Before the walk: no unknown opcodes; wide instructions and loads are well-formed. Other malformed instructions only
-    /// matter where a path reaches them.
+    /// Before the walk: no unknown opcodes and no indirect calls; wide instructions are whole, and loads have no `imm`. Other
+    /// malformed instructions only matter where a path reaches them.
     pub(crate) fn check_opcodes(&self) -> Check {
         let mut at = 0;
         while at < self.p.len() {
             let s = self.p.slots[at];
             let is_load = s.code & op::CLASS_MASK == op::LDX;
-            match &self.p.insns[at] {
-                Err(e)
-                    if is_load || s.is_wide() || matches!(e, DecodeError::UnknownOpcode { .. }) =>
-                {
-                    return fail_at(code::MALFORMED, errno::EINVAL, at, e.to_string());
+            let wide = self.p.wide_operand(at);
+            let error = match (&self.p.insns[at], &wide) {
+                _ if s.code == op::JMP | op::CALL | op::X => {
+                    let message = "indirect calls (callx) are not supported";
+                    return fail_at(code::MALFORMED, errno::EINVAL, at, message);
                 }
-                _ => {}
+                (_, Some(wide)) => wide.err(),
+                (Err(DecodeError::ReservedField { .. }), None) if !is_load => None,
+                (Err(DecodeError::InvalidRegister { .. }), None) => None,
+                (insn, None) => insn.err(),
+            };
+            if let Some(e) = error {
+                return fail_at(code::MALFORMED, errno::EINVAL, at, e.to_string());
             }
             at += if s.is_wide() { 2 } else { 1 };
         }
@@ -150,11 +156,11 @@ impl Verifier<'_> {
     /// Before the walk: every map operand names a map that this program may use.
     pub(crate) fn check_map_operands(&self) -> Check {
         let mut used = std::collections::BTreeSet::new();
-        for (at, insn) in self.p.insns.iter().enumerate() {
-            let Ok(Insn::LoadImm64 { imm, .. }) = insn else {
+        for at in 0..self.p.len() {
+            let Some(Ok(imm)) = self.p.wide_operand(at) else {
                 continue;
             };
-            let (index, offset) = match *imm {
+            let (index, offset) = match imm {
                 Imm64::MapFd(map) | Imm64::MapIdx(map) => (map, None),
                 Imm64::MapFdValue { fd, offset } => (fd, Some(offset)),
                 Imm64::MapIdxValue { index, offset } => (index, Some(offset)),

@@ -3,4 +3,4 @@
     *(u64 *)(r10 - 8) = 0
     .quad 0x00000010000000df
     exit
-; error V0001 at 2: reserved value in field `source bit` of opcode 0xdf
+; error V0001 at 2: unknown opcode 0xdf

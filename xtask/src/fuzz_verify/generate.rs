@@ -63,6 +63,7 @@ pub(super) fn generate(random: &mut Random, host: &Program, coverage: &mut Cover
             75..=84 => m.stack(),
             85..=92 => m.map_value(),
             93..=95 => m.atomic(),
+            96 => m.sign_mask(),
             _ => m.load_context(),
         }
     }
@@ -208,6 +209,18 @@ impl Maker<'_> {
             self.push(Slot::new(class | code | op::K, dst, 0, signed, imm));
             self.known[d] = code == op::MOV || self.known[d];
         }
+    }
+
+    /// A sign, shifted down to 0 or -1, chooses by a mask.
+    fn sign_mask(&mut self) {
+        let dst = self.random.pick(NUMBERS);
+        let (class, shift) = self.random.pick(&[(op::ALU, 31), (op::ALU64, 63)]);
+        self.push(Slot::new(class | op::ARSH | op::K, dst, 0, 0, shift));
+        let class = self.random.pick(&[op::ALU, op::ALU64]);
+        let code = self.random.pick(&[op::AND, op::OR]);
+        let imm = self.number();
+        self.push(Slot::new(class | code | op::K, dst, 0, 0, imm));
+        self.known[usize::from(dst)] = false;
     }
 
     fn jump(&mut self) {

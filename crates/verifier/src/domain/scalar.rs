@@ -135,6 +135,13 @@ impl Scalar {
             (0, u32::MAX, i32::MIN, i32::MAX);
     }
 
+    /// The lower half is exactly `low`.
+    pub(crate) const fn set_half(&mut self, low: u32) {
+        self.bits = self.bits.with_low(Tnum::constant(low as u64));
+        (self.u32_min, self.u32_max) = (low, low);
+        (self.s32_min, self.s32_max) = (low.cast_signed(), low.cast_signed());
+    }
+
     /// Lets each part learn from the others: bits → ranges → each other → bits → ranges.
     ///
     /// Sound: no member of `self` is lost.
