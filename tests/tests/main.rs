@@ -19,4 +19,5 @@ mod map_diff;
 mod packets;
 mod tidy;
 mod typed;
+mod unwritten_stack;
 mod verifier_cases;

@@ -31,6 +31,8 @@ pub(crate) struct Func {
     pub end: usize,
     /// Bytes of stack its frame uses so far.
     pub stack_bytes: u32,
+    /// Stack slots that some path reads before it has written all of them: bit n is slot n.
+    pub unwritten: u64,
     /// Makes tail calls.
     pub has_tail_call: bool,
     /// A tail call can be reached from it.

@@ -114,6 +114,9 @@ impl Verifier<'_> {
     /// The current state is covered by `id`; precision must still reach the path it came by.
     fn covered_by(&mut self, id: StateId, in_open_loop: bool) -> Check {
         self.kept[id].hits += 1;
+        if self.privileges.uninit_stack {
+            self.note_unwritten_before(id);
+        }
         if self.p.marks[self.insn].jump_point {
             self.push_step(|_| {});
         }
@@ -122,6 +125,21 @@ impl Verifier<'_> {
             self.add_backedge(id);
         }
         Ok(())
+    }
+
+    /// What follows `id` may read slots that were written there, and are not here.
+    fn note_unwritten_before(&mut self, id: StateId) {
+        let state = &self.kept[id].state;
+        for (old, cur) in state.frames.iter().zip(&self.cur.frames) {
+            let func = &mut self.p.funcs[cur.subprog as usize];
+            for (slot, o) in old.stack.iter().enumerate() {
+                let c = cur.stack.get(slot).unwrap_or(&StackSlot::EMPTY);
+                let unwritten = |(o, c): (&Byte, &Byte)| *c == Byte::Invalid && *o != *c;
+                if o.bytes.iter().zip(&c.bytes).any(unwritten) {
+                    func.unwritten |= 1 << slot;
+                }
+            }
+        }
     }
 
     fn count_miss(&mut self, id: StateId, at: usize, keep: bool) {

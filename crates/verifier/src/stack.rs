@@ -107,6 +107,12 @@ impl Verifier<'_> {
         func.stack_bytes = func.stack_bytes.max((slots * SLOT) as u32);
     }
 
+    /// A path may read the slot before it has written all of it.
+    pub(crate) fn note_unwritten(&mut self, frame: usize, slot: usize) {
+        let func = self.cur.frames[frame].subprog as usize;
+        self.p.funcs[func].unwritten |= 1 << slot;
+    }
+
     /// The slot is read: it matters to what follows.
     pub(crate) fn live_read(&mut self, frame: usize, slot: usize) {
         if let Some(&instance) = self.instances.last() {
@@ -128,7 +134,7 @@ impl Verifier<'_> {
         if s.is_spill() {
             return self.read_spill(frame, at, size, value, &s);
         }
-        self.check_bytes_readable(&s, first, size)?;
+        self.check_bytes_readable(frame, slot, first, size)?;
         if let Some(value) = value {
             let zero = bytes_of(&s, first, size).all(|b| b == Byte::Zero);
             *self.reg_mut(value) = if zero { Reg::constant(0) } else { Reg::UNKNOWN };
@@ -136,11 +142,21 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn check_bytes_readable(&self, s: &StackSlot, first: usize, size: u32) -> Check {
-        for b in bytes_of(s, first, size) {
+    fn check_bytes_readable(
+        &mut self,
+        frame: usize,
+        slot: usize,
+        first: usize,
+        size: u32,
+    ) -> Check {
+        let s = self.cur.frames[frame].stack[slot];
+        for b in bytes_of(&s, first, size) {
             let readable = match b {
                 Byte::Misc | Byte::Zero | Byte::Spill => true,
-                Byte::Invalid => self.privileges.uninit_stack,
+                Byte::Invalid => {
+                    self.note_unwritten(frame, slot);
+                    self.privileges.uninit_stack
+                }
                 Byte::Dynptr | Byte::Iter | Byte::IrqFlag => false,
             };
             if !readable {
@@ -201,7 +217,7 @@ impl Verifier<'_> {
             self.push_stack_step(frame, slot);
             return Ok(());
         }
-        self.check_bytes_readable(s, first, size)?;
+        self.check_bytes_readable(frame, slot, first, size)?;
         let all = |byte: Byte| bytes_of(s, first, size).all(|b| b == byte);
         if all(Byte::Spill) && s.reg.is_zero() {
             *self.reg_mut(value) = Reg::constant(0);
@@ -403,6 +419,10 @@ impl Verifier<'_> {
                 );
                 return fail(code::STACK_VARIABLE, errno::EINVAL, message);
             }
+            if b == Byte::Invalid {
+                // One byte of the range is written; all count as written from here on.
+                self.note_unwritten(frame, slot);
+            }
             if zero && b == Byte::Spill && s.reg.is_zero() {
                 relied_on_zero = true;
                 continue;
@@ -455,16 +475,21 @@ impl Verifier<'_> {
         if let Some(raw) = raw {
             for at in min..max + size {
                 let (slot, byte) = place(at);
-                if self.cur.frames[frame]
+                match self.cur.frames[frame]
                     .stack
                     .get(slot)
-                    .is_some_and(|s| s.bytes[byte] == Byte::Dynptr)
+                    .map(|s| s.bytes[byte])
                 {
-                    return fail(
-                        code::STACK_SPECIAL,
-                        errno::EACCES,
-                        format!("the helper could overwrite the dynptr at {at}"),
-                    );
+                    Some(Byte::Dynptr) => {
+                        return fail(
+                            code::STACK_SPECIAL,
+                            errno::EACCES,
+                            format!("the helper could overwrite the dynptr at {at}"),
+                        );
+                    }
+                    // It need not fill all: strings end early.
+                    Some(Byte::Invalid) => self.note_unwritten(frame, slot),
+                    _ => {}
                 }
             }
             *raw = Some((frame, min));
@@ -481,6 +506,9 @@ impl Verifier<'_> {
         let s = self.cur.frames[frame].stack[slot];
         // A narrow spill of a scalar stands for its whole slot here, as the kernel has it.
         let is_number = s.is_spilled_scalar();
+        if s.bytes[byte] == Byte::Invalid {
+            self.note_unwritten(frame, slot);
+        }
         let clobbered = match s.bytes[byte] {
             Byte::Misc => None,
             Byte::Invalid if !self.privileges.uninit_stack && !is_number => {

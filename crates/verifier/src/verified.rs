@@ -84,6 +84,9 @@ pub struct Subprog {
     pub end: u32,
     /// Bytes of stack its own frame uses, a multiple of 8 (at most 512).
     pub stack_bytes: u32,
+    /// Stack slots that may be read before they were written (a privileged loader's affair): bit n is the eight bytes at
+    /// `-8 (n + 1)`. All others are written first, on every path.
+    pub unwritten: u64,
     /// It is called through a function pointer by a helper.
     pub is_callback: bool,
     /// It runs when an exception is thrown.

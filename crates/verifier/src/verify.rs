@@ -231,6 +231,7 @@ fn verified(v: Verifier<'_>, stack_depth: u32, memory: Option<u32>) -> Verified 
                 start: f.start as u32,
                 end: f.end as u32,
                 stack_bytes: f.stack_bytes,
+                unwritten: f.unwritten,
                 is_callback: f.is_callback,
                 is_exception_callback: f.is_exception_callback,
                 has_tail_call: f.has_tail_call,

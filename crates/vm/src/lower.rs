@@ -11,12 +11,15 @@ use crate::lowered::{ArenaView, Callee, Func, Lowered, Mem, Op, OpIdx, Space};
 use crate::proof::Proof;
 use skep_abi::MapType;
 use skep_isa::{Call, Imm64, Insn, JmpOp, Reg, Size, Src, Width};
-use skep_verifier::{Branch, InsnFact, Region, Verified};
+use skep_verifier::{Branch, InsnFact, Region, Subprog, Verified};
 
 /// Number of the tail call helper, which is an op of its own.
 const HELPER_TAIL_CALL: u32 = 12;
 /// Address space number of an arena in `addr_space_cast`.
 const ARENA_ADDR_SPACE: u16 = 1;
+
+/// What stack that was never written reads as, sign-extended: it looks like an address, as most of what is on a kernel's stack.
+const UNWRITTEN: i32 = 0xa5a5_a5a5_u32.cast_signed();
 
 /// Whether lowering trusts the verifier's facts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,15 +94,18 @@ pub(crate) fn lower_proof(verified: Proof, fold: Fold) -> Result<Lowered, LowerE
     let mut funcs = Vec::with_capacity(verified.subprogs().len());
     for s in verified.subprogs() {
         let start = l.here();
+        l.fill_unwritten(s);
+        let body = l.here();
         l.function(s.start, s.end)?;
-        let body = &l.ops[start as usize..];
+        let ops = &l.ops[body as usize..];
         funcs.push(Func {
             start,
+            body,
             end: l.here(),
             stack_bytes: s.stack_bytes,
             is_callback: s.is_callback,
             has_tail_call: s.has_tail_call,
-            has_may_goto: body.iter().any(|op| matches!(op, Op::MayGoto { .. })),
+            has_may_goto: ops.iter().any(|op| matches!(op, Op::MayGoto { .. })),
         });
     }
     l.patch_jumps()?;
@@ -162,6 +168,24 @@ impl Lowering<'_> {
 
     fn fact(&self, slot: u32) -> &InsnFact {
         &self.v.facts()[slot as usize]
+    }
+
+    /// Fills the stack that `func` may read before it has written it, so that it reads the same in every run and engine, and
+    /// nothing that others left there.
+    fn fill_unwritten(&mut self, func: &Subprog) {
+        for n in (0..u64::BITS).filter(|n| func.unwritten >> n & 1 == 1) {
+            let mem = Mem {
+                base: Reg::R10,
+                offset: -8 * (n.cast_signed() + 1),
+                space: Space::Plain,
+            };
+            let op = Op::Store {
+                size: Size::DW,
+                src: Src::Imm(UNWRITTEN),
+                mem,
+            };
+            self.emit(func.start, op);
+        }
     }
 
     fn function(&mut self, start: u32, end: u32) -> Result<(), LowerError> {

@@ -143,6 +143,8 @@ pub enum Op {
 pub struct Func {
     /// First op.
     pub start: OpIdx,
+    /// First op that comes from an instruction: those before it fill stack that may be read before it is written.
+    pub body: OpIdx,
     /// Op after the last one.
     pub end: OpIdx,
     /// Bytes of stack its frame needs, a multiple of 8; `r10` points to its end.

@@ -385,17 +385,6 @@ impl Worker {
         }
     }
 
-    /// Fills the stack area with bytes that no program left there: what a program reads without having written it is then
-    /// the same in every test run. The bytes look like an address, as those on a kernel's stack mostly do.
-    pub fn paint_stack(&mut self) {
-        const STALE: u64 = 0xffff_ffff_a5a5_a5a5;
-        // SAFETY: the worker owns the area, and no run is active while it is borrowed.
-        let area = unsafe { &mut self.stack.as_mut().0 };
-        for word in area.as_chunks_mut::<8>().0 {
-            *word = STALE.to_ne_bytes();
-        }
-    }
-
     /// The helpers' state.
     pub fn world(&mut self) -> &mut World {
         // SAFETY: the worker owns it, and no run is active while it is borrowed.

@@ -91,6 +91,7 @@ impl Proof {
             start,
             end: starts.get(i + 1).copied().unwrap_or(end),
             stack_bytes: 512,
+            unwritten: 0,
             is_callback: false,
             is_exception_callback: false,
             has_tail_call: false,

@@ -33,6 +33,7 @@ impl TestProgram {
             facts: vec![InsnFact::default(); ops.len()],
             funcs: vec![Func {
                 start: 0,
+                body: 0,
                 end,
                 stack_bytes,
                 is_callback: false,

@@ -109,7 +109,6 @@ impl Session<'_> {
     }
 
     fn run(&mut self, input: &Input<'_>) -> Result<Output, Errno> {
-        self.worker.paint_stack();
         match self.proof().prog_type() {
             ProgType::Xdp => xdp::run(self, input),
             ProgType::SocketFilter
