@@ -253,8 +253,9 @@ pub fn classic(data: &[u8]) {
 /// # Panics
 /// If it is not.
 pub fn capture(data: &[u8]) {
-    use skep_net::capture::{Capture, Writer};
-    let _ = skep_net::pcap::read(data);
+    use skep_net::capture::Capture;
+    use skep_net::write::Writer;
+    let _ = skep_net::capture::read(data);
     let Ok(capture) = Capture::new(data) else {
         return;
     };

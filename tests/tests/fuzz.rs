@@ -280,7 +280,7 @@ fn classic() {
 #[test]
 fn capture() {
     let mut classic = Vec::new();
-    let mut writer = skep_net::capture::Writer::new(&mut classic, 1, 262_144);
+    let mut writer = skep_net::write::Writer::new(&mut classic, 1, 262_144);
     for length in [0, 7, 60] {
         let record = skep_net::capture::Record {
             time_ns: 1_700_000_000_123_456_789,

@@ -2,7 +2,7 @@
 
 use skep::Kernel;
 use skep_bpf::Backend;
-use skep_net::pcap;
+use skep_net::capture;
 use skep_tests::helper_diff::Program;
 use skep_tests::need::{Need, met};
 use skep_tests::random::Random;
@@ -15,7 +15,7 @@ const PROGRAMS: u64 = 300;
 
 fn packets() -> Vec<Vec<u8>> {
     let capture = std::fs::read(workspace_root().join("examples/web.pcap")).unwrap();
-    let all = pcap::read(&capture).unwrap();
+    let all = capture::read(&capture).unwrap();
     let mut packets: Vec<Vec<u8>> = all.iter().step_by(20).map(|p| p.data.to_vec()).collect();
     // A tagged one.
     let mut tagged = packets[0].clone();

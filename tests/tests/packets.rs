@@ -6,7 +6,7 @@ use skep::test_run::{Input, run};
 use skep::{Kernel, target};
 use skep_abi::{MapType, ProgType};
 use skep_bpf::{Backend, Event, EventReader};
-use skep_net::pcap;
+use skep_net::capture;
 use skep_object::{Linked, Object, Options};
 use skep_tests::need::{Need, met};
 use skep_tests::workspace_root;
@@ -76,7 +76,7 @@ impl Case {
         let mut streams = self.streams(&loaded);
         let capture = std::fs::read(workspace_root().join("examples/web.pcap")).unwrap();
         let mut packets = Vec::new();
-        for packet in pcap::read(&capture).unwrap() {
+        for packet in capture::read(&capture).unwrap() {
             let input = Input {
                 data: Some(packet.data.to_vec()),
                 ctx: None,

@@ -1,16 +1,17 @@
 //! Captures packet by packet: both formats, both byte orders, and files that end too early.
 //!
-//! A [`Capture`] borrows the bytes of the file and copies nothing. Where [`crate::pcap::read`] refuses a file that is cut,
-//! this gives all packets before the cut and then says so.
+//! A [`Capture`] borrows the bytes of the file and copies nothing. It gives all packets before a cut and then says so;
+//! [`read`] refuses such a file. Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng.
 
-use crate::pcap::PcapError;
-use std::io::{self, Write};
+use crate::error::PcapError;
 
 /// Bytes of the file header of the classic format, and of a packet's.
 pub(crate) const FILE_HEADER: usize = 24;
 const PACKET_HEADER: usize = 16;
 /// Packets longer than this are taken for damage (`MAXIMUM_SNAPLEN` of libpcap).
-const PACKET_BYTES_MAX: u32 = 262_144;
+pub(crate) const PACKET_BYTES_MAX: u32 = 262_144;
+/// Link type of Ethernet.
+pub const ETHERNET: u16 = 1;
 /// Most interfaces a pcapng section may have here.
 const INTERFACES_MAX: usize = 1 << 16;
 
@@ -54,57 +55,21 @@ enum Format {
     Ng(Vec<Interface>),
 }
 
+/// What a reader knows between two packets; its place counts in the bytes it is given.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    at: usize,
+    big: bool,
+    format: Format,
+    packets: usize,
+}
+
 /// A capture that is being read.
 #[derive(Debug)]
 pub struct Capture<'a> {
     bytes: &'a [u8],
-    at: usize,
-    big: bool,
-    format: Format,
-    packets: usize,
+    cursor: Cursor,
     failed: bool,
-}
-
-/// What a reader knows between two packets.
-#[derive(Debug)]
-pub(crate) struct State {
-    at: usize,
-    big: bool,
-    format: Format,
-    packets: usize,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            at: 0,
-            big: false,
-            format: Format::Ng(Vec::new()),
-            packets: 0,
-        }
-    }
-}
-
-impl State {
-    pub(crate) fn is_big_endian(&self) -> bool {
-        self.big
-    }
-
-    pub(crate) fn link(&self) -> Option<u16> {
-        self.format.link()
-    }
-
-    /// Bytes that are done; they are given up.
-    pub(crate) fn take_place(&mut self) -> usize {
-        std::mem::take(&mut self.at)
-    }
-
-    pub(crate) fn too_long(&self) -> PcapError {
-        PcapError::Damaged {
-            packet: self.packets + 1,
-            what: "its block is longer than 16 MiB",
-        }
-    }
 }
 
 impl Format {
@@ -140,6 +105,51 @@ impl<'a> Capture<'a> {
     /// # Errors
     /// [`PcapError::NotPcap`] if it is of neither format.
     pub fn new(bytes: &'a [u8]) -> Result<Self, PcapError> {
+        Ok(Self {
+            bytes,
+            cursor: Cursor::open(bytes)?,
+            failed: false,
+        })
+    }
+
+    /// Whether the host that wrote the file was big-endian.
+    #[must_use]
+    pub fn is_big_endian(&self) -> bool {
+        self.cursor.big
+    }
+
+    /// The link type of the file, or of the first interface after the packet read last.
+    #[must_use]
+    pub fn link(&self) -> Option<u16> {
+        self.cursor.link()
+    }
+}
+
+impl<'a> Iterator for Capture<'a> {
+    type Item = Result<Record<'a>, PcapError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let result = self.cursor.step(self.bytes);
+        self.failed = result.is_err();
+        result.transpose()
+    }
+}
+
+/// Reads every packet of a capture.
+///
+/// # Errors
+/// [`PcapError`]; a capture that is cut is an error, not a shorter capture.
+pub fn read(bytes: &[u8]) -> Result<Vec<Record<'_>>, PcapError> {
+    Capture::new(bytes)?.collect()
+}
+
+impl Cursor {
+    /// The start of a capture, by its first bytes.
+    pub(crate) fn open(bytes: &[u8]) -> Result<Self, PcapError> {
         let magic = bytes.get(..4).ok_or(PcapError::NotPcap)?;
         let (big, unit_ns) = match magic {
             [0xd4, 0xc3, 0xb2, 0xa1] => (false, 1000),
@@ -157,67 +167,41 @@ impl<'a> Capture<'a> {
             (Format::Classic { unit_ns, link }, FILE_HEADER)
         };
         Ok(Self {
-            bytes,
             at,
             big,
             format,
             packets: 0,
-            failed: false,
         })
     }
 
-    /// Whether the host that wrote the file was big-endian.
-    #[must_use]
-    pub fn is_big_endian(&self) -> bool {
+    pub(crate) fn is_big_endian(&self) -> bool {
         self.big
     }
 
-    /// The file header, for a file of the classic format.
-    #[must_use]
-    pub fn classic_header(&self) -> Option<&'a [u8]> {
-        match self.format {
-            Format::Classic { .. } => self.bytes.get(..FILE_HEADER),
-            Format::Ng(_) => None,
-        }
+    pub(crate) fn is_classic(&self) -> bool {
+        matches!(self.format, Format::Classic { .. })
     }
 
-    /// The link type of the file, or of the first interface after the packet read last.
-    #[must_use]
-    pub fn link(&self) -> Option<u16> {
+    pub(crate) fn link(&self) -> Option<u16> {
         self.format.link()
     }
 
-    /// Goes on in other bytes, where a reader left off.
-    pub(crate) fn resume(bytes: &'a [u8], state: State) -> Self {
-        Self {
-            bytes,
-            at: state.at,
-            big: state.big,
-            format: state.format,
-            packets: state.packets,
-            failed: false,
+    /// Goes on to the first interface, or to the end of the bytes.
+    pub(crate) fn seek_interface(&mut self, bytes: &[u8]) -> Result<(), PcapError> {
+        while self.link().is_none() && self.at < bytes.len() {
+            // A packet before any interface is an error.
+            self.block(bytes)?;
         }
+        Ok(())
     }
 
-    pub(crate) fn into_state(self) -> State {
-        State {
-            at: self.at,
-            big: self.big,
-            format: self.format,
-            packets: self.packets,
-        }
+    /// Bytes that are done; they are given up.
+    pub(crate) fn take_place(&mut self) -> usize {
+        std::mem::take(&mut self.at)
     }
 
-    pub(crate) fn is_at_end(&self) -> bool {
-        self.at >= self.bytes.len()
-    }
-
-    /// The next packet. If it is cut, the reader stays before it.
-    #[inline]
-    pub(crate) fn step_or_cut(&mut self) -> Result<Option<Record<'a>>, PcapError> {
-        let record = self.step()?;
-        self.packets += usize::from(record.is_some());
-        Ok(record)
+    pub(crate) fn too_long(&self) -> PcapError {
+        self.damaged("its block is longer than 16 MiB")
     }
 
     fn cut(&self) -> PcapError {
@@ -233,12 +217,19 @@ impl<'a> Capture<'a> {
         }
     }
 
-    fn step(&mut self) -> Result<Option<Record<'a>>, PcapError> {
+    /// The next packet; `None` at the end of the bytes. If a packet is cut, the cursor stays before it.
+    #[inline]
+    pub(crate) fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Record<'a>>, PcapError> {
         if let Format::Classic { unit_ns, link } = self.format {
-            return self.classic(unit_ns, link);
+            return self.classic(bytes, unit_ns, link);
         }
-        while self.at < self.bytes.len() {
-            if let Some(record) = self.block()? {
+        self.blocks(bytes)
+    }
+
+    fn blocks<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Record<'a>>, PcapError> {
+        while self.at < bytes.len() {
+            if let Some(record) = self.block(bytes)? {
+                self.packets += 1;
                 return Ok(Some(record));
             }
         }
@@ -246,8 +237,13 @@ impl<'a> Capture<'a> {
     }
 
     #[inline]
-    fn classic(&mut self, unit_ns: u64, link: u16) -> Result<Option<Record<'a>>, PcapError> {
-        let rest = &self.bytes[self.at.min(self.bytes.len())..];
+    fn classic<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        unit_ns: u64,
+        link: u16,
+    ) -> Result<Option<Record<'a>>, PcapError> {
+        let rest = bytes.get(self.at..).unwrap_or_default();
         if rest.is_empty() {
             return Ok(None);
         }
@@ -262,6 +258,7 @@ impl<'a> Capture<'a> {
         let end = PACKET_HEADER + kept as usize;
         let raw = rest.get(..end).ok_or_else(|| self.cut())?;
         self.at += end;
+        self.packets += 1;
         Ok(Some(Record {
             time_ns: u64::from(word(0)) * 1_000_000_000 + u64::from(word(4)) * unit_ns,
             wire_len: word(12),
@@ -272,8 +269,8 @@ impl<'a> Capture<'a> {
     }
 
     /// Reads a block of pcapng; `None` if it holds no packet.
-    fn block(&mut self) -> Result<Option<Record<'a>>, PcapError> {
-        let rest = &self.bytes[self.at..];
+    fn block<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Record<'a>>, PcapError> {
+        let rest = &bytes[self.at..];
         let kind = u32_at(rest, 0, self.big).ok_or_else(|| self.cut())?;
         if kind == BLOCK_SECTION {
             let magic = u32_at(rest, 8, false).ok_or_else(|| self.cut())?;
@@ -312,7 +309,7 @@ impl<'a> Capture<'a> {
         }
     }
 
-    fn enhanced(&self, body: &'a [u8]) -> Option<Record<'a>> {
+    fn enhanced<'a>(&self, body: &'a [u8]) -> Option<Record<'a>> {
         let word = |at| u32_at(body, at, self.big);
         let interface = self.interface(word(0)? as usize)?;
         let ticks = u64::from(word(4)?) << 32 | u64::from(word(8)?);
@@ -326,7 +323,7 @@ impl<'a> Capture<'a> {
         })
     }
 
-    fn simple(&self, body: &'a [u8]) -> Option<Record<'a>> {
+    fn simple<'a>(&self, body: &'a [u8]) -> Option<Record<'a>> {
         let interface = self.interface(0)?;
         let wire_len = u32_at(body, 0, self.big)?;
         let limit = if interface.snaplen == 0 {
@@ -367,105 +364,10 @@ fn interface(body: &[u8], big: bool) -> Option<Interface> {
     Some(interface)
 }
 
-impl<'a> Iterator for Capture<'a> {
-    type Item = Result<Record<'a>, PcapError>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        match self.step() {
-            Ok(Some(record)) => {
-                self.packets += 1;
-                Some(Ok(record))
-            }
-            Ok(None) => None,
-            Err(error) => {
-                self.failed = true;
-                Some(Err(error))
-            }
-        }
-    }
-}
-
-/// Bytes gathered before they are written.
-const WRITE_BYTES: usize = 1 << 20;
-
-/// Writes a capture of the classic format.
-#[derive(Debug)]
-pub struct Writer<W: Write> {
-    out: W,
-    buffer: Vec<u8>,
-    /// Whether packets of a file of the same header are copied as they are.
-    copies: bool,
-}
-
-impl<W: Write> Writer<W> {
-    /// A file with nanoseconds, in this machine's byte order.
-    pub fn new(out: W, link: u16, snaplen: u32) -> Self {
-        let mut buffer = Vec::with_capacity(WRITE_BYTES + PACKET_BYTES_MAX as usize);
-        buffer.extend(0xa1b2_3c4du32.to_ne_bytes());
-        buffer.extend(2u16.to_ne_bytes());
-        buffer.extend(4u16.to_ne_bytes());
-        buffer.extend([0; 8]);
-        buffer.extend(snaplen.to_ne_bytes());
-        buffer.extend(u32::from(link).to_ne_bytes());
-        Self {
-            out,
-            buffer,
-            copies: false,
-        }
-    }
-
-    /// A file with the header of another one, whose packets are then copied as they are.
-    pub fn like(out: W, header: &[u8]) -> Self {
-        let mut buffer = Vec::with_capacity(WRITE_BYTES + PACKET_BYTES_MAX as usize);
-        buffer.extend(header);
-        Self {
-            out,
-            buffer,
-            copies: true,
-        }
-    }
-
-    /// Adds a packet.
-    ///
-    /// # Errors
-    /// If the output cannot be written.
-    pub fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
-        match record.raw {
-            Some(raw) if self.copies => self.buffer.extend_from_slice(raw),
-            _ => {
-                let seconds = (record.time_ns / 1_000_000_000) as u32;
-                let fraction = (record.time_ns % 1_000_000_000) as u32;
-                let kept = record.data.len() as u32;
-                for word in [seconds, fraction, kept, record.wire_len] {
-                    self.buffer.extend(word.to_ne_bytes());
-                }
-                self.buffer.extend_from_slice(record.data);
-            }
-        }
-        if self.buffer.len() >= WRITE_BYTES {
-            self.out.write_all(&self.buffer)?;
-            self.buffer.clear();
-        }
-        Ok(())
-    }
-
-    /// Writes what is left.
-    ///
-    /// # Errors
-    /// If the output cannot be written.
-    pub fn finish(mut self) -> io::Result<()> {
-        self.out.write_all(&self.buffer)?;
-        self.out.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::write::Writer;
 
     fn record(data: &[u8]) -> Record<'_> {
         Record {

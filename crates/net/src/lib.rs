@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod error;
 pub mod line;
-pub mod pcap;
 pub mod stream;
+pub mod write;

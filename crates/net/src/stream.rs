@@ -1,9 +1,8 @@
 //! Captures from anything that can be read, in bounded memory: a window over the bytes, moved on as packets are taken.
 
-use crate::capture::{Capture, Record};
-use crate::pcap::PcapError;
+use crate::capture::{Cursor, FILE_HEADER, Record};
+use crate::error::PcapError;
 use std::io::{self, Read};
-use std::ops::Range;
 
 /// Bytes asked for at a time.
 const READ_BYTES: usize = 1 << 18;
@@ -30,15 +29,6 @@ impl std::fmt::Display for StreamError {
 
 impl std::error::Error for StreamError {}
 
-/// A record, with places in the window instead of bytes.
-struct Found {
-    time_ns: u64,
-    wire_len: u32,
-    link: u16,
-    data: Range<usize>,
-    raw: Option<Range<usize>>,
-}
-
 /// A capture that is read as it goes.
 #[derive(Debug)]
 pub struct Stream<R> {
@@ -46,11 +36,62 @@ pub struct Stream<R> {
     window: Vec<u8>,
     /// Bytes of the window that hold something.
     filled: usize,
+    /// The source has no more bytes.
     ended: bool,
+    /// All packets that are whole in the window were taken.
+    drained: bool,
     failed: bool,
-    /// The reader's state between packets; its place counts in the window.
-    state: crate::capture::State,
-    header: Option<[u8; crate::capture::FILE_HEADER]>,
+    /// The reader between packets; its place counts in the window.
+    cursor: Cursor,
+    header: Option<[u8; FILE_HEADER]>,
+}
+
+/// The packets that are whole in the window, one after the other.
+#[derive(Debug)]
+pub struct Batch<'s> {
+    window: &'s [u8],
+    cursor: &'s mut Cursor,
+    ended: bool,
+    drained: &'s mut bool,
+    failed: &'s mut bool,
+}
+
+impl<'s> Iterator for Batch<'s> {
+    type Item = Result<Record<'s>, StreamError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.cursor.step(self.window) {
+            Ok(Some(record)) => Some(Ok(record)),
+            other => self.end(other.err()).map(Err),
+        }
+    }
+}
+
+impl Batch<'_> {
+    /// Notes that there are no more packets here, and whether that is an error, which is told once.
+    #[cold]
+    fn end(&mut self, error: Option<PcapError>) -> Option<StreamError> {
+        *self.drained = true;
+        match error {
+            // The rest of the packet is still to be read.
+            Some(PcapError::Truncated { .. }) if !self.ended => None,
+            Some(error) if !*self.failed => {
+                *self.failed = true;
+                Some(StreamError::Capture(error))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn read(source: &mut impl Read, into: &mut [u8]) -> Result<usize, StreamError> {
+    loop {
+        match source.read(into) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map_err(StreamError::Io),
+        }
+    }
 }
 
 impl<R: Read> Stream<R> {
@@ -58,32 +99,33 @@ impl<R: Read> Stream<R> {
     ///
     /// # Errors
     /// If it is of neither format, or cannot be read.
-    pub fn new(source: R) -> Result<Self, StreamError> {
-        let mut stream = Self {
-            source,
-            window: vec![0; READ_BYTES],
-            filled: 0,
-            ended: false,
-            failed: false,
-            state: crate::capture::State::default(),
-            header: None,
-        };
-        while stream.filled < crate::capture::FILE_HEADER && !stream.ended {
-            stream.fill()?;
+    pub fn new(mut source: R) -> Result<Self, StreamError> {
+        let mut window = vec![0; READ_BYTES];
+        let (mut filled, mut ended) = (0, false);
+        while filled < FILE_HEADER && !ended {
+            let count = read(&mut source, &mut window[filled..])?;
+            ended = count == 0;
+            filled += count;
         }
-        let capture =
-            Capture::new(&stream.window[..stream.filled]).map_err(StreamError::Capture)?;
-        stream.header = capture
-            .classic_header()
-            .and_then(|header| header.first_chunk().copied());
-        stream.state = capture.into_state();
-        Ok(stream)
+        let start = &window[..filled];
+        let cursor = Cursor::open(start).map_err(StreamError::Capture)?;
+        let header = start.first_chunk().copied().filter(|_| cursor.is_classic());
+        Ok(Self {
+            source,
+            window,
+            filled,
+            ended,
+            drained: false,
+            failed: false,
+            cursor,
+            header,
+        })
     }
 
     /// Whether the host that wrote the file was big-endian.
     #[must_use]
     pub fn is_big_endian(&self) -> bool {
-        self.state.is_big_endian()
+        self.cursor.is_big_endian()
     }
 
     /// The file header, for a file of the classic format.
@@ -92,91 +134,66 @@ impl<R: Read> Stream<R> {
         self.header.as_ref().map(<[u8; _]>::as_slice)
     }
 
-    /// The link type of the file, or of the first interface seen.
-    #[must_use]
-    pub fn link(&self) -> Option<u16> {
-        self.state.link()
+    /// The link type of the file, or of its first interface; `None` if it has none.
+    ///
+    /// # Errors
+    /// If the capture is cut or damaged before its first interface, or cannot be read.
+    pub fn link(&mut self) -> Result<Option<u16>, StreamError> {
+        while self.cursor.link().is_none() {
+            match self.cursor.seek_interface(&self.window[..self.filled]) {
+                Ok(()) if self.cursor.link().is_some() => break,
+                Ok(()) if self.ended => return Ok(None),
+                Err(PcapError::Truncated { .. }) if !self.ended => self.fill()?,
+                Err(error) => return Err(StreamError::Capture(error)),
+                Ok(()) => self.fill()?,
+            }
+        }
+        Ok(self.cursor.link())
     }
 
     /// Reads more: first what is done is given up.
     fn fill(&mut self) -> Result<(), StreamError> {
-        let done = self.state.take_place();
+        let done = self.cursor.take_place();
         self.window.copy_within(done..self.filled, 0);
         self.filled -= done;
         if self.filled == self.window.len() {
             if self.window.len() >= WINDOW_BYTES_MAX {
-                return Err(StreamError::Capture(self.state.too_long()));
+                return Err(StreamError::Capture(self.cursor.too_long()));
             }
             self.window.resize(self.window.len() * 2, 0);
         }
-        loop {
-            match self.source.read(&mut self.window[self.filled..]) {
-                Ok(count) => {
-                    self.ended = count == 0;
-                    self.filled += count;
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(StreamError::Io(error)),
-            }
-        }
+        let count = read(&mut self.source, &mut self.window[self.filled..])?;
+        self.ended = count == 0;
+        self.filled += count;
+        Ok(())
     }
 
-    fn find(&mut self) -> Result<Option<Found>, StreamError> {
-        loop {
-            let window = &self.window[..self.filled];
-            let mut capture = Capture::resume(window, std::mem::take(&mut self.state));
-            let result = capture.step_or_cut();
-            let within = |part: &[u8]| {
-                let start = part.as_ptr() as usize - window.as_ptr() as usize;
-                start..start + part.len()
-            };
-            let found = result.map(|record| {
-                record.map(|record| Found {
-                    time_ns: record.time_ns,
-                    wire_len: record.wire_len,
-                    link: record.link,
-                    data: within(record.data),
-                    raw: record.raw.map(within),
-                })
-            });
-            let at_end = capture.is_at_end();
-            self.state = capture.into_state();
-            match found {
-                Ok(None) if at_end && !self.ended => {}
-                Err(PcapError::Truncated { .. }) if !self.ended => {}
-                found => return found.map_err(StreamError::Capture),
-            }
-            self.fill()?;
+    /// The packets that are there; more are waited for if there are none. `None` at the end, and after an error.
+    ///
+    /// # Errors
+    /// If the source cannot be read, or a block is too long.
+    pub fn batch(&mut self) -> Result<Option<Batch<'_>>, StreamError> {
+        if self.failed || self.drained && self.ended {
+            return Ok(None);
         }
-    }
-
-    /// The next packet; after an error there are none.
-    pub fn next_record(&mut self) -> Option<Result<Record<'_>, StreamError>> {
-        if self.failed {
-            return None;
+        if self.drained {
+            self.fill().inspect_err(|_| self.failed = true)?;
+            self.drained = false;
         }
-        match self.find() {
-            Ok(None) => None,
-            Ok(Some(found)) => Some(Ok(Record {
-                time_ns: found.time_ns,
-                wire_len: found.wire_len,
-                link: found.link,
-                data: &self.window[found.data],
-                raw: found.raw.map(|raw| &self.window[raw]),
-            })),
-            Err(error) => {
-                self.failed = true;
-                Some(Err(error))
-            }
-        }
+        Ok(Some(Batch {
+            window: &self.window[..self.filled],
+            cursor: &mut self.cursor,
+            ended: self.ended,
+            drained: &mut self.drained,
+            failed: &mut self.failed,
+        }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Writer;
+    use crate::write::Writer;
 
     /// Gives one byte at a time.
     struct Drops<'a>(&'a [u8]);
@@ -193,13 +210,15 @@ mod tests {
     fn lengths(source: impl Read) -> (Vec<usize>, bool) {
         let mut stream = Stream::new(source).unwrap();
         let mut all = Vec::new();
-        loop {
-            match stream.next_record() {
-                None => return (all, true),
-                Some(Err(_)) => return (all, false),
-                Some(Ok(record)) => all.push(record.data.len()),
+        while let Some(batch) = stream.batch().unwrap() {
+            for record in batch {
+                match record {
+                    Ok(record) => all.push(record.data.len()),
+                    Err(_) => return (all, false),
+                }
             }
         }
+        (all, true)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 use skep::load::{Loaded, LoadedProgram};
 use skep::test_run::{self, Input, Shape};
 use skep_abi::ProgType;
-use skep_net::pcap::{self, ETHERNET};
+use skep_net::capture::{self, ETHERNET};
 use skep_object::SlotInit;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,11 +22,12 @@ pub(super) fn read(path: &Path) -> Result<Capture, CliError> {
     let place = path.display();
     let bytes = std::fs::read(path)
         .map_err(|e| CliError::environment(format!("{place}: {}", io_text(&e))))?;
-    let packets = pcap::read(&bytes).map_err(|e| CliError::environment(format!("{place}: {e}")))?;
-    if let Some(other) = packets.iter().find(|p| p.link_type != ETHERNET) {
+    let packets =
+        capture::read(&bytes).map_err(|e| CliError::environment(format!("{place}: {e}")))?;
+    if let Some(other) = packets.iter().find(|p| p.link != ETHERNET) {
         let text = format!(
             "{place}: packets have link type {}, programs expect Ethernet",
-            other.link_type
+            other.link
         );
         return Err(CliError::environment(text));
     }

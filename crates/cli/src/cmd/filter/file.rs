@@ -1,0 +1,117 @@
+//! Packets of a capture file, or of a pipe as they come.
+
+use super::sink::Sink;
+use super::{Args, at, compile, dump};
+use crate::error::{CliError, Outcome};
+use crate::output::Output;
+use skep::filter::{Filter, LinkType, Matcher, SNAPLEN, Source, Target};
+use skep_net::stream::{Stream, StreamError};
+use skep_net::write::Writer;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+fn open(path: &Path) -> Result<Box<dyn Read>, CliError> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    Ok(Box::new(File::open(path).map_err(|e| at(path, &e))?))
+}
+
+/// What filters the packets of a capture: one matcher at a time, for the link type of the packet before.
+struct Matchers<'a> {
+    expression: &'a str,
+    target: Target<'a>,
+    current: Option<(u16, Matcher)>,
+}
+
+impl Matchers<'_> {
+    fn filter(&self, link: u16) -> Result<Filter, CliError> {
+        let target = Target {
+            link: LinkType::of_file(link),
+            ..self.target
+        };
+        compile(self.expression, &target)
+    }
+
+    #[inline]
+    fn of(&mut self, link: u16) -> Result<&mut Matcher, CliError> {
+        if self.current.as_ref().is_none_or(|(l, _)| *l != link) {
+            self.current = Some((link, Matcher::new(self.filter(link)?)));
+        }
+        match &mut self.current {
+            Some((_, matcher)) => Ok(matcher),
+            None => unreachable!("it was just made"),
+        }
+    }
+}
+
+/// Filters a file; what stands before damage or a cut is done before that is said.
+pub(super) fn filter(
+    args: &Args,
+    out: &mut Output,
+    path: &Path,
+    expression: &str,
+    target: &Target<'_>,
+) -> Result<Outcome, CliError> {
+    let failed = |e| CliError::environment(format!("{}: {e}", path.display()));
+    let mut capture = Stream::new(open(path)?).map_err(failed)?;
+    let link = capture
+        .link()
+        .map_err(failed)?
+        .unwrap_or(LinkType::ETHERNET.0);
+    let mut matchers = Matchers {
+        expression,
+        target: Target {
+            source: Source::File {
+                big_endian: capture.is_big_endian(),
+            },
+            ..*target
+        },
+        current: None,
+    };
+    if args.dump > 0 || args.ebpf {
+        dump(args, out, matchers.filter(link)?.code())?;
+        return Ok(Outcome::Ok);
+    }
+    matchers.of(link)?;
+    let mut sink = Sink::new(args, out, link, |w| match capture.classic_header() {
+        Some(header) => Writer::like(w, header),
+        None => Writer::new(w, link, SNAPLEN),
+    })?;
+    let result = run(&mut capture, &mut matchers, &mut sink);
+    sink.finish()?;
+    match result? {
+        None => Ok(Outcome::Ok),
+        Some(error) => {
+            eprintln!("skep: {}: {error}", path.display());
+            Ok(Outcome::Environment)
+        }
+    }
+}
+
+/// Takes packets until no more are wanted; what is wrong with the capture, if that is why they end.
+fn run(
+    capture: &mut Stream<impl Read>,
+    matchers: &mut Matchers<'_>,
+    sink: &mut Sink<'_>,
+) -> Result<Option<StreamError>, CliError> {
+    loop {
+        let batch = match capture.batch() {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Ok(None),
+            Err(error) => return Ok(Some(error)),
+        };
+        for record in batch {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => return Ok(Some(error)),
+            };
+            let matcher = matchers.of(record.link)?;
+            if matcher.matches(record.data, record.wire_len) && !sink.take(&record)? {
+                return Ok(None);
+            }
+        }
+        sink.flush()?;
+    }
+}
