@@ -8,6 +8,7 @@ use skep_isa::asm::{NoFacts, Options, assemble, assemble_insns};
 use skep_isa::{Slot, Style, Text, encode, insns};
 use skep_object::image::Image;
 use skep_object::sanitize::{BtfLevel, sanitize};
+use skep_vm::classic::Native;
 
 fn slots(data: &[u8]) -> Vec<Slot> {
     let chunks = data.as_chunks::<8>().0;
@@ -198,7 +199,7 @@ pub fn filter(data: &[u8]) {
     };
     let plain = plain(&text, &target).expect("what compiles has a plain form");
     assert!(filter.code().len() <= plain.len() || check(&plain).is_err());
-    let mut matcher = Matcher::new(filter);
+    let matcher = Matcher::new(filter);
     for packet in [packet, &packet[..packet.len() / 2]] {
         let wire = packet.len() as u32 + 4;
         let ours = matcher.filter().matches(packet, wire);
@@ -210,7 +211,8 @@ pub fn filter(data: &[u8]) {
     }
 }
 
-/// A classic program, eight bytes an instruction: it is refused, or runs to an end, is translated, and survives its text.
+/// A classic program, eight bytes an instruction: it is refused, or the interpreter and machine code say
+/// the same of every packet; it is translated, and survives its text.
 ///
 /// # Panics
 /// If not.
@@ -227,16 +229,28 @@ pub fn classic(data: &[u8]) {
         })
         .collect();
     let _ = skep_cbpf::check_seccomp(&insns);
-    let Ok(program) = Program::new(&insns, LongShift::Modulo) else {
+    if check(&insns).is_err() {
         return;
-    };
-    let _ = program.run(&Packet::of_file(data, 99));
+    }
+    for long_shift in [LongShift::Modulo, LongShift::Zero] {
+        let program = Program::new(&insns, long_shift).expect("it was checked");
+        let Ok(native) = Native::new(&insns, long_shift) else {
+            continue;
+        };
+        for end in (0..=data.len()).step_by(1 + data.len() / 16) {
+            let packet = &data[..end];
+            assert_eq!(
+                native.run(packet, 99),
+                program.run(&Packet::of_file(packet, 99)),
+                "{insns:x?} on {packet:x?}"
+            );
+        }
+    }
     for access in [Access::Socket, Access::Direct] {
         let options = TranslateOptions {
             access,
             long_shift: LongShift::Modulo,
             verdicts: Some((2, 1)),
-            wire_length: None,
         };
         let _ = translate(&insns, &options);
     }

@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("profile",  &["btf", "abi"]),
     ("verifier", &["btf", "abi", "isa"]),
     ("maps",     &["btf", "abi", "sys"]),
-    ("vm",       &["verifier", "maps", "btf", "abi", "isa", "sys"]),
+    ("vm",       &["verifier", "maps", "btf", "cbpf", "abi", "isa", "sys"]),
     ("user",     &["vm", "maps", "verifier", "btf", "bpf", "abi", "isa", "sys"]),
     ("skep",     &["user", "object", "profile", "cbpf", "bpf", "verifier", "vm", "maps", "btf", "sys", "abi", "isa"]),
     ("net",      &["skep", "isa"]),

@@ -1,6 +1,7 @@
 //! Runs verified programs: lowering, interpreter, JIT, helpers.
 
 pub mod checked;
+pub mod classic;
 pub mod compat;
 pub mod ctx;
 pub mod env;
@@ -12,7 +13,6 @@ pub mod lower;
 pub mod lowered;
 pub mod program;
 mod proof;
-pub mod reader;
 pub mod test_run;
 pub mod world;
 

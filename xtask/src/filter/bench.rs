@@ -110,8 +110,8 @@ fn match_ns(expression: &str, packets: &[super::packets::Packet]) -> Result<f64,
         ..Target::file(LinkType::ETHERNET)
     };
     let filter = Filter::compile(expression, &target).map_err(|e| e.to_string())?;
-    let mut matcher = Matcher::new(filter);
-    let mut pass = || {
+    let matcher = Matcher::new(filter);
+    let pass = || {
         let start = Instant::now();
         let accepted = packets
             .iter()

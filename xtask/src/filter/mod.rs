@@ -202,7 +202,7 @@ fn compare(
                         .longer
                         .push(format!("{ours} > {length}: {expression}"));
                 }
-                let mut matcher = Matcher::new(filter);
+                let matcher = Matcher::new(filter);
                 tally.native += usize::from(matcher.is_native());
                 for (i, packet) in packets.iter().enumerate() {
                     tally.decisions += 1;

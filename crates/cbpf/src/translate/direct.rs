@@ -3,21 +3,18 @@
 //! Every load is preceded by a comparison with `data_end`, unless all ways to it made one that reaches as far. Loads at X
 //! go through one pointer, made where X is first used as an index.
 
-use super::{A, CTX, DATA, DATA_END, INDEX, Label, STACK, TMP, TMP2, TranslateError, Translator};
+use super::{A, CTX, DATA, DATA_END, INDEX, Label, TMP2, TranslateError, Translator};
 use crate::insn::{Insn, Op, Size};
 use alloc::vec;
 use alloc::vec::Vec;
 use skep_isa::opcode::{
-    ADD, ALU, ALU64, AND, END, JGT, JMP, JMP32, K, LDX, LSH, MEM, MOV, STX, SUB, W, X,
+    ADD, ALU, ALU64, AND, END, JGT, JMP, JMP32, K, LDX, LSH, MEM, MOV, SUB, W, X,
 };
 
 /// The pointer to `packet[X]`.
 const AT_X: u8 = CTX;
 /// Greatest X and greatest end of a load at X: together they stay below what the verifier follows (`MAX_PACKET_OFF`).
-pub const INDEX_MAX: u32 = 0x7fff;
-/// Stack slot for the bytes on the wire, below the scratch words.
-const WIRE_AT: i16 = -72;
-
+const INDEX_MAX: u32 = 0x7fff;
 /// What all ways to an instruction have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Proven {
@@ -99,25 +96,15 @@ impl Flow {
 }
 
 impl Translator<'_> {
-    /// Loads the ends of the packet, and keeps what the context alone tells.
-    pub(super) fn direct_prologue(&mut self, uses_length: bool) {
+    /// Loads the ends of the packet.
+    pub(super) fn direct_prologue(&mut self) {
         self.push(LDX | MEM | W, DATA, 1, 0, 0);
         self.push(LDX | MEM | W, DATA_END, 1, 4, 0);
-        if let Some(offset) = self.options.wire_length
-            && uses_length
-        {
-            self.push(LDX | MEM | W, TMP, 1, offset, 0);
-            self.push(STX | MEM | W, STACK, TMP, WIRE_AT, 0);
-        }
     }
 
     pub(super) fn direct_length(&mut self, dst: u8) {
-        if self.options.wire_length.is_some() {
-            self.push(LDX | MEM | W, dst, STACK, WIRE_AT, 0);
-        } else {
-            self.push(ALU64 | MOV | X, dst, DATA_END, 0, 0);
-            self.push(ALU64 | SUB | X, dst, DATA, 0, 0);
-        }
+        self.push(ALU64 | MOV | X, dst, DATA_END, 0, 0);
+        self.push(ALU64 | SUB | X, dst, DATA, 0, 0);
     }
 
     pub(super) fn direct_abs(&mut self, size: Size, k: u32, dst: u8) -> Result<(), TranslateError> {

@@ -2,14 +2,12 @@
 //!
 //! Two ways to reach the packet: [`Access::Socket`] keeps the legacy loads of eBPF (`ld_abs`, `ld_ind`) and reads
 //! ancillary data from `struct __sk_buff`; [`Access::Direct`] is for XDP and for test runs over plain bytes: every load
-//! is preceded by a comparison with `data_end`.
+//! is preceded by a comparison with `data_end`, and the length is that of the packet's bytes.
 //!
 //! Registers: `r0` = A, `r7` = X, `r6` = ctx (or the packet at X), `r8` = data, `r9` = data_end; scratch words are the
 //! lower stack.
 
 mod direct;
-
-pub use direct::INDEX_MAX;
 
 use crate::check::{CheckError, check};
 use crate::insn::{AluOp, Ancillary, BPF_MEMWORDS, Insn, Op, Relation, SKF_LL_OFF, Size};
@@ -42,9 +40,6 @@ pub struct Options {
     pub long_shift: LongShift,
     /// Values returned instead of non-zero and zero, if any: `XDP_PASS` and `XDP_DROP`, say.
     pub verdicts: Option<(i32, i32)>,
-    /// With [`Access::Direct`]: the field of the context that holds the length on the wire; without it that of the
-    /// packet's bytes is taken.
-    pub wire_length: Option<i16>,
 }
 
 /// Why a program has no translation.
@@ -170,9 +165,7 @@ impl Translator<'_> {
             .any(|i| i.ancillary() == Some(Ancillary::AluXorX));
         match self.options.access {
             Access::Socket => self.push(ALU64 | MOV | X, CTX, 1, 0, 0),
-            Access::Direct => {
-                self.direct_prologue(reads(|op| matches!(op, Op::LoadLen | Op::LoadXLen)));
-            }
+            Access::Direct => self.direct_prologue(),
         }
         self.push(ALU64 | MOV | K, A, 0, 0, 0);
         if uses_x {
@@ -391,7 +384,6 @@ mod tests {
             access,
             long_shift: LongShift::Modulo,
             verdicts: None,
-            wire_length: None,
         }
     }
 

@@ -129,7 +129,6 @@ fn write_xdp(path: &Path, code: &[Insn]) -> Result<(), CliError> {
         access: Access::Direct,
         long_shift: LongShift::Zero,
         verdicts: Some((XDP_PASS, XDP_DROP)),
-        wire_length: None,
     };
     let slots = translate(code, &options).map_err(CliError::environment)?;
     let mut text = format!("    .section xdp,\"ax\",@progbits\n    .globl {NAME}\n{NAME}:\n");
@@ -152,7 +151,6 @@ fn dump(args: &Args, out: &mut Output, code: &[Insn]) -> Result<(), CliError> {
             access: Access::Socket,
             long_shift: LongShift::Zero,
             verdicts: None,
-            wire_length: None,
         };
         let slots = translate(code, &options).map_err(CliError::environment)?;
         for (at, insn) in skep_isa::insns(&slots) {

@@ -18,7 +18,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tiers;
-mod x64;
+pub(crate) mod x64;
 
 pub use image::{CodeImage, MapOp, Symbol, Tier};
 pub use link::{Code, LinkError};

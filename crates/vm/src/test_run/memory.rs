@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 /// No universe: such programs have no maps and send no packets.
-pub(crate) struct Alone;
+struct Alone;
 
 impl Host for Alone {
     fn trace(&self, line: &str) {

@@ -6,7 +6,6 @@ mod plain;
 mod skb;
 mod xdp;
 
-pub(crate) use memory::Alone;
 pub use memory::{run_memory, run_memory_checked};
 
 use crate::checked::Checked;

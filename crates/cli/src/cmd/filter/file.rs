@@ -26,7 +26,7 @@ struct Matchers<'a> {
 }
 
 impl Matchers<'_> {
-    fn filter(&self, link: u16) -> Result<Filter, CliError> {
+    fn compile(&self, link: u16) -> Result<Filter, CliError> {
         let target = Target {
             link: LinkType::of_file(link),
             ..self.target
@@ -35,11 +35,11 @@ impl Matchers<'_> {
     }
 
     #[inline]
-    fn of(&mut self, link: u16) -> Result<&mut Matcher, CliError> {
+    fn of(&mut self, link: u16) -> Result<&Matcher, CliError> {
         if self.current.as_ref().is_none_or(|(l, _)| *l != link) {
-            self.current = Some((link, Matcher::new(self.filter(link)?)));
+            self.current = Some((link, Matcher::new(self.compile(link)?)));
         }
-        match &mut self.current {
+        match &self.current {
             Some((_, matcher)) => Ok(matcher),
             None => unreachable!("it was just made"),
         }
@@ -71,7 +71,7 @@ pub(super) fn filter(
         current: None,
     };
     if args.dump > 0 || args.ebpf {
-        dump(args, out, matchers.filter(link)?.code())?;
+        dump(args, out, matchers.compile(link)?.code())?;
         return Ok(Outcome::Ok);
     }
     matchers.of(link)?;
