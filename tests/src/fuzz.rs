@@ -8,7 +8,7 @@ use skep_isa::asm::{NoFacts, Options, assemble, assemble_insns};
 use skep_isa::{Slot, Style, Text, encode, insns};
 use skep_object::image::Image;
 use skep_object::sanitize::{BtfLevel, sanitize};
-use skep_vm::classic::Native;
+use skep_vm::classic::{Native, PlainPacket};
 
 fn slots(data: &[u8]) -> Vec<Slot> {
     let chunks = data.as_chunks::<8>().0;
@@ -239,11 +239,11 @@ pub fn classic(data: &[u8]) {
         };
         for end in (0..=data.len()).step_by(1 + data.len() / 16) {
             let packet = &data[..end];
-            assert_eq!(
-                native.run(packet, 99),
-                program.run(&Packet::of_file(packet, 99)),
-                "{insns:x?} on {packet:x?}"
-            );
+            let expected = program.run(&Packet::of_file(packet, 99));
+            assert_eq!(native.run(packet, 99), expected, "{insns:x?}");
+            let mut results = [!expected; 2];
+            native.run_all(&[PlainPacket::new(packet, 99); 2], &mut results);
+            assert_eq!(results, [expected; 2], "{insns:x?}");
         }
     }
     for access in [Access::Socket, Access::Direct] {

@@ -21,8 +21,9 @@ pub enum LongShift {
 pub struct Ancillaries {
     /// The words by offset from `SKF_AD_OFF`, divided by four; `None` if there is none.
     pub words: [Option<u32>; 16],
-    /// Offset of the network header, for offsets from `SKF_NET_OFF`.
-    pub network_offset: u32,
+    /// Offset of the network header, for offsets from `SKF_NET_OFF`; `None` if offsets count from the start of the packet
+    /// alone, as in libpcap.
+    pub network_offset: Option<u32>,
 }
 
 impl Ancillaries {
@@ -56,7 +57,7 @@ pub struct Packet<'a> {
 /// No ancillary data.
 pub const NO_ANCILLARIES: Ancillaries = Ancillaries {
     words: [None; 16],
-    network_offset: 0,
+    network_offset: None,
 };
 
 impl<'a> Packet<'a> {
@@ -74,11 +75,12 @@ impl<'a> Packet<'a> {
     fn load(&self, offset: u32, size: Size) -> Option<u32> {
         let mut offset = offset;
         if offset >= SKF_LL_OFF {
+            let network = self.ancillaries.network_offset?;
             if offset >= SKF_AD_OFF {
                 return None;
             }
             offset = if offset >= SKF_NET_OFF {
-                (offset - SKF_NET_OFF).checked_add(self.ancillaries.network_offset)?
+                (offset - SKF_NET_OFF).checked_add(network)?
             } else {
                 offset - SKF_LL_OFF
             };
@@ -303,7 +305,7 @@ mod tests {
     fn instructions() {
         let bytes = [0x45, 0, 1, 2, 4, 5, 6, 7];
         let ancillaries = Ancillaries {
-            network_offset: 2,
+            network_offset: Some(2),
             ..Ancillaries::default().with(Ancillary::IfIndex, 3)
         };
         for (rows, expected) in CASES {

@@ -1,10 +1,15 @@
 //! Packet filters at the speed of machine code.
 //!
 //! ```
-//! use skep::filter::{Filter, LinkType, Matcher, Target};
+//! use skep::filter::{Filter, LinkType, Matcher, PlainPacket, Target};
 //! let filter = Filter::compile("tcp port 443", &Target::file(LinkType::ETHERNET))?;
 //! let matcher = Matcher::new(filter);
 //! assert!(!matcher.matches(&[0; 60], 60));
+//!
+//! let packets = [PlainPacket::new(&[0; 60], 60), PlainPacket::new(&[0; 4], 60)];
+//! let mut results = [9; 2];
+//! matcher.run_all(&packets, &mut results);
+//! assert_eq!(results, [0, 0]);
 //! # Ok::<(), skep::filter::FilterError>(())
 //! ```
 
@@ -12,8 +17,9 @@ pub use skep_cbpf::filter::{
     Filter, FilterError, LinkType, Names, SNAPLEN, Source, Span, Target, compile, plain,
 };
 
-use skep_cbpf::LongShift;
+use skep_cbpf::{LongShift, Packet};
 use skep_vm::classic::Native;
+pub use skep_vm::classic::PlainPacket;
 
 /// A filter, ready for many packets.
 #[derive(Debug)]
@@ -38,6 +44,22 @@ impl Matcher {
         match &self.native {
             Some(native) => native.run(bytes, wire_len) != 0,
             None => self.filter.matches(bytes, wire_len),
+        }
+    }
+
+    /// Runs the filter on many packets, one result each: zero for those that are rejected. This is the fast way: the
+    /// machine code has the loop.
+    ///
+    /// # Panics
+    /// If there are more packets than results.
+    pub fn run_all(&self, packets: &[PlainPacket<'_>], results: &mut [u32]) {
+        if let Some(native) = &self.native {
+            return native.run_all(packets, results);
+        }
+        let results = &mut results[..packets.len()];
+        for (packet, result) in packets.iter().zip(results) {
+            let packet = Packet::of_file(packet.bytes(), packet.wire_len());
+            *result = self.filter.program().run(&packet);
         }
     }
 

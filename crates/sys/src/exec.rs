@@ -2,9 +2,23 @@
 
 use std::io;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of a page, of which mappings are made; guard pages are this large.
 const PAGE: usize = 4096;
+
+/// Bytes below this program's own code where the region for code ends, and how large that region is. Processors predict jumps between places that are near each other faster: on Zen 4 a call of code that is
+/// mapped among the libraries, 2^40 bytes away, takes 1 ns longer.
+const NEAR_BYTES: usize = 64 << 20;
+const NEAR_REGION: usize = 1 << 30;
+
+/// An address for `bytes` of code near this program's, lower with each call; the system takes it as a hint.
+fn near(bytes: usize) -> *mut libc::c_void {
+    static USED: AtomicUsize = AtomicUsize::new(0);
+    let used = USED.fetch_add(bytes, Ordering::Relaxed) % NEAR_REGION;
+    let own = near as *const () as usize & !(PAGE - 1);
+    std::ptr::without_provenance_mut(own.saturating_sub(NEAR_BYTES + used + bytes))
+}
 
 /// Code in memory of its own, between two guard pages; unmapped on drop.
 #[derive(Debug)]
@@ -31,8 +45,8 @@ impl CodeMapping {
         let body = code.len().max(1).next_multiple_of(PAGE);
         let mapped = body + 2 * PAGE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice.
-        let p = unsafe { libc::mmap(std::ptr::null_mut(), mapped, libc::PROT_NONE, flags, -1, 0) };
+        // SAFETY: a fresh anonymous mapping; without MAP_FIXED it replaces nothing.
+        let p = unsafe { libc::mmap(near(mapped), mapped, libc::PROT_NONE, flags, -1, 0) };
         if p == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }

@@ -1,7 +1,9 @@
 //! Machine code of a classic program, for x86-64.
 //!
 //! `eax` is A, `ecx` X, `rdi` the packet, `rsi` its bytes, `r8d` its length on the wire; scratch words are `r9d`, `r10d`,
-//! then the red zone. `rdx` and `r11` hold what lives for one instruction.
+//! then the red zone. `rdx` and `r11` hold what lives for one instruction. The program is there twice: as a function of one
+//! packet, and inside a loop over many, where `rbx` and `rbp` are the packets to come and their end, and `r12` is where
+//! the next result goes.
 
 use super::flow::{Ahead, Flow, NEVER, Order, targets};
 use crate::jit::x64::asm::{Addr, Alu, Asm, Bytes, Cond, Gpr, Label, OutOfReach, Shift, W};
@@ -15,26 +17,71 @@ const LENGTH: Gpr = Gpr::RSI;
 const WIRE: Gpr = Gpr::R8;
 const TMP: Gpr = Gpr::RDX;
 const DIVISOR: Gpr = Gpr::R11;
+const PACKETS: Gpr = Gpr::RBX;
+const END: Gpr = Gpr::RBP;
+const RESULT: Gpr = Gpr::R12;
+/// Registers that belong to the caller.
+const SAVED: [Gpr; 3] = [PACKETS, END, RESULT];
+/// Bytes of an element of the packets: address, bytes, length on the wire.
+const PACKET_BYTES: i32 = 16;
 /// Registers of the scratch words that are named first.
 const WORDS: [Gpr; 2] = [Gpr::R9, Gpr::R10];
 /// Bytes below the stack pointer that a function without calls may use (System V ABI).
 const RED_ZONE: i32 = 128;
 
+/// Code, with the places of its two functions.
+pub(super) struct Compiled {
+    pub(super) code: Vec<u8>,
+    /// Of one packet.
+    pub(super) one: usize,
+    /// Of many.
+    pub(super) many: usize,
+}
+
 /// The code of a checked program whose loads are all of the packet.
-pub(super) fn compile(program: &[Insn], long_shift: LongShift) -> Result<Vec<u8>, OutOfReach> {
+pub(super) fn compile(
+    program: &[Insn],
+    long_shift: LongShift,
+) -> std::result::Result<Compiled, OutOfReach> {
     let flow = Flow::of(program);
-    let emit = |asm: Asm| {
-        let mut emitter = Emitter::new(program, &flow, long_shift, asm);
-        emitter.program();
-        emitter.asm
+    let emit = |mut asm: Asm| {
+        let mut starts = [0, 0];
+        for (start, form) in starts.iter_mut().zip([Form::One, Form::Many]) {
+            asm.align(FUNCTION_ALIGN);
+            *start = asm.here() as usize;
+            asm = Emitter::new(program, &flow, long_shift, asm).function(form);
+        }
+        (asm, starts)
     };
-    let mut first = emit(Asm::default());
-    let mut second = emit(Asm::second_pass(&first));
-    if second.finish().is_ok() {
-        return Ok(second.code);
-    }
-    first.finish()?;
-    Ok(first.code)
+    let (mut first, starts) = emit(Asm::default());
+    let (mut second, better) = emit(Asm::second_pass(&first));
+    let (code, [one, many]) = match second.finish() {
+        Ok(()) => (second.code, better),
+        Err(OutOfReach) => {
+            first.finish()?;
+            (first.code, starts)
+        }
+    };
+    Ok(Compiled { code, one, many })
+}
+
+/// Functions and loops begin at multiples of this.
+const FUNCTION_ALIGN: usize = 64;
+
+/// How packets come and results go.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Arguments of a function, and what it returns.
+    One,
+    /// Elements of arrays.
+    Many,
+}
+
+/// What a program ends with.
+#[derive(Clone, Copy)]
+enum Result {
+    Constant(u32),
+    A,
 }
 
 /// What is proven before an instruction.
@@ -49,8 +96,12 @@ struct Emitter<'a> {
     flow: &'a Flow,
     long_shift: LongShift,
     asm: Asm,
+    form: Form,
     labels: Vec<Label>,
     reject: Label,
+    /// With many packets: where the next begins, and where the function ends.
+    next: Label,
+    done: Label,
     /// By instruction; `None` as long as no way leads there.
     proven: Vec<Option<Proven>>,
     /// Scratch words that have a register.
@@ -71,6 +122,9 @@ impl<'a> Emitter<'a> {
         Self {
             labels: program.iter().map(|_| asm.new_label()).collect(),
             reject: asm.new_label(),
+            next: asm.new_label(),
+            done: asm.new_label(),
+            form: Form::One,
             proven: vec![None; program.len()],
             program,
             flow,
@@ -80,17 +134,55 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn program(&mut self) {
+    /// Emits the whole function.
+    fn function(mut self, form: Form) -> Asm {
+        self.form = form;
+        match form {
+            Form::One => {
+                if self.reads_length() {
+                    self.asm.mov_rr(W::D, WIRE, TMP);
+                }
+                self.body();
+            }
+            Form::Many => {
+                for saved in SAVED {
+                    self.asm.push(saved);
+                }
+                self.asm.mov_rr(W::Q, PACKETS, Gpr::RDI);
+                self.asm.mov_rr(W::Q, END, Gpr::RSI);
+                self.asm.mov_rr(W::Q, RESULT, Gpr::RDX);
+                self.asm.align(FUNCTION_ALIGN);
+                self.asm.bind(self.next);
+                self.asm.load(Bytes::B8, PACKET, Addr::base(PACKETS, 0));
+                self.asm.load(Bytes::B4, LENGTH, Addr::base(PACKETS, 8));
+                if self.reads_length() {
+                    self.asm.load(Bytes::B4, WIRE, Addr::base(PACKETS, 12));
+                }
+                self.asm.alu_ri(Alu::Add, W::Q, PACKETS, PACKET_BYTES);
+                self.body();
+                self.asm.bind(self.done);
+                for saved in SAVED.into_iter().rev() {
+                    self.asm.pop(saved);
+                }
+                self.asm.ret();
+            }
+        }
+        self.asm
+    }
+
+    fn reads_length(&self) -> bool {
+        let mut ops = self.program.iter().map(|i| i.op());
+        ops.any(|op| matches!(op, Some(Op::LoadLen | Op::LoadXLen)))
+    }
+
+    /// The program, from its first instruction to its results.
+    fn body(&mut self) {
         let start = self.flow.ahead[0];
         if start.reads_a {
             self.asm.zero(A);
         }
         if start.reads_x || start.bytes_at_x > 0 {
             self.asm.zero(X);
-        }
-        let reads_length = |i: &Insn| matches!(i.op(), Some(Op::LoadLen | Op::LoadXLen));
-        if self.program.iter().any(reads_length) {
-            self.asm.mov_rr(W::D, WIRE, TMP);
         }
         self.reach(
             0,
@@ -106,8 +198,30 @@ impl<'a> Emitter<'a> {
             }
         }
         self.asm.bind(self.reject);
-        self.asm.zero(A);
-        self.asm.ret();
+        self.end(Result::Constant(0));
+    }
+
+    /// Ends a run with a result.
+    fn end(&mut self, result: Result) {
+        match (self.form, result) {
+            (Form::One, Result::Constant(0)) => self.asm.zero(A),
+            (Form::One, Result::Constant(k)) => self.asm.mov_ri(A, u64::from(k)),
+            (Form::One, Result::A) => {}
+            (Form::Many, Result::Constant(k)) => {
+                let to = Addr::base(RESULT, 0);
+                self.asm.store_imm(Bytes::B4, to, k.cast_signed());
+            }
+            (Form::Many, Result::A) => self.asm.store(Bytes::B4, Addr::base(RESULT, 0), A),
+        }
+        match self.form {
+            Form::One => self.asm.ret(),
+            Form::Many => {
+                self.asm.alu_ri(Alu::Add, W::Q, RESULT, 4);
+                self.asm.alu_rr(Alu::Cmp, W::Q, PACKETS, END);
+                self.asm.jcc(Cond::Ne, self.next);
+                self.asm.jmp(self.done);
+            }
+        }
     }
 
     /// Notes what is proven on a way to an instruction.
@@ -155,8 +269,7 @@ impl<'a> Emitter<'a> {
         let ahead = self.flow.ahead[at];
         if ahead.bytes == NEVER {
             // Only ways that fell through come here.
-            self.asm.zero(A);
-            self.asm.ret();
+            self.end(Result::Constant(0));
             return;
         }
         let mut proven = self.prove(ahead, proven);
@@ -196,11 +309,8 @@ impl<'a> Emitter<'a> {
                 }
                 return self.branch(at, condition(relation), insn, proven);
             }
-            Op::RetK => {
-                self.asm.mov_ri(A, u64::from(insn.k));
-                return self.asm.ret();
-            }
-            Op::RetA => return self.asm.ret(),
+            Op::RetK => return self.end(Result::Constant(insn.k)),
+            Op::RetA => return self.end(Result::A),
         }
         let writes_x = matches!(
             op,
@@ -277,7 +387,7 @@ impl<'a> Emitter<'a> {
 
     fn shift_k(&mut self, shift: Shift, count: u32) {
         // The checker refuses counts of 32 and more.
-        if let Some(count @ 1..) = u8::try_from(count).ok() {
+        if let Ok(count @ 1..) = u8::try_from(count) {
             self.asm.shift_ri(shift, W::D, A, count);
         }
     }

@@ -1,6 +1,6 @@
 //! Classic programs as machine code: a function of a packet's bytes and its length on the wire, nothing else.
 //!
-//! There is no context, no map and no helper to prepare for, so a run is one call. What makes it safe: [`check`] accepts
+//! There is no context, no map and no helper to prepare for, so a run is one call, and a run of many packets is one, too. What makes it safe: [`check`] accepts
 //! the program (jumps go forward and end inside, scratch words exist and are written first), and every load is behind a
 //! comparison of the packet's length that [`flow`] proves to cover it. A load past the end rejects the packet, so one
 //! comparison stands for all loads that every way to acceptance makes.
@@ -15,12 +15,59 @@ use skep_cbpf::insn::Op;
 use skep_cbpf::{CheckError, Insn, LongShift, check};
 use skep_sys::exec::CodeMapping;
 use std::io;
+use std::marker::PhantomData;
 
 /// Offsets in packets that code is made for end here; no packet is as long.
 const OFFSET_MAX: u32 = 0x7fff_0000;
 
-/// The code of a classic program: packet, its bytes, its length on the wire.
-type EntryFn = unsafe extern "sysv64" fn(*const u8, usize, u32) -> u32;
+/// A classic program for one packet: its address, its bytes, its length on the wire.
+type OneFn = unsafe extern "sysv64" fn(*const u8, usize, u32) -> u32;
+/// A classic program for at least one packet: from the first to the end, and where the results go.
+type ManyFn = unsafe extern "sysv64" fn(*const PlainPacket<'_>, *const PlainPacket<'_>, *mut u32);
+
+/// A packet of which only its bytes and its length on the wire are known, as the code reads it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct PlainPacket<'p> {
+    start: *const u8,
+    bytes: u32,
+    wire_len: u32,
+    packet: PhantomData<&'p [u8]>,
+}
+
+const _: () = assert!(size_of::<PlainPacket<'_>>() == 16, "the code steps by this");
+
+impl<'p> PlainPacket<'p> {
+    /// The first 2 GiB of a packet.
+    #[inline]
+    #[must_use]
+    pub fn new(packet: &'p [u8], wire_len: u32) -> Self {
+        Self {
+            start: packet.as_ptr(),
+            bytes: packet.len().min(OFFSET_MAX as usize) as u32,
+            wire_len,
+            packet: PhantomData,
+        }
+    }
+
+    /// The packet.
+    #[must_use]
+    pub fn bytes(&self) -> &'p [u8] {
+        // SAFETY: `new` took address and length of a slice that lives for `'p`.
+        unsafe { std::slice::from_raw_parts(self.start, self.bytes as usize) }
+    }
+
+    /// Bytes on the wire.
+    #[must_use]
+    pub fn wire_len(&self) -> u32 {
+        self.wire_len
+    }
+}
+
+// SAFETY: it is a shared slice and a number.
+unsafe impl Send for PlainPacket<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for PlainPacket<'_> {}
 
 /// Why a classic program has no code.
 #[derive(Debug)]
@@ -58,7 +105,8 @@ impl From<OutOfReach> for NativeError {
 #[derive(Debug)]
 pub struct Native {
     code: CodeMapping,
-    entry: EntryFn,
+    one: OneFn,
+    many: ManyFn,
 }
 
 impl Native {
@@ -71,11 +119,14 @@ impl Native {
         if let Some(at) = program.iter().position(|i| !is_of_packet(*i)) {
             return Err(NativeError::NotInPacket(at));
         }
-        let bytes = emit::compile(program, long_shift)?;
-        let code = CodeMapping::new(&bytes).map_err(NativeError::Memory)?;
-        // SAFETY: the bytes are a whole function of this signature, from the first byte on.
-        let entry = unsafe { std::mem::transmute::<*const u8, EntryFn>(code.base()) };
-        Ok(Self { code, entry })
+        let compiled = emit::compile(program, long_shift)?;
+        let code = CodeMapping::new(&compiled.code).map_err(NativeError::Memory)?;
+        let at = |start| code.base().wrapping_add(start);
+        // SAFETY: a whole function of this signature starts there.
+        let one = unsafe { std::mem::transmute::<*const u8, OneFn>(at(compiled.one)) };
+        // SAFETY: as above.
+        let many = unsafe { std::mem::transmute::<*const u8, ManyFn>(at(compiled.many)) };
+        Ok(Self { code, one, many })
     }
 
     /// Runs the program on the first 2 GiB of a packet; zero means reject, anything else how many bytes to keep.
@@ -83,9 +134,25 @@ impl Native {
     #[must_use]
     pub fn run(&self, packet: &[u8], wire_len: u32) -> u32 {
         let length = packet.len().min(OFFSET_MAX as usize);
-        // SAFETY: `entry` is mapped executable as long as `self` lives. It was made of a checked program; it reads
+        // SAFETY: `one` is mapped executable as long as `self` lives. It was made of a checked program; it reads
         // `packet` only below `length`, which it compares before, and writes only its registers and red zone.
-        unsafe { (self.entry)(packet.as_ptr(), length, wire_len) }
+        unsafe { (self.one)(packet.as_ptr(), length, wire_len) }
+    }
+
+    /// Runs the program on many packets, one result each, with the least that can be spent on a packet: there is no call.
+    ///
+    /// # Panics
+    /// If there are more packets than results.
+    pub fn run_all(&self, packets: &[PlainPacket<'_>], results: &mut [u32]) {
+        let results = &mut results[..packets.len()];
+        if packets.is_empty() {
+            return;
+        }
+        let range = packets.as_ptr_range();
+        // SAFETY: as in `run`; the function reads the packets from the first to the end, of which there is at least one,
+        // and writes as many results, which is how many there are. Their addresses and lengths are those of slices that
+        // outlive the call.
+        unsafe { (self.many)(range.start, range.end, results.as_mut_ptr()) }
     }
 
     /// The machine code.

@@ -4,7 +4,8 @@ use super::sink::Sink;
 use super::{Args, at, compile, dump};
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
-use skep::filter::{Filter, LinkType, Matcher, SNAPLEN, Source, Target};
+use skep::filter::{Filter, LinkType, Matcher, PlainPacket, SNAPLEN, Source, Target};
+use skep_net::capture::Record;
 use skep_net::stream::{Stream, StreamError};
 use skep_net::write::Writer;
 use std::fs::File;
@@ -90,6 +91,54 @@ pub(super) fn filter(
     }
 }
 
+/// Packets that are matched at a time.
+const MATCHED: usize = 256;
+
+/// Packets of one link type that wait for their decision.
+#[derive(Default)]
+struct Waiting<'b> {
+    records: Vec<Record<'b>>,
+    packets: Vec<PlainPacket<'b>>,
+}
+
+impl<'b> Waiting<'b> {
+    #[inline]
+    fn push(&mut self, record: Record<'b>) {
+        self.packets
+            .push(PlainPacket::new(record.data, record.wire_len));
+        self.records.push(record);
+    }
+
+    /// Whether a packet must wait for those that are here to be decided.
+    #[inline]
+    fn is_full_for(&self, link: u16) -> bool {
+        self.records.len() == MATCHED || self.records.last().is_some_and(|r| r.link != link)
+    }
+
+    /// Decides all; false if no more packets are wanted.
+    fn decide(
+        &mut self,
+        matchers: &mut Matchers<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<bool, CliError> {
+        let Some(first) = self.records.first() else {
+            return Ok(true);
+        };
+        let mut results = [0; MATCHED];
+        matchers
+            .of(first.link)?
+            .run_all(&self.packets, &mut results);
+        for (record, result) in self.records.iter().zip(results) {
+            if result != 0 && !sink.take(record)? {
+                return Ok(false);
+            }
+        }
+        self.records.clear();
+        self.packets.clear();
+        Ok(true)
+    }
+}
+
 /// Takes packets until no more are wanted; what is wrong with the capture, if that is why they end.
 fn run(
     capture: &mut Stream<impl Read>,
@@ -102,15 +151,26 @@ fn run(
             Ok(None) => return Ok(None),
             Err(error) => return Ok(Some(error)),
         };
+        let mut waiting = Waiting::default();
+        let mut wrong = None;
         for record in batch {
             let record = match record {
                 Ok(record) => record,
-                Err(error) => return Ok(Some(error)),
+                Err(error) => {
+                    wrong = Some(error);
+                    break;
+                }
             };
-            let matcher = matchers.of(record.link)?;
-            if matcher.matches(record.data, record.wire_len) && !sink.take(&record)? {
+            if waiting.is_full_for(record.link) && !waiting.decide(matchers, sink)? {
                 return Ok(None);
             }
+            waiting.push(record);
+        }
+        if !waiting.decide(matchers, sink)? {
+            return Ok(None);
+        }
+        if wrong.is_some() {
+            return Ok(wrong);
         }
         sink.flush()?;
     }
