@@ -5,7 +5,7 @@ use crate::equal::{Compare, Exact};
 use crate::fail::{Check, errno, fail_at};
 use crate::kept::Kept;
 use crate::precision::forget_precision;
-use crate::reg::{ADD_CONST, Reg};
+use crate::reg::Reg;
 use crate::state::{Byte, FrameKind, StackSlot, State, StateId};
 use crate::verifier::{Verifier, prog_flags};
 use skep_isa::{Call, Insn};
@@ -156,7 +156,6 @@ impl Verifier<'_> {
     fn keep_state(&mut self) {
         self.note_state_kept();
         forget_precision(&mut self.cur);
-        clear_singular_ids(&mut self.cur);
         let mut state = State {
             history: std::mem::take(&mut self.cur.history),
             ..self.cur.clone()
@@ -241,31 +240,6 @@ impl Verifier<'_> {
                 }
             }
         }
-    }
-}
-
-/// An id that only one scalar has says nothing.
-fn clear_singular_ids(state: &mut State) {
-    let mut counts: Vec<(u32, u32)> = Vec::new();
-    state.visit_regs(|r| {
-        if r.is_scalar() && r.id != 0 {
-            let id = r.id & !ADD_CONST;
-            match counts.iter_mut().find(|c| c.0 == id) {
-                Some(c) => c.1 += 1,
-                None => counts.push((id, 1)),
-            }
-        }
-    });
-    if counts.iter().any(|c| c.1 == 1) {
-        state.for_each_reg(|r| {
-            if r.is_scalar()
-                && counts
-                    .iter()
-                    .any(|&(id, n)| n == 1 && id == r.id & !ADD_CONST)
-            {
-                r.unlink();
-            }
-        });
     }
 }
 
