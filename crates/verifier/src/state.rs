@@ -309,18 +309,6 @@ impl State {
         }
     }
 
-    /// Calls `f` for every register and spilled register of every frame.
-    pub(crate) fn visit_regs(&self, mut f: impl FnMut(&Reg)) {
-        for frame in &self.frames {
-            frame.regs.iter().for_each(&mut f);
-            frame
-                .stack
-                .iter()
-                .filter(|s| s.is_spill())
-                .for_each(|s| f(&s.reg));
-        }
-    }
-
     /// The call sites of all frames equal.
     pub(crate) fn same_callsites(&self, other: &Self) -> bool {
         self.frames.len() == other.frames.len()

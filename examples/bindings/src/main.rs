@@ -6,7 +6,7 @@
 use skep::test_run::Input;
 use skep::typed::TypedEvent;
 use skep_bpf::Backend;
-use skep_net::pcap;
+use skep_net::capture;
 use skep_user::{Options, Universe};
 use std::error::Error;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .ok_or("no map new_flows")?;
     let mut new_flows = new_flows.open()?;
     let mut flows = 0;
-    for packet in pcap::read(&std::fs::read(path)?)? {
+    for packet in capture::read(&std::fs::read(path)?)? {
         let input = Input {
             data: Some(packet.data.to_vec()),
             ctx: None,
