@@ -385,6 +385,7 @@ impl<'a> Pair<'a> {
             self.spec.map_type,
             MapType::Array
                 | MapType::PercpuArray
+                | MapType::LpmTrie
                 | MapType::ArrayOfMaps
                 | MapType::ProgArray
                 | MapType::Devmap

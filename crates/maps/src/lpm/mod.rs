@@ -7,8 +7,9 @@
 //! Concurrency (the kernel's): lookups take no lock and see each update or deletion of a prefix either done or not, address
 //! by address. Updates and deletions hold one lock a map. If its owner died the table is built again from the elements.
 //!
-//! Walks follow the hash map: each prefix once, but not longest first as in the kernel.
+//! Walks go from more to less specific prefixes, as in the kernel ([`order::Order`]), holding the lock for each step.
 
+mod order;
 mod small;
 mod table;
 
@@ -18,6 +19,7 @@ use crate::header::{MapHeader, Ops, Runner};
 use crate::lock::{self, Got};
 use crate::region::{Layout, Memory, Region};
 use crate::spec::MapSpec;
+use order::Order;
 use skep_abi::Errno;
 use skep_abi::map_flags::BPF_EXIST;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -52,6 +54,7 @@ pub(crate) struct Lpm {
     /// Addresses as they were given, unmasked, one an element: what user space reads back as keys.
     given: *mut u8,
     address_bytes: usize,
+    order: Order,
     table: Option<Table>,
 }
 
@@ -60,7 +63,9 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
     let sizes = hash::sizes(spec).ok_or(Errno::ENOMEM)?;
     let given_at = sizes.control.next_multiple_of(64);
     let control_at = (given_at + sizes.total as usize * address_bytes).next_multiple_of(64);
-    let table_at = (control_at + size_of::<Control>()).next_multiple_of(64);
+    let order_at = (control_at + size_of::<Control>()).next_multiple_of(64);
+    let order_bytes = Order::bytes(spec.max_entries, sizes.total);
+    let table_at = (order_at + order_bytes).next_multiple_of(64);
     let table_bytes = if address_bytes == 4 {
         Table::bytes(spec.max_entries)
     } else {
@@ -77,6 +82,7 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
         control: at(control_at).cast_const().cast(),
         given: at(given_at),
         address_bytes,
+        order: Order::new(at(order_at), spec.max_entries, sizes.total),
         table: (address_bytes == 4).then(|| Table::new(at(table_at), spec.max_entries)),
     };
     if region.is_fresh() {
@@ -283,6 +289,17 @@ impl Lpm {
         }
     }
 
+    /// Notes a prefix that is new.
+    fn enter(&self, map: &MapHeader, prefix: &Prefix, index: u32) {
+        self.count(prefix.len, 1);
+        let address_of = |index| {
+            let key = self.hash.key_bytes(index, map.key_size as usize);
+            key.get(LEN_BYTES..).unwrap_or_default()
+        };
+        let address = &prefix.key()[LEN_BYTES..];
+        self.order.insert(address, prefix.len, index, &address_of);
+    }
+
     fn given(&self, index: u32) -> *mut u8 {
         self.given.wrapping_add(index as usize * self.address_bytes)
     }
@@ -314,8 +331,9 @@ impl Lpm {
             self.given(new)
                 .copy_from_nonoverlapping(key[LEN_BYTES..].as_ptr(), self.address_bytes);
         };
-        if old.is_none() {
-            self.count(prefix.len, 1);
+        match old {
+            Some(old) => self.order.replace(old, new),
+            None => self.enter(map, &prefix, new),
         }
         if let Some(table) = &self.table {
             table.insert(prefix.ipv4(), prefix.len, new + 1, &|leaf| {
@@ -348,6 +366,7 @@ impl Lpm {
             });
         }
         self.count(prefix.len, -1);
+        self.order.remove(old);
         self.hash.user_remove(map, prefix.key(), &mut [], runner)
     }
 
@@ -366,11 +385,12 @@ impl Lpm {
         if let Some(table) = &self.table {
             table.clear();
         }
+        self.order.clear();
         self.hash.for_each_index(&mut |index| {
             let Some(prefix) = Prefix::of(self.hash.key_bytes(index, map.key_size as usize)) else {
                 return;
             };
-            self.count(prefix.len, 1);
+            self.enter(map, &prefix, index);
             if let Some(table) = &self.table {
                 table.insert(prefix.ipv4(), prefix.len, index + 1, &|leaf| {
                     self.len_of(map, leaf.wrapping_sub(1))
@@ -398,11 +418,16 @@ impl Lpm {
         map: &MapHeader,
         key: Option<&[u8]>,
         next: &mut [u8],
-        _: Runner,
+        runner: Runner,
     ) -> Result<(), Errno> {
-        let prefix = key.and_then(Prefix::of);
-        let after = prefix.as_ref().map(Prefix::key);
-        let index = self.hash.next_index(after).ok_or(Errno::ENOENT)?;
+        let after = key
+            .and_then(<[u8]>::split_first_chunk)
+            .map(|(len, address)| (address, u32::from_ne_bytes(*len)));
+        let _held = self.lock(map, runner);
+        let index = self.order.next(after).ok_or(Errno::ENOENT)?;
+        if index >= self.hash.total() {
+            return Err(Errno::ENOENT);
+        }
         let (len, address) = next.split_at_mut(LEN_BYTES);
         len.copy_from_slice(&self.len_of(map, index).to_ne_bytes());
         // SAFETY: one address an element.
