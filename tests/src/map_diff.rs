@@ -3,10 +3,13 @@
 //! What cannot agree is kept apart: the order of walks over hashes, the fullness boundary of hashes without preallocation
 //! (approximate in the kernel), evictions of LRU maps, false positives of bloom filters.
 
+mod owners;
+
 use crate::random::Random;
 use skep_abi::MapType;
 use skep_bpf::{Backend, BatchCursor, Errno, Handle, MapCreate};
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::RawFd;
 
 /// Operations on one map before the next one is made.
 const OPS_PER_MAP: u64 = 2000;
@@ -31,8 +34,19 @@ pub const TYPES: &[MapType] = &[
     MapType::ArrayOfMaps,
     MapType::HashOfMaps,
     MapType::Devmap,
+    MapType::DevmapHash,
+    MapType::Cpumap,
+    MapType::Xskmap,
     MapType::Ringbuf,
+    MapType::UserRingbuf,
+    MapType::PerfEventArray,
     MapType::ProgArray,
+    MapType::StackTrace,
+    MapType::Arena,
+    MapType::SkStorage,
+    MapType::TaskStorage,
+    MapType::InodeStorage,
+    MapType::CgrpStorage,
 ];
 
 /// A first difference.
@@ -48,6 +62,8 @@ struct Pair<'a> {
     value_len: usize,
     /// Numbers that keys are made from are below this.
     keys: u64,
+    /// Keys of local storage, and the groups among the owners.
+    owners: Option<(Vec<RawFd>, Vec<owners::Group>)>,
     pushed: BTreeSet<Vec<u8>>,
     random: Random,
 }
@@ -122,8 +138,24 @@ fn spec_of(map_type: MapType, random: &mut Random) -> (MapCreate, u64) {
             spec.map_flags = *random.of(&[0, 1]);
             keys = if spec.map_flags == 1 { entries } else { keys };
         }
-        T::Devmap => spec.value_size = *random.of(&[4, 8]),
-        T::Ringbuf => {
+        T::Devmap | T::DevmapHash => spec.value_size = *random.of(&[4, 8]),
+        T::Cpumap => {
+            spec.value_size = *random.of(&[4, 8]);
+            spec.max_entries = 1 + random.below(4) as u32;
+            keys = u64::from(spec.max_entries) + 1;
+        }
+        T::Xskmap | T::PerfEventArray => spec.value_size = 4,
+        T::StackTrace => spec.value_size = 8 * (1 + random.below(20) as u32),
+        T::SkStorage | T::TaskStorage | T::InodeStorage | T::CgrpStorage => {
+            spec.max_entries = 0;
+            spec.map_flags = 1;
+        }
+        T::Arena => {
+            spec.key_size = 0;
+            spec.value_size = 0;
+            spec.map_flags = 1 << 10;
+        }
+        T::Ringbuf | T::UserRingbuf => {
             spec.key_size = 0;
             spec.value_size = 0;
             spec.max_entries = 4096;
@@ -154,6 +186,7 @@ impl<'a> Pair<'a> {
     ) -> Result<Option<Self>, Difference> {
         let is_outer = matches!(spec.map_type, MapType::ArrayOfMaps | MapType::HashOfMaps);
         let template = MapCreate::new(MapType::Array, 4, 8, 2);
+        let owners = owners::keys(spec.map_type);
         let mut inner = [Vec::new(), Vec::new()];
         let mut made = Vec::new();
         for (backend, inner) in [user, kernel].into_iter().zip(&mut inner) {
@@ -164,7 +197,12 @@ impl<'a> Pair<'a> {
                 }
                 spec.inner_map = Some(inner[0]);
             }
+            let btf = match owners {
+                Some(_) => Some(owners::add_btf(backend, &mut spec)?),
+                None => None,
+            };
             made.push(errno(backend.map_create(&spec)));
+            btf.into_iter().for_each(|btf| backend.close(btf));
         }
         match (made[0], made[1]) {
             (Ok(u), Ok(k)) => {
@@ -185,6 +223,7 @@ impl<'a> Pair<'a> {
                     spec,
                     value_len,
                     keys,
+                    owners,
                     pushed,
                     random,
                 }))
@@ -208,6 +247,9 @@ impl<'a> Pair<'a> {
     }
 
     fn key(&mut self) -> Vec<u8> {
+        if let Some((owners, _)) = &self.owners {
+            return self.random.of(owners).to_ne_bytes().to_vec();
+        }
         let number = self.random.below(self.keys);
         let len = self.spec.key_size as usize;
         match self.spec.map_type {
@@ -242,7 +284,9 @@ impl<'a> Pair<'a> {
             MapType::ArrayOfMaps | MapType::HashOfMaps => {
                 Some(self.random.below(INNER_MAPS as u64 + 2) as usize)
             }
-            MapType::ProgArray => Some(INNER_MAPS),
+            MapType::ProgArray | MapType::PerfEventArray => {
+                Some(INNER_MAPS + self.random.below(2) as usize)
+            }
             _ => None,
         };
         if let Some(n) = handles {
@@ -253,10 +297,7 @@ impl<'a> Pair<'a> {
             };
             return [number(0), number(1)].map(|n| n.to_ne_bytes().to_vec());
         }
-        if self.spec.map_type == MapType::Devmap {
-            let ifindex = *self.random.of(&[0u32, 1, 1, 1]);
-            let mut value = ifindex.to_ne_bytes().to_vec();
-            value.resize(self.value_len, 0);
+        if let Some(value) = self.target() {
             return [value.clone(), value];
         }
         if self.spec.map_type == MapType::BloomFilter {
@@ -278,6 +319,22 @@ impl<'a> Pair<'a> {
             .take(self.value_len)
             .collect();
         [value.clone(), value]
+    }
+
+    /// Where packets go: a device, the queue of a CPU, a socket; half of them not there.
+    fn target(&mut self) -> Option<Vec<u8>> {
+        let word = match self.spec.map_type {
+            MapType::Devmap | MapType::DevmapHash => *self.random.of(&[0u32, 1, 1, 1, u32::MAX]),
+            MapType::Cpumap => *self.random.of(&[0u32, 1, 192, 16384, 16385]),
+            MapType::Xskmap => self
+                .random
+                .of(&[-1, RawFd::MAX, owners::socket()])
+                .cast_unsigned(),
+            _ => return None,
+        };
+        let mut value = word.to_ne_bytes().to_vec();
+        value.resize(self.value_len, 0);
+        Some(value)
     }
 
     fn flags(&mut self) -> u64 {
@@ -403,10 +460,7 @@ impl<'a> Pair<'a> {
     }
 
     fn batch(&mut self) -> Result<(), Difference> {
-        if self.spec.key_size == 0
-            || self.value_len == 0
-            || self.spec.map_type == MapType::ProgArray
-        {
+        if self.spec.key_size == 0 || self.value_len == 0 {
             return Ok(());
         }
         let count = self.random.below(6) as usize;
@@ -499,7 +553,7 @@ impl<'a> Pair<'a> {
         let keyed = self.spec.key_size != 0;
         if keyed {
             Self::agree("final contents", [self.contents(0), self.contents(1)])?;
-            if self.value_len != 0 && self.spec.map_type != MapType::ProgArray {
+            if self.value_len != 0 {
                 Self::agree(
                     "batch of all",
                     [self.batch_contents(0, false), self.batch_contents(1, false)],

@@ -11,9 +11,9 @@ use std::time::Instant;
 
 /// Operations on each map type unless told otherwise.
 const OPERATIONS: u64 = 1_000_000;
-/// Types whose every change waits for a grace period in the kernel, and the operations on those.
-const SLOW: &[MapType] = &[MapType::ArrayOfMaps, MapType::HashOfMaps];
-const SLOW_OPERATIONS: u64 = 5000;
+/// Types whose changes wait for grace periods in the kernel, and how many threads wait for them at once.
+const SLOW: &[MapType] = &[MapType::ArrayOfMaps, MapType::HashOfMaps, MapType::Cpumap];
+const WAITING_THREADS: u64 = 64;
 /// Maps made with odd arguments.
 const CREATIONS: u64 = 50_000;
 /// Elements of the LRU maps, keys of the trace, accesses.
@@ -32,12 +32,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     let mut differences = 0;
     for map_type in map_diff::TYPES {
         let start = Instant::now();
-        let operations = operations.min(if SLOW.contains(map_type) {
-            SLOW_OPERATIONS
+        let threads = if SLOW.contains(map_type) {
+            WAITING_THREADS
         } else {
-            u64::MAX
-        });
-        let outcome = map_diff::compare(&user, &kernel, *map_type, operations, seed);
+            1
+        };
+        let outcome = compare(&user, &kernel, *map_type, [operations, threads], seed);
         differences += u32::from(outcome.is_err());
         let said = outcome
             .err()
@@ -70,6 +70,25 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     } else {
         Err(format!("{differences} differences"))
     }
+}
+
+/// So many operations on maps of a type, by so many threads on maps of their own.
+fn compare(
+    user: &Universe,
+    kernel: &Kernel,
+    map_type: MapType,
+    [operations, threads]: [u64; 2],
+    seed: u64,
+) -> Result<(), map_diff::Difference> {
+    let share = operations.div_ceil(threads);
+    std::thread::scope(|scope| {
+        let run = |n| map_diff::compare(user, kernel, map_type, share, seed.wrapping_add(n << 40));
+        let all: Vec<_> = (0..threads).map(|n| scope.spawn(move || run(n))).collect();
+        all.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(outcome) => outcome,
+            Err(_) => Err("a thread panicked".to_owned()),
+        })
+    })
 }
 
 /// Hits of an LRU map as a cache of a Zipf-distributed trace (exponent 1).

@@ -158,13 +158,13 @@ impl MapSpec {
     }
 
     fn check_bloom(&self) -> Result<(), Errno> {
+        require(u64::from(self.value_size) <= KMALLOC_MAX, Errno::E2BIG)?;
         require(
             self.max_entries != 0 && self.key_size == 0 && self.value_size != 0,
             Errno::EINVAL,
         )?;
         self.has_only(BPF_F_NUMA_NODE | BPF_F_ZERO_SEED | ACCESS)?;
-        require(self.map_extra & !0xf == 0, Errno::EINVAL)?;
-        require(u64::from(self.value_size) <= KMALLOC_MAX, Errno::E2BIG)
+        require(self.map_extra & !0xf == 0, Errno::EINVAL)
     }
 
     fn check_lpm(&self) -> Result<(), Errno> {

@@ -8,7 +8,8 @@ use crate::body::Body;
 use crate::fields::{copy_value, copy_words, spin_lock_offset, zero_fields};
 use crate::header::Runner;
 use crate::map::Map;
-use skep_abi::map_flags::BPF_F_LOCK;
+use crate::target;
+use skep_abi::map_flags::{BPF_EXIST, BPF_F_LOCK};
 use skep_abi::{Errno, MapType};
 
 /// Does the type hold ids of other objects (`IS_FD_MAP`)?
@@ -84,7 +85,7 @@ impl Map {
             Body::Objects(objects) => objects.user_read(self, key, value),
             Body::Lpm(lpm) => lpm.user_read(self, key, value),
             Body::Ring(_) => Err(Errno::ENOTSUPP),
-            Body::Arena(_) => Err(Errno::EOPNOTSUPP),
+            Body::Arena(_) => Err(Errno::EINVAL),
             Body::Stacks(stacks) => stacks.user_read(self, key, value, crate::stacks::Take::No),
         }
     }
@@ -157,7 +158,15 @@ impl Map {
         self.check_sizes(key, value.len())?;
         match &self.body {
             Body::Array => self.write_array(key, value, flags, runner),
-            Body::Hash(hash) => hash.user_update(self, key, value, flags, runner),
+            Body::Hash(hash) => {
+                if self.map_type != MapType::DevmapHash {
+                    return hash.user_update(self, key, value, flags, runner);
+                }
+                let found = hash.user_find(self, key).is_some();
+                target::check_hashed_device(found, value, flags)?;
+                // The kernel does not ask whether the key exists.
+                hash.user_update(self, key, value, flags & !BPF_EXIST, runner)
+            }
             Body::Queue(queue) => queue.push(self, value.as_ptr(), flags, runner),
             Body::Bloom(bloom) => bloom.push(value, flags),
             Body::Objects(objects) => objects.user_write(self, key, value, flags),
@@ -296,7 +305,9 @@ impl Map {
         self.check_sizes(key, value.len())?;
         match &self.body {
             Body::Queue(queue) => queue.pop(self, value.as_mut_ptr(), runner),
-            Body::Hash(hash) if self.map_type != MapType::HashOfMaps => {
+            Body::Hash(hash)
+                if !matches!(self.map_type, MapType::HashOfMaps | MapType::DevmapHash) =>
+            {
                 hash.user_remove(self, key, value, runner)?;
                 self.hide_fields(value);
                 Ok(())

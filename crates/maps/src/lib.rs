@@ -39,6 +39,7 @@ mod ring;
 mod spec;
 mod stacks;
 mod sync;
+mod target;
 
 pub use calls::{ForEach, RecordEnd, ringbuf_commit};
 pub use elem::holds_objects;

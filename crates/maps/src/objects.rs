@@ -12,6 +12,7 @@ use crate::header::{MapHeader, Ops, Runner, no_delete, no_lookup, no_update};
 use crate::map::Map;
 use crate::region::{Layout, Memory, Region};
 use crate::spec::MapSpec;
+use crate::target;
 use skep_abi::map_flags::{BPF_ANY, BPF_EXIST, BPF_NOEXIST};
 use skep_abi::{Errno, MapType};
 use std::sync::OnceLock;
@@ -179,10 +180,15 @@ impl Objects {
 
     pub(crate) fn user_read(
         &self,
-        _: &MapHeader,
+        map: &MapHeader,
         key: &[u8],
         value: &mut [u8],
     ) -> Result<(), Errno> {
+        match map.map_type {
+            MapType::Xskmap => return Err(Errno::EOPNOTSUPP),
+            MapType::PerfEventArray | MapType::CgroupArray => return Err(Errno::ENOTSUPP),
+            _ => {}
+        }
         let word = self.at(key).map_or(0, |w| w.load(Ordering::Acquire));
         if word as u32 == 0 {
             return Err(Errno::ENOENT);
@@ -223,6 +229,11 @@ impl Objects {
         let word = self.at(key).ok_or(Errno::E2BIG)?;
         if flags == BPF_NOEXIST && map.map_type != MapType::Xskmap {
             return Err(Errno::EEXIST);
+        }
+        target::check(map, key, new)?;
+        let there = word.load(Ordering::Acquire) != 0;
+        if map.map_type == MapType::Xskmap && there == (flags == BPF_NOEXIST) && flags != BPF_ANY {
+            return Err(if there { Errno::EEXIST } else { Errno::ENOENT });
         }
         Ok(word.swap(new, Ordering::AcqRel))
     }

@@ -83,6 +83,37 @@ pub fn set_congestion(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     }
 }
 
+/// The address family of a socket.
+///
+/// # Errors
+/// `EBADF`, `ENOTSOCK`.
+pub fn family(fd: i32) -> io::Result<i32> {
+    let mut domain = 0i32;
+    let mut len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes.
+    let rc = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_DOMAIN,
+            (&raw mut domain).cast(),
+            &raw mut len,
+        )
+    };
+    if rc < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(domain)
+}
+
+/// Is there a network device with this number?
+#[must_use]
+pub fn has_device(ifindex: u32) -> bool {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: there is room for a name.
+    !unsafe { libc::if_indextoname(ifindex, name.as_mut_ptr().cast()) }.is_null()
+}
+
 /// A UDP socket that others may share its address with (`SO_REUSEPORT`), bound to a free port of 127.0.0.1.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use crate::map_object::MapObject;
 use crate::state::Mode;
+use crate::storage::{self, is_storage};
 use crate::universe::Shared;
 use skep_abi::map_flags::BPF_F_LOCK;
 use skep_abi::{Errno, MapType};
@@ -39,9 +40,32 @@ impl MapObject {
         flags: u64,
     ) -> Outcome {
         self.may(mode.read)?;
+        if is_storage(self.map.map_type) {
+            self.check_lookup_flags(flags)?;
+            let owner = storage::owner(self.map.map_type, key)?;
+            return self.as_user(shared, |runner| {
+                self.map.lookup_elem(&owner, value, flags, runner)
+            });
+        }
         self.as_user(shared, |runner| {
             self.map.lookup_elem(key, value, flags, runner)
         })
+    }
+
+    /// What lookups and updates of every type refuse.
+    fn check_lock_flag(&self, flags: u64) -> Outcome {
+        let has_lock = skep_maps::spin_lock_offset(&self.map.spec().record).is_some();
+        if flags & BPF_F_LOCK != 0 && !has_lock {
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
+    }
+
+    fn check_lookup_flags(&self, flags: u64) -> Outcome {
+        if flags & !BPF_F_LOCK != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.check_lock_flag(flags)
     }
 
     /// `BPF_MAP_UPDATE_ELEM`
@@ -61,6 +85,13 @@ impl MapObject {
         if self.holds_objects() {
             return self.put_object(shared, key, value, flags);
         }
+        if is_storage(self.map.map_type) {
+            self.check_lock_flag(flags)?;
+            let owner = storage::owner(self.map.map_type, key)?;
+            return self.as_user(shared, |runner| {
+                self.map.update_elem(&owner, value, flags, runner)
+            });
+        }
         self.as_user(shared, |runner| {
             self.map.update_elem(key, value, flags, runner)
         })
@@ -76,6 +107,10 @@ impl MapObject {
         if self.holds_objects() {
             return self.remove_object(shared, key);
         }
+        if is_storage(self.map.map_type) {
+            let owner = storage::owner(self.map.map_type, key)?;
+            return self.as_user(shared, |runner| self.map.delete_elem(&owner, runner));
+        }
         self.as_user(shared, |runner| self.map.delete_elem(key, runner))
     }
 
@@ -88,6 +123,9 @@ impl MapObject {
         next: &mut [u8],
     ) -> Outcome {
         self.may(mode.read)?;
+        if is_storage(self.map.map_type) {
+            return Err(Errno::ENOTSUPP);
+        }
         self.as_user(shared, |runner| self.map.next_key(key, next, runner))
     }
 
@@ -105,6 +143,10 @@ impl MapObject {
         }
         self.may(mode.read)?;
         self.may_write(mode)?;
+        if is_storage(self.map.map_type) {
+            self.check_lock_flag(flags)?;
+            return Err(Errno::ENOTSUPP);
+        }
         self.as_user(shared, |runner| {
             self.map.lookup_and_delete_elem(key, value, flags, runner)
         })

@@ -21,6 +21,7 @@ mod pin;
 pub mod profile;
 mod run;
 mod state;
+mod storage;
 mod tag;
 mod universe;
 

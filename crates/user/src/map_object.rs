@@ -277,7 +277,7 @@ impl MapObject {
                 inner::check_fits(self.inner.as_deref(), &map)?;
                 (map.id, map)
             }
-            (MapType::PerfEventArray | MapType::CgroupArray, _) => return Err(Errno::EINVAL),
+            (MapType::PerfEventArray | MapType::CgroupArray, _) => return Err(Errno::EBADF),
             _ => return Err(Errno::EINVAL),
         };
         self.hold(shared, key, id, reference, flags)

@@ -11,6 +11,8 @@ use std::sync::atomic::Ordering;
 
 /// Rounds of the hand before an eviction gives up.
 const ROUNDS: u32 = 3;
+/// Most elements that one eviction frees (the kernel's `LOCAL_FREE_TARGET`).
+const EVICTED_AT_ONCE: u32 = 128;
 
 impl Hash {
     #[inline(always)]
@@ -34,19 +36,25 @@ impl Hash {
         self.recent(index).store(0, Ordering::Relaxed);
     }
 
-    /// Frees the element under the hand that was not used since the hand last passed it.
+    /// Frees elements under the hand that were not used since the hand last passed them: as many at once as the kernel does,
+    /// at most half of what is one CPU's.
     #[cold]
     pub(super) fn evict<K: Key, V: Kind>(&self, map: &MapHeader, runner: Runner) -> bool {
+        let wanted = (self.capacity / self.cpus / 2).clamp(1, EVICTED_AT_ONCE);
         let hand = &self.shared().hand;
+        let mut freed = 0;
         for _ in 0..self.total.saturating_mul(ROUNDS) {
             let index = hand.fetch_add(1, Ordering::Relaxed) % self.total;
             let recent = self.recent(index);
             if recent.load(Ordering::Relaxed) != 0 {
                 recent.store(0, Ordering::Relaxed);
-            } else if self.remove_index::<K, V>(map, index, runner) {
-                return true;
+                continue;
+            }
+            freed += u32::from(self.remove_index::<K, V>(map, index, runner));
+            if freed == wanted {
+                break;
             }
         }
-        false
+        freed != 0
     }
 }

@@ -420,10 +420,9 @@ impl Lpm {
         next: &mut [u8],
         runner: Runner,
     ) -> Result<(), Errno> {
-        let after = key
-            .and_then(<[u8]>::split_first_chunk)
-            .map(|(len, address)| (address, u32::from_ne_bytes(*len)));
+        let prefix = key.and_then(Prefix::of);
         let _held = self.lock(map, runner);
+        let after = prefix.and_then(|prefix| self.hash.user_find(map, prefix.key()));
         let index = self.order.next(after).ok_or(Errno::ENOENT)?;
         if index >= self.hash.total() {
             return Err(Errno::ENOENT);

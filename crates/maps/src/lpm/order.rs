@@ -1,8 +1,7 @@
 //! The trie that walks follow: one node a prefix, and one wherever two prefixes part. Lookups do not need it.
 //!
 //! A walk meets what is below a prefix before the prefix itself, the half whose next bit is 0 first: from more to less
-//! specific, as in the kernel. Where it goes on after a key that is not in the map is the kernel's way as well: with the
-//! prefix of this length to which the key's bits lead, though others may differ, or else from the start.
+//! specific, as in the kernel. After a key that is not in the map it begins again.
 //!
 //! Whoever reads or changes it holds the map's lock. Lengths grow on the way down, so that even in a trie which somebody
 //! scribbled over every way ends.
@@ -287,21 +286,12 @@ impl Order {
     }
 
     /// The element with which a walk goes on after this key, or begins.
-    pub(super) fn next(&self, after: Option<(&[u8], u32)>) -> Option<u32> {
-        match after.and_then(|(address, len)| self.reached(address, len)) {
+    pub(super) fn next(&self, after: Option<u32>) -> Option<u32> {
+        let after = after.and_then(|element| self.node_of(element)).map(get);
+        match after.and_then(|link| Some((link, self.node(link)?))) {
             Some((link, node)) => self.following(link, node),
             None => self.first_below(get(&self.head().root)),
         }
-    }
-
-    /// The prefix of this length to which the bits of a key lead.
-    fn reached(&self, address: &[u8], len: u32) -> Option<(u32, &Node)> {
-        let link = get(&self.head().root);
-        let mut at = (link, self.node(link)?);
-        while get(&at.1.len) != len {
-            at = self.child(at.1, bit(address, get(&at.1.len)))?;
-        }
-        (get(&at.1.leaf) != 0).then_some(at)
     }
 
     fn following<'a>(&'a self, mut link: u32, mut node: &'a Node) -> Option<u32> {

@@ -20,8 +20,9 @@ fn zero(_: &Args) -> u64 {
 
 /// The address of the image that stands for the current task: all zeros but its owner number.
 fn get_current_task(a: &Args) -> u64 {
+    let token = a.runner().token;
     let world = a.world();
-    world.task.owner = u64::from(skep_sys::ids::process_and_thread().1);
+    world.task.owner = u64::from(token);
     (&raw const *world.task) as u64
 }
 
