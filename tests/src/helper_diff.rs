@@ -11,14 +11,14 @@ use skep_bpf::{Backend, ProgLoad, TestRun};
 use skep_isa::{Slot, opcode as op};
 
 /// Bytes of the buffer that calls get, at the top of the stack.
-const BUFFER_BYTES: i16 = 64;
+pub(crate) const BUFFER_BYTES: i16 = 64;
 
 /// `BPF_F_SLEEPABLE`
 const SLEEPABLE: u32 = 1 << 4;
 
 /// An argument.
 #[derive(Clone, Copy, Debug)]
-enum Arg {
+pub(crate) enum Arg {
     /// The context.
     Ctx,
     /// The buffer.
@@ -30,6 +30,9 @@ enum Arg {
 }
 use Arg::{Buffer, Ctx, Half, Of};
 
+/// A helper and its arguments.
+pub(crate) type Row = (u32, &'static [Arg]);
+
 const OFFSETS: Arg = Of(&[
     0, 2, 10, 13, 14, 23, 24, 34, 36, 50, 53, 54, 60, 90, 1490, 1500, 65535, 65536, -1, -2,
 ]);
@@ -39,7 +42,7 @@ const ETHERTYPES: Arg = Of(&[0x0008, 0xdd86, 0x0081, 0xa888, 0]);
 
 /// Helpers of tc programs, with their arguments.
 #[rustfmt::skip] // one helper per line
-const TC: &[(u32, &[Arg])] = &[
+pub(crate) const TC: &[Row] = &[
     (id::SKB_STORE_BYTES, &[Ctx, OFFSETS, Buffer, LENGTHS, Of(&[0, 1, 2, 3, 4])]),
     (id::SKB_LOAD_BYTES, &[Ctx, OFFSETS, Buffer, LENGTHS]),
     (id::SKB_LOAD_BYTES_RELATIVE, &[Ctx, OFFSETS, Buffer, LENGTHS, Of(&[0, 1, 2])]),
@@ -68,7 +71,7 @@ const TC: &[(u32, &[Arg])] = &[
 
 /// Helpers of XDP programs.
 #[rustfmt::skip] // one helper per line
-const XDP: &[(u32, &[Arg])] = &[
+pub(crate) const XDP: &[Row] = &[
     (id::XDP_ADJUST_HEAD, &[Ctx, Of(&[0, 4, 14, 40, 87, 88, 1486, 1487, -4, -100, -216, -217, -256])]),
     (id::XDP_ADJUST_META, &[Ctx, Of(&[0, -4, -8, -3, -32, -216, -252, -256, 4, 8])]),
     (id::XDP_ADJUST_TAIL, &[Ctx, Of(&[0, 1, 100, 2020, 2021, 3419, 3420, -1, -50, -86, -87, -1486, -1487])]),
@@ -81,7 +84,7 @@ const XDP: &[(u32, &[Arg])] = &[
 
 /// Helpers of syscall programs: no packet.
 #[rustfmt::skip] // one helper per line
-const PLAIN: &[(u32, &[Arg])] = &[
+const PLAIN: &[Row] = &[
     (id::STRTOL, &[Buffer, Of(&[1, 2, 5, 16, 32]), Of(&[0, 8, 10, 16, 7, 32]), Half]),
     (id::STRTOUL, &[Buffer, Of(&[1, 2, 5, 16, 32]), Of(&[0, 8, 10, 16, 7, 32]), Half]),
     (id::PROBE_READ_KERNEL, &[Buffer, LENGTHS, Of(&[0, 8])]),
@@ -99,6 +102,56 @@ const TEXTS: &[&[u8; 16]] = &[
     b"+5\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
 ];
 
+/// A call of one of these helpers, its result folded; what it says. The context is in `r6`, the buffer on top of the stack.
+pub(crate) fn call(insns: &mut Vec<Slot>, random: &mut Random, table: &[Row]) -> String {
+    let (helper, args) = *random.of(table);
+    let mut said = format!("helper {helper}(");
+    for (reg, arg) in (1u8..).zip(args) {
+        match arg {
+            Ctx => insns.push(Slot::new(op::ALU64 | op::MOV | op::X, reg, 6, 0, 0)),
+            Buffer | Half => {
+                let at = match arg {
+                    Half => -BUFFER_BYTES / 2,
+                    _ => -BUFFER_BYTES,
+                };
+                insns.push(Slot::new(op::ALU64 | op::MOV | op::X, reg, 10, 0, 0));
+                insns.push(Slot::new(op::ALU64 | op::ADD, reg, 0, 0, i32::from(at)));
+            }
+            Of(values) => {
+                let value = *random.of(values);
+                mov(insns, reg, value);
+                said += &format!("{value}, ");
+            }
+        }
+    }
+    insns.push(Slot::new(op::JMP | op::CALL, 0, 0, 0, helper.cast_signed()));
+    fold(insns, 0);
+    said + ")"
+}
+
+/// A program without anything but instructions.
+pub(crate) fn plain_load(prog_type: ProgType, insns: &[Slot]) -> ProgLoad {
+    ProgLoad {
+        prog_type,
+        expected_attach_type: None,
+        insns: insns.to_vec(),
+        license: "GPL".to_owned(),
+        name: "random".to_owned(),
+        prog_flags: 0,
+        prog_ifindex: 0,
+        btf: None,
+        func_info: Vec::new(),
+        func_info_rec_size: 0,
+        line_info: Vec::new(),
+        line_info_rec_size: 0,
+        attach_btf_id: 0,
+        attach_prog: None,
+        attach_btf: None,
+        fd_array: Vec::new(),
+        log_level: 0,
+    }
+}
+
 /// A random program and what it says.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -108,13 +161,13 @@ pub struct Program {
     pub calls: Vec<String>,
 }
 
-fn mov(insns: &mut Vec<Slot>, dst: u8, value: i64) {
+pub(crate) fn mov(insns: &mut Vec<Slot>, dst: u8, value: i64) {
     insns.push(Slot::new(op::LDDW, dst, 0, 0, value as i32));
     insns.push(Slot::new(0, 0, 0, 0, (value >> 32) as i32));
 }
 
 /// `r7 = r7 * 31 + src`
-fn fold(insns: &mut Vec<Slot>, src: u8) {
+pub(crate) fn fold(insns: &mut Vec<Slot>, src: u8) {
     insns.push(Slot::new(op::ALU64 | op::MUL, 7, 0, 0, 31));
     insns.push(Slot::new(op::ALU64 | op::ADD | op::X, 7, src, 0, 0));
 }
@@ -155,31 +208,7 @@ impl Program {
             ));
         }
         for _ in 0..=random.below(3) {
-            let (helper, args) = *random.of(table);
-            let mut said = format!("helper {helper}(");
-            for (reg, arg) in (1u8..).zip(args) {
-                match arg {
-                    Ctx => insns.push(Slot::new(op::ALU64 | op::MOV | op::X, reg, 6, 0, 0)),
-                    Buffer | Half => {
-                        let half = matches!(arg, Half);
-                        let at = if half {
-                            -BUFFER_BYTES / 2
-                        } else {
-                            -BUFFER_BYTES
-                        };
-                        insns.push(Slot::new(op::ALU64 | op::MOV | op::X, reg, 10, 0, 0));
-                        insns.push(Slot::new(op::ALU64 | op::ADD, reg, 0, 0, i32::from(at)));
-                    }
-                    Of(values) => {
-                        let value = *random.of(values);
-                        mov(&mut insns, reg, value);
-                        said += &format!("{value}, ");
-                    }
-                }
-            }
-            insns.push(Slot::new(op::JMP | op::CALL, 0, 0, 0, helper.cast_signed()));
-            fold(&mut insns, 0);
-            calls.push(said + ")");
+            calls.push(call(&mut insns, random, table));
         }
         Self::finish(prog_type, &mut insns);
         Self {
@@ -233,28 +262,13 @@ impl Program {
         packets: &[Vec<u8>],
     ) -> Result<Vec<String>, String> {
         let load = ProgLoad {
-            prog_type: self.prog_type,
-            expected_attach_type: None,
-            insns: self.insns.clone(),
-            license: "GPL".to_owned(),
-            name: "helpers".to_owned(),
             // Syscall programs must be sleepable.
             prog_flags: if self.prog_type == ProgType::Syscall {
                 SLEEPABLE
             } else {
                 0
             },
-            prog_ifindex: 0,
-            btf: None,
-            func_info: Vec::new(),
-            func_info_rec_size: 0,
-            line_info: Vec::new(),
-            line_info_rec_size: 0,
-            attach_btf_id: 0,
-            attach_prog: None,
-            attach_btf: None,
-            fd_array: Vec::new(),
-            log_level: 0,
+            ..plain_load(self.prog_type, &self.insns)
         };
         let program = backend.prog_load(&load).map_err(|e| e.errno.to_string())?;
         let outcomes = packets.iter().map(|packet| {

@@ -7,6 +7,7 @@ pub mod fuzz_maps;
 pub mod hammer;
 pub mod helper_diff;
 pub mod need;
+pub mod packet_diff;
 
 pub mod map_diff;
 pub mod random;

@@ -16,6 +16,7 @@ mod helpers;
 mod kernel_backend;
 mod kernel_errors;
 mod map_diff;
+mod packet_diff;
 mod packets;
 mod tidy;
 mod typed;

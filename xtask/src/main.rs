@@ -17,6 +17,7 @@ mod hammer;
 mod kernels;
 mod maps;
 mod matrix;
+mod packets;
 mod probe;
 mod profile;
 
@@ -39,6 +40,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("conformance", "DIR: the bpf_conformance suite, built in DIR", conformance::run),
     ("disasm-compare", "[DIR]: skep disasm against llvm-objdump-19", disasm_compare::run),
     ("maps", "[OPERATIONS]: random operations on maps, ours against the kernel's", maps::run),
+    ("packets", "[PROGRAMS] [SEED]: programs that change packets and contexts, ours against the kernel's", packets::run),
     ("hammer", "[SECONDS]: processes that share maps, one of them killed again and again", hammer::run),
     ("probe", "the tables of abi against the running kernel, cell by cell", probe::run),
     ("kernels", "[KERNEL...]: the kernel tests inside virtual machines", kernels::run),

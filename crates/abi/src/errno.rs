@@ -62,6 +62,7 @@ errnos! {
     97 EAFNOSUPPORT "address family not supported"
     105 ENOBUFS "no buffer space"
     110 ETIMEDOUT "timed out"
+    114 EALREADY "already under way"
     116 ESTALE "stale"
     524 ENOTSUPP "operation not supported by this type"
 }

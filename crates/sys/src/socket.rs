@@ -106,12 +106,35 @@ pub fn family(fd: i32) -> io::Result<i32> {
     Ok(domain)
 }
 
+/// The name of the network device with this number.
+fn device_name(ifindex: u32) -> Option<String> {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: there is room for a name.
+    let found = !unsafe { libc::if_indextoname(ifindex, name.as_mut_ptr().cast()) }.is_null();
+    let end = name.iter().position(|&b| b == 0)?;
+    let name = std::str::from_utf8(name.get(..end)?).ok()?;
+    found.then(|| name.to_owned())
+}
+
 /// Is there a network device with this number?
 #[must_use]
 pub fn has_device(ifindex: u32) -> bool {
-    let mut name = [0u8; libc::IF_NAMESIZE];
-    // SAFETY: there is room for a name.
-    !unsafe { libc::if_indextoname(ifindex, name.as_mut_ptr().cast()) }.is_null()
+    device_name(ifindex).is_some()
+}
+
+/// The address of a network device, and the one that means all; zeros if it has none of six bytes. `None` without device.
+#[must_use]
+pub fn device_addresses(ifindex: u32) -> Option<[[u8; 6]; 2]> {
+    let name = device_name(ifindex)?;
+    let read = |file: &str| -> Option<[u8; 6]> {
+        let text = std::fs::read_to_string(format!("/sys/class/net/{name}/{file}")).ok()?;
+        let bytes = text
+            .trim()
+            .split(':')
+            .map(|b| u8::from_str_radix(b, 16).ok());
+        bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
+    };
+    Some(["address", "broadcast"].map(|file| read(file).unwrap_or_default()))
 }
 
 /// A UDP socket that others may share its address with (`SO_REUSEPORT`), bound to a free port of 127.0.0.1.

@@ -211,8 +211,6 @@ pub fn map_type_reason(map_type: MapType) -> Option<&'static str> {
         M::CgroupStorage | M::PercpuCgroupStorage => {
             "its owner is an attachment to a control group"
         }
-        M::CgrpStorage => "its owner is a control group",
-        M::InodeStorage => "its owner is an inode of the kernel",
         M::Unspec => "it is no type",
         _ => return None,
     })

@@ -90,7 +90,9 @@ pub fn stored(prog_type: ProgType, field: &CtxAccess) -> Option<Stored> {
         return None;
     }
     match usize::try_from(field.offset).ok()? {
-        at if at == offset_of!(SkbCtx, tc_index) => Some(Stored::Cut),
+        at if at == offset_of!(SkbCtx, tc_index) || at == offset_of!(SkbCtx, tc_classid) => {
+            Some(Stored::Cut)
+        }
         at if at == offset_of!(SkbCtx, queue_mapping) => Some(Stored::CutBelow(NO_QUEUE_MAPPING)),
         _ => None,
     }

@@ -1,9 +1,10 @@
 //! The context of programs that see a socket buffer, and the buffer behind it.
 //!
-//! The kernel reallocates when a packet outgrows its buffer. Here a buffer is made so large that no helper can outgrow it:
-//! pointers change, memory stays.
+//! The kernel reallocates when a packet outgrows its buffer. Here a buffer is made so large that every packet fits; one that
+//! reaches an end of it is moved inside ([`SkbCtx::reserve`]): pointers change, memory stays.
 
 use super::sock::SockImage;
+use skep_abi::Errno;
 
 /// Room before the packet: what `bpf_skb_change_head` and `bpf_skb_adjust_room` can take.
 const HEAD_BYTES: usize = 20 * 1024;
@@ -76,8 +77,8 @@ pub struct SkbCtx {
     pub mac: *mut u8,
     /// The network header.
     pub network: *mut u8,
-    /// `skb_is_gso`, `SKB_GSO_*`
-    pub gso_type: u32,
+    /// What the kernel's buffer would be like.
+    pub kernel: KernelBuffer,
     /// `ip_summed` is `CHECKSUM_COMPLETE`, and this the sum; else unused.
     pub csum: u32,
     /// `CHECKSUM_*`
@@ -92,15 +93,109 @@ pub struct SkbCtx {
     pub tunnel: Option<([u8; TUNNEL_KEY_BYTES], bool)>,
 }
 
+/// The kernel's buffer as far as results of helpers depend on it: where it is reallocated, and what that does to the
+/// transport header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct KernelBuffer {
+    /// Bytes before the packet.
+    headroom: u32,
+    /// Offset of the transport header from the start of the buffer, [`NO_HEADER`] if there is none.
+    transport: u16,
+    /// The packet is inside of another one that a program put around it.
+    pub encapsulated: bool,
+}
+
+/// `skb_transport_header_was_set` is false.
+const NO_HEADER: u16 = u16::MAX;
+/// `NET_SKB_PAD`: room before the frame in test runs; buffers grow by multiples of it.
+const PAD_BYTES: u32 = 64;
+
+impl KernelBuffer {
+    /// The buffer of a test run's frame, whose first `hidden` bytes the program does not see.
+    fn new(hidden: usize) -> Self {
+        Self {
+            headroom: PAD_BYTES + hidden as u32,
+            transport: NO_HEADER,
+            encapsulated: false,
+        }
+    }
+
+    /// Room for `len` bytes in front; a header that was never set moves as well, and then looks as if it had been.
+    pub fn make_room(&mut self, len: u32) {
+        if len > self.headroom {
+            let more = (len - self.headroom).next_multiple_of(PAD_BYTES);
+            self.headroom += more;
+            self.transport = self.transport.wrapping_add(more as u16);
+        }
+    }
+
+    /// The start of the packet moved by `delta` bytes (negative: the packet grows).
+    fn moved(&mut self, delta: isize) {
+        let len = u32::try_from(delta.unsigned_abs()).unwrap_or(u32::MAX);
+        if delta < 0 {
+            self.make_room(len);
+            self.headroom -= len;
+        } else {
+            self.headroom = self.headroom.saturating_add(len);
+        }
+    }
+
+    /// Bytes from the start of the packet to the transport header, if that is set.
+    #[must_use]
+    pub fn transport_offset(&self) -> Option<i64> {
+        (self.transport != NO_HEADER).then(|| i64::from(self.transport) - i64::from(self.headroom))
+    }
+
+    /// Puts the transport header so many bytes behind the start of the packet.
+    pub fn set_transport(&mut self, offset: u32) {
+        self.transport = self.headroom.wrapping_add(offset) as u16;
+    }
+}
+
 impl SkbCtx {
-    /// Moves the start of the packet by `delta` bytes (negative: the packet grows).
+    /// Sees to it that there are `front` bytes before and `back` bytes behind the packet.
+    ///
+    /// # Errors
+    /// `ENOMEM` if that is more than the buffer has.
+    pub fn reserve(&mut self, front: usize, back: usize) -> Result<(), Errno> {
+        let (first, last) = (self.head as usize, self.end as usize);
+        let low = match self.mac as usize {
+            mac if mac >= first => mac.min(self.data as usize),
+            _ => self.data as usize,
+        };
+        let end = self.data_end as usize;
+        if low - first >= front && last - end >= back {
+            return Ok(());
+        }
+        let len = end - low;
+        let needed = front.checked_add(len).and_then(|n| n.checked_add(back));
+        let spare = needed.and_then(|n| (last - first).checked_sub(n));
+        let at = front + spare.ok_or(Errno::ENOMEM)? / 2;
+        // SAFETY: both ranges lie within the buffer: `at` and what follows was just compared with its size.
+        unsafe { self.head.add(at).copy_from(self.head.add(low - first), len) };
+        let distance = at.wrapping_sub(low - first).cast_signed();
+        for pointer in [
+            &mut self.data,
+            &mut self.data_end,
+            &mut self.data_meta,
+            &mut self.mac,
+            &mut self.network,
+        ] {
+            *pointer = pointer.wrapping_offset(distance);
+        }
+        Ok(())
+    }
+
+    /// Moves the start of the packet by `delta` bytes (negative: the packet grows, into room that [`Self::reserve`] made).
     pub fn move_start(&mut self, delta: isize) {
+        self.kernel.moved(delta);
         self.data = self.data.wrapping_offset(delta);
         self.data_meta = self.data;
         self.len = (self.data_end as usize - self.data as usize) as u32;
     }
 
-    /// Moves the end of the packet to `len` bytes after its start.
+    /// Moves the end of the packet to `len` bytes after its start, as far as [`Self::reserve`] made room.
     pub fn set_len(&mut self, len: usize) {
         self.data_end = self.data.wrapping_add(len);
         self.len = len as u32;
@@ -179,7 +274,8 @@ impl SkbBuffer {
         ctx.end = head.wrapping_add(BUFFER_BYTES);
         ctx.mac = mac;
         ctx.network = network;
-        ctx.pkt_type = packet_type(frame);
+        ctx.kernel = KernelBuffer::new(data as usize - mac as usize);
+        ctx.pkt_type = packet_type(frame, &Device::default());
         ctx.protocol = u32::from(protocol(frame).to_be());
         ctx.ifindex = 1;
         ctx.family = sock.family;
@@ -215,17 +311,27 @@ impl SkbBuffer {
     }
 }
 
-/// `eth_type_trans` for the loopback device, whose address is zero.
-fn packet_type(frame: &[u8]) -> u32 {
+/// Addresses of the device that a packet seems to come from: its own, and the one that means all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Device {
+    /// Its own address.
+    pub address: [u8; 6],
+    /// The address that means all; zeros of the loopback device.
+    pub broadcast: [u8; 6],
+}
+
+/// `eth_type_trans`
+#[must_use]
+pub fn packet_type(frame: &[u8], device: &Device) -> u32 {
     const PACKET_HOST: u32 = 0;
     const PACKET_BROADCAST: u32 = 1;
     const PACKET_MULTICAST: u32 = 2;
     const PACKET_OTHERHOST: u32 = 3;
     match &frame[..6] {
-        [0, 0, 0, 0, 0, 0] => PACKET_HOST,
-        [0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => PACKET_BROADCAST,
-        [first, ..] if first & 1 != 0 => PACKET_MULTICAST,
-        _ => PACKET_OTHERHOST,
+        to if to == device.address => PACKET_HOST,
+        to if to[0] & 1 == 0 => PACKET_OTHERHOST,
+        to if to == device.broadcast => PACKET_BROADCAST,
+        _ => PACKET_MULTICAST,
     }
 }
 

@@ -41,13 +41,15 @@ fn mac_len(skb: &SkbCtx) -> usize {
 }
 
 /// Makes room for `len` zero bytes at `at`: what is before moves forward.
-fn push(skb: &mut SkbCtx, at: usize, len: usize) {
+fn push(skb: &mut SkbCtx, at: usize, len: usize) -> Result<(), Errno> {
+    skb.reserve(len, 0)?;
     skb.move_start(-(len as isize));
     let packet = skb.packet();
     packet.copy_within(len..len + at, 0);
     packet[at..at + len].fill(0);
     skb.mac = skb.mac.wrapping_sub(len);
     skb.network = skb.network.wrapping_sub(len);
+    Ok(())
 }
 
 /// Removes `len` bytes at `at`: what is before moves back.
@@ -62,14 +64,23 @@ fn pop(skb: &mut SkbCtx, at: usize, len: usize) {
 fn change_tail(a: &Args) -> Result<i64, Errno> {
     let skb = a.skb(1);
     let new_len = a.get32(2) as usize;
-    let min_len = usize::try_from(skb.network_offset()).unwrap_or(0);
+    let transport = skb.kernel.transport_offset().filter(|&at| at > 0);
+    let min_len = transport.unwrap_or(skb.network_offset() as i64);
+    let min_len = usize::try_from(min_len).unwrap_or(0);
     if a.get(3) != 0 || new_len > MAX_LEN || new_len < min_len {
         return Err(Errno::EINVAL);
     }
+    if skb.kernel.encapsulated {
+        return Err(Errno::ENOTSUPP);
+    }
     let old_len = skb.len as usize;
+    skb.reserve(0, new_len.saturating_sub(old_len))?;
     skb.set_len(new_len);
     if new_len > old_len {
         skb.packet()[old_len..].fill(0);
+    }
+    if is_gso(skb) {
+        (skb.gso_size, skb.gso_segs) = (0, 0);
     }
     Ok(0)
 }
@@ -77,11 +88,12 @@ fn change_tail(a: &Args) -> Result<i64, Errno> {
 /// skb, bytes, flags
 fn change_head(a: &Args) -> Result<i64, Errno> {
     let skb = a.skb(1);
-    let room = a.get32(2) as usize;
-    let new_len = skb.len as usize + room;
-    if a.get(3) != 0 || (new_len > MAX_LEN && skb.gso_size == 0) || room > MAX_LEN {
+    let new_len = skb.len.checked_add(a.get32(2)).ok_or(Errno::EINVAL)?;
+    let (room, new_len) = (a.get32(2) as usize, new_len as usize);
+    if a.get(3) != 0 || (new_len > MAX_LEN && !is_gso(skb)) {
         return Err(Errno::EINVAL);
     }
+    skb.reserve(room, 0)?;
     skb.move_start(-(room as isize));
     skb.packet()[..room].fill(0);
     skb.mac = skb.data;
@@ -143,7 +155,7 @@ fn adjust_room(a: &Args) -> Result<i64, Errno> {
         }
         shrink(skb, at, bytes, flags)?;
     } else {
-        if skb.len as usize + bytes > MAX_LEN && skb.gso_size == 0 {
+        if skb.len as usize + bytes > MAX_LEN && !is_gso(skb) {
             return Err(Errno::ENOTSUPP);
         }
         grow(skb, at, bytes, flags)?;
@@ -154,15 +166,37 @@ fn adjust_room(a: &Args) -> Result<i64, Errno> {
     Ok(0)
 }
 
+/// Is the packet still to be cut into segments? Those of test runs are of no protocol.
+pub(super) fn is_gso(skb: &SkbCtx) -> bool {
+    skb.gso_size != 0
+}
+
+/// Datagrams are as long as a segment: only a caller that keeps that length may change what is in front.
+fn check_segments(skb: &SkbCtx, flags: u64) -> Result<(), Errno> {
+    if is_gso(skb) && flags & FIXED_GSO == 0 {
+        return Err(Errno::ENOTSUPP);
+    }
+    Ok(())
+}
+
+/// The number of segments has to be found again.
+fn recount_segments(skb: &mut SkbCtx) {
+    if is_gso(skb) {
+        skb.gso_segs = 0;
+    }
+}
+
 /// `bpf_skb_net_shrink`
 fn shrink(skb: &mut SkbCtx, at: usize, bytes: usize, flags: u64) -> Result<(), Errno> {
     if flags & !(FIXED_GSO | DECAP_L3 | NO_CSUM_RESET) != 0 {
         return Err(Errno::EINVAL);
     }
+    check_segments(skb, flags)?;
     if at + bytes > skb.len as usize {
         return Err(Errno::ENOMEM);
     }
     pop(skb, at, bytes);
+    recount_segments(skb);
     match flags & DECAP_L3 {
         DECAP_L3_IPV4 => skb.protocol = ETH_P_IP,
         DECAP_L3_IPV6 => skb.protocol = ETH_P_IPV6,
@@ -171,11 +205,35 @@ fn shrink(skb: &mut SkbCtx, at: usize, bytes: usize, flags: u64) -> Result<(), E
     Ok(())
 }
 
+/// As [`push`]; a transport header at the network header stays there.
+fn push_header(skb: &mut SkbCtx, at: usize, len: usize) -> Result<(), Errno> {
+    skb.reserve(len, 0)?;
+    skb.kernel.make_room(len as u32);
+    let together = skb.kernel.transport_offset() == Some(skb.network_offset() as i64);
+    push(skb, at, len)?;
+    if together {
+        skb.kernel.set_transport(skb.network_offset() as u32);
+    }
+    Ok(())
+}
+
+/// The new headers are outside: the network header behind the link-layer header, the transport header behind that.
+fn encapsulate(skb: &mut SkbCtx, flags: u64) {
+    let outer = match flags & ENCAP_L3 {
+        ENCAP_L3_IPV6 => IP6_HLEN,
+        _ => IP4_HLEN,
+    };
+    let behind = skb.network_offset().unsigned_abs() + outer;
+    skb.kernel.set_transport(behind as u32);
+    skb.kernel.encapsulated = true;
+}
+
 /// `bpf_skb_net_grow`
 fn grow(skb: &mut SkbCtx, at: usize, bytes: usize, flags: u64) -> Result<(), Errno> {
     let encap = flags & ENCAP != 0;
     let both = |mask: u64| flags & mask == mask;
     let inner_mac = (flags & ENCAP_L2) >> ENCAP_L2_SHIFT;
+    check_segments(skb, flags)?;
     if encap {
         let conflicting = both(ENCAP_L3) || both(ENCAP_L4_GRE | ENCAP_L4_UDP);
         let no_l3 = flags & ENCAP_L3 == 0;
@@ -186,10 +244,14 @@ fn grow(skb: &mut SkbCtx, at: usize, bytes: usize, flags: u64) -> Result<(), Err
             return Err(Errno::EINVAL);
         }
     }
-    if at > skb.len as usize {
-        return Err(Errno::ENOMEM);
+    if encap && skb.kernel.encapsulated {
+        return Err(Errno::EALREADY);
     }
-    push(skb, at, bytes);
+    push_header(skb, at.min(skb.len as usize), bytes)?;
+    if encap {
+        encapsulate(skb, flags);
+    }
+    recount_segments(skb);
     match flags & ENCAP_L3 {
         ENCAP_L3_IPV4 => skb.protocol = ETH_P_IP,
         ENCAP_L3_IPV6 => skb.protocol = ETH_P_IPV6,
@@ -208,7 +270,7 @@ fn change_proto(a: &Args) -> Result<i64, Errno> {
     let at = mac_len(skb);
     let room = IP6_HLEN - IP4_HLEN;
     match (skb.protocol, a.get32(2) & 0xffff) {
-        (ETH_P_IP, ETH_P_IPV6) => push(skb, at, room),
+        (ETH_P_IP, ETH_P_IPV6) => push(skb, at, room)?,
         (ETH_P_IPV6, ETH_P_IP) => {
             if (skb.len as usize) < at + room {
                 return Err(Errno::ENOMEM);
@@ -242,7 +304,7 @@ fn vlan_push(a: &Args) -> Result<i64, Errno> {
         }
         let (outer, tag) = (skb.vlan_proto as u16, skb.vlan_tci as u16);
         let addresses = ETH_HLEN - 2;
-        push(skb, addresses, VLAN_HLEN);
+        push(skb, addresses, VLAN_HLEN)?;
         skb.network = skb.network.wrapping_add(VLAN_HLEN);
         let packet = skb.packet();
         packet[addresses..addresses + 2].copy_from_slice(&outer.to_ne_bytes());

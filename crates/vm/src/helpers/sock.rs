@@ -125,5 +125,11 @@ fn check_mtu(a: &Args) -> Result<i64, Errno> {
     let len = len.wrapping_add(a.get32(4).cast_signed());
     a.write(3, &(LOOPBACK_MTU as u32).to_ne_bytes());
     let largest = LOOPBACK_MTU + ETH_HLEN as i32;
-    Ok(if len <= largest { 0 } else { FRAG_NEEDED })
+    // What is to be cut into segments may be longer than one.
+    let in_segments = !xdp && super::skb_room::is_gso(a.skb(1));
+    Ok(if len <= largest || in_segments {
+        0
+    } else {
+        FRAG_NEEDED
+    })
 }

@@ -2,7 +2,7 @@
 
 use super::{Input, Output, Session, ctx_image, is_zero, set_word, word};
 use crate::ctx::SkbCtx;
-use crate::ctx::skb::{ETH_HLEN, IMAGE_BYTES, SkbBuffer, View};
+use crate::ctx::skb::{Device, ETH_HLEN, IMAGE_BYTES, SkbBuffer, View, packet_type, protocol};
 use skep_abi::{Errno, ProgType};
 use std::mem::offset_of;
 
@@ -10,6 +10,8 @@ use std::mem::offset_of;
 const MAX_DATA: usize = 4096 - 64 - 320;
 /// `GSO_LEGACY_MAX_SIZE`
 const MAX_WIRE_LEN: u32 = 65536;
+/// The number of the loopback device.
+const LOOPBACK: u32 = 1;
 /// `GSO_MAX_SEGS`
 const MAX_GSO_SEGS: u32 = 65535;
 
@@ -40,7 +42,14 @@ pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output
         _ => View::Network,
     };
     let mut image = ctx_image(input, IMAGE_BYTES)?;
+    let ifindex = image
+        .as_deref()
+        .map_or(0, |image| word(image, offset_of!(SkbCtx, ifindex)));
+    let device = device(ifindex)?;
+    check_header(data)?;
     let mut packet = SkbBuffer::new(data, view);
+    packet.ctx().pkt_type = packet_type(data, &device);
+    packet.ctx().ifindex = ifindex.max(LOOPBACK);
     if let Some(image) = &image {
         set_fields(packet.ctx(), image)?;
     }
@@ -58,6 +67,29 @@ pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output
     })
 }
 
+/// The device with this number, which the packet seems to come from; the loopback device unless another one is asked for.
+fn device(ifindex: u32) -> Result<Device, Errno> {
+    if ifindex <= LOOPBACK {
+        return Ok(Device::default());
+    }
+    let addresses = skep_sys::socket::device_addresses(ifindex).ok_or(Errno::ENODEV)?;
+    let [address, broadcast] = addresses;
+    Ok(Device { address, broadcast })
+}
+
+/// What says that it is of IP has a whole header.
+fn check_header(frame: &[u8]) -> Result<(), Errno> {
+    let header = match protocol(frame) {
+        0x0800 => 20,
+        0x86dd => 40,
+        _ => 0,
+    };
+    if frame.len() < ETH_HLEN + header {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
 /// `convert___skb_to_skb`
 fn set_fields(ctx: &mut SkbCtx, image: &[u8]) -> Result<(), Errno> {
     let mut from = 0;
@@ -72,9 +104,6 @@ fn set_fields(ctx: &mut SkbCtx, image: &[u8]) -> Result<(), Errno> {
     ctx.mark = at(offset_of!(SkbCtx, mark));
     ctx.priority = at(offset_of!(SkbCtx, priority));
     ctx.ingress_ifindex = at(offset_of!(SkbCtx, ingress_ifindex));
-    if at(offset_of!(SkbCtx, ifindex)) > 1 {
-        return Err(Errno::ENODEV);
-    }
     for (i, word) in ctx.cb.iter_mut().enumerate() {
         *word = at(offset_of!(SkbCtx, cb) + 4 * i);
     }
@@ -86,7 +115,8 @@ fn set_fields(ctx: &mut SkbCtx, image: &[u8]) -> Result<(), Errno> {
     }
     ctx.wire_len = if wire_len == 0 { ctx.len } else { wire_len };
     ctx.gso_segs = at(offset_of!(SkbCtx, gso_segs));
-    ctx.gso_size = at(offset_of!(SkbCtx, gso_size));
+    // The kernel keeps the lower half.
+    ctx.gso_size = at(offset_of!(SkbCtx, gso_size)) & 0xffff;
     if ctx.gso_segs > MAX_GSO_SEGS {
         return Err(Errno::EINVAL);
     }

@@ -2,7 +2,7 @@
 
 use super::{Input, Output, Session, ctx_image, set_word, word};
 use crate::ctx::skb::ETH_HLEN;
-use crate::ctx::xdp::{MAX_LINEAR, XdpBuffer};
+use crate::ctx::xdp::{FRAME_HEADER_BYTES, HEADROOM, MAX_LINEAR, XdpBuffer};
 use skep_abi::{AttachType, Errno};
 
 /// Bytes of `struct xdp_md`, and its fields.
@@ -13,8 +13,8 @@ const DATA_META: usize = 8;
 const INGRESS_IFINDEX: usize = 12;
 const RX_QUEUE_INDEX: usize = 16;
 const EGRESS_IFINDEX: usize = 20;
-/// `xdp_metalen_invalid`: metadata is at most this long.
-const MAX_META: u32 = 255;
+/// Metadata is at most this long: the rest of the headroom is the kernel's.
+const MAX_META: u32 = (HEADROOM - FRAME_HEADER_BYTES) as u32;
 
 pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output, Errno> {
     // Programs of devmaps and cpumaps run behind a redirect only.
@@ -34,6 +34,9 @@ pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output
     if data.len() < meta + ETH_HLEN {
         return Err(Errno::EINVAL);
     }
+    if let Some(image) = &image {
+        check_device(image)?;
+    }
     let linear = (data.len() - meta).min(MAX_LINEAR);
     let mut packet = XdpBuffer::new(data, meta, linear).ok_or(Errno::ENOMEM)?;
     if let Some(image) = &image {
@@ -50,7 +53,9 @@ pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output
     if let Some(image) = &mut image {
         let meta_len = packet.meta_len() as u32;
         set_word(image, DATA, meta_len);
-        set_word(image, DATA_END, bytes.len() as u32);
+        // What follows the first buffer does not count.
+        let linear = meta_len + packet.ctx().linear_len() as u32;
+        set_word(image, DATA_END, linear);
         set_word(image, DATA_META, 0);
     }
     Ok(Output {
@@ -69,13 +74,19 @@ fn check_ctx(image: &[u8], size: usize) -> Result<usize, Errno> {
         || data > data_end
         || !data.is_multiple_of(4)
         || data > MAX_META;
-    let bad_device = word(image, EGRESS_IFINDEX) != 0
-        || (word(image, INGRESS_IFINDEX) == 0 && word(image, RX_QUEUE_INDEX) != 0);
-    if bad_range || bad_device {
+    if bad_range {
+        return Err(Errno::EINVAL);
+    }
+    Ok(data as usize)
+}
+
+/// Checks where the packet seems to come from: the loopback device, or nowhere.
+fn check_device(image: &[u8]) -> Result<(), Errno> {
+    if word(image, EGRESS_IFINDEX) != 0 {
         return Err(Errno::EINVAL);
     }
     match word(image, INGRESS_IFINDEX) {
-        0 | 1 if word(image, RX_QUEUE_INDEX) == 0 => Ok(data as usize),
+        0 | 1 if word(image, RX_QUEUE_INDEX) == 0 => Ok(()),
         0 | 1 => Err(Errno::EINVAL),
         _ => Err(Errno::ENODEV),
     }
