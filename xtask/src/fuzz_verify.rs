@@ -434,7 +434,7 @@ fn print_shrunk(kernel: &Kernel, subject: &Subject, program: &Program, kind: &st
 }
 
 /// The last line of a log that is a message and not a statistic.
-fn last_message(log: &str) -> &str {
+pub(crate) fn last_message(log: &str) -> &str {
     let is_statistic = |l: &str| {
         ["processed ", "verification time", "stack depth"]
             .iter()

@@ -3,6 +3,25 @@
 use crate::parsed::Btf;
 use crate::types::Kind;
 
+/// What an index holds. A kernel has more functions than named types, and most objects ask for types alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Named {
+    /// Everything that has a name but functions.
+    Types,
+    /// `BTF_KIND_FUNC`.
+    Functions,
+}
+
+impl Named {
+    pub(crate) fn of(kind: Kind) -> Self {
+        if kind == Kind::Func {
+            Self::Functions
+        } else {
+            Self::Types
+        }
+    }
+}
+
 /// Types of one blob by essential name: a hash table of chains through ids.
 pub(crate) struct Names {
     first_id: u32,
@@ -16,60 +35,95 @@ pub(crate) struct Names {
 /// between other characters).
 #[must_use]
 pub fn essential_name(name: &str) -> &str {
-    let bytes = name.as_bytes();
-    let Some(last) = bytes.len().checked_sub(5) else {
-        return name;
-    };
-    let is_separator = |at: &usize| {
-        let b = &bytes[*at..*at + 5];
-        b[0] != b'_' && &b[1..4] == b"___" && b[4] != b'_'
-    };
-    let at = (0..=last).rev().find(is_separator);
-    at.and_then(|at| name.get(..at + 1)).unwrap_or(name)
+    name.get(..essential_bytes(name.as_bytes()).len())
+        .unwrap_or(name)
 }
 
-/// Hash of the essential part of the name that begins `text` and ends with it or with a zero byte: FNV-1a, spread once
-/// more. One pass, because it runs over every name of a kernel.
-fn hash(text: &[u8]) -> usize {
-    let mut h = 0xcbf2_9ce4_8422_2325_u64;
-    let mut essential = None;
-    // The hash in front of the underscores that are being passed, and how many they are.
-    let (mut before, mut run) = (h, 0usize);
-    for (at, &byte) in text.iter().enumerate() {
-        if byte == 0 {
-            break;
-        }
-        if byte == b'_' {
-            if run == 0 {
-                before = h;
-            }
-            run += 1;
-        } else {
-            if run == 3 && at > 3 {
-                essential = Some(before);
-            }
-            run = 0;
-        }
-        h = (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+fn essential_bytes(name: &[u8]) -> &[u8] {
+    let is_separator = |b: &[u8]| matches!(b, [before, b'_', b'_', b'_', after] if *before != b'_' && *after != b'_');
+    match name.windows(5).rposition(is_separator) {
+        Some(at) => &name[..=at],
+        None => name,
     }
-    let h = essential.unwrap_or(h);
-    usize::try_from((h ^ h >> 29) & 0xffff_ffff).unwrap_or(0)
+}
+
+/// One byte in each of a word's eight.
+const EACH: u64 = 0x0101_0101_0101_0101;
+
+/// The top bit of each byte of `word` that is zero.
+const fn zero_bytes(word: u64) -> u64 {
+    const LOW: u64 = EACH * 0x7f;
+    !(((word & LOW) + LOW) | word | LOW)
+}
+
+/// The eight bytes of `text` from `at` on, with zeros behind its end.
+fn word_at(text: &[u8], at: usize) -> u64 {
+    if let Some(word) = text.get(at..).and_then(|rest| rest.first_chunk()) {
+        return u64::from_le_bytes(*word);
+    }
+    let mut word = [0; 8];
+    let rest = text.get(at..).unwrap_or_default();
+    word[..rest.len()].copy_from_slice(rest);
+    u64::from_le_bytes(word)
+}
+
+/// Hash of the essential part of the name that begins `text` and ends with it or with a zero byte. Eight bytes at a time,
+/// because it runs over every name of a kernel.
+fn hash(text: &[u8]) -> usize {
+    let (mut h, mut at, mut before) = (0u64, 0, 0u64);
+    loop {
+        let word = word_at(text, at);
+        let end = zero_bytes(word);
+        // The bytes in front of the end: all eight if there is none.
+        let word = word & (end & end.wrapping_neg()).wrapping_sub(1) & !end;
+        let underscores = zero_bytes(word ^ (EACH * u64::from(b'_')));
+        // With those of the word before in front.
+        let one = underscores << 8 | before >> 56;
+        let two = underscores << 16 | before >> 48;
+        if underscores & one & two != 0 {
+            return hash_with_underscores(text);
+        }
+        h = mix(h, word);
+        if end != 0 {
+            return finish(h);
+        }
+        before = underscores;
+        at += 8;
+    }
+}
+
+const fn mix(h: u64, word: u64) -> u64 {
+    (h.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn finish(h: u64) -> usize {
+    usize::try_from(h >> 32).unwrap_or(0)
+}
+
+/// As [`hash`], for the few names that may have a flavor.
+#[cold]
+fn hash_with_underscores(text: &[u8]) -> usize {
+    let end = text.iter().position(|&b| b == 0).unwrap_or(text.len());
+    let name = essential_bytes(&text[..end]);
+    let words = 0..=name.len() / 8;
+    finish(words.fold(0, |h, i| mix(h, word_at(name, 8 * i))))
 }
 
 impl Names {
-    pub(crate) fn build(btf: &Btf) -> Self {
+    pub(crate) fn build(btf: &Btf, what: Named) -> Self {
         let first_id = btf.first_id();
         let count = (btf.type_count() - first_id) as usize;
-        let mut buckets = vec![0u32; (count + 1).next_power_of_two()];
+        // About half of the types have no name, and each index holds a part of the others.
+        let mut buckets = vec![0u32; (count / 2 + 1).next_power_of_two()];
         let mut next = vec![0u32; count];
         let mask = buckets.len() - 1;
         // From the last to the first, so that chains ascend.
         for id in (first_id..btf.type_count()).rev() {
-            let Some(ty) = btf.get(id) else { continue };
-            if ty.name_off() == 0 {
+            let (name_off, is_function) = btf.own_name_off(id);
+            if name_off == 0 || is_function != (what == Named::Functions) {
                 continue;
             }
-            let bucket = &mut buckets[hash(btf.str_rest(ty.name_off())) & mask];
+            let bucket = &mut buckets[hash(btf.str_rest(name_off)) & mask];
             next[(id - first_id) as usize] = *bucket;
             *bucket = id;
         }
@@ -128,6 +182,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_hash_is_that_of_the_essential_name_wherever_it_ends() {
+        for len in 0..40 {
+            let name: String = ('a'..='z').cycle().take(len).collect();
+            let mut buried = name.clone().into_bytes();
+            buried.extend_from_slice(b"\0next\0");
+            assert_eq!(hash(name.as_bytes()), hash(&buried), "{name}");
+            let flavor = format!("{name}___some_flavor");
+            if len > 0 {
+                assert_eq!(hash(name.as_bytes()), hash(flavor.as_bytes()), "{flavor}");
+            }
+        }
+    }
+
+    #[test]
     fn flavors_are_no_part_of_the_name() {
         #[rustfmt::skip]
         const CASES: &[(&str, &str)] = &[
@@ -142,6 +210,7 @@ mod tests {
         ];
         for &(name, essential) in CASES {
             assert_eq!(essential_name(name), essential);
+            assert_eq!(essential_bytes(name.as_bytes()), essential.as_bytes());
             let other = format!("{essential}___other");
             if essential != name {
                 assert_eq!(hash(name.as_bytes()), hash(other.as_bytes()), "{name}");

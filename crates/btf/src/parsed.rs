@@ -1,7 +1,7 @@
 //! A parsed blob.
 
 use crate::error::{BtfError, BtfProblem};
-use crate::index::{Names, Tags};
+use crate::index::{Named, Names, Tags};
 use crate::raw::{HEADER_BYTES, Header, Info, MAX_TYPE, Order, TYPE_BYTES, VERSION};
 use crate::types::{Kind, Type};
 use std::ops::Range;
@@ -28,7 +28,8 @@ struct Inner {
     strings: Range<usize>,
     /// Where each type of this blob begins in `data`, then the end of the last.
     starts: Vec<u32>,
-    names: OnceLock<Names>,
+    types: OnceLock<Names>,
+    functions: OnceLock<Names>,
     tags: OnceLock<Tags>,
 }
 
@@ -98,7 +99,8 @@ impl Btf {
                 first_str,
                 strings,
                 starts,
-                names: OnceLock::new(),
+                types: OnceLock::new(),
+                functions: OnceLock::new(),
                 tags: OnceLock::new(),
             }),
         })
@@ -198,6 +200,15 @@ impl Btf {
         inner
     }
 
+    /// Where the name of a type of this blob itself begins, 0 for none; and whether it is a function.
+    pub(crate) fn own_name_off(&self, id: u32) -> (u32, bool) {
+        let Inner { data, header, .. } = &*self.inner;
+        let start = self.inner.starts[(id - self.inner.first_id) as usize] as usize;
+        let info = Info(header.order.u32_at(data, start + 4));
+        let is_function = info.kind_number() == Kind::Func as u32;
+        (header.order.u32_at(data, start), is_function)
+    }
+
     /// All types but `void`, the base's first.
     pub fn types(&self) -> impl Iterator<Item = Type<'_>> {
         (1..self.type_count()).filter_map(|id| self.get(id))
@@ -295,30 +306,29 @@ impl Btf {
         Err(BtfError::at(id, BtfProblem::Loop))
     }
 
-    fn names(&self) -> &Names {
-        self.inner.names.get_or_init(|| Names::build(self))
+    fn names(&self, what: Named) -> &Names {
+        let index = match what {
+            Named::Types => &self.inner.types,
+            Named::Functions => &self.inner.functions,
+        };
+        index.get_or_init(|| Names::build(self, what))
     }
 
-    /// Ids of the types with `name`, the base's first, then ascending.
-    pub fn find_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = u32> + 'a {
-        let base = self.base();
-        let base = base.into_iter().flat_map(|b| b.names().find(b, name));
-        let own = self.names().find(self, name);
-        base.chain(own)
-            .filter(move |&(_, found)| found == name)
-            .map(|(id, _)| id)
-    }
-
-    /// Types of this blob itself (not of its base) whose name without flavor is that of `name` without flavor, ascending.
+    /// Types of this blob itself (not of its base) that are no functions, and whose name without flavor is that of `name`
+    /// without flavor, ascending.
     pub fn find_essential(&self, name: &str) -> impl Iterator<Item = u32> {
-        self.names().find(self, name).map(|(id, _)| id)
+        self.names(Named::Types).find(self, name).map(|(id, _)| id)
     }
 
-    /// The first type with this name and kind.
+    /// The first type with this name and kind; those of the base come first.
     #[must_use]
     pub fn find(&self, name: &str, kind: Kind) -> Option<Type<'_>> {
-        self.find_all(name)
-            .filter_map(|id| self.get(id))
+        let what = Named::of(kind);
+        let base = self.base().into_iter();
+        let base = base.flat_map(|b| b.names(what).find(b, name));
+        base.chain(self.names(what).find(self, name))
+            .filter(|&(_, found)| found == name)
+            .filter_map(|(id, _)| self.get(id))
             .find(|ty| ty.kind() == kind)
     }
 

@@ -157,16 +157,31 @@ impl Info {
     /// Bytes that follow `struct btf_type`; `None` for a kind that does not exist.
     #[must_use]
     pub const fn extra_bytes(self) -> Option<usize> {
-        let Some(kind) = Kind::from_number(self.kind_number()) else {
+        let [fixed, each] = EXTRA_BYTES[self.kind_number() as usize];
+        if fixed == NO_KIND {
             return None;
-        };
-        let n = self.vlen() as usize;
-        Some(match kind {
-            Kind::Int | Kind::Var | Kind::DeclTag => 4,
-            Kind::Array => 12,
-            Kind::Struct | Kind::Union | Kind::Datasec | Kind::Enum64 => 12 * n,
-            Kind::Enum | Kind::FuncProto => 8 * n,
-            _ => 0,
-        })
+        }
+        Some(fixed as usize + each as usize * self.vlen() as usize)
     }
 }
+
+const NO_KIND: u8 = u8::MAX;
+
+/// For each kind number the bytes that follow `struct btf_type`: always, and for each of `vlen`.
+const EXTRA_BYTES: [[u8; 2]; 32] = {
+    let mut table = [[NO_KIND, 0]; 32];
+    let mut number = 0;
+    while number < 32 {
+        if let Some(kind) = Kind::from_number(number) {
+            table[number as usize] = match kind {
+                Kind::Int | Kind::Var | Kind::DeclTag => [4, 0],
+                Kind::Array => [12, 0],
+                Kind::Struct | Kind::Union | Kind::Datasec | Kind::Enum64 => [0, 12],
+                Kind::Enum | Kind::FuncProto => [0, 8],
+                _ => [0, 0],
+            };
+        }
+        number += 1;
+    }
+    table
+};

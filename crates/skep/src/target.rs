@@ -32,7 +32,9 @@ const KERNEL_BTFS: &str = "/sys/kernel/btf";
 
 /// BTF of the running kernel's modules, if an object names something that the kernel itself does not have.
 fn running_modules(btf: &Btf, names: &[String]) -> Vec<(String, Btf)> {
-    let is_known = |name: &String| btf.find_essential(name).next().is_some();
+    let is_known = |name: &String| {
+        btf.find_essential(name).next().is_some() || btf.find(name, skep_btf::Kind::Func).is_some()
+    };
     if names.iter().all(is_known) {
         return Vec::new();
     }

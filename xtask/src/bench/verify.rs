@@ -7,13 +7,16 @@
 
 use crate::TaskError;
 use crate::corpus::{Accepted, accepted};
+use crate::fuzz_verify::{last_message, shape};
 use serde_json::json;
 use skep::Kernel;
 use skep::check::{CheckOptions, Checker};
-use skep::load::{LoadOptions, command, load};
+use skep::load::{LoadOptions, Loaded, command, load};
 use skep_bpf::{Backend, ProgLoad};
+use skep_object::{Object, Options};
 use skep_verifier::Caps;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 const ROUNDS: usize = 5;
@@ -32,7 +35,7 @@ struct Measured {
 pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     let kernel = Arc::new(Kernel::new());
     let mut all = Vec::new();
-    let mut skipped = 0;
+    let mut skipped: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let (objects, dirs): (Vec<&String>, Vec<&String>) =
         arguments.iter().partition(|a| a.ends_with(".o"));
     let mut rows = accepted(dirs.first().copied())?;
@@ -40,17 +43,18 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
         rows.extend(programs_of(object)?);
     }
     for row in rows {
+        let name = format!("{} {}", row.object, row.program);
         match measure(&row.path, &row.program, &kernel) {
-            Some((ours_usec, kernel_usec)) => all.push(Measured {
+            Ok((ours_usec, kernel_usec)) => all.push(Measured {
                 base: row.base.clone(),
-                name: format!("{} {}", row.object, row.program),
+                name,
                 ours_usec,
                 kernel_usec,
             }),
-            None => skipped += 1,
+            Err(why) => skipped.entry(shape(&why)).or_default().push(name),
         }
     }
-    report(&mut all, skipped);
+    report(&mut all, &skipped);
     Ok(())
 }
 
@@ -68,25 +72,22 @@ fn programs_of(object: &str) -> Result<Vec<Accepted>, TaskError> {
     Ok(programs.collect())
 }
 
-/// Microseconds of ours and of the kernel, if both accept the program.
-fn measure(path: &std::path::Path, program: &str, kernel: &Arc<Kernel>) -> Option<(f64, f64)> {
-    let bytes = std::fs::read(path).ok()?;
-    let checker = Checker::open(&bytes, &CheckOptions::default()).ok()?;
-    let backend: Arc<dyn Backend> = Arc::<Kernel>::clone(kernel);
-    let mut linked = checker.linked().clone();
-    let spec = linked.programs.iter().find(|p| p.name == program)?.clone();
-    linked.programs.clear();
-    let options = LoadOptions::default();
-    let loaded = load(&linked, &backend, &options).ok()?;
-    let load = command(&spec, checker.linked(), &loaded, &options).ok()?;
+/// Microseconds of ours and of the kernel.
+///
+/// # Errors
+/// Why one of them did not verify the program.
+fn measure(path: &Path, program: &str, kernel: &Arc<Kernel>) -> Result<(f64, f64), TaskError> {
+    let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
+    let checker = Checker::open(&bytes, &CheckOptions::default()).map_err(|e| e.to_string())?;
+    let load = kernel_load(&bytes, program, kernel)?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let (mut our_least, mut their_least) = (f64::MAX, f64::MAX);
         for _ in 0..SAMPLES {
-            their_least = their_least.min(kernel_usec(kernel, &load)?);
-            let report = checker.check(program, Caps::All)?;
+            their_least = their_least.min(kernel_usec(kernel, &load.command)?);
+            let report = checker.check(program, Caps::All).ok_or("no such program")?;
             if !matches!(report.verdict, skep::check::Verdict::Accept(_)) {
-                return None;
+                return Err(format!("ours: {:?}", report.verdict));
             }
             our_least = our_least.min(report.elapsed.as_secs_f64() * 1e6);
             if their_least > LONG_USEC {
@@ -96,15 +97,44 @@ fn measure(path: &std::path::Path, program: &str, kernel: &Arc<Kernel>) -> Optio
         ours.push(our_least);
         theirs.push(their_least);
     }
-    Some((median(&mut ours), median(&mut theirs)))
+    Ok((median(&mut ours), median(&mut theirs)))
 }
 
-fn kernel_usec(kernel: &Kernel, load: &ProgLoad) -> Option<f64> {
-    let log = kernel.verifier_statistics(load).ok()?;
+/// A load of one program, with the maps it needs.
+struct KernelLoad {
+    command: ProgLoad,
+    /// Closed when the load is done with.
+    _maps: Loaded,
+}
+
+/// The program as the running kernel takes it: linked against its own BTF and configuration.
+fn kernel_load(bytes: &[u8], program: &str, kernel: &Arc<Kernel>) -> Result<KernelLoad, TaskError> {
+    let text = |e: &dyn std::fmt::Display| e.to_string();
+    let object = Object::parse(bytes, &Options::default()).map_err(|e| text(&e))?;
+    let target = skep::target::running(&object.needs()).map_err(|e| text(&e))?;
+    let mut linked = object.relocate(&target).map_err(|e| text(&e))?;
+    let spec = linked.programs.iter().find(|p| p.name == program).cloned();
+    let spec = spec.ok_or("no such program")?;
+    linked.programs.clear();
+    let backend: Arc<dyn Backend> = Arc::<Kernel>::clone(kernel);
+    let options = LoadOptions::default();
+    let maps = load(&linked, &backend, &options).map_err(|e| text(&e))?;
+    let command = command(&spec, &linked, &maps, &options).map_err(|e| text(&e))?;
+    Ok(KernelLoad {
+        command,
+        _maps: maps,
+    })
+}
+
+fn kernel_usec(kernel: &Kernel, load: &ProgLoad) -> Result<f64, TaskError> {
+    let log = kernel
+        .verifier_statistics(load)
+        .map_err(|e| format!("kernel: {} {}", e.errno, last_message(&e.log)))?;
     let line = log
         .lines()
-        .find_map(|l| l.strip_prefix("verification time "))?;
-    line.split(' ').next()?.parse().ok()
+        .find_map(|l| l.strip_prefix("verification time "));
+    let usec = line.and_then(|l| l.split(' ').next()?.parse().ok());
+    usec.ok_or_else(|| "the kernel's log tells no time".to_owned())
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -112,7 +142,7 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-fn report(all: &mut [Measured], skipped: usize) {
+fn report(all: &mut [Measured], skipped: &BTreeMap<String, Vec<String>>) {
     // The kernel counts whole microseconds: less than one is one.
     let ratio = |m: &Measured| m.ours_usec / m.kernel_usec.max(1.0);
     let ours: f64 = all.iter().map(|m| m.ours_usec).sum();
@@ -138,15 +168,20 @@ fn report(all: &mut [Measured], skipped: usize) {
             m.name
         );
     }
+    let without: usize = skipped.values().map(Vec::len).sum();
     println!(
-        "{} programs of {bases} bases, {skipped} without a figure on both sides",
+        "{} programs of {bases} bases, {without} without a figure",
         all.len()
     );
+    for (why, names) in skipped {
+        println!("  {:6}  {why}, e.g. {}", names.len(), names[0]);
+    }
     println!(
         "{}",
         json!({
             "bench": "verify",
             "programs": all.len(),
+            "without_figure": without,
             "total_vs_kernel": round(ours / theirs),
             "geomean_vs_kernel": round(geomean),
             "worst_vs_kernel": round(all.first().map_or(0.0, ratio)),
