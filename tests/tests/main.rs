@@ -4,6 +4,7 @@
 mod arrows;
 mod attach;
 mod attach_more;
+mod barriers;
 mod c_header;
 mod cases;
 mod corners;

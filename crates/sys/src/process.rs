@@ -32,6 +32,33 @@ pub fn effective_capabilities() -> io::Result<Capabilities> {
         .ok_or_else(|| io::Error::other("/proc/self/status has no CapEff"))
 }
 
+/// `_LINUX_CAPABILITY_VERSION_3` (capabilities(7))
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+/// Takes capabilities from the calling thread, for good; other threads keep theirs.
+///
+/// # Errors
+/// Those of `capget` and `capset`.
+pub fn drop_capabilities(caps: &[u32]) -> io::Result<()> {
+    let header = [CAPABILITY_VERSION, 0];
+    // Effective, permitted and inheritable: capabilities 0 to 31, then 32 to 63.
+    let mut sets = [[0u32; 3]; 2];
+    let call = |number, sets: *mut [[u32; 3]; 2]| {
+        // SAFETY: a header of the version that has two triples of sets; the kernel reads or writes only those.
+        match unsafe { libc::syscall(number, header.as_ptr(), sets) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    call(libc::SYS_capget, &raw mut sets)?;
+    for cap in caps {
+        for set in &mut sets[(cap / 32) as usize] {
+            *set &= !(1 << (cap % 32));
+        }
+    }
+    call(libc::SYS_capset, &raw mut sets)
+}
+
 /// Reads memory of process `pid` at `address` into `buffer`; returns how many bytes came.
 pub fn read_memory(pid: u32, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let local = libc::iovec {

@@ -5,12 +5,10 @@
 //! an executable mapping of its first page. Sources: `tools/perf/Documentation/jit-interface.txt`,
 //! `tools/perf/Documentation/jitdump-specification.txt`.
 
-mod eh_frame;
-
 use crate::names::Names;
 use skep_sys::mem::{Access, Mapping};
 use skep_vm::Lowered;
-use skep_vm::jit::{Code, CodeImage, CodeObserver};
+use skep_vm::jit::{Code, CodeImage, CodeObserver, eh_frame};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

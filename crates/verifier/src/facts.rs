@@ -15,8 +15,6 @@ pub(crate) struct Recorder {
     kinds: HashMap<usize, (Kind, Flags)>,
     /// Slots that have had an access recorded.
     seen_access: Vec<bool>,
-    /// Stores after which speculation must stop.
-    store_barriers: Vec<bool>,
     /// Limits of pointer arithmetic under speculation rules.
     alu_limits: HashMap<usize, (u8, u32)>,
     pending_limit: Option<(usize, u8, u32)>,
@@ -28,7 +26,6 @@ impl Recorder {
             facts: vec![InsnFact::default(); slots],
             kinds: HashMap::new(),
             seen_access: vec![false; slots],
-            store_barriers: vec![false; slots],
             alu_limits: HashMap::new(),
             pending_limit: None,
         }
@@ -54,11 +51,11 @@ impl Recorder {
     }
 
     pub(crate) fn has_store_barrier(&self, at: usize) -> bool {
-        self.store_barriers[at]
+        self.facts[at].barrier_after
     }
 
     pub(crate) fn set_store_barrier(&mut self, at: usize) {
-        self.store_barriers[at] = true;
+        self.facts[at].barrier_after = true;
     }
 
     /// A conditional jump went this way.

@@ -292,7 +292,7 @@ impl Verifier<'_> {
             );
             return fail(code::STACK_CORRUPTS_SPILL, errno::EACCES, message);
         }
-        self.note_store_speculation(&old, a);
+        self.note_store_speculation(&old, first, a);
         self.drop_special_object(frame, slot)?;
         let value = a.value.map(|v| *self.reg(v));
         let aligned = at % SLOT as i64 == 0;
@@ -382,15 +382,13 @@ impl Verifier<'_> {
     }
 
     /// Under speculation rules a store that replaces a pointer, or stores one, needs a barrier.
-    fn note_store_speculation(&mut self, old: &StackSlot, a: &MemAccess) {
+    fn note_store_speculation(&mut self, old: &StackSlot, first: usize, a: &MemAccess) {
         if self.privileges.speculation {
             return;
         }
         let stores_value = a.value.is_some_and(|v| self.reg(v).is_pointer());
-        let replaces = old.bytes[..]
-            .iter()
-            .take(a.size.bytes() as usize)
-            .any(|&b| b != Byte::Misc && b != Byte::Zero);
+        let replaces =
+            bytes_of(old, first, a.size.bytes()).any(|b| b != Byte::Misc && b != Byte::Zero);
         if stores_value || replaces {
             self.rec.set_store_barrier(self.insn);
         }

@@ -108,6 +108,8 @@ pub struct InsnFact {
     pub branch: Option<Branch>,
     /// A speculation barrier must precede it (`--caps bpf`).
     pub barrier: bool,
+    /// Speculation must stop behind it: it writes stack that a later load must not see as it was before.
+    pub barrier_after: bool,
 }
 
 /// Which ways a conditional jump was seen to go.

@@ -200,6 +200,10 @@ impl Lowering<'_> {
                     self.emit(slot, Op::Barrier);
                 }
                 self.insn(slot, insn)?;
+                // As in the kernel only behind plain stores: atomic operations let no later load pass.
+                if self.fact(slot).barrier_after && matches!(insn, Insn::Store { .. }) {
+                    self.emit(slot, Op::Barrier);
+                }
             }
             slot += if insn.slots() == 2 { 2 } else { 1 };
         }

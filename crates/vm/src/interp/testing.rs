@@ -10,7 +10,7 @@ use skep_maps::Runner;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-struct Nobody;
+pub(crate) struct Nobody;
 
 impl Host for Nobody {
     fn trace(&self, _: &str) {}

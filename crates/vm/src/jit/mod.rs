@@ -7,22 +7,29 @@
 
 mod fault;
 pub mod image;
+#[cfg(test)]
+mod inline_tests;
 mod ir;
 mod layout;
 mod link;
 mod opt;
 pub mod runtime;
+#[cfg(test)]
+mod safety_tests;
 mod source;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tiers;
+#[cfg(test)]
+mod unwind_tests;
 pub(crate) mod x64;
 
 pub use image::{CodeImage, MapOp, Symbol, Tier};
 pub use link::{Code, LinkError};
 pub use tiers::{CodeObserver, CodeOptions, Tiers};
+pub use x64::eh_frame;
 
 use crate::lowered::Lowered;
 use source::Source;

@@ -2,6 +2,7 @@
 
 pub(crate) mod asm;
 pub(crate) mod baseline;
+pub mod eh_frame;
 mod emit;
 mod frame;
 mod mach;

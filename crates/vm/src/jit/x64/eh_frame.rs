@@ -1,6 +1,6 @@
-//! `.eh_frame` and `.eh_frame_hdr` of a function, for unwinders. Source: Linux Standard Base 5.0, core, chapter 10.6.
+//! `.eh_frame` and `.eh_frame_hdr` of compiled functions, for unwinders. Source: Linux Standard Base 5.0, core, chapter 10.6.
 
-use skep_vm::jit::image::FuncCode;
+use crate::jit::image::FuncCode;
 
 /// Call frame instructions (DWARF 5, section 6.4.2).
 const DW_CFA_DEF_CFA: u8 = 0x0c;
@@ -19,28 +19,40 @@ const RETURN_ADDRESS: u8 = 16;
 const DATA_ALIGN: u32 = 8;
 
 /// The tables of one function. The code is taken to precede `table`, rounded up to 8 bytes, as perf lays it out.
-pub(super) struct Tables {
-    pub(super) table: Vec<u8>,
-    pub(super) header: Vec<u8>,
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tables {
+    /// `.eh_frame`
+    pub table: Vec<u8>,
+    /// `.eh_frame_hdr`, which follows it.
+    pub header: Vec<u8>,
 }
 
-/// The tables of `f`.
-pub(super) fn of(f: &FuncCode) -> Tables {
+/// The tables of `f` alone.
+#[must_use]
+pub fn of(f: &FuncCode) -> Tables {
     let code_bytes = (f.end - f.start).next_multiple_of(8).cast_signed();
+    let table = table(std::slice::from_ref(f), code_bytes + f.start.cast_signed());
+    let header = header(table.len(), entry(0, &common()).len(), code_bytes);
+    Tables { table, header }
+}
+
+/// `.eh_frame` of all `funcs`, to be placed `distance` bytes behind the start of the code that they are part of.
+#[must_use]
+pub fn table(funcs: &[FuncCode], distance: i32) -> Vec<u8> {
     let mut table = entry(0, &common());
-    let fde_at = table.len();
-    let mut fde = Vec::new();
-    // The function begins `code_bytes` before the table.
-    let field_at = i32::try_from(fde_at + 8).unwrap_or(0);
-    fde.extend_from_slice(&(-code_bytes - field_at).to_le_bytes());
-    fde.extend_from_slice(&(f.end - f.start).to_le_bytes());
-    fde.push(0);
-    rules(f, &mut fde);
-    table.extend(entry(u32::try_from(fde_at + 4).unwrap_or(0), &fde));
+    for f in funcs {
+        let fde_at = table.len();
+        let mut fde = Vec::new();
+        let field_at = i32::try_from(fde_at + 8).unwrap_or(0);
+        fde.extend_from_slice(&(f.start.cast_signed() - distance - field_at).to_le_bytes());
+        fde.extend_from_slice(&(f.end - f.start).to_le_bytes());
+        fde.push(0);
+        rules(f, &mut fde);
+        table.extend(entry(u32::try_from(fde_at + 4).unwrap_or(0), &fde));
+    }
     table.extend_from_slice(&0u32.to_le_bytes());
     table.resize(table.len().next_multiple_of(8), 0);
-    let header = header(table.len(), fde_at, code_bytes);
-    Tables { table, header }
+    table
 }
 
 /// What all functions share: the frame's address is `rsp + 8` at the entry, the return address 8 below it.
