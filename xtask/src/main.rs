@@ -19,6 +19,7 @@ mod maps;
 mod matrix;
 mod packets;
 mod probe;
+mod probe_maps;
 mod profile;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +44,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("packets", "[PROGRAMS] [SEED]: programs that change packets and contexts, ours against the kernel's", packets::run),
     ("hammer", "[SECONDS]: processes that share maps, one of them killed again and again", hammer::run),
     ("probe", "the tables of abi against the running kernel, cell by cell", probe::run),
+    ("probe-maps", "maps x programs, maps x helpers, access modes: our verdicts against the running kernel's", probe_maps::run),
     ("kernels", "[KERNEL...]: the kernel tests inside virtual machines", kernels::run),
     ("fuzz-jit", "[COUNT] [SEED]: random programs in both engines, every tier and the kernel", fuzz_jit::run),
     ("fuzz-verify", "[COUNT] [SEED]: random programs, our verdict against the kernel's", fuzz_verify::run),

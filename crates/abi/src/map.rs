@@ -136,6 +136,16 @@ const fn row(
     }
 }
 
+/// Flags that a map of this type has for programs whatever its creation said: what a lookup in a device map returns must not be
+/// written. Source: the kernel's `map_info`.
+#[must_use]
+pub const fn implied_flags(map_type: MapType) -> u32 {
+    match map_type {
+        MapType::Devmap | MapType::DevmapHash => BPF_F_RDONLY_PROG,
+        _ => 0,
+    }
+}
+
 /// `BPF_F_RDONLY`, `BPF_F_WRONLY`
 const USER: u32 = BPF_F_RDONLY | BPF_F_WRONLY;
 /// Access of both user space and programs.

@@ -216,6 +216,12 @@ impl Checker {
         })
     }
 
+    /// The maps of the object as the verifier sees them, in its order.
+    #[must_use]
+    pub fn maps(&self) -> &[MapDesc] {
+        &self.maps
+    }
+
     /// Verifies a program that need not be the object's own, but uses its maps and BTF.
     ///
     /// # Errors

@@ -304,12 +304,12 @@ impl Verifier<'_> {
     pub(crate) fn check_map_mode(&self, reg: &Reg, kind: Access) -> Check {
         let map = self.map(reg);
         match kind {
-            Access::Write if map.map_flags & BPF_F_RDONLY_PROG != 0 => fail(
+            Access::Write if map.program_flags() & BPF_F_RDONLY_PROG != 0 => fail(
                 code::READ_ONLY,
                 errno::EACCES,
                 format!("map \"{}\" is read-only for programs", map.name),
             ),
-            Access::Read if map.map_flags & BPF_F_WRONLY_PROG != 0 => fail(
+            Access::Read if map.program_flags() & BPF_F_WRONLY_PROG != 0 => fail(
                 code::WRITE_ONLY,
                 errno::EACCES,
                 format!("map \"{}\" is write-only for programs", map.name),

@@ -133,6 +133,13 @@ pub struct MapDesc {
     pub owner: Option<ProgArrayOwner>,
 }
 
+impl MapDesc {
+    /// Its flags as programs meet them.
+    pub(crate) const fn program_flags(&self) -> u32 {
+        self.map_flags | skep_abi::map::implied_flags(self.map_type)
+    }
+}
+
 /// What all programs of one prog array have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProgArrayOwner {

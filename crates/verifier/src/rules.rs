@@ -120,7 +120,7 @@ impl Verifier<'_> {
             proto.id,
             id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM | id::MAP_PUSH_ELEM | id::MAP_POP_ELEM
         );
-        if changes && map.map_flags & BPF_F_RDONLY_PROG != 0 {
+        if changes && map.program_flags() & BPF_F_RDONLY_PROG != 0 {
             let message = format!("map \"{}\" is read-only for programs", map.name);
             return fail(code::READ_ONLY, errno::EACCES, message);
         }
