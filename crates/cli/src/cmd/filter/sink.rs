@@ -72,7 +72,7 @@ impl<'o> Sink<'o> {
 
     /// Hands on what was printed.
     pub(super) fn flush(&mut self) -> Result<(), CliError> {
-        Ok(self.out.flush()?)
+        self.out.flush()
     }
 
     /// Ends the output; how many packets were accepted.
