@@ -67,10 +67,7 @@ impl Insn {
     /// The opcode, if this is one the kernel knows.
     #[must_use]
     pub fn op(self) -> Option<Op> {
-        OPCODES
-            .iter()
-            .find(|(code, _)| u16::from(*code) == self.code)
-            .map(|(_, op)| *op)
+        *OPS.get(usize::from(self.code))?
     }
 
     /// The ancillary datum an absolute load reads, if it reads one.
@@ -298,6 +295,17 @@ pub const OPCODES: &[(u8, Op)] = &[
     (MISC | TXA, Op::Txa),
 ];
 
+/// [`OPCODES`] by opcode.
+static OPS: [Option<Op>; 256] = {
+    let mut ops = [None; 256];
+    let mut row = 0;
+    while row < OPCODES.len() {
+        ops[OPCODES[row].0 as usize] = Some(OPCODES[row].1);
+        row += 1;
+    }
+    ops
+};
+
 /// What an ancillary load reads (`SKF_AD_*`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Ancillary {
@@ -361,10 +369,8 @@ impl Ancillary {
     #[must_use]
     pub fn of_offset(offset: u32) -> Option<Self> {
         let relative = offset.checked_sub(SKF_AD_OFF)?;
-        ANCILLARY
-            .iter()
-            .find(|(o, _, _)| *o == relative)
-            .map(|(_, a, _)| *a)
+        let row = ANCILLARY.iter().find(|(o, _, _)| *o == relative)?;
+        Some(row.1)
     }
 
     /// The absolute offset that reads it.

@@ -119,37 +119,47 @@ impl Blocks {
         &self.insns[range.start as usize..range.end as usize]
     }
 
-    /// The blocks that the root leads to: each after those it leads to.
-    pub(crate) fn leaves_up(&self) -> Vec<BlockId> {
-        let mut order = Vec::with_capacity(self.list.len());
-        let mut seen = alloc::vec![false; self.list.len()];
-        let mut stack = alloc::vec![(self.root, 0u8)];
-        seen[self.root as usize] = true;
-        while let Some((id, stage)) = stack.pop() {
-            let block = self.block(id);
-            let next = match stage {
-                0 => block.yes,
-                1 => block.no,
-                _ => {
-                    order.push(id);
-                    continue;
-                }
-            };
-            if next == NONE {
-                order.push(id);
-                continue;
-            }
-            stack.push((id, stage + 1));
-            if !seen[next as usize] {
-                seen[next as usize] = true;
-                stack.push((next, 0));
-            }
-        }
-        order
-    }
-
     /// The program: blocks in the order of a walk, each before those it leads to.
     pub(crate) fn program(&self) -> Vec<Insn> {
         super::line_up::line_up(self)
+    }
+}
+
+/// Walks blocks, with memory that is used again.
+#[derive(Debug, Default)]
+pub(super) struct Walker {
+    order: Vec<BlockId>,
+    seen: Vec<bool>,
+    stack: Vec<(BlockId, u8)>,
+}
+
+impl Walker {
+    /// The blocks that the root leads to: each after those it leads to.
+    pub(super) fn leaves_up(&mut self, blocks: &Blocks) -> &[BlockId] {
+        let count = blocks.list.len();
+        self.order.clear();
+        self.order.reserve(count);
+        self.seen.clear();
+        self.seen.resize(count, false);
+        self.seen[blocks.root as usize] = true;
+        self.stack.push((blocks.root, 0));
+        while let Some((id, stage)) = self.stack.pop() {
+            let block = blocks.block(id);
+            let next = match stage {
+                0 => block.yes,
+                1 => block.no,
+                _ => NONE,
+            };
+            if next == NONE {
+                self.order.push(id);
+                continue;
+            }
+            self.stack.push((id, stage + 1));
+            if !self.seen[next as usize] {
+                self.seen[next as usize] = true;
+                self.stack.push((next, 0));
+            }
+        }
+        &self.order
     }
 }

@@ -3,7 +3,7 @@
 //! Every load of the blocks becomes a step of its own, for a load past the end of the packet rejects it. Later stages
 //! drop those that another load on the same way implies.
 
-use super::blocks::{self, BlockId, Blocks};
+use super::blocks::{self, BlockId, Blocks, Walker};
 use super::draft::{Special, Tunnel};
 use super::expr::{Arena, Compared, Value};
 use super::graph::{ACCEPT, Graph, NodeId, REJECT, Step};
@@ -82,7 +82,8 @@ pub(crate) fn lift(blocks: &Blocks, prologue: Prologue, variables: u16) -> Optio
         prologue,
         variables,
     };
-    let order = blocks.leaves_up();
+    let mut walker = Walker::default();
+    let order = walker.leaves_up(blocks);
     let mut before: Vec<Option<State>> = alloc::vec![None; blocks.list.len()];
     let mut lifted: Vec<Option<Lifted>> = Vec::new();
     lifted.resize_with(blocks.list.len(), || None);
@@ -106,7 +107,7 @@ pub(crate) fn lift(blocks: &Blocks, prologue: Prologue, variables: u16) -> Optio
             }
         }
     }
-    let graph = lifter.graph(&order, &lifted);
+    let graph = lifter.graph(order, &lifted);
     Some((lifter.arena, graph))
 }
 

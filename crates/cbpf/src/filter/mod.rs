@@ -2,7 +2,8 @@
 //!
 //! `lexer` → `parse` (a tree) → `expand` (a `draft` of small blocks, for one link type) → `blocks` → `reduce` gives
 //! the program that libpcap makes, and with it the meaning: which loads are made before each decision. From there `lift`
-//! → `simplify` → `emit` → `layout` make a shorter program of the same meaning; the shorter of both is taken.
+//! → `simplify` → `emit` → `layout` make a shorter program of the same meaning; the shorter of both is taken. `worth` says when
+//! that can be left out.
 
 mod blocks;
 mod draft;
@@ -21,6 +22,7 @@ mod names;
 mod parse;
 mod reduce;
 mod simplify;
+mod worth;
 
 pub use error::{FilterError, Span};
 pub use link::LinkType;
@@ -203,7 +205,8 @@ impl Drafted {
     /// The shorter of the reduced blocks and of what is made of their values.
     fn shortest(&self, snaplen: u32) -> Vec<Insn> {
         let plain = self.blocks.program();
-        let better = self.clear.then(|| self.of_values(snaplen)).flatten();
+        let worth = self.clear && worth::may_shrink(&self.blocks);
+        let better = worth.then(|| self.of_values(snaplen)).flatten();
         match better {
             Some(better) if better.len() <= plain.len() || check(&plain).is_err() => better,
             _ => plain,

@@ -10,10 +10,14 @@ const ROUNDS_MAX: usize = 12;
 
 /// Improves a graph until nothing changes.
 pub(crate) fn simplify(arena: &Arena, graph: Graph) -> Graph {
-    let graph = settle(arena, graph);
-    let graph = drop_all_touches(arena, graph);
-    let graph = settle(arena, graph);
-    drop_all_touches(arena, graph)
+    let mut graph = settle(arena, graph);
+    for _ in 0..2 {
+        match drop_all_touches(arena, &graph) {
+            Some(fewer) => graph = settle(arena, fewer),
+            None => break,
+        }
+    }
+    graph
 }
 
 fn settle(arena: &Arena, graph: Graph) -> Graph {
@@ -114,26 +118,27 @@ fn rebuild(graph: &Graph, root: NodeId, ways: impl Fn(NodeId) -> (NodeId, NodeId
     new
 }
 
-fn drop_all_touches(arena: &Arena, graph: Graph) -> Graph {
-    let mut graph = graph;
-    for _ in 0..ROUNDS_MAX {
-        match drop_touches(arena, &graph) {
-            Some(fewer) => graph = fewer,
+fn drop_all_touches(arena: &Arena, graph: &Graph) -> Option<Graph> {
+    let mut fewer = drop_touches(arena, graph)?;
+    for _ in 1..ROUNDS_MAX {
+        match drop_touches(arena, &fewer) {
+            Some(even_fewer) => fewer = even_fewer,
             None => break,
         }
     }
-    graph
+    Some(fewer)
 }
 
 /// Leaves out loads made for their own sake that every way to acceptance makes anyway; `None` if there are none.
 fn drop_touches(arena: &Arena, graph: &Graph) -> Option<Graph> {
     let mut drop = alloc::vec![false; graph.nodes.len()];
     let mut any = false;
+    let mut walk = Walk::default();
     for (id, node) in graph.nodes.iter().enumerate().skip(2) {
         if let Step::Touch(value) = node.step {
             let mut all = true;
             needs(arena, value, &mut |need| {
-                all &= anticipated(arena, graph, node.yes, need);
+                all = all && walk.anticipates(arena, graph, node.yes, need);
             });
             drop[id] = all;
             any |= all;
@@ -159,14 +164,32 @@ fn drop_touches(arena: &Arena, graph: &Graph) -> Option<Graph> {
     })
 }
 
-/// Whether every way from a node to acceptance does what is needed.
-fn anticipated(arena: &Arena, graph: &Graph, from: NodeId, need: Need) -> bool {
-    let mut answer = alloc::vec![false; from as usize + 2];
-    answer[REJECT as usize] = true;
-    for id in 2..=from as usize {
-        let node = graph.nodes[id];
-        answer[id] = step_covers(arena, node.step, need)
-            || answer[node.yes as usize] && answer[node.no as usize];
+/// A search along the ways from a node, with memory that is used again.
+#[derive(Default)]
+struct Walk {
+    seen: Vec<bool>,
+    stack: Vec<NodeId>,
+}
+
+impl Walk {
+    /// Whether every way from a node to acceptance does what is needed.
+    fn anticipates(&mut self, arena: &Arena, graph: &Graph, from: NodeId, need: Need) -> bool {
+        self.seen.clear();
+        self.seen.resize(from as usize + 1, false);
+        self.stack.clear();
+        self.stack.push(from);
+        while let Some(id) = self.stack.pop() {
+            if id == ACCEPT {
+                return false;
+            }
+            if id == REJECT || core::mem::replace(&mut self.seen[id as usize], true) {
+                continue;
+            }
+            let node = graph.node(id);
+            if !step_covers(arena, node.step, need) {
+                self.stack.extend([node.yes, node.no]);
+            }
+        }
+        true
     }
-    answer[from as usize]
 }

@@ -1,7 +1,7 @@
 //! What leads to what: levels, dominators of blocks and of ways, and which registers are read later.
 
-use super::{A, Edge, Reducer, X};
-use crate::filter::blocks::{BlockId, NONE, NOP};
+use super::{A, Edge, Reducer, X, word};
+use crate::filter::blocks::{Block, BlockId, NONE, NOP};
 use crate::insn::{Insn, MISC, RET, TXA};
 use alloc::vec::Vec;
 use skep_isa::opcode::{ALU, IND, JMP, LD, LDX, MEM, ST, STX};
@@ -62,6 +62,10 @@ impl BitRows {
     }
 
     fn intersect(&mut self, row: usize, with: usize) {
+        if self.words == 1 {
+            self.bits[row] &= self.bits[with];
+            return;
+        }
         for word in 0..self.words {
             self.bits[row * self.words + word] &= self.bits[with * self.words + word];
         }
@@ -82,7 +86,7 @@ pub(super) fn reads(insn: Insn) -> Reads {
     let mode = (insn.code & MODE) as u8;
     match class {
         LD | LDX if mode == IND => Reads::One(X),
-        LD | LDX if mode == MEM => Reads::One(insn.k as usize & 15),
+        LD | LDX if mode == MEM => Reads::One(word(insn.k)),
         LD | LDX | RET => Reads::Nothing,
         ST => Reads::One(A),
         STX => Reads::One(X),
@@ -100,7 +104,7 @@ pub(super) fn writes(insn: Insn) -> Option<usize> {
     match (insn.code & CLASS) as u8 {
         LD | ALU => Some(A),
         LDX => Some(X),
-        ST | STX => Some(insn.k as usize & 15),
+        ST | STX => Some(word(insn.k)),
         MISC if insn.code & 0xf8 == u16::from(TXA) => Some(A),
         MISC => Some(X),
         _ => None,
@@ -126,47 +130,51 @@ impl Reducer {
     }
 
     pub(super) fn find_levels(&mut self) {
-        for level in &mut self.levels {
-            level.clear();
-        }
-        let mut top = 0;
-        for id in self.blocks.leaves_up() {
-            let block = self.blocks.block(id);
+        self.levels.clear();
+        let order = self.walker.leaves_up(&self.blocks);
+        for id in order {
+            let block = self.blocks.block(*id);
             let level = if block.is_leaf() {
                 0
             } else {
                 let of = |to: BlockId| self.known[to as usize].level;
                 1 + of(block.yes).max(of(block.no))
             };
-            self.known[id as usize].level = level;
+            self.known[*id as usize].level = level;
+            // A level has its block's successors below it: it is at most one more than there are.
             if self.levels.len() <= level as usize {
-                self.levels.resize_with(level as usize + 1, Vec::new);
+                self.levels.push(0..0);
             }
-            self.levels[level as usize].push(id);
-            top = top.max(level as usize);
+            self.levels[level as usize].end += 1;
         }
-        self.levels.truncate(top + 1);
-        for level in &mut self.levels {
-            level.reverse();
+        let mut start = 0;
+        for level in self.levels.iter_mut().rev() {
+            let count = level.end;
+            // The end goes back to where it belongs as blocks are put in their places, the last found first.
+            *level = start..start;
+            start += count;
+        }
+        self.walk.clear();
+        self.walk.resize(order.len(), NONE);
+        for id in order.iter().rev() {
+            let level = &mut self.levels[self.known[*id as usize].level as usize];
+            self.walk[level.end as usize] = *id;
+            level.end += 1;
         }
     }
 
     pub(super) fn find_dominators(&mut self) {
-        let number = |this: &Self, id: BlockId| this.numbers[id as usize] as usize;
         self.dominators.fill();
-        let root = number(self, self.blocks.root);
+        let root = self.numbers[self.blocks.root as usize] as usize;
         self.dominators.clear(root);
-        for level in (0..self.levels.len()).rev() {
-            for at in 0..self.levels[level].len() {
-                let id = self.levels[level][at];
-                let this = number(self, id);
-                self.dominators.insert(this, this);
-                let block = self.blocks.block(id);
-                if !block.is_leaf() {
-                    let (yes, no) = (number(self, block.yes), number(self, block.no));
-                    self.dominators.intersect(yes, this);
-                    self.dominators.intersect(no, this);
-                }
+        for id in &self.walk {
+            let number = |id: BlockId| self.numbers[id as usize] as usize;
+            let this = number(*id);
+            self.dominators.insert(this, this);
+            let block = self.blocks.block(*id);
+            if !block.is_leaf() {
+                self.dominators.intersect(number(block.yes), this);
+                self.dominators.intersect(number(block.no), this);
             }
         }
     }
@@ -201,23 +209,16 @@ impl Reducer {
             let row = self.edge_number(Edge { from, yes });
             self.edge_dominators.clear(row);
         }
-        for level in (0..self.levels.len()).rev() {
-            for at in 0..self.levels[level].len() {
-                let from = self.levels[level][at];
-                for yes in [true, false] {
-                    let edge = Edge { from, yes };
-                    let row = self.edge_number(edge);
-                    self.edge_dominators.insert(row, row);
-                    let to = self.to(edge);
-                    if to != NONE {
-                        for next in [true, false] {
-                            let next = self.edge_number(Edge {
-                                from: to,
-                                yes: next,
-                            });
-                            self.edge_dominators.intersect(next, row);
-                        }
-                    }
+        let count = self.numbered.len();
+        for from in &self.walk {
+            let block = self.blocks.block(*from);
+            let number = self.numbers[*from as usize] as usize;
+            for (row, to) in [(number, block.yes), (count + number, block.no)] {
+                self.edge_dominators.insert(row, row);
+                if to != NONE {
+                    let next = self.numbers[to as usize] as usize;
+                    self.edge_dominators.intersect(next, row);
+                    self.edge_dominators.intersect(count + next, row);
                 }
             }
         }
@@ -225,18 +226,16 @@ impl Reducer {
 
     /// Finds which registers and words are read after each block.
     pub(super) fn find_uses(&mut self) {
-        for level in 0..self.levels.len() {
-            for at in 0..self.levels[level].len() {
-                let id = self.levels[level][at];
-                let mut atoms = self.own_uses(id);
-                let block = self.blocks.block(id);
-                if !block.is_leaf() {
-                    let of = |to: BlockId| self.known[to as usize].atoms.used;
-                    atoms.used_after = of(block.yes) | of(block.no);
-                    atoms.used |= atoms.used_after & !atoms.killed;
-                }
-                self.known[id as usize].atoms = atoms;
+        for at in (0..self.walk.len()).rev() {
+            let id = self.walk[at];
+            let mut atoms = self.own_uses(id);
+            let block = self.blocks.block(id);
+            if !block.is_leaf() {
+                let of = |to: BlockId| self.known[to as usize].atoms.used;
+                atoms.used_after = of(block.yes) | of(block.no);
+                atoms.used |= atoms.used_after & !atoms.killed;
             }
+            self.known[id as usize].atoms = atoms;
         }
     }
 
@@ -273,21 +272,42 @@ impl Reducer {
 
     pub(super) fn find_ways_in(&mut self) {
         for ways in &mut self.into {
-            ways.clear();
+            *ways = 0..0;
         }
-        for level in (1..self.levels.len()).rev() {
-            for at in 0..self.levels[level].len() {
-                let from = self.levels[level][at];
-                for yes in [true, false] {
-                    let edge = Edge { from, yes };
-                    let to = self.to(edge);
-                    self.into[to as usize].push(edge);
+        let ends = |block: &Block| [(true, block.yes), (false, block.no)];
+        for from in &self.walk {
+            for (_, to) in ends(self.blocks.block(*from)) {
+                if to != NONE {
+                    self.into[to as usize].end += 1;
                 }
             }
         }
-        // The latest first.
+        let mut start = 0;
         for ways in &mut self.into {
-            ways.reverse();
+            start += ways.end;
+            // The start goes back to where it belongs as ways are put in their places: the latest is the first.
+            *ways = start..start;
         }
+        let nowhere = Edge {
+            from: NONE,
+            yes: false,
+        };
+        self.ways.clear();
+        self.ways.resize(start as usize, nowhere);
+        for from in &self.walk {
+            for (yes, to) in ends(self.blocks.block(*from)) {
+                if to != NONE {
+                    let ways = &mut self.into[to as usize];
+                    ways.start -= 1;
+                    self.ways[ways.start as usize] = Edge { from: *from, yes };
+                }
+            }
+        }
+    }
+
+    /// The ways into a block, the latest first.
+    pub(super) fn ways_into(&self, id: BlockId) -> &[Edge] {
+        let ways = self.into[id as usize].clone();
+        &self.ways[ways.start as usize..ways.end as usize]
     }
 }

@@ -2,7 +2,7 @@
 
 use super::flow::{Reads, reads, writes};
 use super::values::UNKNOWN;
-use super::{A, ATOMS, Depth, ReduceError, Reducer, X};
+use super::{A, ATOMS, Depth, ReduceError, Reducer, X, word};
 use crate::filter::blocks::{BlockId, NOP};
 use crate::insn::{AluOp, Insn, LEN, MISC, MSH, Op, RET, Relation, Size, TAX, TXA};
 use crate::interp::{LongShift, alu};
@@ -18,7 +18,8 @@ impl Reducer {
         for at in range {
             self.insn(at as usize, &mut values, depth)?;
         }
-        self.known[id as usize].values = values;
+        let atoms = self.atoms;
+        self.known[id as usize].values[..atoms].copy_from_slice(&values[..atoms]);
         let kept = |before: u32, atom: usize| before != UNKNOWN && values[atom] == before;
         let unread = self.known[id as usize].atoms.used_after == 0;
         let pointless = unread && kept(a, A) && kept(x, X);
@@ -44,14 +45,16 @@ impl Reducer {
 
     /// What all ways into a block agree on.
     fn values_before(&self, id: BlockId) -> [u32; ATOMS] {
-        let mut ways = self.into[id as usize].iter();
+        let mut ways = self.ways_into(id).iter();
         let Some(first) = ways.next() else {
             return [UNKNOWN; ATOMS];
         };
-        let mut values = self.known[first.from as usize].values;
+        let mut values = [UNKNOWN; ATOMS];
+        let atoms = self.atoms;
+        values[..atoms].copy_from_slice(&self.known[first.from as usize].values[..atoms]);
         for way in ways {
             let others = &self.known[way.from as usize].values;
-            for (value, other) in values.iter_mut().zip(others) {
+            for (value, other) in values[..atoms].iter_mut().zip(others) {
                 if *value != *other {
                     *value = UNKNOWN;
                 }
@@ -105,7 +108,7 @@ impl Reducer {
                 self.put(at, values, A, value, depth);
             }
             Op::LoadMem | Op::LoadXMem => {
-                let value = values[insn.k as usize & 15];
+                let value = values[word(insn.k)];
                 let (class, atom) = if op == Op::LoadMem { (LD, A) } else { (LDX, X) };
                 if let Some(k) = self.values.as_constant(value).filter(|_| alter) {
                     self.blocks.insns[at] = Insn::new(class | IMM, k);
@@ -113,8 +116,8 @@ impl Reducer {
                 }
                 self.put(at, values, atom, value, depth);
             }
-            Op::Store => self.put(at, values, insn.k as usize & 15, values[A], depth),
-            Op::StoreX => self.put(at, values, insn.k as usize & 15, values[X], depth),
+            Op::Store => self.put(at, values, word(insn.k), values[A], depth),
+            Op::StoreX => self.put(at, values, word(insn.k), values[X], depth),
             Op::Tax => self.put(at, values, X, values[A], depth),
             Op::Txa => self.put(at, values, A, values[X], depth),
             Op::Neg => {
@@ -314,6 +317,7 @@ impl Reducer {
             self.equality(id, last, x);
         }
         let block = &mut self.blocks.list[id as usize];
+        let ways = (block.yes, block.no);
         if block.code == set && block.k == 0 {
             block.yes = block.no;
         }
@@ -336,9 +340,11 @@ impl Reducer {
                 block.yes = block.no;
             }
             if differ {
-                self.change();
+                self.changed = true;
+                self.changed_more = true;
             }
         }
+        self.reshaped |= ways != (block.yes, block.no);
     }
 
     /// A comparison for equality with a constant, after an operation whose result nobody else reads.
@@ -356,6 +362,7 @@ impl Reducer {
                 block.k = insn.k;
                 block.code = JMP | Relation::Set.code() | K;
                 core::mem::swap(&mut block.yes, &mut block.no);
+                self.reshaped = true;
             }
             _ => return,
         }
@@ -366,36 +373,33 @@ impl Reducer {
     /// Takes out what writes a register or word that nobody reads.
     fn drop_unread(&mut self, id: BlockId) {
         let range = self.blocks.block(id).insns.clone();
-        let mut last: [Option<usize>; ATOMS] = [None; ATOMS];
-        let forget = |last: &mut [Option<usize>; ATOMS], insn: Insn| match reads(insn) {
-            Reads::Nothing => {}
-            Reads::One(atom) => last[atom] = None,
-            Reads::Both => {
-                last[A] = None;
-                last[X] = None;
-            }
+        // Where each register and word was written last, for those in the set.
+        let mut last = [0; ATOMS];
+        let mut unread = 0u32;
+        let read = |insn: Insn| match reads(insn) {
+            Reads::Nothing => 0,
+            Reads::One(atom) => 1 << atom,
+            Reads::Both => 1 << A | 1 << X,
         };
         for at in range.start as usize..range.end as usize {
             let insn = self.blocks.insns[at];
-            forget(&mut last, insn);
+            unread &= !read(insn);
             if let Some(atom) = writes(insn) {
-                if let Some(unread) = last[atom] {
-                    self.blocks.insns[unread].code = NOP;
+                if unread & (1 << atom) != 0 {
+                    self.blocks.insns[last[atom]].code = NOP;
                     self.change();
                 }
-                last[atom] = Some(at);
+                last[atom] = at;
+                unread |= 1 << atom;
             }
         }
         let block = self.blocks.block(id);
-        forget(&mut last, Insn::new(block.code, block.k));
-        let used_after = self.known[id as usize].atoms.used_after;
-        for (atom, unread) in last.into_iter().enumerate() {
-            if let Some(at) = unread
-                && used_after & (1 << atom) == 0
-            {
-                self.blocks.insns[at].code = NOP;
-                self.change();
-            }
+        unread &= !read(Insn::new(block.code, block.k));
+        unread &= !self.known[id as usize].atoms.used_after;
+        while unread != 0 {
+            self.blocks.insns[last[unread.trailing_zeros() as usize]].code = NOP;
+            unread &= unread - 1;
+            self.change();
         }
     }
 }

@@ -13,8 +13,10 @@ mod same;
 mod values;
 mod ways;
 
-use super::blocks::{BlockId, Blocks};
+use super::blocks::{BlockId, Blocks, Walker};
+use crate::insn::{Insn, Op};
 use alloc::vec::Vec;
+use core::ops::Range;
 use flow::{Atoms, BitRows};
 use values::Values;
 
@@ -25,10 +27,15 @@ const CHANGES_MAX: u32 = 1000;
 /// Most blocks that are reduced: the sets kept for each way grow with the square of their number.
 pub(crate) const BLOCKS_MAX: usize = 2048;
 
-/// Registers and scratch words: `M[0]` to `M[15]`, then A, then X.
+/// Registers and scratch words: A, X, then `M[0]` to `M[15]`.
 pub(super) const ATOMS: usize = 18;
-pub(super) const A: usize = 16;
-pub(super) const X: usize = 17;
+pub(super) const A: usize = 0;
+pub(super) const X: usize = 1;
+
+/// A scratch word.
+pub(super) fn word(k: u32) -> usize {
+    2 + (k as usize & 15)
+}
 
 /// Whether statements are changed, or only ways.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,15 +72,25 @@ pub(crate) enum ReduceError {
 pub(super) struct Reducer {
     blocks: Blocks,
     known: Vec<Known>,
-    /// Blocks by level: 0 has the returns.
-    levels: Vec<Vec<BlockId>>,
+    /// Blocks by level, the root's first; level 0, the last, has the returns.
+    walk: Vec<BlockId>,
+    /// Where each level begins in `walk`, and after them where it ends.
+    levels: Vec<Range<u32>>,
     /// Blocks in the order of a walk from the root, at the start.
     numbered: Vec<BlockId>,
     numbers: Vec<u32>,
-    into: Vec<Vec<Edge>>,
+    /// Ways into all blocks, one block after the other, the latest first; and where those of each block are.
+    ways: Vec<Edge>,
+    into: Vec<Range<u32>>,
     dominators: BitRows,
     edge_dominators: BitRows,
     values: Values,
+    /// How many registers and words there are: those past the last word that is used are left out.
+    atoms: usize,
+    /// Scratch memory of walks.
+    walker: Walker,
+    /// Ways changed since levels, dominators and ways in were found.
+    reshaped: bool,
     changed: bool,
     /// Something else than the end of a way changed.
     changed_more: bool,
@@ -92,6 +109,14 @@ pub(crate) fn reduce(blocks: Blocks) -> Result<Blocks, ReduceError> {
     Ok(reducer.blocks)
 }
 
+/// The end of the registers and words that an instruction may name.
+fn past(insn: Insn) -> usize {
+    match insn.op() {
+        Some(Op::LoadMem | Op::LoadXMem | Op::Store | Op::StoreX) => word(insn.k) + 1,
+        _ => X + 1,
+    }
+}
+
 impl Reducer {
     fn new(blocks: Blocks) -> Self {
         let count = blocks.list.len();
@@ -103,13 +128,18 @@ impl Reducer {
         };
         let mut reducer = Self {
             known: alloc::vec![nothing; count],
+            walk: Vec::with_capacity(count),
             levels: Vec::new(),
-            numbered: Vec::new(),
+            numbered: Vec::with_capacity(count),
             numbers: alloc::vec![0; count],
-            into: alloc::vec![Vec::new(); count],
+            ways: Vec::with_capacity(2 * count),
+            into: alloc::vec![0..0; count],
             dominators: BitRows::new(count, count),
             edge_dominators: BitRows::new(2 * count, 2 * count),
             values: Values::new(blocks.insns.len() + count),
+            atoms: blocks.insns.iter().map(|i| past(*i)).max().unwrap_or(X + 1),
+            walker: Walker::default(),
+            reshaped: true,
             changed: false,
             changed_more: false,
             blocks,
@@ -123,10 +153,17 @@ impl Reducer {
         for _ in 0..CHANGES_MAX {
             self.changed = false;
             self.changed_more = false;
-            self.find_levels();
-            self.find_dominators();
+            if self.reshaped {
+                self.find_levels();
+                self.find_ways_in();
+            }
+            // Statements move no ways, and ask for no dominators.
+            if self.reshaped && depth == Depth::Ways {
+                self.find_dominators();
+                self.find_edge_dominators();
+            }
+            self.reshaped = false;
             self.find_uses();
-            self.find_edge_dominators();
             self.round(depth)?;
             if !self.changed || idle == ROUNDS_MAX {
                 break;
@@ -138,31 +175,33 @@ impl Reducer {
 
     fn round(&mut self, depth: Depth) -> Result<(), ReduceError> {
         self.values.clear();
-        self.find_ways_in();
-        for level in (0..self.levels.len()).rev() {
-            for at in 0..self.levels[level].len() {
-                self.improve_block(self.levels[level][at], depth)?;
-            }
+        for at in 0..self.walk.len() {
+            self.improve_block(self.walk[at], depth)?;
         }
         if depth == Depth::Statements {
             return Ok(());
         }
-        for level in 1..self.levels.len() {
-            for at in 0..self.levels[level].len() {
-                let from = self.levels[level][at];
-                self.shorten(Edge { from, yes: true });
-                self.shorten(Edge { from, yes: false });
-            }
+        self.for_each_up(|this, from| {
+            this.shorten(Edge { from, yes: true });
+            this.shorten(Edge { from, yes: false });
+        });
+        if self.reshaped {
+            self.find_ways_in();
         }
-        self.find_ways_in();
-        for level in 1..self.levels.len() {
-            for at in 0..self.levels[level].len() {
-                let block = self.levels[level][at];
-                self.pull_up(block, true);
-                self.pull_up(block, false);
-            }
-        }
+        self.for_each_up(|this, block| {
+            this.pull_up(block, true);
+            this.pull_up(block, false);
+        });
         Ok(())
+    }
+
+    /// Calls `act` for every block that does not return, from the lowest level up.
+    fn for_each_up(&mut self, mut act: impl FnMut(&mut Self, BlockId)) {
+        for level in 1..self.levels.len() {
+            for at in self.levels[level].clone() {
+                act(self, self.walk[at as usize]);
+            }
+        }
     }
 
     fn to(&self, edge: Edge) -> BlockId {
@@ -172,11 +211,13 @@ impl Reducer {
 
     fn set_to(&mut self, edge: Edge, to: BlockId) {
         let block = &mut self.blocks.list[edge.from as usize];
-        if edge.yes {
-            block.yes = to;
+        let way = if edge.yes {
+            &mut block.yes
         } else {
-            block.no = to;
-        }
+            &mut block.no
+        };
+        self.reshaped |= *way != to;
+        *way = to;
     }
 
     /// Notes a change of instructions or of the shape.

@@ -1,7 +1,7 @@
 //! Merges blocks with the same code and the same ways on.
 
 use super::Reducer;
-use crate::filter::blocks::{BlockId, NONE, NOP};
+use crate::filter::blocks::{BlockId, Blocks, NONE, NOP};
 use crate::insn::{Insn, RET};
 use alloc::vec::Vec;
 use skep_isa::opcode::JMP;
@@ -9,19 +9,19 @@ use skep_isa::opcode::JMP;
 impl Reducer {
     /// Merges equal blocks until none are.
     pub(super) fn merge_same(&mut self) {
+        let mut instead: Vec<BlockId> = alloc::vec![NONE; self.blocks.list.len()];
+        let mut kept: Vec<BlockId> = Vec::with_capacity(self.blocks.list.len());
         loop {
             // Leaves first, so that what equal ways lead to is one block already.
-            let order = self.blocks.leaves_up();
-            let mut instead: Vec<BlockId> = alloc::vec![NONE; self.blocks.list.len()];
-            let mut kept: Vec<BlockId> = Vec::with_capacity(order.len());
+            kept.clear();
             let mut merged = false;
-            for id in order {
-                match kept.iter().find(|other| self.same(id, **other)) {
+            for id in self.walker.leaves_up(&self.blocks) {
+                match kept.iter().find(|other| same(&self.blocks, *id, **other)) {
                     Some(other) => {
-                        instead[id as usize] = *other;
+                        instead[*id as usize] = *other;
                         merged = true;
                     }
-                    None => kept.push(id),
+                    None => kept.push(*id),
                 }
             }
             if !merged {
@@ -35,13 +35,6 @@ impl Reducer {
                 }
             }
         }
-    }
-
-    fn same(&self, a: BlockId, b: BlockId) -> bool {
-        let (one, other) = (self.blocks.block(a), self.blocks.block(b));
-        let facts = |b: &super::super::blocks::Block| (b.code, b.k, b.yes, b.no);
-        let insns = |id| self.blocks.insns_of(id).iter().filter(|i| i.code != NOP);
-        facts(one) == facts(other) && insns(a).eq(insns(b))
     }
 
     /// The root, if it decides nothing, is left out; its instructions move to the block that is the root then.
@@ -65,4 +58,13 @@ impl Reducer {
         self.blocks.insns.extend(insns);
         self.blocks.list[root as usize].insns = start..self.blocks.insns.len() as u32;
     }
+}
+
+fn same(blocks: &Blocks, a: BlockId, b: BlockId) -> bool {
+    let (one, other) = (blocks.block(a), blocks.block(b));
+    let insns = |id| blocks.insns_of(id).iter().filter(|i| i.code != NOP);
+    one.k == other.k
+        && one.code == other.code
+        && (one.yes, one.no) == (other.yes, other.no)
+        && insns(a).eq(insns(b))
 }

@@ -77,7 +77,7 @@ impl Reducer {
     /// In a chain of alternatives (those that leave when they hold, or else those that leave when they do not), moves
     /// a comparison of the value that is at hand up to where that value is.
     pub(super) fn pull_up(&mut self, id: BlockId, when_holds: bool) {
-        let ways = &self.into[id as usize];
+        let ways = self.ways_into(id);
         let Some(first) = ways.first().copied() else {
             return;
         };
@@ -141,8 +141,8 @@ impl Reducer {
         self.set_to(same, after);
         self.set_to(goes_on(pulled), below);
         if at_top {
-            for at in 0..self.into[id as usize].len() {
-                let way = self.into[id as usize][at];
+            for at in self.into[id as usize].clone() {
+                let way = self.ways[at as usize];
                 let yes = self.blocks.block(way.from).yes == id;
                 self.set_to(
                     Edge {

@@ -1,0 +1,74 @@
+//! Whether looking at the values of blocks can be worth it: most filters load every value once and compare it with a
+//! constant that it may have, and of these no shorter program is known than that of the blocks.
+
+use super::blocks::{BlockId, Blocks, NONE, NOP, Walker};
+use crate::insn::{Insn, Op, Relation};
+
+/// Loads that are told apart; with more, some is taken to be repeated.
+const LOADS_MAX: usize = 48;
+
+/// The loads seen so far, in an open-addressed table.
+struct Seen {
+    table: [(u16, u32); 64],
+    count: usize,
+}
+
+impl Seen {
+    /// Adds a load; false if it was there, or there is no room.
+    fn insert(&mut self, insn: Insn) -> bool {
+        const EMPTY: u16 = 0;
+        let key = (insn.code, insn.k);
+        let hash =
+            insn.k.wrapping_mul(0x9e37_79b1) ^ u32::from(insn.code).wrapping_mul(0x85eb_ca6b);
+        let mut at = (hash >> 26) as usize;
+        while self.table[at].0 != EMPTY {
+            if self.table[at] == key {
+                return false;
+            }
+            at = (at + 1) % self.table.len();
+        }
+        self.table[at] = key;
+        self.count += 1;
+        self.count <= LOADS_MAX
+    }
+}
+
+/// Whether a program of the values might be shorter than that of the blocks.
+pub(super) fn may_shrink(blocks: &Blocks) -> bool {
+    let mut seen = Seen {
+        table: [(0, 0); 64],
+        count: 0,
+    };
+    let mut walker = Walker::default();
+    let order = walker.leaves_up(blocks);
+    order.iter().any(|id| !is_plain(blocks, *id, &mut seen))
+}
+
+/// Whether a block only loads what no other does, and compares it in a way that packets decide.
+fn is_plain(blocks: &Blocks, id: BlockId, seen: &mut Seen) -> bool {
+    let block = blocks.block(id);
+    if block.yes == NONE {
+        return true;
+    }
+    let mut greatest = u32::MAX;
+    for insn in blocks.insns_of(id) {
+        let load = match insn.op() {
+            Some(Op::LoadAbs(size) | Op::LoadInd(size)) => {
+                greatest = size.max();
+                true
+            }
+            Some(Op::LoadXMsh) => true,
+            _ => insn.code == NOP,
+        };
+        if !load || insn.code != NOP && !seen.insert(*insn) {
+            return false;
+        }
+    }
+    match Insn::new(block.code, block.k).op() {
+        Some(Op::JumpK(Relation::Eq)) => block.k <= greatest,
+        Some(Op::JumpK(Relation::Ge)) => block.k != 0 && block.k <= greatest,
+        Some(Op::JumpK(Relation::Gt)) => block.k < greatest,
+        Some(Op::JumpK(Relation::Set)) => block.k & greatest != 0,
+        _ => false,
+    }
+}
