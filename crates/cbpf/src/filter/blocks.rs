@@ -45,9 +45,9 @@ pub(crate) struct Blocks {
 
 impl Blocks {
     /// The blocks of a condition, with instructions to run before all others.
-    pub(crate) fn of_cond(draft: &Draft, cond: Cond, prologue: &[Insn], snaplen: u32) -> Self {
+    pub(crate) fn of_cond(draft: &mut Draft, cond: Cond, prologue: &[Insn], snaplen: u32) -> Self {
         let mut blocks = Self {
-            insns: Vec::with_capacity(256),
+            insns: draft.take_insns(),
             list: Vec::with_capacity(draft.leaves() + 2),
             root: ACCEPT,
         };
@@ -80,11 +80,10 @@ impl Blocks {
             // Lists lean to the left: recursion is only into parentheses, whose depth the parser limits.
             match draft.kind(cond) {
                 CondKind::Leaf(leaf) => {
-                    let start = self.insns.len() as u32;
-                    self.insns.extend_from_slice(draft.insns(leaf));
+                    // A condition is used once: no other block has these instructions.
                     let leaf = draft.leaf(leaf);
                     self.list.push(Block {
-                        insns: start..self.insns.len() as u32,
+                        insns: leaf.insns.clone(),
                         code: leaf.code,
                         k: leaf.k,
                         yes,
@@ -120,46 +119,75 @@ impl Blocks {
     }
 
     /// The program: blocks in the order of a walk, each before those it leads to.
-    pub(crate) fn program(&self) -> Vec<Insn> {
-        super::line_up::line_up(self)
+    pub(crate) fn program(&self, walker: &mut Walker) -> Vec<Insn> {
+        super::line_up::line_up(self, walker)
     }
+}
+
+/// Which way a walk takes first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    Yes,
+    No,
+}
+
+/// When a walk notes a block: before those it leads to, or after them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Note {
+    Before,
+    After,
 }
 
 /// Walks blocks, with memory that is used again.
 #[derive(Debug, Default)]
 pub(super) struct Walker {
-    order: Vec<BlockId>,
-    seen: Vec<bool>,
-    stack: Vec<(BlockId, u8)>,
+    /// The blocks found, then the stack, then whether each block was seen: each as long as there are blocks.
+    memory: Vec<u32>,
 }
 
 impl Walker {
-    /// The blocks that the root leads to: each after those it leads to.
-    pub(super) fn leaves_up(&mut self, blocks: &Blocks) -> &[BlockId] {
+    /// The blocks that the root leads to, in the order of a depth-first walk.
+    pub(super) fn walk(&mut self, blocks: &Blocks, first: First, note: Note) -> &[BlockId] {
         let count = blocks.list.len();
-        self.order.clear();
-        self.order.reserve(count);
-        self.seen.clear();
-        self.seen.resize(count, false);
-        self.seen[blocks.root as usize] = true;
-        self.stack.push((blocks.root, 0));
-        while let Some((id, stage)) = self.stack.pop() {
-            let block = blocks.block(id);
-            let next = match stage {
-                0 => block.yes,
-                1 => block.no,
+        self.memory.clear();
+        self.memory.resize(3 * count, 0);
+        let (order, rest) = self.memory.split_at_mut(count);
+        let (stack, seen) = rest.split_at_mut(count);
+        let (mut found, mut depth) = (0, 1);
+        // A block with the number of ways that were taken already, in the lower two bits.
+        stack[0] = blocks.root << 2;
+        seen[blocks.root as usize] = 1;
+        while depth > 0 {
+            let top = &mut stack[depth - 1];
+            let (id, taken) = (*top >> 2, *top & 3);
+            *top += 1;
+            if note == Note::Before && taken == 0 {
+                order[found] = id;
+                found += 1;
+            }
+            let block = &blocks.list[id as usize];
+            let next = match (taken, first) {
+                (0, First::Yes) | (1, First::No) => block.yes,
+                (0, First::No) | (1, First::Yes) => block.no,
                 _ => NONE,
             };
             if next == NONE {
-                self.order.push(id);
-                continue;
-            }
-            self.stack.push((id, stage + 1));
-            if !self.seen[next as usize] {
-                self.seen[next as usize] = true;
-                self.stack.push((next, 0));
+                depth -= 1;
+                if note == Note::After {
+                    order[found] = id;
+                    found += 1;
+                }
+            } else if seen[next as usize] == 0 {
+                seen[next as usize] = 1;
+                stack[depth] = next << 2;
+                depth += 1;
             }
         }
-        &self.order
+        &order[..found]
+    }
+
+    /// The blocks that the root leads to: each after those it leads to.
+    pub(super) fn leaves_up(&mut self, blocks: &Blocks) -> &[BlockId] {
+        self.walk(blocks, First::Yes, Note::After)
     }
 }

@@ -75,9 +75,9 @@ pub(crate) struct Draft {
 impl Draft {
     pub(crate) fn new() -> Self {
         Self {
-            insns: Vec::with_capacity(256),
-            leaves: Vec::with_capacity(64),
-            conds: Vec::with_capacity(128),
+            insns: Vec::with_capacity(32),
+            leaves: Vec::with_capacity(8),
+            conds: Vec::with_capacity(16),
             start: 0,
         }
     }
@@ -94,9 +94,9 @@ impl Draft {
         self.leaves.len()
     }
 
-    pub(crate) fn insns(&self, leaf: u32) -> &[Insn] {
-        let range = self.leaves[leaf as usize].insns.clone();
-        &self.insns[range.start as usize..range.end as usize]
+    /// The instructions of all leaves; the draft is given up.
+    pub(crate) fn take_insns(&mut self) -> Vec<Insn> {
+        core::mem::take(&mut self.insns)
     }
 
     /// Adds an instruction to the block under construction.

@@ -75,14 +75,18 @@ struct Lifter<'a> {
 }
 
 /// Lifts blocks; `None` if a register or word is read whose value depends on the way.
-pub(crate) fn lift(blocks: &Blocks, prologue: Prologue, variables: u16) -> Option<(Arena, Graph)> {
+pub(crate) fn lift(
+    blocks: &Blocks,
+    prologue: Prologue,
+    variables: u16,
+    walker: &mut Walker,
+) -> Option<(Arena, Graph)> {
     let mut lifter = Lifter {
         arena: Arena::new(),
         blocks,
         prologue,
         variables,
     };
-    let mut walker = Walker::default();
     let order = walker.leaves_up(blocks);
     let mut before: Vec<Option<State>> = alloc::vec![None; blocks.list.len()];
     let mut lifted: Vec<Option<Lifted>> = Vec::new();

@@ -1,6 +1,6 @@
 //! Blocks as a program, in libpcap's order.
 
-use super::blocks::{BlockId, Blocks, NONE, NOP};
+use super::blocks::{BlockId, Blocks, First, NOP, Note, Walker};
 use crate::insn::Insn;
 use alloc::vec::Vec;
 use skep_isa::opcode::{JA, JMP};
@@ -8,95 +8,73 @@ use skep_isa::opcode::{JA, JMP};
 /// Farthest a conditional jump reaches.
 const JUMP_MAX: usize = 255;
 
+/// A block in the program.
+#[derive(Clone, Copy, Default)]
+struct Line {
+    /// Place of the block, and instructions before its jump.
+    at: usize,
+    length: usize,
+    /// Whether its ways are long: none at first, more as the program grows.
+    far_yes: bool,
+    far_no: bool,
+}
+
 /// The program of all blocks. Jumps that are too far go through a `ja` behind the jump.
-pub(super) fn line_up(blocks: &Blocks) -> Vec<Insn> {
-    let order = order(blocks);
-    // Whether the ways of a block are long: none at first, more as the program grows.
-    let mut long = alloc::vec![(false, false); blocks.list.len()];
-    loop {
-        let places = places(blocks, &order, &long);
-        let mut again = false;
-        for id in &order {
+pub(super) fn line_up(blocks: &Blocks, walker: &mut Walker) -> Vec<Insn> {
+    let order = walker.walk(blocks, First::No, Note::After);
+    let mut lines = alloc::vec![Line::default(); blocks.list.len()];
+    for (id, line) in lines.iter_mut().enumerate() {
+        let insns = blocks.insns_of(id as BlockId);
+        line.length = insns.iter().filter(|i| i.code != NOP).count();
+    }
+    let mut again = true;
+    let mut length = 0;
+    while again {
+        again = false;
+        length = place(order, &mut lines);
+        for id in order.iter().rev() {
             let block = blocks.block(*id);
             if block.is_leaf() {
                 continue;
             }
-            let (start, length) = places[*id as usize];
-            let jump = start + length;
-            let distance = |to: BlockId| places[to as usize].0 - jump - 1;
-            let (far_yes, far_no) = &mut long[*id as usize];
-            for (to, far) in [(block.yes, far_yes), (block.no, far_no)] {
-                if distance(to) > JUMP_MAX && !*far {
-                    *far = true;
-                    again = true;
-                }
-            }
-        }
-        if !again {
-            return emit(blocks, &order, &long, &places);
+            let line = lines[*id as usize];
+            let is_far = |to: BlockId| lines[to as usize].at - line.at - line.length - 1 > JUMP_MAX;
+            let (far_yes, far_no) = (is_far(block.yes), is_far(block.no));
+            again |= far_yes && !line.far_yes || far_no && !line.far_no;
+            let line = &mut lines[*id as usize];
+            line.far_yes |= far_yes;
+            line.far_no |= far_no;
         }
     }
+    emit(blocks, order, &lines, length)
 }
 
-/// Blocks from the root on, as a walk that goes to `no` first leaves them, reversed.
-fn order(blocks: &Blocks) -> Vec<BlockId> {
-    let mut order = Vec::with_capacity(blocks.list.len());
-    let mut seen = alloc::vec![false; blocks.list.len()];
-    let mut stack = alloc::vec![(blocks.root, 0u8)];
-    seen[blocks.root as usize] = true;
-    while let Some((id, stage)) = stack.pop() {
-        let block = blocks.block(id);
-        let next = match stage {
-            0 => block.no,
-            1 => block.yes,
-            _ => NONE,
-        };
-        if next == NONE {
-            order.push(id);
-            continue;
-        }
-        stack.push((id, stage + 1));
-        if !seen[next as usize] {
-            seen[next as usize] = true;
-            stack.push((next, 0));
-        }
-    }
-    order.reverse();
-    order
-}
-
-/// Place of each block, and instructions before its jump.
-fn places(blocks: &Blocks, order: &[BlockId], long: &[(bool, bool)]) -> Vec<(usize, usize)> {
-    let mut places = alloc::vec![(0, 0); blocks.list.len()];
+/// Gives each block its place; the length of the program.
+fn place(order: &[BlockId], lines: &mut [Line]) -> usize {
     let mut at = 0;
-    for id in order {
-        let insns = blocks.insns_of(*id);
-        let length = insns.iter().filter(|i| i.code != NOP).count();
-        places[*id as usize] = (at, length);
-        let (yes, no) = long[*id as usize];
-        at += length + 1 + usize::from(yes) + usize::from(no);
+    for id in order.iter().rev() {
+        let line = &mut lines[*id as usize];
+        line.at = at;
+        at += line.length + 1 + usize::from(line.far_yes) + usize::from(line.far_no);
     }
-    places
+    at
 }
 
-fn emit(
-    blocks: &Blocks,
-    order: &[BlockId],
-    long: &[(bool, bool)],
-    places: &[(usize, usize)],
-) -> Vec<Insn> {
-    let mut code = Vec::with_capacity(blocks.insns.len() + order.len());
-    for id in order {
+fn emit(blocks: &Blocks, order: &[BlockId], lines: &[Line], length: usize) -> Vec<Insn> {
+    let mut code = Vec::with_capacity(length);
+    for id in order.iter().rev() {
         code.extend(blocks.insns_of(*id).iter().filter(|i| i.code != NOP));
         let block = blocks.block(*id);
         if block.is_leaf() {
             code.push(Insn::new(block.code, block.k));
             continue;
         }
-        let (far_yes, far_no) = long[*id as usize];
+        let Line {
+            far_yes, far_no, ..
+        } = lines[*id as usize];
         let jump = code.len();
-        let distance = |to: BlockId, from: usize| places[to as usize].0 - from - 1;
-        // Near distances are at most JUMP_MAX: `long` says so of all others.
+        let distance = |to: BlockId, from: usize| lines[to as usize].at - from - 1;
+        // Near distances are at most JUMP_MAX: the others are long.
         let yes = if far_yes {
             0
         } else {

@@ -32,7 +32,7 @@ use crate::check::check;
 use crate::insn::{BPF_MAXINSNS, Insn, RET};
 use crate::interp::{LongShift, Packet, Program};
 use alloc::vec::Vec;
-use blocks::Blocks;
+use blocks::{Blocks, Walker};
 use expand::Expander;
 use graph::{ACCEPT, REJECT};
 use lift::Prologue;
@@ -142,7 +142,7 @@ impl Filter {
 pub fn compile(expression: &str, target: &Target<'_>) -> Result<Vec<Insn>, FilterError> {
     let code = match drafted(expression, target)? {
         None => alloc::vec![Insn::new(RET, target.snaplen)],
-        Some(drafted) => drafted.shortest(target.snaplen),
+        Some(mut drafted) => drafted.shortest(target.snaplen),
     };
     if code.len() > BPF_MAXINSNS {
         return Err(FilterError::new(
@@ -161,13 +161,14 @@ pub fn compile(expression: &str, target: &Target<'_>) -> Result<Vec<Insn>, Filte
 pub fn plain(expression: &str, target: &Target<'_>) -> Result<Vec<Insn>, FilterError> {
     Ok(match drafted(expression, target)? {
         None => alloc::vec![Insn::new(RET, target.snaplen)],
-        Some(drafted) => drafted.blocks.program(),
+        Some(mut drafted) => drafted.blocks.program(&mut drafted.walker),
     })
 }
 
 /// An expression as blocks, reduced if they can be.
 struct Drafted {
     blocks: Blocks,
+    walker: Walker,
     prologue: Prologue,
     variables: u16,
     /// Whether values can be told from the blocks.
@@ -183,9 +184,10 @@ fn drafted(expression: &str, target: &Target<'_>) -> Result<Option<Drafted>, Fil
     };
     let cond = expander.expand(&tree)?;
     let (insns, prologue) = expander.prologue()?;
-    let mut blocks = Blocks::of_cond(&expander.draft, cond, &insns, target.snaplen);
+    let mut blocks = Blocks::of_cond(&mut expander.draft, cond, &insns, target.snaplen);
+    let mut walker = Walker::default();
     if !expander.unoptimised && blocks.list.len() <= BLOCKS_MAX {
-        blocks = reduce(blocks).map_err(|e| match e {
+        blocks = reduce(blocks, &mut walker).map_err(|e| match e {
             ReduceError::DivisionByZero => whole("division by zero"),
             ReduceError::LongShift => whole("a shift is by at most 31 bits"),
         })?;
@@ -198,14 +200,15 @@ fn drafted(expression: &str, target: &Target<'_>) -> Result<Option<Drafted>, Fil
         variables: expander.variables,
         prologue,
         blocks,
+        walker,
     }))
 }
 
 impl Drafted {
     /// The shorter of the reduced blocks and of what is made of their values.
-    fn shortest(&self, snaplen: u32) -> Vec<Insn> {
-        let plain = self.blocks.program();
-        let worth = self.clear && worth::may_shrink(&self.blocks);
+    fn shortest(&mut self, snaplen: u32) -> Vec<Insn> {
+        let plain = self.blocks.program(&mut self.walker);
+        let worth = self.clear && worth::may_shrink(&self.blocks, &mut self.walker);
         let better = worth.then(|| self.of_values(snaplen)).flatten();
         match better {
             Some(better) if better.len() <= plain.len() || check(&plain).is_err() => better,
@@ -213,12 +216,12 @@ impl Drafted {
         }
     }
 
-    fn of_values(&self, snaplen: u32) -> Option<Vec<Insn>> {
+    fn of_values(&mut self, snaplen: u32) -> Option<Vec<Insn>> {
         let prologue = match self.blocks.list.len() {
             0 => return None,
             _ => self.prologue,
         };
-        let (arena, graph) = lift::lift(&self.blocks, prologue, self.variables)?;
+        let (arena, graph) = lift::lift(&self.blocks, prologue, self.variables, &mut self.walker)?;
         let graph = simplify::simplify(&arena, graph);
         match graph.root {
             ACCEPT => Some(alloc::vec![Insn::new(RET, snaplen)]),

@@ -34,12 +34,11 @@ impl Seen {
 }
 
 /// Whether a program of the values might be shorter than that of the blocks.
-pub(super) fn may_shrink(blocks: &Blocks) -> bool {
+pub(super) fn may_shrink(blocks: &Blocks, walker: &mut Walker) -> bool {
     let mut seen = Seen {
         table: [(0, 0); 64],
         count: 0,
     };
-    let mut walker = Walker::default();
     let order = walker.leaves_up(blocks);
     order.iter().any(|id| !is_plain(blocks, *id, &mut seen))
 }

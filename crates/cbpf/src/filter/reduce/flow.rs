@@ -1,7 +1,7 @@
 //! What leads to what: levels, dominators of blocks and of ways, and which registers are read later.
 
 use super::{A, Edge, Reducer, X, word};
-use crate::filter::blocks::{Block, BlockId, NONE, NOP};
+use crate::filter::blocks::{Block, BlockId, First, NONE, NOP, Note};
 use crate::insn::{Insn, MISC, RET, TXA};
 use alloc::vec::Vec;
 use skep_isa::opcode::{ALU, IND, JMP, LD, LDX, MEM, ST, STX};
@@ -41,11 +41,11 @@ impl BitRows {
         }
     }
 
-    fn fill(&mut self) {
+    pub(super) fn fill(&mut self) {
         self.bits.fill(u64::MAX);
     }
 
-    pub(super) fn row(&self, row: usize) -> &[u64] {
+    fn row(&self, row: usize) -> &[u64] {
         &self.bits[row * self.words..(row + 1) * self.words]
     }
 
@@ -57,7 +57,7 @@ impl BitRows {
         self.bits[row * self.words + bit / 64] |= 1 << (bit % 64);
     }
 
-    pub(super) fn has(&self, row: usize, bit: usize) -> bool {
+    fn has(&self, row: usize, bit: usize) -> bool {
         self.bits[row * self.words + bit / 64] & (1 << (bit % 64)) != 0
     }
 
@@ -111,21 +111,13 @@ pub(super) fn writes(insn: Insn) -> Option<usize> {
     }
 }
 
-impl Reducer {
+impl Reducer<'_> {
     /// Numbers the blocks in the order of a walk from the root that goes to `yes` first.
     pub(super) fn number(&mut self) {
-        let mut seen = alloc::vec![false; self.blocks.list.len()];
-        let mut stack = alloc::vec![self.blocks.root];
-        while let Some(id) = stack.pop() {
-            if id == NONE || seen[id as usize] {
-                continue;
-            }
-            seen[id as usize] = true;
-            self.numbers[id as usize] = self.numbered.len() as u32;
-            self.numbered.push(id);
-            let block = self.blocks.block(id);
-            stack.push(block.no);
-            stack.push(block.yes);
+        let order = self.walker.walk(&self.blocks, First::Yes, Note::Before);
+        self.numbered.extend_from_slice(order);
+        for (number, id) in order.iter().enumerate() {
+            self.known[*id as usize].number = number as u32;
         }
     }
 
@@ -164,24 +156,40 @@ impl Reducer {
     }
 
     pub(super) fn find_dominators(&mut self) {
-        self.dominators.fill();
-        let root = self.numbers[self.blocks.root as usize] as usize;
-        self.dominators.clear(root);
+        let first = self.first_block_row();
+        let row = |id: BlockId| first + self.known[id as usize].number as usize;
+        self.dominators.clear(row(self.blocks.root));
         for id in &self.walk {
-            let number = |id: BlockId| self.numbers[id as usize] as usize;
-            let this = number(*id);
-            self.dominators.insert(this, this);
+            let this = row(*id);
+            self.dominators.insert(this, this - first);
             let block = self.blocks.block(*id);
             if !block.is_leaf() {
-                self.dominators.intersect(number(block.yes), this);
-                self.dominators.intersect(number(block.no), this);
+                self.dominators.intersect(row(block.yes), this);
+                self.dominators.intersect(row(block.no), this);
             }
         }
     }
 
+    /// Where the rows of blocks begin: after those of ways.
+    fn first_block_row(&self) -> usize {
+        2 * self.numbered.len()
+    }
+
+    /// Whether all ways from the root to a block pass another.
+    pub(super) fn dominates(&self, by: BlockId, id: BlockId) -> bool {
+        let number = |id: BlockId| self.known[id as usize].number as usize;
+        let row = self.first_block_row() + number(id);
+        self.dominators.has(row, number(by))
+    }
+
+    /// The numbers of the ways that dominate a way, a bit each.
+    pub(super) fn way_dominators(&self, row: usize) -> &[u64] {
+        self.dominators.row(row)
+    }
+
     /// The number of a way: those taken when a comparison holds come first.
     pub(super) fn edge_number(&self, edge: Edge) -> usize {
-        let number = self.numbers[edge.from as usize] as usize;
+        let number = self.known[edge.from as usize].number as usize;
         if edge.yes {
             number
         } else {
@@ -203,22 +211,21 @@ impl Reducer {
     }
 
     pub(super) fn find_edge_dominators(&mut self) {
-        self.edge_dominators.fill();
         for yes in [true, false] {
             let from = self.blocks.root;
             let row = self.edge_number(Edge { from, yes });
-            self.edge_dominators.clear(row);
+            self.dominators.clear(row);
         }
         let count = self.numbered.len();
         for from in &self.walk {
             let block = self.blocks.block(*from);
-            let number = self.numbers[*from as usize] as usize;
+            let number = self.known[*from as usize].number as usize;
             for (row, to) in [(number, block.yes), (count + number, block.no)] {
-                self.edge_dominators.insert(row, row);
+                self.dominators.insert(row, row);
                 if to != NONE {
-                    let next = self.numbers[to as usize] as usize;
-                    self.edge_dominators.intersect(next, row);
-                    self.edge_dominators.intersect(count + next, row);
+                    let next = self.known[to as usize].number as usize;
+                    self.dominators.intersect(next, row);
+                    self.dominators.intersect(count + next, row);
                 }
             }
         }
@@ -271,22 +278,22 @@ impl Reducer {
     }
 
     pub(super) fn find_ways_in(&mut self) {
-        for ways in &mut self.into {
-            *ways = 0..0;
+        for known in &mut self.known {
+            known.into = (0, 0);
         }
         let ends = |block: &Block| [(true, block.yes), (false, block.no)];
         for from in &self.walk {
             for (_, to) in ends(self.blocks.block(*from)) {
                 if to != NONE {
-                    self.into[to as usize].end += 1;
+                    self.known[to as usize].into.1 += 1;
                 }
             }
         }
         let mut start = 0;
-        for ways in &mut self.into {
-            start += ways.end;
+        for known in &mut self.known {
+            start += known.into.1;
             // The start goes back to where it belongs as ways are put in their places: the latest is the first.
-            *ways = start..start;
+            known.into = (start, start);
         }
         let nowhere = Edge {
             from: NONE,
@@ -297,9 +304,9 @@ impl Reducer {
         for from in &self.walk {
             for (yes, to) in ends(self.blocks.block(*from)) {
                 if to != NONE {
-                    let ways = &mut self.into[to as usize];
-                    ways.start -= 1;
-                    self.ways[ways.start as usize] = Edge { from: *from, yes };
+                    let (start, _) = &mut self.known[to as usize].into;
+                    *start -= 1;
+                    self.ways[*start as usize] = Edge { from: *from, yes };
                 }
             }
         }
@@ -307,7 +314,7 @@ impl Reducer {
 
     /// The ways into a block, the latest first.
     pub(super) fn ways_into(&self, id: BlockId) -> &[Edge] {
-        let ways = self.into[id as usize].clone();
-        &self.ways[ways.start as usize..ways.end as usize]
+        let (start, end) = self.known[id as usize].into;
+        &self.ways[start as usize..end as usize]
     }
 }

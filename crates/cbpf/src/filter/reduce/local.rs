@@ -10,7 +10,7 @@ use skep_isa::opcode::{ALU, IMM, JMP, K, LD, LDX, MEM, ST, SUB};
 
 const X_SOURCE: u8 = skep_isa::opcode::X;
 
-impl Reducer {
+impl Reducer<'_> {
     pub(super) fn improve_block(&mut self, id: BlockId, depth: Depth) -> Result<(), ReduceError> {
         let mut values = self.values_before(id);
         let (a, x) = (values[A], values[X]);

@@ -47,7 +47,11 @@ enum Depth {
 /// What is known of a block in one round.
 #[derive(Clone, Copy, Debug)]
 struct Known {
+    /// Place in the order of a walk from the root, at the start.
+    number: u32,
     level: u32,
+    /// Where the ways into it begin and end.
+    into: (u32, u32),
     atoms: Atoms,
     /// Numbers of the values in registers and words at the end; 0 is unknown.
     values: [u32; ATOMS],
@@ -69,7 +73,7 @@ pub(crate) enum ReduceError {
     LongShift,
 }
 
-pub(super) struct Reducer {
+pub(super) struct Reducer<'w> {
     blocks: Blocks,
     known: Vec<Known>,
     /// Blocks by level, the root's first; level 0, the last, has the returns.
@@ -78,17 +82,15 @@ pub(super) struct Reducer {
     levels: Vec<Range<u32>>,
     /// Blocks in the order of a walk from the root, at the start.
     numbered: Vec<BlockId>,
-    numbers: Vec<u32>,
-    /// Ways into all blocks, one block after the other, the latest first; and where those of each block are.
+    /// Ways into all blocks, one block after the other, the latest first.
     ways: Vec<Edge>,
-    into: Vec<Range<u32>>,
+    /// What dominates each way, by the numbers of ways; then what dominates each block, by the numbers of blocks.
     dominators: BitRows,
-    edge_dominators: BitRows,
     values: Values,
     /// How many registers and words there are: those past the last word that is used are left out.
     atoms: usize,
     /// Scratch memory of walks.
-    walker: Walker,
+    walker: &'w mut Walker,
     /// Ways changed since levels, dominators and ways in were found.
     reshaped: bool,
     changed: bool,
@@ -100,8 +102,8 @@ pub(super) struct Reducer {
 ///
 /// # Errors
 /// An operation with a constant that has no result.
-pub(crate) fn reduce(blocks: Blocks) -> Result<Blocks, ReduceError> {
-    let mut reducer = Reducer::new(blocks);
+pub(crate) fn reduce(blocks: Blocks, walker: &mut Walker) -> Result<Blocks, ReduceError> {
+    let mut reducer = Reducer::new(blocks, walker);
     reducer.rounds(Depth::Ways)?;
     reducer.rounds(Depth::Statements)?;
     reducer.merge_same();
@@ -117,11 +119,13 @@ fn past(insn: Insn) -> usize {
     }
 }
 
-impl Reducer {
-    fn new(blocks: Blocks) -> Self {
+impl<'w> Reducer<'w> {
+    fn new(blocks: Blocks, walker: &'w mut Walker) -> Self {
         let count = blocks.list.len();
         let nothing = Known {
+            number: 0,
             level: 0,
+            into: (0, 0),
             atoms: Atoms::default(),
             values: [0; ATOMS],
             operand: 0,
@@ -129,16 +133,13 @@ impl Reducer {
         let mut reducer = Self {
             known: alloc::vec![nothing; count],
             walk: Vec::with_capacity(count),
-            levels: Vec::new(),
+            levels: Vec::with_capacity(count.min(16)),
             numbered: Vec::with_capacity(count),
-            numbers: alloc::vec![0; count],
             ways: Vec::with_capacity(2 * count),
-            into: alloc::vec![0..0; count],
-            dominators: BitRows::new(count, count),
-            edge_dominators: BitRows::new(2 * count, 2 * count),
+            dominators: BitRows::new(3 * count, 2 * count),
             values: Values::new(blocks.insns.len() + count),
             atoms: blocks.insns.iter().map(|i| past(*i)).max().unwrap_or(X + 1),
-            walker: Walker::default(),
+            walker,
             reshaped: true,
             changed: false,
             changed_more: false,
@@ -159,6 +160,7 @@ impl Reducer {
             }
             // Statements move no ways, and ask for no dominators.
             if self.reshaped && depth == Depth::Ways {
+                self.dominators.fill();
                 self.find_dominators();
                 self.find_edge_dominators();
             }

@@ -6,11 +6,14 @@ use crate::insn::{Insn, RET};
 use alloc::vec::Vec;
 use skep_isa::opcode::JMP;
 
-impl Reducer {
+impl Reducer<'_> {
     /// Merges equal blocks until none are.
     pub(super) fn merge_same(&mut self) {
-        let mut instead: Vec<BlockId> = alloc::vec![NONE; self.blocks.list.len()];
-        let mut kept: Vec<BlockId> = Vec::with_capacity(self.blocks.list.len());
+        // Order and numbers of the rounds are done with.
+        let mut kept = core::mem::take(&mut self.walk);
+        let mut instead = core::mem::take(&mut self.numbered);
+        instead.clear();
+        instead.resize(self.blocks.list.len(), NONE);
         loop {
             // Leaves first, so that what equal ways lead to is one block already.
             kept.clear();
@@ -39,7 +42,6 @@ impl Reducer {
 
     /// The root, if it decides nothing, is left out; its instructions move to the block that is the root then.
     pub(super) fn settle_root(&mut self) {
-        let mut insns: Vec<Insn> = self.blocks.insns_of(self.blocks.root).to_vec();
         let first = self.blocks.root;
         loop {
             let root = self.blocks.block(self.blocks.root);
@@ -49,9 +51,13 @@ impl Reducer {
             self.blocks.root = root.yes;
         }
         let root = self.blocks.root;
+        if root == first {
+            return;
+        }
+        let mut insns: Vec<Insn> = self.blocks.insns_of(first).to_vec();
         if self.blocks.block(root).code & 7 == RET {
             insns.clear();
-        } else if root != first {
+        } else {
             insns.extend_from_slice(self.blocks.insns_of(root));
         }
         let start = self.blocks.insns.len() as u32;

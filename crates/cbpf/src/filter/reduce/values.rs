@@ -6,13 +6,17 @@ use skep_isa::opcode::{IMM, LD};
 /// A value that is not known.
 pub(super) const UNKNOWN: u32 = 0;
 
-/// The values of one round.
+/// What a number stands for: an opcode with its operand and the number of its argument.
+type Value = (u16, u32, u32);
+
+/// The opcode of no value.
+const NO_CODE: u16 = u16::MAX;
+
+/// The values of one round, in an open-addressed table: a number is a place in it, plus one.
 #[derive(Debug)]
 pub(super) struct Values {
-    /// What each number stands for: an opcode with its operand and the number of its argument.
-    all: Vec<(u16, u32, u32)>,
-    /// Open-addressed table of numbers, a power of two long.
-    table: Vec<u32>,
+    /// A power of two long.
+    table: Vec<Value>,
 }
 
 fn hash(code: u16, a: u32, b: u32) -> usize {
@@ -26,34 +30,33 @@ fn hash(code: u16, a: u32, b: u32) -> usize {
 }
 
 impl Values {
-    /// Room for what `insns` instructions compute: two values each.
+    /// Room for what `insns` instructions compute: at most one new value each, and its operand.
     pub(super) fn new(insns: usize) -> Self {
-        let size = (insns * 4 + 16).next_power_of_two();
+        let size = (insns * 3 + 8).next_power_of_two();
         Self {
-            all: Vec::with_capacity(insns * 2 + 1),
-            table: alloc::vec![UNKNOWN; size],
+            table: alloc::vec![(NO_CODE, 0, 0); size],
         }
     }
 
     pub(super) fn clear(&mut self) {
-        self.all.clear();
-        self.all.push((0, 0, 0));
-        self.table.fill(UNKNOWN);
+        self.table.fill((NO_CODE, 0, 0));
     }
 
     /// The number of what an instruction computes.
     pub(super) fn number(&mut self, code: u16, a: u32, b: u32) -> u32 {
         let mask = self.table.len() - 1;
         let mut at = hash(code, a, b) & mask;
-        while self.table[at] != UNKNOWN {
-            if self.all[self.table[at] as usize] == (code, a, b) {
-                return self.table[at];
+        let value = (code, a, b);
+        loop {
+            let here = &mut self.table[at];
+            if here.0 == NO_CODE {
+                *here = value;
+            }
+            if *here == value {
+                return at as u32 + 1;
             }
             at = (at + 1) & mask;
         }
-        self.table[at] = self.all.len() as u32;
-        self.all.push((code, a, b));
-        self.table[at]
     }
 
     pub(super) fn constant(&mut self, k: u32) -> u32 {
@@ -62,7 +65,7 @@ impl Values {
 
     /// The constant a number stands for, if it is one.
     pub(super) fn as_constant(&self, number: u32) -> Option<u32> {
-        let (code, k, _) = self.all[number as usize];
-        (number != UNKNOWN && code == u16::from(LD | IMM)).then_some(k)
+        let (code, k, _) = *self.table.get((number as usize).checked_sub(1)?)?;
+        (code == u16::from(LD | IMM)).then_some(k)
     }
 }

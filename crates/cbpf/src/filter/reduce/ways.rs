@@ -5,7 +5,7 @@ use crate::filter::blocks::{BlockId, NONE};
 use crate::insn::Relation;
 use skep_isa::opcode::{JMP, K};
 
-impl Reducer {
+impl Reducer<'_> {
     /// Whether a register or word that is read after `to` would have another value if `from` went on there.
     fn conflict(&self, from: BlockId, to: BlockId) -> bool {
         let (from, to) = (&self.known[from as usize], &self.known[to as usize]);
@@ -34,8 +34,8 @@ impl Reducer {
         }
         let row = self.edge_number(edge);
         'top: loop {
-            for word in 0..self.edge_dominators.row(row).len() {
-                let mut bits = self.edge_dominators.row(row)[word];
+            for word in 0..self.way_dominators(row).len() {
+                let mut bits = self.way_dominators(row)[word];
                 while bits != 0 {
                     let number = word * 64 + bits.trailing_zeros() as usize;
                     bits &= bits - 1;
@@ -96,14 +96,8 @@ impl Reducer {
         if exit == NONE {
             return;
         }
-        let number = self.numbers[id as usize] as usize;
-        let in_chain = |this: &Self, b: BlockId| {
-            b != NONE
-                && leaves(this, b) == exit
-                && this
-                    .dominators
-                    .has(this.numbers[b as usize] as usize, number)
-        };
+        let in_chain =
+            |this: &Self, b: BlockId| b != NONE && leaves(this, b) == exit && this.dominates(id, b);
         let goes_on = |from: BlockId| Edge {
             from,
             yes: !when_holds,
@@ -141,7 +135,8 @@ impl Reducer {
         self.set_to(same, after);
         self.set_to(goes_on(pulled), below);
         if at_top {
-            for at in self.into[id as usize].clone() {
+            let (start, end) = self.known[id as usize].into;
+            for at in start..end {
                 let way = self.ways[at as usize];
                 let yes = self.blocks.block(way.from).yes == id;
                 self.set_to(
