@@ -2,7 +2,7 @@
 //! constant that it may have, and of these no shorter program is known than that of the blocks.
 
 use super::blocks::{BlockId, Blocks, NONE, NOP, Walker};
-use crate::insn::{Insn, Op, Relation};
+use crate::insn::{AluOp, Insn, Op, Relation};
 
 /// Loads that are told apart; with more, some is taken to be repeated.
 const LOADS_MAX: usize = 48;
@@ -50,24 +50,41 @@ fn is_plain(blocks: &Blocks, id: BlockId, seen: &mut Seen) -> bool {
         return true;
     }
     let mut greatest = u32::MAX;
+    let mut mask = None;
     for insn in blocks.insns_of(id) {
-        let load = match insn.op() {
-            Some(Op::LoadAbs(size) | Op::LoadInd(size)) => {
-                greatest = size.max();
-                true
+        match insn.op() {
+            Some(Op::LoadAbs(size) | Op::LoadInd(size)) => greatest = size.max(),
+            Some(Op::LoadXMsh | Op::LoadLen) => {}
+            // Of a mask before the comparison.
+            Some(Op::AluK(AluOp::And)) if mask.is_none() => {
+                mask = Some(insn.k);
+                continue;
             }
-            Some(Op::LoadXMsh) => true,
-            _ => insn.code == NOP,
-        };
-        if !load || insn.code != NOP && !seen.insert(*insn) {
+            _ if insn.code == NOP => continue,
+            _ => return false,
+        }
+        if mask.is_some() || !seen.insert(*insn) {
             return false;
         }
     }
-    match Insn::new(block.code, block.k).op() {
-        Some(Op::JumpK(Relation::Eq)) => block.k <= greatest,
-        Some(Op::JumpK(Relation::Ge)) => block.k != 0 && block.k <= greatest,
-        Some(Op::JumpK(Relation::Gt)) => block.k < greatest,
-        Some(Op::JumpK(Relation::Set)) => block.k & greatest != 0,
+    let comparison = Insn::new(block.code, block.k).op();
+    match (comparison, mask) {
+        (Some(Op::JumpK(Relation::Eq)), Some(mask)) => is_plain_mask(block.k, mask, greatest),
+        (_, Some(_)) => false,
+        (Some(Op::JumpK(Relation::Eq)), None) => block.k <= greatest,
+        (Some(Op::JumpK(Relation::Ge)), None) => block.k != 0 && block.k <= greatest,
+        (Some(Op::JumpK(Relation::Gt)), None) => block.k < greatest,
+        (Some(Op::JumpK(Relation::Set)), None) => block.k & greatest != 0,
         _ => false,
     }
+}
+
+/// Whether a masked value that is compared with `k` can be `k` and else, and is no single bit and no end of a range.
+fn is_plain_mask(k: u32, mask: u32, greatest: u32) -> bool {
+    let mask = mask & greatest;
+    k & !mask == 0
+        && k != 0
+        && !(k == mask && mask.is_power_of_two())
+        && k | (greatest & !mask) != greatest
+        && mask != greatest
 }
