@@ -7,10 +7,23 @@
 use crate::insn::{AluOp, Relation, Size};
 use crate::interp::{LongShift, alu};
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
-/// A value, by index.
+/// A value, by index plus one: no value takes no more room.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub(crate) struct Value(u32);
+pub(crate) struct Value(NonZeroU32);
+
+impl Value {
+    /// The value at an index.
+    fn at(index: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(index))
+    }
+
+    /// The index, plus one.
+    fn number(self) -> u32 {
+        self.0.get()
+    }
+}
 
 /// What a value is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -86,14 +99,16 @@ fn hash(expr: &Expr) -> usize {
     let h = match *expr {
         Expr::Const(k) => mix(1, k, 0),
         Expr::Len => mix(2, 0, 0),
-        Expr::Load { size, base, offset } => {
-            mix(3 + 16 * size.bytes(), base.map_or(EMPTY, |b| b.0), offset)
-        }
+        Expr::Load { size, base, offset } => mix(
+            3 + 16 * size.bytes(),
+            base.map_or(EMPTY, Value::number),
+            offset,
+        ),
         Expr::Ancillary(_, k) => mix(4, k, 0),
         Expr::Msh(k) => mix(5, k, 0),
-        Expr::Bin(op, a, b) => mix(6 + u32::from(op.code()) * 16, a.0, b.0),
+        Expr::Bin(op, a, b) => mix(6 + u32::from(op.code()) * 16, a.number(), b.number()),
         Expr::Var(v) => mix(7, v, 0),
-        Expr::RadiotapPayload(v) => mix(8, v.0, 0),
+        Expr::RadiotapPayload(v) => mix(8, v.number(), 0),
     };
     (h ^ (h >> 15)) as usize
 }
@@ -113,12 +128,12 @@ impl Arena {
 
     /// What a value is.
     pub(crate) fn get(&self, v: Value) -> Expr {
-        self.exprs[v.0 as usize]
+        self.exprs[Self::index(v)]
     }
 
     /// Position of a value, for tables indexed by value.
     pub(crate) fn index(v: Value) -> usize {
-        v.0 as usize
+        v.number() as usize - 1
     }
 
     fn intern(&mut self, expr: Expr) -> Value {
@@ -138,13 +153,13 @@ impl Arena {
         let mut at = hash(&expr) & mask;
         while self.table[at] != EMPTY {
             if self.exprs[self.table[at] as usize] == expr {
-                return Value(self.table[at]);
+                return Value::at(self.table[at]);
             }
             at = (at + 1) & mask;
         }
         self.table[at] = self.exprs.len() as u32;
         self.exprs.push(expr);
-        Value(self.table[at])
+        Value::at(self.table[at])
     }
 
     pub(crate) fn constant(&mut self, k: u32) -> Value {
@@ -399,7 +414,7 @@ impl Arena {
     /// The value at a position.
     pub(crate) fn at(&self, index: usize) -> Value {
         debug_assert!(index < self.exprs.len(), "values are counted");
-        Value(index as u32)
+        Value::at(index as u32)
     }
 
     /// The value of an expression, if it occurs.
@@ -408,7 +423,7 @@ impl Arena {
         let mut at = hash(&expr) & mask;
         while self.table[at] != EMPTY {
             if self.exprs[self.table[at] as usize] == expr {
-                return Some(Value(self.table[at]));
+                return Some(Value::at(self.table[at]));
             }
             at = (at + 1) & mask;
         }

@@ -94,14 +94,15 @@ impl Bounds {
 }
 
 impl Facts {
-    pub(crate) fn new() -> Self {
+    /// No facts yet, with room for those of so many nodes.
+    pub(crate) fn with_capacity(nodes: usize) -> Self {
         let start = Fact {
             before: NOTHING,
             depth: 0,
             step: Step::Leaf,
             outcome: false,
         };
-        let mut all = Vec::with_capacity(128);
+        let mut all = Vec::with_capacity(2 * nodes + 1);
         all.push(start);
         Self { all }
     }

@@ -43,12 +43,9 @@ pub(crate) struct Node {
 pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
     pub(crate) root: NodeId,
-    /// Open-addressed table of node indexes, a power of two long.
+    /// Open-addressed table of node indexes, a power of two long; it doubles when half full.
     table: Vec<u32>,
 }
-
-/// Slots of the first table; it doubles when half full.
-const TABLE_START: usize = 128;
 
 fn hash(node: &Node) -> usize {
     let step = match node.step {
@@ -70,19 +67,20 @@ fn hash(node: &Node) -> usize {
 }
 
 impl Graph {
-    /// A graph of the two leaves.
-    pub(crate) fn new() -> Self {
+    /// A graph of the two leaves, with room for about so many more nodes.
+    pub(crate) fn with_capacity(nodes: usize) -> Self {
         let leaf = Node {
             step: Step::Leaf,
             yes: NONE,
             no: NONE,
         };
-        let mut nodes = Vec::with_capacity(64);
+        let table = (nodes * 2 + 8).next_power_of_two();
+        let mut nodes = Vec::with_capacity(nodes + 2);
         nodes.extend([leaf, leaf]);
         Self {
             nodes,
             root: ACCEPT,
-            table: alloc::vec![NONE; TABLE_START],
+            table: alloc::vec![NONE; table],
         }
     }
 

@@ -401,7 +401,9 @@ fn address(rest: &str) -> Option<(Token<'_>, usize)> {
     let in_address = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'-');
     let run = bytes.iter().take_while(|b| in_address(b)).count();
     let run = run.min(ADDRESS_CHARS_MAX);
-    if run < 2 || !bytes[..run].iter().any(|b| !b.is_ascii_digit()) && run < 12 {
+    let count = |sign: u8| bytes[..run].iter().filter(|b| **b == sign).count();
+    let may_be_mac = run >= 12 || count(b'.') >= 5 || count(b'-') >= 5;
+    if !may_be_mac && count(b':') < 2 {
         return None;
     }
     (2..=run).rev().find_map(|length| {

@@ -9,6 +9,7 @@ use super::expr::{Arena, Compared, Value};
 use super::graph::{ACCEPT, Graph, NodeId, REJECT, Step};
 use crate::insn::{AluOp, Ancillary, BPF_MEMWORDS, Insn, Op, Relation, SKF_LL_OFF, Size};
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// What runs before the blocks: code at the start of the root's, which finds the headers of 802.11.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +62,10 @@ enum End {
 }
 
 /// A block, lifted.
+#[derive(Clone)]
 struct Lifted {
-    steps: Vec<Step>,
+    /// Places in the steps of all blocks.
+    steps: Range<usize>,
     end: End,
 }
 
@@ -89,8 +92,8 @@ pub(crate) fn lift(
     };
     let order = walker.leaves_up(blocks);
     let mut before: Vec<Option<State>> = alloc::vec![None; blocks.list.len()];
-    let mut lifted: Vec<Option<Lifted>> = Vec::new();
-    lifted.resize_with(blocks.list.len(), || None);
+    let mut lifted: Vec<Option<Lifted>> = alloc::vec![None; blocks.list.len()];
+    let mut steps = Vec::with_capacity(blocks.insns.len());
     let zero = Some(lifter.arena.constant(0));
     before[blocks.root as usize] = Some(State {
         a: zero,
@@ -103,7 +106,14 @@ pub(crate) fn lift(
             continue;
         }
         let mut state = before[*id as usize]?;
-        lifted[*id as usize] = Some(lifter.block(*id, &mut state)?);
+        lifted[*id as usize] = {
+            let start = steps.len();
+            let end = lifter.block(*id, &mut state, &mut steps)?;
+            Some(Lifted {
+                steps: start..steps.len(),
+                end,
+            })
+        };
         for to in [block.yes, block.no] {
             match &mut before[to as usize] {
                 Some(other) => other.meet(&state),
@@ -111,32 +121,29 @@ pub(crate) fn lift(
             }
         }
     }
-    let graph = lifter.graph(order, &lifted);
+    let graph = lifter.graph(order, &lifted, &steps);
     Some((lifter.arena, graph))
 }
 
 impl Lifter<'_> {
-    fn block(&mut self, id: BlockId, state: &mut State) -> Option<Lifted> {
+    /// Adds the steps of a block; how it ends.
+    fn block(&mut self, id: BlockId, state: &mut State, steps: &mut Vec<Step>) -> Option<End> {
         let block = self.blocks.block(id);
-        let mut steps = Vec::with_capacity(4);
         let mut insns = self.blocks.insns_of(id);
         if id == self.blocks.root && self.prologue.length > 0 {
             insns = insns.get(self.prologue.length as usize..)?;
-            self.prologue(state, &mut steps);
+            self.prologue(state, steps);
         }
         match block.special {
             Special::None => {}
             Special::Outer(variable) => {
                 for insn in insns {
-                    self.insn(*insn, state, &mut steps)?;
+                    self.insn(*insn, state, steps)?;
                 }
                 steps.push(Step::Assign(variable, state.a?));
                 let outer = self.arena.var_value(variable);
                 (state.a, state.x) = (Some(outer), Some(outer));
-                return Some(Lifted {
-                    steps,
-                    end: End::Always(true),
-                });
+                return Some(End::Always(true));
             }
             Special::Enter(tunnel) => {
                 let outer = state.a?;
@@ -144,25 +151,16 @@ impl Lifter<'_> {
                 for word in [tunnel.link_type, tunnel.header, tunnel.payload] {
                     state.words[word as usize & 15] = Some(self.arena.var_value(word));
                 }
-                return Some(Lifted {
-                    steps,
-                    end: End::Enter(tunnel, outer),
-                });
+                return Some(End::Enter(tunnel, outer));
             }
             Special::Chain(chain) => {
                 (state.a, state.x) = (None, None);
-                return Some(Lifted {
-                    steps,
-                    end: End::Chain(chain),
-                });
+                return Some(End::Chain(chain));
             }
         }
         for insn in insns {
-            if insn.code != blocks::NOP && !self.insn(*insn, state, &mut steps)? {
-                return Some(Lifted {
-                    steps,
-                    end: End::Rejects,
-                });
+            if insn.code != blocks::NOP && !self.insn(*insn, state, steps)? {
+                return Some(End::Rejects);
             }
         }
         let (relation, right) = match Insn::new(block.code, block.k).op()? {
@@ -174,7 +172,7 @@ impl Lifter<'_> {
             Compared::Known(outcome) => End::Always(outcome),
             Compared::Test(test, negated) => End::Test(test, negated),
         };
-        Some(Lifted { steps, end })
+        Some(end)
     }
 
     /// What the prologue computes, without its jumps.
@@ -288,8 +286,8 @@ impl Lifter<'_> {
     }
 
     /// The nodes of all blocks, from the leaves up.
-    fn graph(&mut self, order: &[BlockId], lifted: &[Option<Lifted>]) -> Graph {
-        let mut graph = Graph::new();
+    fn graph(&mut self, order: &[BlockId], lifted: &[Option<Lifted>], all: &[Step]) -> Graph {
+        let mut graph = Graph::with_capacity(order.len() + all.len());
         let mut nodes: Vec<NodeId> = alloc::vec![REJECT; lifted.len()];
         nodes[blocks::ACCEPT as usize] = ACCEPT;
         for id in order {
@@ -312,9 +310,10 @@ impl Lifter<'_> {
                 End::Chain(chain) => graph.make(Step::Chain(chain), yes, no),
                 End::Enter(tunnel, outer) => self.enter(&mut graph, tunnel, outer, yes),
             };
-            let mut steps = lifted.steps.iter();
+            let own = &all[lifted.steps.clone()];
+            let mut steps = own.iter();
             if *id == self.blocks.root {
-                node = self.checked_root(&mut graph, &lifted.steps, node, &mut steps);
+                node = self.checked_root(&mut graph, own, node, &mut steps);
             }
             for step in steps.rev() {
                 node = graph.make(*step, node, node);

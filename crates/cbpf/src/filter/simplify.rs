@@ -34,7 +34,7 @@ fn settle(arena: &Arena, graph: Graph) -> Graph {
 /// Lets every way skip the tests whose outcome it decides; `None` if there is none.
 fn thread(arena: &Arena, graph: &Graph) -> Option<Graph> {
     let count = graph.nodes.len();
-    let mut facts = Facts::new();
+    let mut facts = Facts::with_capacity(count);
     let mut known: Vec<FactId> = alloc::vec![NONE; count];
     let mut ways: Vec<(NodeId, NodeId)> = graph.nodes.iter().map(|n| (n.yes, n.no)).collect();
     let root = skip(arena, graph, &facts, NOTHING, graph.root);
@@ -102,7 +102,7 @@ fn rebuild(graph: &Graph, root: NodeId, ways: impl Fn(NodeId) -> (NodeId, NodeId
             wanted[no as usize] = true;
         }
     }
-    let mut new = Graph::new();
+    let mut new = Graph::with_capacity(graph.nodes.len());
     let mut map: Vec<NodeId> = alloc::vec![NONE; graph.nodes.len()];
     map[ACCEPT as usize] = ACCEPT;
     map[REJECT as usize] = REJECT;

@@ -8,7 +8,7 @@ mod endings;
 mod values;
 
 use super::expr::{Arena, Expr, Value};
-use super::graph::{ACCEPT, Graph, NodeId, Step};
+use super::graph::{ACCEPT, Graph, NONE, NodeId, Step};
 use super::layout;
 use crate::insn::{BPF_MEMWORDS, Insn, RET};
 use alloc::vec::Vec;
@@ -83,10 +83,55 @@ pub(super) enum EmitError {
 }
 
 /// A way into a node, while its code is made.
+#[derive(Clone, Copy)]
 struct Incoming {
     from: NodeId,
     yes: bool,
     state: State,
+    /// The next way into the same node, by index.
+    next: u32,
+}
+
+/// The ways into all nodes, as lists.
+struct Ways {
+    all: Vec<Incoming>,
+    /// The first and the last way into each node, by index.
+    ends: Vec<(u32, u32)>,
+}
+
+impl Ways {
+    fn new(nodes: usize) -> Self {
+        Self {
+            all: Vec::with_capacity(2 * nodes),
+            ends: alloc::vec![(NONE, NONE); nodes],
+        }
+    }
+
+    fn add(&mut self, to: NodeId, from: NodeId, yes: bool, state: State) {
+        let this = self.all.len() as u32;
+        let (first, last) = &mut self.ends[to as usize];
+        match self.all.get_mut(*last as usize) {
+            Some(last) => last.next = this,
+            None => *first = this,
+        }
+        *last = this;
+        self.all.push(Incoming {
+            from,
+            yes,
+            state,
+            next: NONE,
+        });
+    }
+
+    /// Puts the ways into a node into a list.
+    fn list(&self, node: NodeId, into: &mut Vec<Incoming>) {
+        into.clear();
+        let mut at = self.ends[node as usize].0;
+        while let Some(way) = self.all.get(at as usize) {
+            into.push(*way);
+            at = way.next;
+        }
+    }
 }
 
 struct Emitter<'a> {
@@ -198,8 +243,8 @@ fn emit(
         computed: alloc::vec![0; arena.values()],
     };
     let mut items: Vec<Option<Item>> = alloc::vec![None; graph.nodes.len()];
-    let mut incoming: Vec<Vec<Incoming>> = Vec::new();
-    incoming.resize_with(graph.nodes.len(), Vec::new);
+    let mut incoming = Ways::new(graph.nodes.len());
+    let (mut ways, mut entries) = (Vec::with_capacity(8), Vec::with_capacity(8));
     // The kernel and libpcap start with A and X zero.
     let zero = arena.zero();
     let first = State {
@@ -208,18 +253,15 @@ fn emit(
         words: zeroed,
     };
     let mut root_entry = 0;
-    incoming[graph.root as usize].push(Incoming {
-        from: super::graph::NONE,
-        yes: true,
-        state: first,
-    });
+    incoming.add(graph.root, NONE, true, first);
     for id in (2..=graph.root).rev() {
-        let ways = core::mem::take(&mut incoming[id as usize]);
+        incoming.list(id, &mut ways);
         if ways.is_empty() {
             continue;
         }
-        let (item, entries, out) = emitter.node(id, &ways)?;
-        for (way, entry) in ways.iter().zip(entries) {
+        let (item, out) = emitter.node(id, &ways, &mut entries)?;
+        for (way, entry) in ways.iter().zip(&entries) {
+            let entry = *entry;
             match items.get_mut(way.from as usize) {
                 Some(Some(item)) if way.yes => item.yes.entry = entry,
                 Some(Some(item)) => item.no.entry = entry,
@@ -231,11 +273,7 @@ fn emit(
         let branches = !matches!(item.last, Final::Goto);
         for (to, yes) in [(node.yes, true), (node.no, false)] {
             if to > super::graph::REJECT && (yes || branches) {
-                incoming[to as usize].push(Incoming {
-                    from: id,
-                    yes,
-                    state: out,
-                });
+                incoming.add(to, id, yes, out);
             }
         }
     }
@@ -254,12 +292,10 @@ impl Emitter<'_> {
         &mut self,
         id: NodeId,
         ways: &[Incoming],
-    ) -> Result<(Item, Vec<u32>, State), EmitError> {
+        entries: &mut Vec<u32>,
+    ) -> Result<(Item, State), EmitError> {
         let node = self.graph.node(id);
-        let common = ways[1..]
-            .iter()
-            .fold(ways[0].state, |state, way| state.meet(way.state));
-        self.state = common;
+        self.state = meet(ways);
         self.trace.clear();
         let start = self.code.len();
         let last = match node.step {
@@ -275,7 +311,7 @@ impl Emitter<'_> {
             }
             Step::Leaf => Final::Goto,
         };
-        let (entries, out) = self.enter(start, last, ways);
+        let out = self.enter(start, last, ways, entries);
         let way = |to| Way { to, entry: 0 };
         let item = Item {
             start: start as u32,
@@ -284,16 +320,20 @@ impl Emitter<'_> {
             yes: way(node.yes),
             no: way(node.no),
         };
-        Ok((item, entries, out))
+        Ok((item, out))
     }
 
-    /// Where each way enters the code from `start` on: as late as what it brings along allows.
-    fn enter(&self, start: usize, last: Final, ways: &[Incoming]) -> (Vec<u32>, State) {
+    /// Where each way enters the code from `start` on: as late as what it brings along allows. What the node leaves.
+    fn enter(&self, start: usize, last: Final, ways: &[Incoming], entries: &mut Vec<u32>) -> State {
+        entries.clear();
         let code = &self.code[start..];
         let end = self.state;
+        if code.is_empty() {
+            entries.resize(ways.len(), 0);
+            return meet(ways);
+        }
         let needs = needs(code, last);
         let mut out: Option<State> = None;
-        let mut entries = Vec::with_capacity(ways.len());
         for way in ways {
             let brings = |at: usize| {
                 let here = self.trace.get(at).copied().unwrap_or(end);
@@ -314,8 +354,14 @@ impl Emitter<'_> {
             let after = leaves(&code[at..], way.state, end);
             out = Some(out.map_or(after, |o| o.meet(after)));
         }
-        (entries, out.unwrap_or(end))
+        out.unwrap_or(end)
     }
+}
+
+/// What all ways have in common; there is at least one.
+fn meet(ways: &[Incoming]) -> State {
+    let others = ways[1..].iter();
+    others.fold(ways[0].state, |state, way| state.meet(way.state))
 }
 
 /// Instructions that end a program.
