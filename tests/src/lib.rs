@@ -9,6 +9,7 @@ pub mod helper_diff;
 pub mod need;
 pub mod packet_diff;
 
+pub mod lifecycle;
 pub mod map_diff;
 pub mod random;
 pub mod verifier_case;

@@ -16,6 +16,7 @@ mod hammer;
 mod helpers;
 mod kernel_backend;
 mod kernel_errors;
+mod lifecycle;
 mod map_diff;
 mod packet_diff;
 mod packets;

@@ -8,12 +8,14 @@
 mod command;
 mod event;
 mod info;
+mod memory;
 
 pub use command::{
     BatchCursor, LinkCreate, LinkTarget, MapCreate, ProgLoad, TestRun, TestRunResult,
 };
 pub use event::{Event, EventReader};
 pub use info::{BtfInfo, LinkDetail, LinkInfo, MapInfo, ObjKind, ProgInfo};
+pub use memory::{MapAccess, MapMemory};
 pub use skep_abi::Errno;
 
 use std::path::Path;
@@ -139,6 +141,15 @@ pub trait Backend: Send + Sync {
     fn map_delete_batch(&self, map: Handle, keys: &[u8], flags: u64) -> (u32, Result<()>);
     /// `BPF_MAP_FREEZE`
     fn map_freeze(&self, map: Handle) -> Result<()>;
+    /// `mmap(2)` of an array made with `BPF_F_MMAPABLE`: all its values, each rounded up to 8 bytes.
+    ///
+    /// # Errors
+    /// `EINVAL` and `ENOTSUPP` for other maps, `EPERM` for writing to a frozen one, `EACCES` to one that is read-only for
+    /// programs.
+    fn map_memory(&self, map: Handle, access: MapAccess) -> Result<Box<dyn MapMemory>> {
+        let _ = (map, access);
+        Err(Error::unsupported("memory of a map"))
+    }
 
     /// `BPF_BTF_LOAD`
     fn btf_load(&self, data: &[u8]) -> Result<Handle>;

@@ -7,6 +7,7 @@ use skep_abi::map_flags::{
     BPF_F_SEGV_ON_FAULT, BPF_F_STACK_BUILD_ID, BPF_F_WRONLY, BPF_F_WRONLY_PROG, BPF_F_ZERO_SEED,
 };
 use skep_abi::{Errno, MapType};
+use skep_btf::{FieldKind, KptrTag};
 use skep_sys::mem::PAGE;
 
 /// Flags that limit access, for user space and for programs.
@@ -63,6 +64,13 @@ impl MapSpec {
             !(self.has(BPF_F_RDONLY) && self.has(BPF_F_WRONLY)),
             Errno::EINVAL,
         )?;
+        self.check_sizes()?;
+        self.check_fields()
+    }
+
+    /// The sizes and flags that the type takes.
+    fn check_sizes(&self) -> Result<(), Errno> {
+        use MapType as T;
         match self.map_type {
             T::Array | T::PercpuArray => self.check_array(),
             T::ProgArray | T::PerfEventArray | T::CgroupArray | T::ArrayOfMaps => {
@@ -91,6 +99,41 @@ impl MapSpec {
             | T::Sockhash
             | T::ReuseportSockarray => Err(Errno::EOPNOTSUPP),
         }
+    }
+
+    /// Which special fields values of this type may have (`map_check_btf`).
+    fn check_fields(&self) -> Result<(), Errno> {
+        use MapType as T;
+        let t = self.map_type;
+        let storage = matches!(
+            t,
+            T::SkStorage | T::InodeStorage | T::TaskStorage | T::CgrpStorage
+        );
+        let plain = matches!(t, T::Hash | T::Array);
+        let fits = |kind: &FieldKind| match kind {
+            FieldKind::SpinLock | FieldKind::ResSpinLock => {
+                plain || storage || matches!(t, T::CgroupStorage)
+            }
+            FieldKind::Timer | FieldKind::Workqueue | FieldKind::TaskWork => {
+                plain || t == T::LruHash
+            }
+            FieldKind::ListHead { .. } | FieldKind::RbRoot { .. } => plain || t == T::LruHash,
+            FieldKind::Kptr {
+                tag: KptrTag::User, ..
+            } => t == T::TaskStorage,
+            FieldKind::Kptr { .. } | FieldKind::Refcount => {
+                let others = matches!(
+                    t,
+                    T::PercpuHash | T::LruHash | T::LruPercpuHash | T::PercpuArray
+                );
+                plain || storage || others
+            }
+            FieldKind::ListNode | FieldKind::RbNode => true,
+        };
+        let fields = &self.record.fields;
+        let hidden = self.has(BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG);
+        require(fields.is_empty() || !hidden, Errno::EACCES)?;
+        require(fields.iter().all(|f| fits(&f.kind)), Errno::EOPNOTSUPP)
     }
 
     fn check_array(&self) -> Result<(), Errno> {

@@ -140,7 +140,12 @@ impl Mapping {
     ///
     /// # Errors
     /// Those of `mmap`; an empty range is invalid.
-    pub fn of_file(file: &File, offset: u64, len: usize, access: Access) -> io::Result<Self> {
+    pub fn of_file(
+        file: &impl AsRawFd,
+        offset: u64,
+        len: usize,
+        access: Access,
+    ) -> io::Result<Self> {
         let base = map(
             std::ptr::null_mut(),
             len,

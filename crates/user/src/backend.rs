@@ -9,7 +9,8 @@ use crate::universe::Universe;
 use skep_abi::Errno;
 use skep_bpf::{
     Backend, BackendKind, BatchCursor, BtfInfo, Error, EventReader, Handle, LinkCreate, LinkInfo,
-    MapCreate, MapInfo, ObjKind, ProgInfo, ProgLoad, Result, TestRun, TestRunResult,
+    MapAccess, MapCreate, MapInfo, MapMemory, ObjKind, ProgInfo, ProgLoad, Result, TestRun,
+    TestRunResult,
 };
 use skep_btf::Btf;
 use std::path::Path;
@@ -161,6 +162,12 @@ impl Backend for Universe {
         const WHAT: &str = "BPF_MAP_FREEZE";
         let (map, mode) = self.map(map, WHAT)?;
         map.freeze(mode).named(WHAT)
+    }
+
+    fn map_memory(&self, map: Handle, access: MapAccess) -> Result<Box<dyn MapMemory>> {
+        const WHAT: &str = "mmap of a map";
+        let (map, mode) = self.map(map, WHAT)?;
+        crate::memory::map_values(&map, mode, access).named(WHAT)
     }
 
     fn btf_load(&self, data: &[u8]) -> Result<Handle> {

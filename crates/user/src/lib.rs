@@ -15,6 +15,7 @@ mod inner;
 pub mod listing;
 mod load;
 mod map_object;
+mod memory;
 mod names;
 mod objects;
 mod pin;

@@ -10,7 +10,7 @@ use skep_abi::map_flags::{
 };
 use skep_abi::{Errno, MapType};
 use skep_bpf::{Handle, MapCreate, MapInfo, Result};
-use skep_btf::Record;
+use skep_btf::{Kind, Record};
 use skep_maps::{Map, MapSpec, holds_objects};
 use skep_verifier::{MapDesc, ProgArrayOwner};
 use std::collections::HashMap;
@@ -31,6 +31,8 @@ pub(crate) struct MapObject {
     pub(crate) inner: Option<Arc<MapDesc>>,
     /// Handles and pins.
     pub(crate) users: AtomicU32,
+    /// Writable mappings of the values.
+    pub(crate) writers: AtomicU32,
     /// What all programs in (and users of) a prog array have in common.
     pub(crate) owner: Mutex<Option<ProgArrayOwner>>,
     /// References of the objects in the map: by id, with how often they are in it.
@@ -91,8 +93,8 @@ impl Shared {
         let btf = self.map_btf(spec, what)?;
         let record = match &btf {
             Some(object) if spec.btf_value_type_id != 0 => {
-                Record::of(&object.btf, spec.btf_value_type_id)
-                    .map_err(|e| refused(Errno::EINVAL, what, &e.to_string()))?
+                // Fields that break a rule are none: helpers that need them refuse the map.
+                Record::of(&object.btf, spec.btf_value_type_id).unwrap_or_default()
             }
             _ => Record::default(),
         };
@@ -113,6 +115,7 @@ impl Shared {
         map_spec
             .check()
             .map_err(|errno| refused(errno, what, only_in_a_kernel(spec.map_type, errno)))?;
+        check_key_type(spec, btf.as_deref()).named(what)?;
         inner::check_values(&map_spec, spec).named(what)?;
         let inner = inner::template(self, spec).named(what)?;
         let charged = self.charge(&map_spec).named(what)?;
@@ -153,6 +156,7 @@ impl Shared {
             btf,
             inner,
             users: AtomicU32::new(0),
+            writers: AtomicU32::new(0),
             owner: Mutex::default(),
             held: Mutex::default(),
             charged,
@@ -177,6 +181,11 @@ impl Shared {
             ));
         };
         let fits = |type_id: u32, size: u32| object.btf.size_of(type_id).is_ok_and(|n| n == size);
+        let keyless = matches!(spec.map_type, MapType::BloomFilter | MapType::Arena);
+        if spec.btf_key_type_id == 0 && !keyless {
+            let why = "maps of this type need BTF of the key";
+            return Err(refused(Errno::EINVAL, what, why));
+        }
         let key_fits = spec.btf_key_type_id == 0 || fits(spec.btf_key_type_id, spec.key_size);
         if !key_fits || !fits(spec.btf_value_type_id, spec.value_size) {
             return Err(refused(
@@ -213,6 +222,22 @@ impl Shared {
             Err(_) => Err(Errno::ENOMEM),
         }
     }
+}
+
+/// The keys of tries are structures; indexes and descriptors are numbers of 32 bits.
+fn check_key_type(spec: &MapCreate, btf: Option<&BtfObject>) -> std::result::Result<(), Errno> {
+    let Some(btf) = btf.filter(|_| spec.btf_key_type_id != 0) else {
+        return Ok(());
+    };
+    let key = btf.btf.resolve(spec.btf_key_type_id);
+    let is = |kind: Kind| key.is_some_and(|key| key.kind() == kind);
+    let fits = match spec.map_type {
+        MapType::LpmTrie => is(Kind::Struct),
+        MapType::Array | MapType::PercpuArray => is(Kind::Int),
+        t if crate::storage::is_storage(t) => is(Kind::Int),
+        _ => true,
+    };
+    if fits { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 /// Says why a map type is refused.
@@ -355,6 +380,9 @@ impl MapObject {
     pub(crate) fn freeze(&self, mode: Mode) -> std::result::Result<(), Errno> {
         if !self.map.spec().record.fields.is_empty() {
             return Err(Errno::ENOTSUPP);
+        }
+        if self.writers.load(Ordering::Relaxed) != 0 {
+            return Err(Errno::EBUSY);
         }
         self.may_write(mode)?;
         self.map.freeze();

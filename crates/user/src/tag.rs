@@ -1,12 +1,13 @@
-//! Program tags: the first 8 bytes of SHA-1 over the instructions, map operands left out (`bpf_prog_calc_tag`).
+//! Program tags: the first 8 bytes of SHA-256 over the instructions, map operands left out (`bpf_prog_calc_tag`
+//! of Linux 6.18; kernels before took SHA-1).
 
-use sha1::{Digest, Sha1};
+use sha2::{Digest, Sha256};
 use skep_isa::Slot;
 use skep_isa::opcode as op;
 
 /// The tag of a program as it was given to load.
 pub(crate) fn of(insns: &[Slot]) -> [u8; 8] {
-    let mut hash = Sha1::new();
+    let mut hash = Sha256::new();
     let mut in_map_operand = false;
     for slot in insns {
         let first = slot.code == op::LDDW

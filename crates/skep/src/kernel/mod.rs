@@ -13,9 +13,11 @@ use convert::{failed, failed_with};
 use skep_abi::ProgType;
 use skep_bpf::{
     Backend, BackendKind, BatchCursor, BtfInfo, Errno, Error, EventReader, Handle, LinkCreate,
-    LinkInfo, MapCreate, MapInfo, ObjKind, ProgInfo, ProgLoad, Result, TestRun, TestRunResult,
+    LinkInfo, MapAccess, MapCreate, MapInfo, MapMemory, ObjKind, ProgInfo, ProgLoad, Result,
+    TestRun, TestRunResult,
 };
 pub use skep_sys::bpf_prog::Code as CodeKind;
+use skep_sys::mem::{Access, Mapping};
 use skep_sys::{attr, bpf, bpf_link, bpf_map, bpf_obj, bpf_prog, cpus};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -383,6 +385,21 @@ impl Backend for Kernel {
         self.map(map, WHAT)?.freeze().map_err(|e| failed(WHAT, &e))
     }
 
+    fn map_memory(&self, map: Handle, access: MapAccess) -> Result<Box<dyn MapMemory>> {
+        const WHAT: &str = "mmap of a map";
+        let map = self.map(map, WHAT)?;
+        let info = map.info().map_err(|e| failed(WHAT, &e))?;
+        let value = (info.value_size as usize).next_multiple_of(8);
+        let bytes = value.saturating_mul(info.max_entries as usize);
+        let access = match access {
+            MapAccess::Read => Access::Read,
+            MapAccess::ReadWrite => Access::ReadWrite,
+        };
+        let mapping = Mapping::of_file(&map.as_fd().as_raw_fd(), 0, bytes.max(1), access);
+        let mapping = mapping.map_err(|e| failed(WHAT, &e))?;
+        Ok(Box::new(Memory(mapping)))
+    }
+
     fn btf_load(&self, data: &[u8]) -> Result<Handle> {
         let fd = bpf_obj::btf_load(data, self.token.as_ref().map(AsFd::as_fd))
             .map_err(|(e, log)| failed_with("BPF_BTF_LOAD", &e, log))?;
@@ -531,5 +548,18 @@ impl Kernel {
     fn keep_map(&self, fd: OwnedFd, what: &str) -> Result<Handle> {
         let map = bpf_map::Map::from_fd(fd).map_err(|e| failed(what, &e))?;
         Ok(self.insert(Entry::Map(Arc::new(map))))
+    }
+}
+
+/// Mapped values.
+struct Memory(Mapping);
+
+impl MapMemory for Memory {
+    fn base(&self) -> *mut u8 {
+        self.0.base()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
     }
 }

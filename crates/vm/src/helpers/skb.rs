@@ -188,16 +188,22 @@ fn set_tstamp(a: &Args) -> Result<i64, Errno> {
 
 /// The protocol behind VLAN tags in the packet, in the order of the network.
 fn protocol_behind_tags(skb: &mut SkbCtx) -> u16 {
+    const ETH_HLEN: usize = 14;
+    const VLAN_HLEN: usize = 4;
+    /// `VLAN_MAX_DEPTH`
+    const DEPTH_MAX: usize = 8;
+    let is_tag = |protocol: u16| matches!(protocol, 0x8100 | 0x88a8);
     let mut protocol = (skb.protocol as u16).to_be();
-    let Ok(mut at) = usize::try_from(skb.network_offset()) else {
-        return protocol;
+    // The type field in front of the network header comes first, or that of the Ethernet header.
+    let first = match super::skb_room::mac_len(skb) {
+        0 => ETH_HLEN,
+        len => len.saturating_sub(VLAN_HLEN),
     };
-    while matches!(protocol, 0x8100 | 0x88a8) {
-        match skb.bytes_at(at, 4) {
-            Some(tag) => protocol = u16::from_be_bytes([tag[2], tag[3]]),
-            None => return 0,
-        }
-        at += 4;
+    let mut places = (first..).step_by(VLAN_HLEN).take(DEPTH_MAX - 1);
+    while is_tag(protocol) {
+        let tag = places.next().and_then(|at| skb.bytes_at(at, VLAN_HLEN));
+        let Some(tag) = tag else { return 0 };
+        protocol = u16::from_be_bytes([tag[2], tag[3]]);
     }
     protocol
 }
@@ -228,18 +234,13 @@ fn ecn_set_ce(a: &Args) -> u64 {
     1
 }
 
-/// Sets the bits and corrects the header's checksum.
+/// Sets the bits and corrects the header's checksum by what they add, as a sum with end-around carry.
 fn set_ce_ip4(header: &mut [u8]) {
-    let word = |h: &[u8]| u32::from(u16::from_be_bytes([h[0], h[1]]));
-    let before = word(header);
+    let codepoint = u16::from(header[1].wrapping_add(1) & 3);
+    let sum = u16::from_be_bytes([header[10], header[11]]);
+    let (sum, carry) = sum.overflowing_add(0xfffb + codepoint);
     header[1] |= 3;
-    let changed = word(header);
-    let sum = u32::from(u16::from_be_bytes([header[10], header[11]]));
-    let mut sum = (!sum & 0xffff) + (!before & 0xffff) + changed;
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    header[10..12].copy_from_slice(&(!sum as u16).to_be_bytes());
+    header[10..12].copy_from_slice(&sum.wrapping_add(u16::from(carry)).to_be_bytes());
 }
 
 /// `BPF_F_INGRESS`

@@ -36,7 +36,7 @@ fn network_header_bytes(protocol: u32) -> Option<usize> {
 }
 
 /// Bytes of the link-layer header in front of the network header.
-fn mac_len(skb: &SkbCtx) -> usize {
+pub(super) fn mac_len(skb: &SkbCtx) -> usize {
     (skb.network as usize).saturating_sub(skb.mac as usize)
 }
 
@@ -171,7 +171,7 @@ pub(super) fn is_gso(skb: &SkbCtx) -> bool {
     skb.gso_size != 0
 }
 
-/// Datagrams are as long as a segment: only a caller that keeps that length may change what is in front.
+/// Datagrams are as long as a segment: only a caller that keeps that length may shorten what is in front.
 fn check_segments(skb: &SkbCtx, flags: u64) -> Result<(), Errno> {
     if is_gso(skb) && flags & FIXED_GSO == 0 {
         return Err(Errno::ENOTSUPP);
@@ -233,7 +233,9 @@ fn grow(skb: &mut SkbCtx, at: usize, bytes: usize, flags: u64) -> Result<(), Err
     let encap = flags & ENCAP != 0;
     let both = |mask: u64| flags & mask == mask;
     let inner_mac = (flags & ENCAP_L2) >> ENCAP_L2_SHIFT;
-    check_segments(skb, flags)?;
+    if is_gso(skb) {
+        return Err(Errno::ENOTSUPP);
+    }
     if encap {
         let conflicting = both(ENCAP_L3) || both(ENCAP_L4_GRE | ENCAP_L4_UDP);
         let no_l3 = flags & ENCAP_L3 == 0;
@@ -251,7 +253,6 @@ fn grow(skb: &mut SkbCtx, at: usize, bytes: usize, flags: u64) -> Result<(), Err
     if encap {
         encapsulate(skb, flags);
     }
-    recount_segments(skb);
     match flags & ENCAP_L3 {
         ENCAP_L3_IPV4 => skb.protocol = ETH_P_IP,
         ENCAP_L3_IPV6 => skb.protocol = ETH_P_IPV6,
