@@ -3,7 +3,7 @@
 use crate::check::{Checker, Source, Verdict};
 use skep_abi::ProgType;
 use skep_object::Program;
-use skep_verifier::{Caps, Cost, Explanation, Rejection, Request};
+use skep_verifier::{Caps, Cost, Rejection, Request};
 use std::collections::BTreeMap;
 
 /// An instruction and where it comes from.
@@ -73,17 +73,24 @@ impl Checker {
         rejection: &Rejection,
         known: &[u32],
     ) -> Diagnosis {
-        let explain = |request: &Request<'_>| skep_verifier::explain(request, rejection, known);
-        let explanation: Explanation = self.ask(program, caps, explain).unwrap_or_default();
+        let explain = |request: &Request<'_>| {
+            let explanation = skep_verifier::explain(request, rejection, known);
+            let places = explanation.notes.iter().filter_map(|n| n.insn);
+            let places = places.chain(explanation.place).chain(rejection.insn);
+            let text = |at: u32| {
+                let text = skep_verifier::instruction_text(request, at as usize)?;
+                Some((at, text))
+            };
+            let texts: BTreeMap<u32, String> = places.filter_map(text).collect();
+            (explanation, texts)
+        };
+        let (explanation, texts) = self.ask(program, caps, explain).unwrap_or_default();
         let found = self.find(program);
         let place = |insn: u32| {
-            let program = found?;
             Some(Place {
                 insn,
-                text: skep_isa::decode(&program.insns, insn as usize)
-                    .ok()?
-                    .to_string(),
-                source: self.source(program, insn),
+                text: texts.get(&insn)?.clone(),
+                source: self.source(found?, insn),
             })
         };
         let notes = explanation.notes.into_iter().map(|n| Note {

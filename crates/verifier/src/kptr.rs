@@ -129,7 +129,7 @@ impl Verifier<'_> {
         if slot.tag != KptrTag::Untrusted {
             return refused(
                 errno::EACCES,
-                "this stored pointer is only changed by bpf_kptr_xchg",
+                "a kptr field is written as if it were plain memory",
             );
         }
         match a.value {

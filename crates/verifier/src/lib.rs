@@ -64,7 +64,7 @@ mod verify;
 
 pub use code::{CODES, Code, find as find_code};
 pub use explain::{
-    Cost, Explanation, Note, costs, explain, expression_at, further_errors, kernel_log,
+    Cost, Explanation, Note, costs, explain, expression_at, further_errors, instruction_text, kernel_log,
 };
 pub use rejection::{Class, Rejection};
 pub use request::{Caps, FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Request};

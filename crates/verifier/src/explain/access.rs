@@ -162,20 +162,25 @@ fn bounds(scene: &Scene<'_>) -> Explanation {
     let mut notes = history(scene, &index.life, index_name);
     notes.extend(origin);
     notes.sort_by_key(|n| n.insn);
-    let mut help = vec![bounds_help(&index, c, highest)];
-    if notes.iter().any(|n| n.text.contains("lower 32 bits")) {
-        help = vec![format!(
-            "compare the whole 64-bit value: `if ({c} > {highest}) return 0;`, or declare the index as `u32`"
-        )];
-    }
     let computed = index
         .life
         .iter()
         .any(|e| matches!(e.what, What::Computed { .. }));
-    if computed || negative || unbounded {
+    let half = notes.iter().any(|n| n.text.contains("lower 32 bits"));
+    let help = if half {
+        format!(
+            "compare the whole 64-bit value: `if ({c} > {highest}) return 0;`, or declare the index as `u32`"
+        )
+    } else if computed {
+        opaque_check(c, highest)
+    } else {
+        bounds_help(&index, c, highest)
+    };
+    let mut help = vec![help];
+    if !computed && (negative || unbounded) {
         help.push(format!(
-            "if the compiler removes such a check because it knows the result, hide the value from it first: `asm volatile(\"\" : \"+r\"({c}));`{}",
-            if c.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') { "" } else { " (put the index into a variable of its own)" }
+            "if the compiler removes such a check because it knows the result: {}",
+            opaque_check(c, highest)
         ));
     }
     Explanation {
@@ -196,6 +201,21 @@ fn bounds_help(index: &Index, c: &str, highest: i128) -> String {
     } else {
         format!("check it before this access, on every path: `if ({c} > {highest}) return 0;`")
     }
+}
+
+/// A check that survives the compiler, which may know the result of what was computed better than the verifier does.
+fn opaque_check(c: &str, highest: i128) -> String {
+    let is_variable = c.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let (declare, i, then) = if is_variable {
+        (String::new(), c, String::new())
+    } else {
+        (format!("__u64 i = {c}; "), "i", ", with `i` as the index".to_owned())
+    };
+    format!(
+        "check a value that the compiler knows nothing about, directly before this access: \
+         `{declare}asm volatile(\"\" : \"+r\"({i})); if ({i} > {highest}) return 0;`{then} \
+         (it would remove a plain check whose result it can compute; the verifier cannot)"
+    )
 }
 
 /// The access is at a constant offset.
@@ -265,8 +285,12 @@ pub(super) fn history(scene: &Scene<'_>, life: &[Event], name: Option<&str>) -> 
                 }
             }
             What::Computed { .. } if is_remainder(insn) => {
-                "Linux derives no bounds from a remainder: afterwards the number may be anything"
-                    .to_owned()
+                let code = scene
+                    .expression(at as usize)
+                    .map_or_else(|| "it".to_owned(), |c| format!("`{c}`"));
+                format!(
+                    "the compiler knows the bounds of a remainder, the verifier does not: to it, {code} may be anything from here on"
+                )
             }
             What::Computed { operand: None } if is_mask(insn) => {
                 let code = scene.expression(at as usize);

@@ -9,6 +9,7 @@ mod calls;
 mod cexpr;
 mod environment;
 mod further;
+mod insn_text;
 mod limits;
 mod log;
 mod names;
@@ -23,6 +24,7 @@ mod stack;
 
 pub use cexpr::expression_at;
 pub use further::further_errors;
+pub use insn_text::instruction_text;
 pub use log::kernel_log;
 pub use record::Cost;
 pub(crate) use record::History;

@@ -1,10 +1,28 @@
 //! Names of things as the source has them.
 
-use crate::request::Request;
+use crate::request::{MapDesc, Request};
+use skep_abi::MapType;
 use skep_btf::{Btf, Kind, Type};
 
-/// A variable in a data section, by the offset into it: name, and the bytes it has.
-pub(super) fn variable(btf: &Btf, section: &str, offset: u32) -> Option<(String, u32)> {
+/// A variable in a data section.
+pub(super) struct Variable {
+    pub name: String,
+    /// Where it starts in the section.
+    pub offset: u32,
+}
+
+/// The data section whose variables the only value of `map` holds.
+pub(super) fn section_of(map: &MapDesc) -> Option<&str> {
+    let is_data = map.map_type == MapType::Array
+        && [".data", ".bss", ".rodata"]
+            .iter()
+            .any(|s| map.name.contains(s));
+    let name = map.name.as_str();
+    is_data.then(|| name.find('.').and_then(|at| name.get(at..)).unwrap_or(name))
+}
+
+/// The variable of a data section that byte `offset` belongs to.
+pub(super) fn variable(btf: &Btf, section: &str, offset: u32) -> Option<Variable> {
     let section = btf.find(section, Kind::Datasec)?;
     // struct btf_var_secinfo: type, offset, size.
     (0..section.vlen() as usize).find_map(|i| {
@@ -14,8 +32,11 @@ pub(super) fn variable(btf: &Btf, section: &str, offset: u32) -> Option<(String,
             section.extra(3 * i + 2),
         );
         let inside = start <= offset && offset - start < size.max(1);
-        let name = btf.get(var).filter(|_| inside)?.name();
-        Some((name.to_owned(), size))
+        let name = btf.get(var).filter(|_| inside)?.name().to_owned();
+        Some(Variable {
+            name,
+            offset: start,
+        })
     })
 }
 

@@ -18,7 +18,7 @@ struct Pair {
 /// Pairs of functions; the first whose prefix fits counts.
 #[rustfmt::skip] // one pair per line
 const PAIRS: &[Pair] = &[
-    Pair { opens: "bpf_ringbuf_reserve_dynptr", closes: &["bpf_ringbuf_submit_dynptr", "bpf_ringbuf_discard_dynptr"], what: "a reservation (even a failed one)" },
+    Pair { opens: "bpf_ringbuf_reserve_dynptr", closes: &["bpf_ringbuf_submit_dynptr", "bpf_ringbuf_discard_dynptr"], what: "a dynptr, also if the call failed" },
     Pair { opens: "bpf_ringbuf_reserve", closes: &["bpf_ringbuf_submit", "bpf_ringbuf_discard"], what: "a ring buffer record" },
     Pair { opens: "bpf_sk_lookup", closes: &["bpf_sk_release"], what: "a socket" },
     Pair { opens: "bpf_skc_lookup", closes: &["bpf_sk_release"], what: "a socket" },
@@ -101,9 +101,13 @@ fn leak(scene: &Scene<'_>) -> Explanation {
         _ => "the program ends here".to_owned(),
     };
     let headline = format!("{where_to} without giving back {name} from {callee}");
+    let why = match callee.as_str() {
+        "bpf_map_lookup_elem" => ": a look-up in a map of sockets takes a reference to the socket",
+        _ => "",
+    };
     let mut notes = vec![Note {
         insn: Some(held.insn),
-        text: format!("acquired here, by {callee}"),
+        text: format!("acquired here, by {callee}{why}"),
     }];
     let closes = pair.map_or(&[][..], |p| p.closes);
     let place = branch_away(scene, at, closes);

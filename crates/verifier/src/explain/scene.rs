@@ -10,7 +10,6 @@ use crate::program::Program;
 use crate::reg::{Flags, Kind, Reg};
 use crate::rejection::Rejection;
 use crate::request::{LineInfo, MapDesc, Request};
-use skep_abi::MapType;
 use skep_abi::helper;
 use skep_isa::{Call, Insn};
 
@@ -120,7 +119,10 @@ impl<'a> Scene<'a> {
     /// The C expression that an instruction comes from.
     pub(super) fn expression(&self, insn: usize) -> Option<&'a str> {
         let line = self.line(insn)?;
-        line.text.get(cexpr::expression_at(line.text, line.column)?)
+        let expression = line.text.get(cexpr::expression_at(line.text, line.column)?)?;
+        // Inline assembly is no expression: the instruction beneath says what it does.
+        let is_asm = expression.starts_with("asm") || expression.starts_with("__asm");
+        (!is_asm).then_some(expression)
     }
 
     /// The condition in C that a branch tests.
@@ -202,19 +204,14 @@ impl<'a> Scene<'a> {
     }
 
     fn value_of(&self, map: &MapDesc, reg: &Reg) -> String {
-        if is_data(map) {
-            let section = map
-                .name
-                .find('.')
-                .and_then(|at| map.name.get(at..))
-                .unwrap_or(&map.name);
+        if let Some(section) = names::section_of(map) {
             let offset = u32::try_from(reg.off).unwrap_or(0);
             let variable = self
                 .req
                 .btf
                 .and_then(|b| names::variable(b, section, offset));
             return match variable {
-                Some((name, _)) => format!("the global `{name}`"),
+                Some(variable) => format!("the global `{}`", variable.name),
                 None => format!("the section {section}"),
             };
         }
@@ -294,14 +291,6 @@ impl<'a> Scene<'a> {
         };
         Some(format!("{name} is {what} read from {}", self.target(&base)))
     }
-}
-
-/// Data sections are maps whose only value holds the globals.
-fn is_data(map: &MapDesc) -> bool {
-    map.map_type == MapType::Array
-        && [".data", ".bss", ".rodata"]
-            .iter()
-            .any(|s| map.name.contains(s))
 }
 
 /// `1 byte`, `4 bytes`.
