@@ -134,7 +134,10 @@ pub fn verify(data: &[u8]) {
         Ok(verified) => (None, verified.stats().insns_processed),
         Err(r) => {
             assert!(r.insn.is_none_or(|at| (at as usize) < insns.len()), "{r:?}");
-            (Some((r.code, r.insn, r.message)), r.insns_processed)
+            (
+                Some((r.code, r.insn, r.cause.to_string())),
+                r.insns_processed,
+            )
         }
     };
     let (verdict, processed) = answer();

@@ -32,7 +32,7 @@ fn verdicts_are_as_named() {
         for program in checker.programs() {
             let found = match checker.check(program, Caps::All).unwrap().verdict {
                 Verdict::Accept(_) => None,
-                Verdict::Reject(no) => Some(format!("{}: {}", no.code, no.message)),
+                Verdict::Reject(no) => Some(format!("{}: {}", no.code, no.cause)),
                 Verdict::Error(why) | Verdict::Unknown(why) => Some(why),
             };
             let fits = match expected(program) {

@@ -266,7 +266,7 @@ fn relate(kernel: &Kernel, subject: &Subject, program: &Program, mode: Mode) -> 
         }
         (Err(_), _) => format!("false accept: {}", shape(said)),
         (Ok(_), Err(Verdict::Reject(r))) => {
-            format!("false reject: {} {}", r.code, shape(&r.message))
+            format!("false reject: {} {}", r.code, shape(&r.message()))
         }
         (Ok(_), Err(other)) => format!("no verdict: {other:?}"),
     };

@@ -215,7 +215,7 @@ fn check_object(
 fn said(verdict: Verdict) -> (Said, String) {
     match verdict {
         Verdict::Accept(_) => (Said::Yes, String::new()),
-        Verdict::Reject(r) => (Said::No, format!("{} {}", r.code, r.message)),
+        Verdict::Reject(r) => (Said::No, format!("{} {}", r.code, r.cause)),
         Verdict::Error(text) => (Said::No, text),
         Verdict::Unknown(text) => (Said::Unknown, text),
     }

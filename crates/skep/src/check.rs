@@ -395,8 +395,8 @@ impl Checker {
     /// For another kernel than the reference kernel, what cannot be proven yet is not known, either.
     fn verdict_of(&self, rejection: Rejection) -> Verdict {
         match rejection.code {
-            NOT_KNOWN => Verdict::Unknown(rejection.message),
-            NOT_SUPPORTED if self.facts().is_some() => Verdict::Unknown(rejection.message),
+            NOT_KNOWN => Verdict::Unknown(rejection.message()),
+            NOT_SUPPORTED if self.facts().is_some() => Verdict::Unknown(rejection.message()),
             _ => Verdict::Reject(rejection),
         }
     }
@@ -426,7 +426,7 @@ fn environment(code: &'static str, message: String, errno: Errno) -> Rejection {
         code,
         class: Class::Environment,
         insn: None,
-        message,
+        cause: message.into(),
         errno: errno.0,
         insns_processed: 0,
     }

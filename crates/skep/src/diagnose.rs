@@ -102,7 +102,7 @@ impl Checker {
             headline: found
                 .and_then(|p| missing(p, rejection))
                 .or(explanation.headline)
-                .unwrap_or_else(|| rejection.message.clone()),
+                .unwrap_or_else(|| rejection.message()),
             place: explanation.place.or(rejection.insn).and_then(place),
             label: explanation.label,
             notes: notes.collect(),

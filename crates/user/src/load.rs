@@ -353,10 +353,10 @@ fn rejected(no: &Rejection, what: &str) -> Error {
     Error {
         errno: Errno(no.errno),
         what: what.to_owned(),
-        detail: format!("{}{place}: {}", no.code, no.message),
+        detail: format!("{}{place}: {}", no.code, no.cause),
         log: format!(
             "{}{place}: {}\nprocessed {} insns\n",
-            no.code, no.message, no.insns_processed
+            no.code, no.cause, no.insns_processed
         ),
     }
 }

@@ -1,5 +1,6 @@
 //! Arguments of helpers: each must be what the prototype says.
 
+use crate::cause::{Cause, SizeFault, register};
 use crate::code;
 use crate::dynptr::DynptrUse;
 use crate::fail::{Check, errno, fail};
@@ -54,21 +55,25 @@ impl Verifier<'_> {
         self.check_readable(i)?;
         if arg.kind == ArgKind::Anything {
             if self.is_secret_pointer(i) {
-                let message = format!(
-                    "r{i} passes {} where {} takes a number",
-                    self.reg(i).describe(),
-                    proto.name
-                );
-                return fail(code::LEAK_TO_HELPER, errno::EACCES, message);
+                let cause = Cause::Argument {
+                    reg: register(i),
+                    function: proto.name.into(),
+                    found: self.reg(i).describe().into(),
+                    wanted: "a number".into(),
+                };
+                return fail(code::LEAK_TO_HELPER, errno::EACCES, cause);
             }
             return Ok(());
         }
         if self.reg(i).is_packet()
             && !(proto.flags.has(HelperFlags::PKT_ACCESS) && self.may_access_packet(false))
         {
-            let message = format!(
-                "r{i} passes a packet pointer, which {} does not take from this program type",
-                proto.name
+            let message = Cause::about(
+                i,
+                format!(
+                    "r{i} passes a packet pointer, which {} does not take from this program type",
+                    proto.name
+                ),
             );
             return fail(code::PACKET_FORBIDDEN, errno::EACCES, message);
         }
@@ -81,9 +86,12 @@ impl Verifier<'_> {
         let reg = *self.reg(i);
         if arg.flags.has(ArgFlags::RELEASE) {
             if reg.ref_id == 0 && !reg.is_zero() && !matches!(arg.kind, ArgKind::Dynptr(_)) {
-                let message = format!(
-                    "{} releases r{i}, which is no acquired reference",
-                    proto.name
+                let message = Cause::about(
+                    i,
+                    format!(
+                        "{} releases r{i}, which is no acquired reference",
+                        proto.name
+                    ),
                 );
                 return fail(code::ARG_REFERENCE, errno::EINVAL, message);
             }
@@ -174,7 +182,10 @@ impl Verifier<'_> {
                     return fail(
                         code::ARG_CONSTANT,
                         errno::EACCES,
-                        format!("r{i} must be a known constant: it is a size to allocate"),
+                        Cause::about(
+                            i,
+                            format!("r{i} must be a known constant: it is a size to allocate"),
+                        ),
                     );
                 };
                 args.alloc_size = size as u32;
@@ -289,18 +300,24 @@ impl Verifier<'_> {
             return self.check_written_btf(proto, i, arg, &reg);
         }
         let nullable = reg.is_nullable() && !arg.flags.has(ArgFlags::NULLABLE);
-        let (code, hint) = if nullable {
-            (code::ARG_NULL, ": check it for NULL first")
-        } else {
-            (code::ARG_TYPE, "")
+        let (reg, found) = (register(i), reg.describe().into());
+        let function = proto.name.into();
+        if nullable {
+            let cause = Cause::NullArgument {
+                reg,
+                function,
+                found,
+            };
+            return fail(code::ARG_NULL, errno::EACCES, cause);
+        }
+        let wanted = expected(arg.kind).into();
+        let cause = Cause::Argument {
+            reg,
+            function,
+            found,
+            wanted,
         };
-        let message = format!(
-            "r{i} passes {} where {} takes {}{hint}",
-            reg.describe(),
-            proto.name,
-            expected(arg.kind)
-        );
-        fail(code, errno::EACCES, message)
+        fail(code::ARG_TYPE, errno::EACCES, cause)
     }
 
     /// Kernel structures are not for helpers to write.
@@ -310,9 +327,12 @@ impl Verifier<'_> {
             ArgKind::MapKey | ArgKind::MapValue | ArgKind::Mem | ArgKind::FixedMem(_)
         );
         if reg.kind == Kind::Btf && memory && !arg.flags.has(ArgFlags::RDONLY) {
-            let message = format!(
-                "{} may write to the kernel memory that r{i} points to",
-                proto.name
+            let message = Cause::about(
+                i,
+                format!(
+                    "{} may write to the kernel memory that r{i} points to",
+                    proto.name
+                ),
             );
             return fail(code::READ_ONLY, errno::EACCES, message);
         }
@@ -326,9 +346,12 @@ impl Verifier<'_> {
                 return Ok(());
             }
             return if reg.off != 0 {
-                let message = format!(
-                    "r{i} must point to the start of what is released, not {} bytes past it",
-                    reg.off
+                let message = Cause::about(
+                    i,
+                    format!(
+                        "r{i} must point to the start of what is released, not {} bytes past it",
+                        reg.off
+                    ),
                 );
                 fail(code::MODIFIED_POINTER, errno::EINVAL, message)
             } else {
@@ -354,17 +377,23 @@ impl Verifier<'_> {
     pub(crate) fn check_unmoved(&self, i: usize, fixed_ok: bool) -> Check {
         let reg = self.reg(i);
         if reg.off < 0 || (!fixed_ok && reg.off != 0) {
-            let message = format!(
-                "r{i} is {} moved by {} bytes; it must be passed as it is",
-                reg.describe(),
-                reg.off
+            let message = Cause::about(
+                i,
+                format!(
+                    "r{i} is {} moved by {} bytes; it must be passed as it is",
+                    reg.describe(),
+                    reg.off
+                ),
             );
             return fail(code::MODIFIED_POINTER, errno::EACCES, message);
         }
         if reg.var.as_const() != Some(0) {
-            let message = format!(
-                "r{i} is {} at a variable offset; it must be passed as it is",
-                reg.describe()
+            let message = Cause::about(
+                i,
+                format!(
+                    "r{i} is {} at a variable offset; it must be passed as it is",
+                    reg.describe()
+                ),
             );
             return fail(code::MODIFIED_POINTER, errno::EACCES, message);
         }
@@ -375,7 +404,10 @@ impl Verifier<'_> {
         let reg = self.reg(i);
         let map = (reg.aux, reg.aux2);
         if args.map.is_some_and(|old| old != map) {
-            let message = format!("r{i} is another map than the one the timer lies in");
+            let message = Cause::about(
+                i,
+                format!("r{i} is another map than the one the timer lies in"),
+            );
             return fail(code::ARG_TYPE, errno::EINVAL, message);
         }
         args.map = Some(map);
@@ -445,26 +477,19 @@ impl Verifier<'_> {
     ) -> Check {
         let var = self.reg(i).var;
         args.max_size = Some(var.umax);
-        if var.smin < 0 {
-            let message = format!(
-                "the size in r{i} may be negative (as low as {}): make it unsigned or bound it",
-                var.smin
-            );
-            return fail(code::ARG_SIZE, errno::EACCES, message);
-        }
-        if var.umin == 0 && !zero_ok {
-            return fail(
-                code::ARG_SIZE,
-                errno::EACCES,
-                format!("the size in r{i} may be zero"),
-            );
-        }
-        if var.umax >= BPF_MAX_VAR_SIZ.cast_unsigned() {
-            return fail(
-                code::ARG_SIZE,
-                errno::EACCES,
-                format!("the size in r{i} has no upper bound"),
-            );
+        let fault = match () {
+            () if var.smin < 0 => Some(SizeFault::Negative),
+            () if var.umin == 0 && !zero_ok => Some(SizeFault::Zero),
+            () if var.umax >= BPF_MAX_VAR_SIZ.cast_unsigned() => Some(SizeFault::Unbounded),
+            () => None,
+        };
+        if let Some(fault) = fault {
+            let cause = Cause::Size {
+                reg: register(i),
+                fault,
+                range: (&var).into(),
+            };
+            return fail(code::ARG_SIZE, errno::EACCES, cause);
         }
         // Memory that may be filled only partly must be initialised before.
         let uninit = uninit && var.is_const();
@@ -480,7 +505,7 @@ impl Verifier<'_> {
         fail(
             code::MISALIGNED,
             errno::EACCES,
-            format!("r{i} must be aligned to {size} bytes"),
+            Cause::about(i, format!("r{i} must be aligned to {size} bytes")),
         )
     }
 
@@ -502,7 +527,7 @@ impl Verifier<'_> {
             fail(
                 code::READ_ONLY,
                 errno::EACCES,
-                format!("the helper would write to {what} through r{i}"),
+                Cause::about(i, format!("the helper would write to {what} through r{i}")),
             )
         };
         match reg.kind {
@@ -520,7 +545,7 @@ impl Verifier<'_> {
                     return fail(
                         code::ARG_SIZE,
                         errno::EACCES,
-                        format!("r{i} passes memory of size zero"),
+                        Cause::about(i, format!("r{i} passes memory of size zero")),
                     );
                 }
                 let mut raw = None;
@@ -541,7 +566,10 @@ impl Verifier<'_> {
             _ => fail(
                 code::ARG_TYPE,
                 errno::EACCES,
-                format!("r{i} is {}, memory was expected", reg.describe()),
+                Cause::about(
+                    i,
+                    format!("r{i} is {}, memory was expected", reg.describe()),
+                ),
             ),
         }
     }
@@ -554,7 +582,7 @@ impl Verifier<'_> {
                 fail(
                     code::ARG_SIZE,
                     errno::EACCES,
-                    format!("r{i} passes memory of size zero"),
+                    Cause::about(i, format!("r{i} passes memory of size zero")),
                 )
             };
         }
@@ -570,7 +598,7 @@ impl Verifier<'_> {
             fail(
                 code::ARG_STRING,
                 errno::EACCES,
-                format!("r{i} must point to a constant string: {why}"),
+                Cause::about(i, format!("r{i} must point to a constant string: {why}")),
             )
         };
         let Some(bytes) = self.map(reg).frozen.as_deref() else {
@@ -584,7 +612,7 @@ impl Verifier<'_> {
             Some(_) => fail(
                 code::ARG_STRING,
                 errno::EINVAL,
-                format!("the string behind r{i} is not terminated"),
+                Cause::about(i, format!("the string behind r{i} is not terminated")),
             ),
             None => not_const("it lies outside of the map's value"),
         }
@@ -596,7 +624,7 @@ impl Verifier<'_> {
             fail(
                 code::ARG_TYPE,
                 errno::EINVAL,
-                format!("r{i} is no bpf_timer: {why}"),
+                Cause::about(i, format!("r{i} is no bpf_timer: {why}")),
             )
         };
         let Some(at) = reg.fixed_offset() else {

@@ -1,5 +1,6 @@
 //! Atomic operations on memory.
 
+use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::memory::MemAccess;
@@ -75,7 +76,10 @@ impl Verifier<'_> {
             return fail(
                 code::POINTER_LEAK,
                 errno::EACCES,
-                format!("the pointer in r{i} would be stored as a number"),
+                Cause::about(
+                    i,
+                    format!("the pointer in r{i} would be stored as a number"),
+                ),
             );
         }
         Ok(())
@@ -96,9 +100,12 @@ impl Verifier<'_> {
                 | Kind::XdpSock
         );
         if forbidden {
-            let message = format!(
-                "r{i} is {}: atomic access to it is not allowed",
-                self.reg(i).describe()
+            let message = Cause::about(
+                i,
+                format!(
+                    "r{i} is {}: atomic access to it is not allowed",
+                    self.reg(i).describe()
+                ),
             );
             return fail(code::ATOMIC_TARGET, errno::EACCES, message);
         }

@@ -1,6 +1,7 @@
 //! Loads and stores through typed pointers: what may be read, and how far a loaded pointer can be trusted.
 
 use crate::btf_walk::{Found, Walk, holds, walk};
+use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::memory::MemAccess;
@@ -143,7 +144,7 @@ impl<'a> Verifier<'a> {
             return self.typed_store(reg, t, off, size);
         }
         if writes && reg.flags.has(Flags::UNTRUSTED) {
-            let message = format!("r{i} may be stale: only reads are safe");
+            let message = Cause::about(i, format!("r{i} may be stale: only reads are safe"));
             return fail(code::READ_ONLY, errno::EACCES, message);
         }
         if alloc {
@@ -165,19 +166,26 @@ impl<'a> Verifier<'a> {
             let message = "only programs with a GPL-compatible license may read kernel structures";
             return fail(code::GPL_ONLY, errno::EINVAL, message);
         }
-        let refused = |what: String| fail(code::BTF_ACCESS, errno::EACCES, what);
+        let refused = |what: Cause| fail(code::BTF_ACCESS, errno::EACCES, what);
         if off < 0 {
-            return refused(format!("r{i} is read at the negative offset {off}"));
+            return refused(Cause::about(
+                i,
+                format!("r{i} is read at the negative offset {off}"),
+            ));
         }
         if reg.var.as_const() != Some(0) {
-            return refused(format!("r{i} is {} at a variable offset", reg.describe()));
+            return refused(Cause::about(
+                i,
+                format!("r{i} is {} at a variable offset", reg.describe()),
+            ));
         }
         if reg.flags.has(Flags::USER) {
-            return refused(format!("r{i} points to user memory"));
+            return refused(Cause::about(i, format!("r{i} points to user memory")));
         }
         if reg.flags.has(Flags::PERCPU) {
-            return refused(format!(
-                "r{i} points to per-CPU data: ask bpf_per_cpu_ptr for that of a CPU"
+            return refused(Cause::about(
+                i,
+                format!("r{i} points to per-CPU data: ask bpf_per_cpu_ptr for that of a CPU"),
             ));
         }
         Ok(())
@@ -264,11 +272,13 @@ impl<'a> Verifier<'a> {
             return fail(code::NEEDS_CAPABILITY, errno::EPERM, message);
         }
         if kind == Access::Write {
-            let message = format!("r{base} is a map: its structure can only be read");
+            let what = format!("r{base} is a map: its structure can only be read");
+            let message = Cause::about(base, what);
             return fail(code::READ_ONLY, errno::EACCES, message);
         }
         if off < 0 {
-            let message = format!("r{base} is a map: nothing to read {} bytes before it", -off);
+            let what = format!("r{base} is a map: nothing to read {} bytes before it", -off);
+            let message = Cause::about(base, what);
             return fail(code::BTF_ACCESS, errno::EACCES, message);
         }
         let btf = self.kernel_btf()?;

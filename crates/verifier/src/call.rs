@@ -1,6 +1,7 @@
 //! Calls: of subprogs, callbacks, helpers and kfuncs.
 
 use crate::args::CallArgs;
+use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::reg::{Flags, Kind, Reg};
@@ -47,8 +48,12 @@ impl Verifier<'_> {
     fn check_global_call(&mut self, callee: usize) -> Check<Flow> {
         let name = self.func_name(callee);
         if self.cur.locks > 0 {
-            let message = format!("the global function {name} is called while a spin lock is held");
-            return fail(code::LOCK_CALL, errno::EINVAL, message);
+            let function = format!("the global function {name}").into();
+            return fail(
+                code::LOCK_CALL,
+                errno::EINVAL,
+                Cause::UnderLock { function },
+            );
         }
         let atomic = !self.in_sleepable()
             || self.cur.rcu_locks > 0

@@ -1,5 +1,6 @@
 //! Arithmetic and moves on scalars; pointers are passed on to `pointer_alu`.
 
+use crate::cause::Cause;
 use crate::code;
 use crate::domain::{Scalar, alu};
 use crate::fail::{Check, errno, fail};
@@ -42,10 +43,13 @@ impl Verifier<'_> {
                 *self.reg_mut(dst.index()) = Reg::UNKNOWN;
             }
             (false, false) => {
-                let message = format!(
-                    "arithmetic on two pointers ({dst} is {}, the other is {})",
-                    d.describe(),
-                    s.describe()
+                let message = Cause::about(
+                    dst.index(),
+                    format!(
+                        "arithmetic on two pointers ({dst} is {}, the other is {})",
+                        d.describe(),
+                        s.describe()
+                    ),
                 );
                 return fail(code::POINTER_ARITHMETIC, errno::EACCES, message);
             }
@@ -115,7 +119,10 @@ impl Verifier<'_> {
             return fail(
                 code::POINTER_ARITHMETIC,
                 errno::EACCES,
-                format!("{dst} is a pointer and cannot be negated"),
+                Cause::about(
+                    dst.index(),
+                    format!("{dst} is a pointer and cannot be negated"),
+                ),
             );
         }
         self.check_writable(dst.index())?;
@@ -137,7 +144,10 @@ impl Verifier<'_> {
             return fail(
                 code::POINTER_ARITHMETIC,
                 errno::EACCES,
-                format!("{dst} is a pointer and cannot be swapped"),
+                Cause::about(
+                    dst.index(),
+                    format!("{dst} is a pointer and cannot be swapped"),
+                ),
             );
         }
         self.check_writable(dst.index())?;
@@ -181,7 +191,10 @@ impl Verifier<'_> {
             return fail(
                 code::PARTIAL_POINTER,
                 errno::EACCES,
-                format!("only half of the pointer in {src} is copied"),
+                Cause::about(
+                    src.index(),
+                    format!("only half of the pointer in {src} is copied"),
+                ),
             );
         }
         let mut d = Reg::UNKNOWN;
@@ -209,7 +222,10 @@ impl Verifier<'_> {
             return fail(
                 code::PARTIAL_POINTER,
                 errno::EACCES,
-                format!("part of the pointer in {src} is sign-extended"),
+                Cause::about(
+                    src.index(),
+                    format!("part of the pointer in {src} is sign-extended"),
+                ),
             );
         }
         let mut d = Reg::UNKNOWN;

@@ -1,6 +1,7 @@
 //! Dynptrs: bounded memory behind an opaque object of sixteen bytes on the stack.
 
 use crate::args::CallArgs;
+use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::reg::{Flags, Kind, Reg};
@@ -54,7 +55,11 @@ fn number_of(kind: DynptrKind) -> u32 {
 }
 
 fn refused<T>(i: usize, why: &str) -> Check<T> {
-    fail(code::DYNPTR, errno::EINVAL, format!("r{i} {why}"))
+    fail(
+        code::DYNPTR,
+        errno::EINVAL,
+        Cause::about(i, format!("r{i} {why}")),
+    )
 }
 
 impl Verifier<'_> {
@@ -78,7 +83,7 @@ impl Verifier<'_> {
                 _ => false,
             };
             if !held {
-                let message = format!("r{i} is no dynptr that holds a reference");
+                let message = Cause::about(i, format!("r{i} is no dynptr that holds a reference"));
                 return fail(code::ARG_REFERENCE, errno::EINVAL, message);
             }
         }

@@ -1,5 +1,6 @@
 //! Leaving a function: return values, and what must not be left behind.
 
+use crate::cause::{Cause, Interval, Returned};
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::jump::widen_imprecise;
@@ -90,9 +91,12 @@ impl Verifier<'_> {
             return fail(
                 code::RETURN_POINTER,
                 errno::EACCES,
-                format!(
-                    "r{i} is {}: it would be returned as a number",
-                    self.reg(i).describe()
+                Cause::about(
+                    i,
+                    format!(
+                        "r{i} is {}: it would be returned as a number",
+                        self.reg(i).describe()
+                    ),
                 ),
             );
         }
@@ -115,13 +119,12 @@ impl Verifier<'_> {
         };
         let Some(range) = allowed else { return Ok(()) };
         if !r0.is_scalar() {
-            let message = format!(
-                "r{i} is {} at exit, allowed are numbers from {} to {}",
-                r0.describe(),
-                range.0,
-                range.1
-            );
-            return fail(code::RETURN_VALUE, errno::EINVAL, message);
+            let cause = Cause::Returned {
+                who: who.into(),
+                value: Returned::Other(r0.describe().into()),
+                allowed: range,
+            };
+            return fail(code::RETURN_VALUE, errno::EINVAL, cause);
         }
         self.mark_precise(i)?;
         if within(&r0, range, half) {
@@ -145,14 +148,15 @@ fn within(r: &Reg, range: RetRange, half: bool) -> bool {
     }
 }
 
-fn out_of_range(who: &str, r: &Reg, range: RetRange, half: bool) -> String {
+fn out_of_range(who: &'static str, r: &Reg, range: RetRange, half: bool) -> Cause {
     let (min, max) = if half {
         (i64::from(r.var.s32_min), i64::from(r.var.s32_max))
     } else {
         (r.var.smin, r.var.smax)
     };
-    format!(
-        "{who} may return {min} to {max}, allowed are {} to {}",
-        range.0, range.1
-    )
+    Cause::Returned {
+        who: who.into(),
+        value: Returned::Number(Interval { min, max }),
+        allowed: range,
+    }
 }

@@ -1,5 +1,6 @@
 //! How checks report a refusal.
 
+use crate::cause::Cause;
 use crate::code::Code;
 
 /// Errno values that checks return (errno(3)).
@@ -20,8 +21,8 @@ pub(crate) struct Fail {
     pub code: &'static Code,
     /// What the system call returns.
     pub errno: i32,
-    /// The fact in one sentence.
-    pub message: String,
+    /// The facts; a sentence is only made of them once the program is refused.
+    pub cause: Cause,
     /// The place, if it is not the instruction being walked: `Some(None)` for none at all.
     pub insn: Option<Option<u32>>,
 }
@@ -30,11 +31,11 @@ pub(crate) struct Fail {
 pub(crate) type Check<T = ()> = Result<T, Box<Fail>>;
 
 /// A refusal at the current instruction.
-pub(crate) fn fail<T>(code: &'static Code, errno: i32, message: impl Into<String>) -> Check<T> {
+pub(crate) fn fail<T>(code: &'static Code, errno: i32, cause: impl Into<Cause>) -> Check<T> {
     Err(Box::new(Fail {
         code,
         errno,
-        message: message.into(),
+        cause: cause.into(),
         insn: None,
     }))
 }
@@ -44,12 +45,12 @@ pub(crate) fn fail_at<T>(
     code: &'static Code,
     errno: i32,
     insn: usize,
-    message: impl Into<String>,
+    cause: impl Into<Cause>,
 ) -> Check<T> {
     Err(Box::new(Fail {
         code,
         errno,
-        message: message.into(),
+        cause: cause.into(),
         insn: Some(Some(insn as u32)),
     }))
 }
@@ -58,12 +59,12 @@ pub(crate) fn fail_at<T>(
 pub(crate) fn fail_nowhere<T>(
     code: &'static Code,
     errno: i32,
-    message: impl Into<String>,
+    cause: impl Into<Cause>,
 ) -> Check<T> {
     Err(Box::new(Fail {
         code,
         errno,
-        message: message.into(),
+        cause: cause.into(),
         insn: Some(None),
     }))
 }

@@ -2,6 +2,7 @@
 
 use crate::args::CallArgs;
 use crate::btf_walk::holds;
+use crate::cause::{Cause, register};
 use crate::code;
 use crate::fail::{Check, errno, fail, fail_nowhere};
 use crate::program::Func;
@@ -165,7 +166,7 @@ impl Verifier<'_> {
         if tags.iter().any(|t| matches!(*t, "trusted" | "untrusted")) {
             return self.struct_param(ty, tags).or_else(|e| match e.code {
                 code::NEEDS_KERNEL_BTF => Err(e),
-                _ => bad(e.message),
+                _ => bad(e.cause.to_string()),
             });
         }
         let Some(target) = ty.target().map(Type::resolve) else {
@@ -194,7 +195,7 @@ impl Verifier<'_> {
 
     /// A parameter whose tag says that it is a structure of the kernel, or anything at all.
     fn struct_param(&self, pointer: Type<'_>, tags: &[&str]) -> Check<Param> {
-        let bad = |why: &str| fail(code::GLOBAL_ARGS, errno::EINVAL, why);
+        let bad = |why: &'static str| fail(code::GLOBAL_ARGS, errno::EINVAL, why);
         let has = |tag: &str| tags.contains(&tag);
         let target = pointer.target().map(Type::resolve);
         if has("untrusted") {
@@ -285,12 +286,14 @@ impl Verifier<'_> {
         let name = self.func_name(f);
         for (i, param) in self.params_of(f)?.into_iter().enumerate() {
             let (n, reg) = (i + 1, *self.reg(i + 1));
-            let bad = |what: &str| {
-                let message = format!(
-                    "argument {i} of global function {name} is {}, {what} was expected",
-                    reg.describe()
-                );
-                fail(code::GLOBAL_ARGS, errno::EINVAL, message)
+            let bad = |what: &'static str| {
+                let cause = Cause::Argument {
+                    reg: register(n),
+                    function: format!("the global function {name}").into(),
+                    found: reg.describe().into(),
+                    wanted: what.into(),
+                };
+                fail(code::GLOBAL_ARGS, errno::EINVAL, cause)
             };
             match param {
                 Param::Scalar if !reg.is_scalar() => return bad("a number"),
@@ -301,8 +304,12 @@ impl Verifier<'_> {
                 }
                 Param::Memory { size, nullable } => {
                     if !nullable && (reg.is_nullable() || reg.is_zero()) {
-                        let message = format!("argument {i} of global function {name} may be NULL");
-                        return fail(code::ARG_NULL, errno::EINVAL, message);
+                        let cause = Cause::NullArgument {
+                            reg: register(n),
+                            function: format!("the global function {name}").into(),
+                            found: reg.describe().into(),
+                        };
+                        return fail(code::ARG_NULL, errno::EINVAL, cause);
                     }
                     if !reg.is_zero() {
                         self.check_global_memory(n, size)?;

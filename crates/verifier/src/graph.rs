@@ -1,6 +1,7 @@
 //! Linked lists and trees of allocated objects: roots in map values or objects, nodes in objects, all under a lock.
 
 use crate::btf_walk::holds;
+use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::kfunc::KfuncCall;
@@ -31,8 +32,8 @@ pub(crate) enum GraphKind {
     Tree,
 }
 
-fn refused<T>(message: impl Into<String>) -> Check<T> {
-    fail(code::GRAPH, errno::EINVAL, message)
+fn refused<T>(cause: impl Into<Cause>) -> Check<T> {
+    fail(code::GRAPH, errno::EINVAL, cause)
 }
 
 impl GraphKind {
@@ -93,17 +94,26 @@ impl Verifier<'_> {
         let of_map = reg.kind == Kind::MapValue && reg.flags == Flags::NONE;
         let of_object = reg.kind == Kind::Btf && reg.flags == Flags::ALLOC;
         if !of_map && !of_object {
-            return refused(format!(
-                "r{i} is {}; a {} lies in a map value or allocated object",
-                reg.describe(),
-                kind.root_name()
+            return refused(Cause::about(
+                i,
+                format!(
+                    "r{i} is {}; a {} lies in a map value or allocated object",
+                    reg.describe(),
+                    kind.root_name()
+                ),
             ));
         }
         if of_object && reg.ref_id == 0 {
-            return refused(format!("the object behind r{i} is not the program's own"));
+            return refused(Cause::about(
+                i,
+                format!("the object behind r{i} is not the program's own"),
+            ));
         }
         let Some(field) = self.field_at(&reg, |k| kind.is_root(k)) else {
-            return refused(format!("r{i} does not point to a {}", kind.root_name()));
+            return refused(Cause::about(
+                i,
+                format!("r{i} does not point to a {}", kind.root_name()),
+            ));
         };
         self.check_locked(i, &reg)?;
         let (FieldKind::ListHead {
@@ -140,15 +150,21 @@ impl Verifier<'_> {
         let reg = *self.reg(i);
         if inserts(call.rules.name) {
             if reg.kind != Kind::Btf || reg.flags != Flags::ALLOC {
-                return refused(format!("r{i} is {}, no allocated object", reg.describe()));
+                return refused(Cause::about(
+                    i,
+                    format!("r{i} is {}, no allocated object", reg.describe()),
+                ));
             }
             if reg.ref_id == 0 {
-                return refused(format!("the object behind r{i} is not the program's own"));
+                return refused(Cause::about(
+                    i,
+                    format!("the object behind r{i} is not the program's own"),
+                ));
             }
         } else {
             let borrowed = reg.kind == Kind::Btf && reg.flags.has(Flags::NON_OWN_REF);
             if !borrowed && reg.ref_id == 0 {
-                return refused(format!("r{i} is no node of a tree"));
+                return refused(Cause::about(i, format!("r{i} is no node of a tree")));
             }
             if self.in_tree_callback() {
                 return refused(format!(
@@ -158,7 +174,10 @@ impl Verifier<'_> {
             }
         }
         let Some(field) = self.field_at(&reg, |k| kind.is_node(k)) else {
-            return refused(format!("r{i} does not point to a node of this kind"));
+            return refused(Cause::about(
+                i,
+                format!("r{i} does not point to a node of this kind"),
+            ));
         };
         let Some(graph) = call.graph else {
             return refused("the call has no list or tree");
@@ -167,10 +186,13 @@ impl Verifier<'_> {
             && holds(self.pointee(&reg)?, 0, graph.value_type, true)
             && field.offset == graph.node_offset;
         if !same {
-            return refused(format!(
-                "the {} at byte {} of the object behind r{i} is not what this list or tree links",
-                field_name(&field.kind),
-                field.offset
+            return refused(Cause::about(
+                i,
+                format!(
+                    "the {} at byte {} of the object behind r{i} is not what this list or tree links",
+                    field_name(&field.kind),
+                    field.offset
+                ),
             ));
         }
         call.node_offset = Some(field.offset);

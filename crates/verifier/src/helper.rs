@@ -1,6 +1,7 @@
 //! Calls of helpers.
 
 use crate::args::CallArgs;
+use crate::cause::{Cause, Section};
 use crate::code;
 use crate::domain::Scalar;
 use crate::fail::{Check, errno, fail};
@@ -112,24 +113,28 @@ impl Verifier<'_> {
     /// Locks, sections and sleeping.
     fn check_call_context(&self, proto: &HelperProto) -> Check {
         if self.cur.locks > 0 && !matches!(proto.id, id::SPIN_UNLOCK | id::KPTR_XCHG) {
-            let message = format!("{} is called while a spin lock is held", proto.name);
-            return fail(code::LOCK_CALL, errno::EINVAL, message);
+            let function = proto.name.into();
+            return fail(
+                code::LOCK_CALL,
+                errno::EINVAL,
+                Cause::UnderLock { function },
+            );
         }
         if !proto.flags.has(HelperFlags::MIGHT_SLEEP) {
             return Ok(());
         }
         let sections = [
-            (!self.in_sleepable(), "the program is not sleepable"),
-            (self.cur.rcu_locks > 0, "this is an RCU section"),
-            (self.cur.preempt_off > 0, "preemption is disabled"),
-            (self.cur.irq_id != 0, "interrupts are disabled"),
+            (!self.in_sleepable(), None),
+            (self.cur.rcu_locks > 0, Some(Section::Rcu)),
+            (self.cur.preempt_off > 0, Some(Section::Preempt)),
+            (self.cur.irq_id != 0, Some(Section::Irq)),
         ];
         match sections.iter().find(|s| s.0) {
-            Some((_, why)) => fail(
-                code::SLEEP,
-                errno::EINVAL,
-                format!("{} may sleep, but {why}", proto.name),
-            ),
+            Some(&(_, section)) => {
+                let function = proto.name.into();
+                let cause = Cause::Sleeps { function, section };
+                fail(code::SLEEP, errno::EINVAL, cause)
+            }
             None => Ok(()),
         }
     }
@@ -181,7 +186,10 @@ impl Verifier<'_> {
         if self.reg(i).is_zero() {
             return Ok(());
         }
-        let message = format!("{} releases r{i}, which was not acquired", proto.name);
+        let message = Cause::about(
+            i,
+            format!("{} releases r{i}, which was not acquired", proto.name),
+        );
         fail(code::NOT_ACQUIRED, errno::EINVAL, message)
     }
 

@@ -1,5 +1,6 @@
 //! Open-coded iterators: made, advanced and destroyed by kfuncs, with their state on the stack.
 
+use crate::cause::{Cause, register};
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::jump::widen_imprecise;
@@ -46,11 +47,19 @@ impl Verifier<'_> {
         };
         let room = "does not point to room for an iterator on the stack";
         if used {
-            return fail(code::ITERATOR, errno::EINVAL, format!("r{i} {room}"));
+            return fail(
+                code::ITERATOR,
+                errno::EINVAL,
+                Cause::about(i, format!("r{i} {room}")),
+            );
         }
         self.overwrite_slots(i, slots)?;
         let Found::At(at) = self.special_place(i, slots) else {
-            return fail(code::ITERATOR, errno::EINVAL, format!("r{i} {room}"));
+            return fail(
+                code::ITERATOR,
+                errno::EINVAL,
+                Cause::about(i, format!("r{i} {room}")),
+            );
         };
         let rest = iterator(type_id, flags);
         let first = Reg {
@@ -64,7 +73,10 @@ impl Verifier<'_> {
     /// Register `i` must be an initialised iterator of this type.
     pub(crate) fn used_iter(&mut self, i: usize, type_id: u32, slots: usize) -> Check<Place> {
         let bad = || {
-            let message = format!("r{i} does not point to an initialised iterator of this type");
+            let message = Cause::about(
+                i,
+                format!("r{i} does not point to an initialised iterator of this type"),
+            );
             fail(code::ITERATOR, errno::EINVAL, message)
         };
         let Found::At(at) = self.special_place(i, slots) else {
@@ -81,9 +93,8 @@ impl Verifier<'_> {
             return bad();
         }
         if untrusted {
-            let message =
-                format!("the iterator behind r{i} is only good inside the RCU section it began in");
-            return fail(code::RCU_STATE, 71, message);
+            let reg = register(i);
+            return fail(code::RCU_STATE, 71, Cause::OutlivesSection { reg });
         }
         self.read_special(at, slots);
         Ok(at)

@@ -1,5 +1,6 @@
 //! Conditional jumps: which sides are possible, and what each side learns.
 
+use crate::cause::Cause;
 use crate::check_alu::repair;
 use crate::code;
 use crate::domain::branch::{decide, mirrored, refine, refine_self};
@@ -74,9 +75,12 @@ impl Verifier<'_> {
     }
 
     fn comparison_forbidden<T>(&self, i: usize) -> Check<T> {
-        let message = format!(
-            "r{i} is {}: comparing it would reveal its address",
-            self.reg(i).describe()
+        let message = Cause::about(
+            i,
+            format!(
+                "r{i} is {}: comparing it would reveal its address",
+                self.reg(i).describe()
+            ),
         );
         fail(code::POINTER_COMPARISON, errno::EACCES, message)
     }

@@ -1,6 +1,7 @@
 //! Calls of kernel functions: who may call which, and what a call changes and returns.
 
 use crate::args::CallArgs;
+use crate::cause::{Cause, Section};
 use crate::cfg::CallNature;
 use crate::code;
 use crate::domain::Scalar;
@@ -150,8 +151,11 @@ impl<'a> Verifier<'a> {
         };
         let rules = self.allowed_kfunc(name)?;
         if rules.has(flag::RCU_PROTECTED) && !self.in_rcu_section() {
-            let message = format!("{name} works only inside an RCU read section");
-            return fail(code::RCU_STATE, errno::EACCES, message);
+            let cause = Cause::NeedsSection {
+                function: name.to_owned().into(),
+                section: Section::Rcu,
+            };
+            return fail(code::RCU_STATE, errno::EACCES, cause);
         }
         let mut call = KfuncCall::new(rules, proto);
         if matches!(name, "bpf_res_spin_lock" | "bpf_res_spin_lock_irqsave") {
@@ -248,8 +252,12 @@ impl<'a> Verifier<'a> {
             return fail(code::NOT_KNOWN, errno::EOPNOTSUPP, message);
         }
         if self.cur.locks > 0 && !UNDER_LOCK.iter().any(|p| name.starts_with(p)) {
-            let message = format!("{name} is called while a spin lock is held");
-            return fail(code::LOCK_CALL, errno::EINVAL, message);
+            let function = name.to_owned().into();
+            return fail(
+                code::LOCK_CALL,
+                errno::EINVAL,
+                Cause::UnderLock { function },
+            );
         }
         let Some(rules) = kfunc::by_name(name).filter(|k| k.available(&self.env)) else {
             let message = format!(
@@ -268,8 +276,11 @@ impl<'a> Verifier<'a> {
             return fail(code::NEEDS_CAPABILITY, errno::EACCES, message);
         }
         if rules.has(flag::SLEEPABLE) && !self.in_sleepable() {
-            let message = format!("{name} may sleep, but the program is not sleepable");
-            return fail(code::SLEEP, errno::EACCES, message);
+            let cause = Cause::Sleeps {
+                function: name.to_owned().into(),
+                section: None,
+            };
+            return fail(code::SLEEP, errno::EACCES, cause);
         }
         Ok(rules)
     }

@@ -1,5 +1,6 @@
 //! Arguments of kfuncs.
 
+use crate::cause::{Cause, register};
 use crate::code;
 use crate::dynptr::DynptrUse;
 use crate::fail::{Check, errno, fail};
@@ -20,7 +21,11 @@ use skep_btf::{Kind as BtfKind, Param, Type};
 const MAX_ARGS: usize = 5;
 
 pub(crate) fn refused<T>(i: usize, why: &str) -> Check<T> {
-    fail(code::KFUNC_ARG, errno::EINVAL, format!("r{i} {why}"))
+    fail(
+        code::KFUNC_ARG,
+        errno::EINVAL,
+        Cause::about(i, format!("r{i} {why}")),
+    )
 }
 
 fn is_number(t: Type<'_>) -> bool {
@@ -79,8 +84,12 @@ impl Verifier<'_> {
         let trusting = flag::TRUSTED_ARGS | flag::RCU | flag::RELEASE;
         let trusted = call.rules.flags & trusting != 0;
         if trusted && (reg.is_zero() || reg.is_nullable()) && !nullable {
-            let message = format!("r{i} may be NULL, which {} does not take", call.rules.name);
-            return fail(code::TRUSTED_ARG, errno::EACCES, message);
+            let cause = Cause::NullArgument {
+                reg: register(i),
+                function: call.rules.name.into(),
+                found: reg.describe().into(),
+            };
+            return fail(code::TRUSTED_ARG, errno::EACCES, cause);
         }
         if reg.ref_id != 0 {
             call.ref_id = reg.ref_id;
@@ -119,7 +128,7 @@ impl Verifier<'_> {
         } else {
             "referenced or trusted"
         };
-        let message = format!("r{i} must be {how} for {}", call.rules.name);
+        let message = Cause::about(i, format!("r{i} must be {how} for {}", call.rules.name));
         fail(code::TRUSTED_ARG, errno::EINVAL, message)
     }
 
@@ -128,9 +137,12 @@ impl Verifier<'_> {
         let reg = self.reg(i);
         if call.rules.has(flag::RELEASE) && reg.ref_id != 0 {
             if reg.off != 0 {
-                let message = format!(
-                    "r{i} must point to the start of what is released, not {} bytes past it",
-                    reg.off
+                let message = Cause::about(
+                    i,
+                    format!(
+                        "r{i} must point to the start of what is released, not {} bytes past it",
+                        reg.off
+                    ),
                 );
                 return fail(code::MODIFIED_POINTER, errno::EINVAL, message);
             }

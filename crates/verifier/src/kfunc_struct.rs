@@ -1,6 +1,7 @@
 //! Structures of the kernel, and maps, as arguments and results of kfuncs.
 
 use crate::btf_walk::holds;
+use crate::cause::{Cause, register};
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::kfunc::KfuncCall;
@@ -90,13 +91,13 @@ impl Verifier<'_> {
         if same || PROJECTIONS.contains(&(target.name(), have.name())) {
             return Ok(());
         }
-        let message = format!(
-            "r{i} points to struct {}, {} takes struct {}",
-            have.name(),
-            call.rules.name,
-            target.name()
-        );
-        fail(code::KFUNC_ARG, errno::EINVAL, message)
+        let cause = Cause::Argument {
+            reg: register(i),
+            function: call.rules.name.into(),
+            found: format!("a pointer to struct {}", have.name()).into(),
+            wanted: format!("a pointer to struct {}", target.name()).into(),
+        };
+        fail(code::KFUNC_ARG, errno::EINVAL, cause)
     }
 
     /// Argument `i` is a map.
@@ -114,7 +115,10 @@ impl Verifier<'_> {
         }
         let map = (reg.aux, reg.aux2);
         if call.map.is_some_and(|old| old != map) {
-            let message = format!("r{i} is another map than the one the field lies in");
+            let message = Cause::about(
+                i,
+                format!("r{i} is another map than the one the field lies in"),
+            );
             return fail(code::KFUNC_ARG, errno::EINVAL, message);
         }
         call.map = Some(map);

@@ -2,6 +2,7 @@
 
 use crate::args::CallArgs;
 use crate::btf_walk::holds;
+use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::memory::MemAccess;
@@ -23,8 +24,8 @@ pub(crate) struct KptrSlot {
     pub id: u32,
 }
 
-fn refused<T>(errno: i32, message: impl Into<String>) -> Check<T> {
-    fail(code::KPTR, errno, message)
+fn refused<T>(errno: i32, cause: impl Into<Cause>) -> Check<T> {
+    fail(code::KPTR, errno, cause)
 }
 
 impl Verifier<'_> {
@@ -157,10 +158,13 @@ impl Verifier<'_> {
         }
         let wrong = |what: &str| {
             let name = self.btf_of(slot.from).and_then(|b| b.get(slot.id));
-            let message = format!(
-                "r{i} is {}{what}; this place holds pointers to struct {}",
-                reg.describe(),
-                name.map_or("?", |t| t.name())
+            let message = Cause::about(
+                i,
+                format!(
+                    "r{i} is {}{what}; this place holds pointers to struct {}",
+                    reg.describe(),
+                    name.map_or("?", |t| t.name())
+                ),
             );
             refused(errno::EACCES, message)
         };
@@ -194,7 +198,10 @@ impl Verifier<'_> {
             _ => reg.aux2,
         };
         let Some(at) = reg.fixed_offset() else {
-            return refused(errno::EINVAL, format!("r{i} has a variable offset"));
+            return refused(
+                errno::EINVAL,
+                Cause::about(i, format!("r{i} has a variable offset")),
+            );
         };
         let record = self.record_behind(&reg);
         let mut slots = record
@@ -233,7 +240,8 @@ impl Verifier<'_> {
             return Ok(());
         };
         if reg.is_nullable() {
-            let message = format!("r{i} may be NULL: check it before it is stored");
+            let message =
+                Cause::about(i, format!("r{i} may be NULL: check it before it is stored"));
             return fail(code::ARG_NULL, errno::EACCES, message);
         }
         self.check_kptr_fits(&slot, i)

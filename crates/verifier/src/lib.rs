@@ -9,6 +9,7 @@ mod atomic;
 mod btf_access;
 mod btf_walk;
 mod call;
+mod cause;
 mod cfg;
 mod check_alu;
 mod code;
@@ -62,9 +63,11 @@ mod verified;
 mod verifier;
 mod verify;
 
+pub use cause::{Cause, Interval, Reach, Returned, Section, SizeFault};
 pub use code::{CODES, Code, find as find_code};
 pub use explain::{
-    Cost, Explanation, Note, costs, explain, expression_at, further_errors, instruction_text, kernel_log,
+    Cost, Explanation, Note, costs, explain, expression_at, further_errors, instruction_text,
+    kernel_log,
 };
 pub use rejection::{Class, Rejection};
 pub use request::{Caps, FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Request};

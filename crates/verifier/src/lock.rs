@@ -1,5 +1,6 @@
 //! Spin locks: plain ones from helpers, resilient ones from kfuncs.
 
+use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::memory::field_name;
@@ -17,8 +18,8 @@ pub(crate) enum LockUse {
     Give,
 }
 
-fn refused<T>(message: impl Into<String>) -> Check<T> {
-    fail(code::LOCK_STATE, errno::EINVAL, message)
+fn refused<T>(cause: impl Into<Cause>) -> Check<T> {
+    fail(code::LOCK_STATE, errno::EINVAL, cause)
 }
 
 impl Verifier<'_> {
@@ -34,7 +35,10 @@ impl Verifier<'_> {
     pub(crate) fn use_lock(&mut self, i: usize, kind: RefKind, how: LockUse) -> Check {
         let reg = *self.reg(i);
         let Some(at) = reg.fixed_offset() else {
-            return refused(format!("r{i} points to a lock at a variable offset"));
+            return refused(Cause::about(
+                i,
+                format!("r{i} points to a lock at a variable offset"),
+            ));
         };
         if self.in_tree_callback() && kind == RefKind::Lock {
             return fail(
@@ -57,10 +61,13 @@ impl Verifier<'_> {
             return refused(format!("the value has no {}", field_name(&wanted)));
         };
         if i64::from(field.offset) != at {
-            return refused(format!(
-                "r{i} points to byte {at}, but the {} is at byte {}",
-                field_name(&wanted),
-                field.offset
+            return refused(Cause::about(
+                i,
+                format!(
+                    "r{i} points to byte {at}, but the {} is at byte {}",
+                    field_name(&wanted),
+                    field.offset
+                ),
             ));
         }
         match how {
@@ -118,13 +125,15 @@ impl Verifier<'_> {
     /// The lock beside the list or tree behind `reg` must be held.
     pub(crate) fn check_locked(&self, i: usize, reg: &Reg) -> Check {
         if self.cur.locks == 0 {
-            return refused(format!(
-                "the lock beside what r{i} points to must be held for this call"
+            return refused(Cause::about(
+                i,
+                format!("the lock beside what r{i} points to must be held for this call"),
             ));
         }
         if self.held(reg, Self::lock_object(reg), |_| true).is_none() {
-            return refused(format!(
-                "the lock that is held is not that of the value r{i} points to"
+            return refused(Cause::about(
+                i,
+                format!("the lock that is held is not that of the value r{i} points to"),
             ));
         }
         Ok(())

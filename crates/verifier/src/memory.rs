@@ -1,5 +1,6 @@
 //! Loads and stores: which memory a pointer reaches, and whether all of the access lies in it.
 
+use crate::cause::{Cause, Reach, register};
 use crate::code;
 use crate::domain::Tnum;
 use crate::fail::{Check, errno, fail};
@@ -33,6 +34,15 @@ pub(crate) struct MemAccess {
     pub aligned: bool,
     /// Stored immediate.
     pub imm: Option<i32>,
+}
+
+/// An access through register `i` that leaves its memory.
+fn outside(i: usize, reg: &Reg, reach: Reach) -> Cause {
+    Cause::Bounds {
+        reg: register(i),
+        memory: reg.describe().into(),
+        reach,
+    }
 }
 
 impl Verifier<'_> {
@@ -107,7 +117,10 @@ impl Verifier<'_> {
             return fail(
                 code::POINTER_LEAK,
                 errno::EACCES,
-                format!("the pointer in {src} would be stored as a number"),
+                Cause::about(
+                    src.index(),
+                    format!("the pointer in {src} would be stored as a number"),
+                ),
             );
         }
         self.check_atomic_memory(dst.index())?;
@@ -175,11 +188,10 @@ impl Verifier<'_> {
                 return fail(
                     code,
                     errno::EACCES,
-                    format!(
-                        "r{} is {} and must not be dereferenced",
-                        a.base,
-                        reg.describe()
-                    ),
+                    Cause::Dereference {
+                        reg: register(a.base),
+                        found: reg.describe().into(),
+                    },
                 );
             }
         };
@@ -199,9 +211,12 @@ impl Verifier<'_> {
             Kind::Stack | Kind::Scalar | Kind::NotInit | Kind::Btf | Kind::ConstMap
         );
         if visible && self.is_secret_pointer(value) {
-            let message = format!(
-                "the pointer in r{value} would be stored in {}",
-                reg.describe()
+            let message = Cause::about(
+                value,
+                format!(
+                    "the pointer in r{value} would be stored in {}",
+                    reg.describe()
+                ),
             );
             return fail(code::POINTER_LEAK, errno::EACCES, message);
         }
@@ -239,38 +254,26 @@ impl Verifier<'_> {
     ) -> Check {
         let min = i128::from(reg.var.smin) + i128::from(off);
         if reg.var.smin < 0 && (i32::try_from(min).is_err() || min < 0) {
-            let message = format!(
-                "the offset of r{i} may be negative (as low as {}): test it, or use an unsigned index",
-                min
-            );
-            return fail(code::NEGATIVE_OFFSET, errno::EACCES, message);
+            let cause = outside(i, reg, Reach::Before(min));
+            return fail(code::NEGATIVE_OFFSET, errno::EACCES, cause);
         }
         let fits = |start: i128| {
             start >= 0 && (size > 0 || zero_ok) && start + i128::from(size) <= i128::from(limit)
         };
         if !fits(min) {
-            let message = format!(
-                "r{i} may reach byte {} of {}; {limit} bytes are accessible",
-                min + i128::from(size),
-                reg.describe()
-            );
-            return fail(code::OUT_OF_BOUNDS, errno::EACCES, message);
+            let end = min + i128::from(size);
+            let cause = outside(i, reg, Reach::Behind { end, limit });
+            return fail(code::OUT_OF_BOUNDS, errno::EACCES, cause);
         }
         if reg.var.umax >= BPF_MAX_VAR_OFF.cast_unsigned() {
-            let message = format!(
-                "the offset of r{i} into {} has no upper bound: check it before the access",
-                reg.describe()
-            );
-            return fail(code::UNBOUNDED_OFFSET, errno::EACCES, message);
+            let cause = outside(i, reg, Reach::Unbounded);
+            return fail(code::UNBOUNDED_OFFSET, errno::EACCES, cause);
         }
         let max = i128::from(reg.var.umax) + i128::from(off);
         if !fits(max) {
-            let message = format!(
-                "r{i} may reach byte {} of {}; {limit} bytes are accessible",
-                max + i128::from(size),
-                reg.describe()
-            );
-            return fail(code::OUT_OF_BOUNDS, errno::EACCES, message);
+            let end = max + i128::from(size);
+            let cause = outside(i, reg, Reach::Behind { end, limit });
+            return fail(code::OUT_OF_BOUNDS, errno::EACCES, cause);
         }
         Ok(())
     }
@@ -411,7 +414,10 @@ impl Verifier<'_> {
             return fail(
                 code::READ_ONLY,
                 errno::EACCES,
-                format!("the memory behind r{} is read-only", a.base),
+                Cause::about(
+                    a.base,
+                    format!("the memory behind r{} is read-only", a.base),
+                ),
             );
         }
         let untrusted = rdonly && reg.flags.has(Flags::UNTRUSTED);
@@ -465,30 +471,35 @@ impl Verifier<'_> {
 
     /// A context pointer is used as it was given, or at a fixed offset where the kernel allows it.
     fn check_ctx_offset(&self, a: &MemAccess, reg: &Reg) -> Check<i32> {
-        let moved = |what: String| fail(code::MODIFIED_POINTER, errno::EACCES, what);
+        let moved = |what: Cause| fail(code::MODIFIED_POINTER, errno::EACCES, what);
         if reg.off < 0 {
-            return moved(format!(
-                "r{} points before the context (offset {})",
-                a.base, reg.off
+            return moved(Cause::about(
+                a.base,
+                format!("r{} points before the context (offset {})", a.base, reg.off),
             ));
         }
         if reg.off != 0 {
-            return moved(format!(
-                "r{} is the context moved by {}; only the context itself can be accessed",
-                a.base, reg.off
+            return moved(Cause::about(
+                a.base,
+                format!(
+                    "r{} is the context moved by {}; only the context itself can be accessed",
+                    a.base, reg.off
+                ),
             ));
         }
         match reg.var.as_const() {
             Some(0) => Ok(i32::from(a.offset)),
-            Some(v) => moved(format!(
-                "r{} is the context moved by {}",
+            Some(v) => moved(Cause::about(
                 a.base,
-                v.cast_signed()
+                format!("r{} is the context moved by {}", a.base, v.cast_signed()),
             )),
             None => fail(
                 code::CTX_VARIABLE,
                 errno::EACCES,
-                format!("r{} is the context at a variable offset", a.base),
+                Cause::about(
+                    a.base,
+                    format!("r{} is the context at a variable offset", a.base),
+                ),
             ),
         }
     }
@@ -516,26 +527,24 @@ impl Verifier<'_> {
         zero_ok: bool,
     ) -> Check {
         if reg.var.smin < 0 {
-            let message = format!(
-                "the offset of r{i} into the packet may be negative (as low as {})",
-                reg.var.smin
-            );
-            return fail(code::NEGATIVE_OFFSET, errno::EACCES, message);
+            let lowest = i128::from(reg.var.smin) + i128::from(off);
+            let cause = outside(i, reg, Reach::Before(lowest));
+            return fail(code::NEGATIVE_OFFSET, errno::EACCES, cause);
         }
         let range = reg.aux.cast_signed();
         let fits = off >= 0 && (size > 0 || zero_ok) && off + i64::from(size) <= i64::from(range);
         if range < 0 || !fits || i64::from(size) + off > i64::from(MAX_PACKET_OFF) + 1 {
-            let proven = range.max(0);
-            let message = format!(
-                "r{i} may reach byte {} of the packet; {proven} bytes were checked against data_end",
-                off + i64::from(size)
-            );
+            let reach = Reach::Unchecked {
+                end: off + i64::from(size),
+                proven: range.max(0).cast_unsigned(),
+            };
+            let cause = outside(i, reg, reach);
             let errno = if range < 0 {
                 errno::EINVAL
             } else {
                 errno::EACCES
             };
-            return fail(code::PACKET_BOUNDS, errno, message);
+            return fail(code::PACKET_BOUNDS, errno, cause);
         }
         Ok(())
     }
@@ -564,7 +573,7 @@ impl Verifier<'_> {
             return fail(
                 code::NEGATIVE_OFFSET,
                 errno::EACCES,
-                format!("the offset of r{} may be negative", a.base),
+                Cause::about(a.base, format!("the offset of r{} may be negative", a.base)),
             );
         }
         let (kind, common) = match reg.kind {
@@ -590,7 +599,10 @@ impl Verifier<'_> {
             return fail(
                 code::READ_ONLY,
                 errno::EACCES,
-                format!("the buffer behind r{} is read-only", a.base),
+                Cause::about(
+                    a.base,
+                    format!("the buffer behind r{} is read-only", a.base),
+                ),
             );
         }
         self.check_buffer(a.base, reg, off)?;
@@ -601,8 +613,10 @@ impl Verifier<'_> {
     /// The size of a buffer is only known when the program is attached.
     pub(crate) fn check_buffer(&self, i: usize, reg: &Reg, off: i64) -> Check {
         if off < 0 || reg.var.as_const() != Some(0) {
-            let message =
-                format!("the buffer behind r{i} is accessed at a negative or variable offset");
+            let message = Cause::about(
+                i,
+                format!("the buffer behind r{i} is accessed at a negative or variable offset"),
+            );
             return fail(code::OUT_OF_BOUNDS, errno::EACCES, message);
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Objects that programs allocate (`bpf_obj_new`), share (`bpf_refcount`) and drop.
 
+use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::kfunc::KfuncCall;
@@ -14,8 +15,8 @@ const PERCPU_BYTES_MAX: u32 = 512;
 /// How deep structures of numbers may nest.
 const MAX_NESTING: u32 = 3;
 
-fn refused<T>(message: impl Into<String>) -> Check<T> {
-    fail(code::KFUNC_ARG, errno::EINVAL, message)
+fn refused<T>(cause: impl Into<Cause>) -> Check<T> {
+    fail(code::KFUNC_ARG, errno::EINVAL, cause)
 }
 
 /// A structure of numbers, and of arrays and structures of them.
@@ -140,14 +141,17 @@ impl Verifier<'_> {
             _ => None,
         };
         match expected {
-            None => return refused(format!("r{i} is no allocated object")),
+            None => return refused(Cause::about(i, format!("r{i} is no allocated object"))),
             Some(name) if name != call.rules.name => {
-                return refused(format!("r{i} is an object for {name}"));
+                return refused(Cause::about(i, format!("r{i} is an object for {name}")));
             }
             Some(_) => {}
         }
         if reg.ref_id == 0 {
-            return refused(format!("the object behind r{i} is not the program's own"));
+            return refused(Cause::about(
+                i,
+                format!("the object behind r{i} is not the program's own"),
+            ));
         }
         call.object = Some((reg.aux2, reg.aux));
         Ok(())
@@ -157,12 +161,15 @@ impl Verifier<'_> {
     pub(crate) fn counted_object(&mut self, call: &mut KfuncCall<'_>, i: usize) -> Check {
         let reg = *self.reg(i);
         if reg.kind != Kind::Btf || !reg.flags.has(Flags::ALLOC) {
-            return refused(format!("r{i} is no allocated object"));
+            return refused(Cause::about(i, format!("r{i} is no allocated object")));
         }
         let record = self.record_of(reg.aux2, reg.aux);
         let counted = record.fields.iter().find(|f| f.kind == FieldKind::Refcount);
         let Some(counted) = counted else {
-            return refused(format!("the object behind r{i} has no bpf_refcount"));
+            return refused(Cause::about(
+                i,
+                format!("the object behind r{i} has no bpf_refcount"),
+            ));
         };
         call.node_offset = Some(counted.offset);
         call.owning = !reg.flags.has(Flags::NON_OWN_REF);

@@ -1,5 +1,6 @@
 //! Arithmetic on pointers: moving them by a fixed or variable offset.
 
+use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::reg::{Flags, Kind, Reg};
@@ -36,13 +37,19 @@ impl Verifier<'_> {
                 *self.reg_mut(dst.index()) = Reg::UNKNOWN;
                 return Ok(());
             }
-            let message = format!("32-bit arithmetic on {} in {dst}", ptr.describe());
+            let message = Cause::about(
+                dst.index(),
+                format!("32-bit arithmetic on {} in {dst}", ptr.describe()),
+            );
             return fail(code::POINTER_ARITHMETIC, errno::EACCES, message);
         }
         if ptr.is_nullable() {
-            let message = format!(
-                "{dst} is {}: check it for NULL before arithmetic",
-                ptr.describe()
+            let message = Cause::about(
+                dst.index(),
+                format!(
+                    "{dst} is {}: check it for NULL before arithmetic",
+                    ptr.describe()
+                ),
             );
             return fail(code::NULLABLE_ARITHMETIC, errno::EACCES, message);
         }
@@ -64,13 +71,19 @@ impl Verifier<'_> {
             AluOp::Add => self.add_offset(ptr, off),
             AluOp::Sub => self.sub_offset(ptr, off, ptr_is_dst)?,
             AluOp::And | AluOp::Or | AluOp::Xor => {
-                let message = format!("bitwise operation on {} in {dst}", ptr.describe());
+                let message = Cause::about(
+                    dst.index(),
+                    format!("bitwise operation on {} in {dst}", ptr.describe()),
+                );
                 return fail(code::POINTER_ARITHMETIC, errno::EACCES, message);
             }
             _ => {
-                let message = format!(
-                    "only addition and subtraction work on {} in {dst}",
-                    ptr.describe()
+                let message = Cause::about(
+                    dst.index(),
+                    format!(
+                        "only addition and subtraction work on {} in {dst}",
+                        ptr.describe()
+                    ),
                 );
                 return fail(code::POINTER_ARITHMETIC, errno::EACCES, message);
             }
@@ -173,14 +186,20 @@ impl Verifier<'_> {
         match r.kind {
             Kind::Stack => {
                 let Some(at) = r.fixed_offset() else {
-                    let message = format!(
-                        "{dst} is a stack pointer at a variable offset, which needs CAP_PERFMON"
+                    let message = Cause::about(
+                        dst.index(),
+                        format!(
+                            "{dst} is a stack pointer at a variable offset, which needs CAP_PERFMON"
+                        ),
                     );
                     return fail(code::STACK_VARIABLE, errno::EACCES, message);
                 };
                 if !(-i64::from(MAX_BPF_STACK)..0).contains(&at) {
-                    let message = format!(
-                        "{dst} would leave the stack (offset {at}), which needs CAP_PERFMON"
+                    let message = Cause::about(
+                        dst.index(),
+                        format!(
+                            "{dst} would leave the stack (offset {at}), which needs CAP_PERFMON"
+                        ),
                     );
                     return fail(code::STACK_BOUNDS, errno::EACCES, message);
                 }

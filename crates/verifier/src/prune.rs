@@ -1,5 +1,6 @@
 //! Pruning: a path that is covered by an explored state need not be walked again.
 
+use crate::cause::Cause;
 use crate::code;
 use crate::equal::{Compare, Exact};
 use crate::fail::{Check, errno, fail_at};
@@ -92,14 +93,13 @@ impl Verifier<'_> {
             && old.callback_unroll_depth == self.cur.callback_unroll_depth
             && !may_goto_differs;
         if may_loop && self.states_equal(id, Exact::Yes) && !self.iter_depths_differ(id) {
-            let message =
-                format!("the loop at slot {at} comes back to the same state: it would never end");
+            let cause = Cause::NoProgress { at: at as u32 };
             // The jump back is what never ends.
             return fail_at(
                 code::INFINITE_LOOP,
                 errno::EINVAL,
                 self.prev as usize,
-                message,
+                cause,
             );
         }
         Ok(false)

@@ -1,5 +1,6 @@
 //! What is acquired must be released, once, on every path; locks and sections must be balanced.
 
+use crate::cause::{Cause, Section};
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::reg::{Flags, Reg};
@@ -46,44 +47,31 @@ impl Verifier<'_> {
     /// Nothing may be held when `what` happens.
     pub(crate) fn check_nothing_held(
         &self,
-        what: &str,
+        what: &'static str,
         check_sections: bool,
         check_refs: bool,
     ) -> Check {
         if check_refs && let Some(r) = self.cur.refs.iter().find(|r| r.kind == RefKind::Pointer) {
-            let message = format!(
-                "{what} would leak the reference acquired at instruction {}",
-                r.insn
-            );
-            return fail(code::REFERENCE_LEAK, errno::EINVAL, message);
+            let cause = Cause::Leak {
+                by: what.into(),
+                acquired: r.insn,
+            };
+            return fail(code::REFERENCE_LEAK, errno::EINVAL, cause);
         }
         if !check_sections {
             return Ok(());
         }
         let held = [
-            (
-                self.cur.locks > 0,
-                code::LOCK_STATE,
-                "while a spin lock is held",
-            ),
-            (
-                self.cur.irq_id != 0,
-                code::RCU_STATE,
-                "with interrupts disabled",
-            ),
-            (
-                self.cur.rcu_locks > 0,
-                code::RCU_STATE,
-                "inside of an RCU section",
-            ),
-            (
-                self.cur.preempt_off > 0,
-                code::RCU_STATE,
-                "with preemption disabled",
-            ),
+            (self.cur.locks > 0, code::LOCK_STATE, Section::Lock),
+            (self.cur.irq_id != 0, code::RCU_STATE, Section::Irq),
+            (self.cur.rcu_locks > 0, code::RCU_STATE, Section::Rcu),
+            (self.cur.preempt_off > 0, code::RCU_STATE, Section::Preempt),
         ];
         match held.iter().find(|h| h.0) {
-            Some((_, code, how)) => fail(code, errno::EINVAL, format!("{what} {how}")),
+            Some(&(_, code, section)) => {
+                let by = what.into();
+                fail(code, errno::EINVAL, Cause::Held { by, section })
+            }
             None => Ok(()),
         }
     }

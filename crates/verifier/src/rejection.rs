@@ -1,5 +1,7 @@
 //! Why a program was refused.
 
+use crate::cause::Cause;
+
 /// What kind of "no" it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Class {
@@ -32,10 +34,18 @@ pub struct Rejection {
     pub class: Class,
     /// Slot index in the linked program, if the refusal has a place.
     pub insn: Option<u32>,
-    /// The fact in one sentence: lower case, no full stop.
-    pub message: String,
+    /// What was found.
+    pub cause: Cause,
     /// What the system call returns.
     pub errno: i32,
     /// Instructions walked until then.
     pub insns_processed: u32,
+}
+
+impl Rejection {
+    /// The fact in one sentence: lower case, no full stop.
+    #[must_use]
+    pub fn message(&self) -> String {
+        self.cause.to_string()
+    }
 }

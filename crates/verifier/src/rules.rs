@@ -1,5 +1,6 @@
 //! What the tables of `abi` say about this program: its context, packets, maps, return values.
 
+use crate::cause::Cause;
 use crate::code;
 use crate::exit::RetRange;
 use crate::fail::{Check, errno, fail, fail_at};
@@ -7,7 +8,7 @@ use crate::jump::INNER_MAP;
 use crate::request::MapDesc;
 use crate::verified::SockKind;
 use crate::verifier::Verifier;
-use skep_abi::ctx::{self, Access, CtxAccess, CtxDenied, SockView};
+use skep_abi::ctx::{self, Access, CtxAccess, SockView};
 use skep_abi::helper::{HelperProto, id};
 use skep_abi::limits::{BPF_MAX_VAR_OFF, MAX_USED_MAPS};
 use skep_abi::map_flags::BPF_F_RDONLY_PROG;
@@ -47,36 +48,14 @@ impl Verifier<'_> {
             Ok(access) => return Ok(access),
             Err(denied) => denied,
         };
-        let prog_type = self.env.prog_type;
-        let (verb, bytes) = (
-            if kind == Access::Write {
-                "written"
-            } else {
-                "read"
-            },
+        let cause = Cause::Context {
+            denied,
+            prog_type: self.env.prog_type,
+            offset: off,
             size,
-        );
-        let message = match denied {
-            CtxDenied::NoField => format!(
-                "the context of {prog_type} programs has no field of {bytes} bytes at byte {off}"
-            ),
-            CtxDenied::Hidden(field) => format!(
-                "field {field} of the context cannot be {verb} by this program or attach type"
-            ),
-            CtxDenied::ReadOnly(field) => {
-                format!("field {field} of the context is read-only for this program")
-            }
-            CtxDenied::Size(field) => format!(
-                "field {field} of the context cannot be {verb} with {bytes} bytes at byte {off}"
-            ),
-            CtxDenied::SignedPointer(field) => {
-                format!("field {field} of the context is a pointer and has no sign to extend")
-            }
-            CtxDenied::Btf => {
-                "the context of this program holds the arguments of its target".into()
-            }
+            write: kind == Access::Write,
         };
-        fail(code::CTX_ACCESS, errno::EACCES, message)
+        fail(code::CTX_ACCESS, errno::EACCES, cause)
     }
 
     /// May this field of a socket structure be read?
@@ -110,11 +89,12 @@ impl Verifier<'_> {
     pub(crate) fn check_map_compatible(&self, proto: &HelperProto, map: u32) -> Check {
         let map = self.map_at(map);
         if !works_on(&self.env, proto.id, map.map_type) {
-            let message = format!(
-                "{} does not work on map \"{}\" of type {}",
-                proto.name, map.name, map.map_type
-            );
-            return fail(code::MAP_HELPER_MISMATCH, errno::EINVAL, message);
+            let cause = Cause::MapHelper {
+                helper: proto.name,
+                map: map.name.clone(),
+                map_type: map.map_type,
+            };
+            return fail(code::MAP_HELPER_MISMATCH, errno::EINVAL, cause);
         }
         let changes = matches!(
             proto.id,
@@ -198,37 +178,21 @@ impl Verifier<'_> {
             work_queue: has(|k| matches!(k, FieldKind::Workqueue)),
             graph_root: has(|k| matches!(k, FieldKind::ListHead { .. } | FieldKind::RbRoot { .. })),
         };
-        let prog_type = self.env.prog_type;
         let denied = match prog::map_allowed(&self.env, map.map_type, record) {
             Ok(()) => return Ok(()),
             Err(denied) => denied,
-        };
-        let why = match denied {
-            MapDenied::TracingGraphRoot => {
-                "tracing programs cannot use lists and trees in maps".to_owned()
-            }
-            MapDenied::SocketFilterSpinLock => "socket filters cannot use spin locks".to_owned(),
-            MapDenied::TracingSpinLock => "tracing programs cannot use spin locks".to_owned(),
-            MapDenied::TracingTimer => "tracing programs cannot use timers".to_owned(),
-            MapDenied::TracingWorkQueue => "tracing programs cannot use work queues".to_owned(),
-            MapDenied::StructOps => "struct_ops maps cannot be used in programs".to_owned(),
-            MapDenied::Sleepable => {
-                "sleepable programs can only use array, hash, ring buffer and local storage maps"
-                    .to_owned()
-            }
-            MapDenied::Arena => "arenas need CAP_PERFMON".to_owned(),
         };
         let errno = if denied == MapDenied::Arena {
             errno::EPERM
         } else {
             errno::EINVAL
         };
-        fail_at(
-            code::MAP_NOT_ALLOWED,
-            errno,
-            at,
-            format!("map \"{}\" in this {prog_type} program: {why}", map.name),
-        )
+        let cause = Cause::MapUse {
+            map: map.name.clone(),
+            prog_type: self.env.prog_type,
+            denied,
+        };
+        fail_at(code::MAP_NOT_ALLOWED, errno, at, cause)
     }
 }
 

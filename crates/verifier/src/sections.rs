@@ -1,5 +1,6 @@
 //! Sections of a program in which it must not be interrupted or must not wait: RCU, preemption, interrupts.
 
+use crate::cause::{Cause, Section};
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::reg::{Flags, Kind, Reg};
@@ -22,16 +23,28 @@ impl Verifier<'_> {
         self.cur.rcu_locks > 0 || self.cur.locks > 0 || !self.in_sleepable()
     }
 
+    /// The section in which the program is and must not sleep.
+    fn atomic_section(&self) -> Option<Section> {
+        let open = [
+            (self.cur.rcu_locks > 0, Section::Rcu),
+            (self.cur.preempt_off > 0, Section::Preempt),
+            (self.cur.irq_id != 0, Section::Irq),
+        ];
+        open.into_iter().find(|s| s.0).map(|(_, section)| section)
+    }
+
     /// Sections that a kfunc begins or ends, and whether a sleeping one may be called in the current ones.
     pub(crate) fn change_sections(&mut self, name: &str, sleeps: bool) -> Check {
         if self.in_tree_callback() && matches!(name, "bpf_rcu_read_lock" | "bpf_rcu_read_unlock") {
             let message = format!("{name} is not allowed while a tree compares nodes");
             return fail(code::RCU_STATE, errno::EACCES, message);
         }
-        if sleeps && (self.cur.rcu_locks > 0 || self.cur.preempt_off > 0 || self.cur.irq_id != 0) {
-            let message =
-                format!("{name} may sleep, but RCU, preemption or interrupts forbid it here");
-            return fail(code::SLEEP, errno::EACCES, message);
+        if let Some(section) = self.atomic_section().filter(|_| sleeps) {
+            let cause = Cause::Sleeps {
+                function: name.to_owned().into(),
+                section: Some(section),
+            };
+            return fail(code::SLEEP, errno::EACCES, cause);
         }
         let unbalanced = || {
             fail(
@@ -87,7 +100,10 @@ impl Verifier<'_> {
             Found::Untouched(_) => false,
             Found::At(at) => self.special_slots(at, 1)[0].bytes.contains(&Byte::IrqFlag),
         };
-        let message = format!("r{i} does not point to room for an irq flag on the stack");
+        let message = Cause::about(
+            i,
+            format!("r{i} does not point to room for an irq flag on the stack"),
+        );
         if used {
             return fail(code::IRQ_FLAG, errno::EINVAL, message);
         }
@@ -123,7 +139,7 @@ impl Verifier<'_> {
             _ => None,
         };
         let Some((at, id)) = saved else {
-            let message = format!("r{i} does not point to a saved irq flag");
+            let message = Cause::about(i, format!("r{i} does not point to a saved irq flag"));
             return fail(code::IRQ_FLAG, errno::EINVAL, message);
         };
         self.read_special(at, 1);

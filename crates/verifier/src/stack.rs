@@ -1,5 +1,6 @@
 //! Loads from and stores to the stack: spills, fills, and plain data.
 
+use crate::cause::{Cause, register};
 use crate::check_alu::repair;
 use crate::code;
 use crate::fail::{Check, errno, fail};
@@ -76,7 +77,10 @@ impl Verifier<'_> {
                 return fail(
                     code::STACK_VARIABLE,
                     errno::EACCES,
-                    format!("the offset of r{i} into the stack is not bounded"),
+                    Cause::about(
+                        i,
+                        format!("the offset of r{i} into the stack is not bounded"),
+                    ),
                 );
             }
             None => (reg.var.smin + base, reg.var.smax + base + size),
@@ -88,10 +92,13 @@ impl Verifier<'_> {
             -((frame.stack.len() * SLOT) as i64)
         };
         if min < lowest || min > -1 || max > 0 || size < 0 {
-            let message = format!(
-                "r{i} accesses bytes {min} to {max} of a stack that ends at 0 and starts at {lowest}"
-            );
-            return fail(code::STACK_BOUNDS, errno::EACCES, message);
+            let cause = Cause::StackRange {
+                reg: register(i),
+                from: min,
+                to: max,
+                lowest,
+            };
+            return fail(code::STACK_BOUNDS, errno::EACCES, cause);
         }
         self.grow_frame(reg.aux as usize, min);
         Ok(())
@@ -461,8 +468,11 @@ impl Verifier<'_> {
             Some(v) => (v.cast_signed() + base, v.cast_signed() + base),
             None => {
                 if !self.privileges.speculation {
-                    let message = format!(
-                        "r{i} points to the stack at a variable offset, which needs CAP_PERFMON"
+                    let message = Cause::about(
+                        i,
+                        format!(
+                            "r{i} points to the stack at a variable offset, which needs CAP_PERFMON"
+                        ),
                     );
                     return fail(code::STACK_VARIABLE, errno::EACCES, message);
                 }
@@ -510,20 +520,27 @@ impl Verifier<'_> {
         let clobbered = match s.bytes[byte] {
             Byte::Misc => None,
             Byte::Invalid if !self.privileges.uninit_stack && !is_number => {
-                let message =
-                    format!("r{i} passes stack byte {at}, which was not written on this path");
+                let message = Cause::about(
+                    i,
+                    format!("r{i} passes stack byte {at}, which was not written on this path"),
+                );
                 return fail(code::STACK_UNINIT, errno::EACCES, message);
             }
             Byte::Invalid if !self.privileges.uninit_stack => Some(true),
             Byte::Zero | Byte::Invalid => Some(false),
             _ if s.is_spill() && (s.reg.is_scalar() || self.privileges.leak_pointers) => Some(true),
             Byte::Spill => {
-                let message = format!("r{i} passes stack byte {at}, part of {}", s.reg.describe());
+                let message = Cause::about(
+                    i,
+                    format!("r{i} passes stack byte {at}, part of {}", s.reg.describe()),
+                );
                 return fail(code::POINTER_LEAK, errno::EACCES, message);
             }
             _ => {
-                let message =
-                    format!("r{i} passes stack byte {at}, which belongs to a special object");
+                let message = Cause::about(
+                    i,
+                    format!("r{i} passes stack byte {at}, which belongs to a special object"),
+                );
                 return fail(code::STACK_SPECIAL, errno::EACCES, message);
             }
         };

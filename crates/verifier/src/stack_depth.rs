@@ -1,5 +1,6 @@
 //! The frames of a call chain share one stack.
 
+use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail_at, fail_nowhere};
 use crate::program::Program;
@@ -128,23 +129,28 @@ impl Chain<'_> {
     }
 
     fn too_large<T>(&self, depth: u32) -> Check<T> {
-        let message = format!(
-            "the frames of the call chain {} take {depth} bytes, the stack has {MAX_BPF_STACK}",
-            self.names()
-        );
-        fail_nowhere(code::STACK_DEPTH, errno::EACCES, message)
+        let cause = Cause::StackDepth {
+            chain: self.chain(),
+            bytes: depth,
+        };
+        fail_nowhere(code::STACK_DEPTH, errno::EACCES, cause)
+    }
+
+    /// The functions of the chain with the bytes of their frames.
+    fn chain(&self) -> Vec<(String, u32)> {
+        let frame = |&f: &usize| {
+            let func = &self.p.funcs[f];
+            let name = func.name.clone().unwrap_or_else(|| format!("func{f}"));
+            (name, func.stack_bytes)
+        };
+        self.frames.iter().map(frame).collect()
     }
 
     fn names(&self) -> String {
-        let name = |&f: &usize| {
-            let func = &self.p.funcs[f];
-            let name = func.name.clone().unwrap_or_else(|| format!("func{f}"));
-            format!("{name} ({} bytes)", func.stack_bytes)
-        };
-        self.frames
-            .iter()
-            .map(name)
-            .collect::<Vec<_>>()
-            .join(" -> ")
+        let frames = self.chain().into_iter();
+        let texts: Vec<String> = frames
+            .map(|(name, bytes)| format!("{name} ({bytes} bytes)"))
+            .collect();
+        texts.join(" -> ")
     }
 }

@@ -2,6 +2,7 @@
 //! from its prototype.
 
 use crate::btf_walk::tag_of;
+use crate::cause::Cause;
 use crate::code;
 use crate::domain::Scalar;
 use crate::fail::{Check, errno, fail, fail_nowhere};
@@ -49,7 +50,7 @@ pub(crate) fn name_of(req: &Request<'_>) -> String {
     format!("{}.{}", t.name(), member.map_or("", |m| m.name))
 }
 
-fn refused<T>(message: impl Into<String>) -> Check<T> {
+fn refused<T>(message: impl Into<Cause>) -> Check<T> {
     fail_nowhere(code::ATTACH_TARGET, errno::EINVAL, message)
 }
 
@@ -97,7 +98,7 @@ impl<'a> Verifier<'a> {
 
     /// `BPF_F_SLEEPABLE` fits the program type.
     fn check_sleepable(&self) -> Check {
-        let refused = |message: &str| fail_nowhere(code::SLEEP, errno::EINVAL, message);
+        let refused = |message: &'static str| fail_nowhere(code::SLEEP, errno::EINVAL, message);
         match (
             prog::sleep(self.env.prog_type, self.env.attach),
             self.env.sleepable,

@@ -1,5 +1,6 @@
 //! The walk: depth first over all paths, in the kernel's order.
 
+use crate::cause::{Cause, register};
 use crate::code;
 use crate::equal::IdMap;
 use crate::explain::History;
@@ -241,10 +242,7 @@ impl<'a> Verifier<'a> {
         self.has_step = false;
         self.insns_processed += 1;
         if self.insns_processed > self.step_limit {
-            let message = format!(
-                "more than {BPF_COMPLEXITY_LIMIT_INSNS} instructions had to be walked over all paths"
-            );
-            return fail(code::TOO_LARGE, errno::E2BIG, message).map_err(nowhere);
+            return fail(code::TOO_LARGE, errno::E2BIG, Cause::TooLarge).map_err(nowhere);
         }
         self.cur.last_insn = self.prev;
         self.cur.insn = self.insn as u32;
@@ -506,7 +504,7 @@ impl<'a> Verifier<'a> {
             return fail(
                 code::UNINIT_REG,
                 errno::EACCES,
-                format!("r{i} is read but was never written on this path"),
+                Cause::Unwritten { reg: register(i) },
             );
         }
         Ok(())

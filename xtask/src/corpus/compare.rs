@@ -111,7 +111,7 @@ fn relate(kernel: &KernelVerdict, answer: &Answer) -> (Relation, String, String,
             (
                 relation,
                 rejection.code.to_owned(),
-                rejection.message.clone(),
+                rejection.message(),
                 rejection.insn,
             )
         }

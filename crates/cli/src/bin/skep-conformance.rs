@@ -81,7 +81,7 @@ fn run(job: &Job) -> Result<u64, String> {
     let mut insns = set_length(len);
     insns.extend(slots.iter().map(|b| Slot::from_le_bytes(*b)));
     let verified = skep_verifier::verify_memory(&insns, "conformance", len)
-        .map_err(|r| format!("insn {}: {}", r.insn.unwrap_or(0), r.message))?;
+        .map_err(|r| format!("insn {}: {}", r.insn.unwrap_or(0), r.cause))?;
     let program =
         Program::new(&verified, Vec::new(), job.engine).map_err(|error| error.to_string())?;
     let run = || run_memory(&program, &mut job.memory.clone()).map_err(|errno| errno.to_string());

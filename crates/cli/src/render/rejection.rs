@@ -120,7 +120,7 @@ pub(crate) fn kernel_log(report: &Report, rejection: &Rejection, path: &str) -> 
     if let (Some(at), Some(insn), true) = (rejection.insn, &report.insn_text, path.is_empty()) {
         let _ = writeln!(text, "{at}: {insn}");
     }
-    let _ = write!(text, "{}\n{}", rejection.message, processed(rejection));
+    let _ = write!(text, "{}\n{}", rejection.cause, processed(rejection));
     text
 }
 

@@ -209,7 +209,11 @@ fn opaque_check(c: &str, highest: i128) -> String {
     let (declare, i, then) = if is_variable {
         (String::new(), c, String::new())
     } else {
-        (format!("__u64 i = {c}; "), "i", ", with `i` as the index".to_owned())
+        (
+            format!("__u64 i = {c}; "),
+            "i",
+            ", with `i` as the index".to_owned(),
+        )
     };
     format!(
         "check a value that the compiler knows nothing about, directly before this access: \
@@ -298,6 +302,15 @@ pub(super) fn history(scene: &Scene<'_>, life: &[Event], name: Option<&str>) -> 
                     code.map_or_else(|| "the mask".to_owned(), |c| format!("the mask of `{c}`"));
                 format!("{code} leaves {}", range(&event.after.var))
             }
+            What::Computed { .. } if wraps(insn, event) => {
+                let code = scene
+                    .expression(at as usize)
+                    .map_or_else(|| "the result".to_owned(), |c| format!("`{c}`"));
+                format!(
+                    "{code} may fall below zero, as far as the verifier knows, and wrap around: {}",
+                    range(&event.after.var)
+                )
+            }
             What::Computed { .. } => continue,
             What::Made => match scene.callee(at as usize) {
                 Some(callee) => format!("{i} comes from {callee}: {}", range(&event.after.var)),
@@ -312,11 +325,49 @@ pub(super) fn history(scene: &Scene<'_>, life: &[Event], name: Option<&str>) -> 
                 Some(callee) => format!("passed to {callee} here"),
                 None => continue,
             },
+            What::Given => match given(scene, event, &i) {
+                Some(text) => text,
+                None => continue,
+            },
             What::Lost => continue,
         };
         notes.push(scene.note(event.step, text));
     }
     notes
+}
+
+/// A number that a function starts with.
+fn given(scene: &Scene<'_>, event: &Event, i: &str) -> Option<String> {
+    let at = scene.slot(event.step)? as usize;
+    if !event.after.is_scalar() {
+        return None;
+    }
+    let values = range(&event.after.var);
+    if let Some(callee) = scene.callee(at) {
+        return Some(format!(
+            "{i} is passed to the callback by {callee}; the verifier does not follow how often it calls: {values}"
+        ));
+    }
+    let program = scene.path.program;
+    let function = program.funcs.get(program.func_at(at)?)?;
+    let name = function.name.as_deref().filter(|_| function.is_global)?;
+    (at > 0).then(|| {
+        format!("{i} is a parameter of the global function {name}, which is verified for all arguments: {values}")
+    })
+}
+
+/// The difference may be below zero, which wraps around.
+fn wraps(insn: Option<&Insn>, event: &Event) -> bool {
+    let is_difference = matches!(
+        insn,
+        Some(Insn::Alu {
+            op: AluOp::Sub | AluOp::Add,
+            ..
+        })
+    );
+    is_difference
+        && event.before.is_scalar()
+        && event.after.var.umax > event.before.var.umax.saturating_mul(2).max(1 << 31)
 }
 
 fn is_remainder(insn: Option<&Insn>) -> bool {

@@ -4,9 +4,10 @@ use super::access::history;
 use super::cexpr;
 use super::scene::{Scene, range};
 use super::slice::What;
-use super::{Explanation, Note};
+use super::{Explanation, Note, names};
+use crate::cause::Cause;
 use skep_abi::MapType;
-use skep_abi::helper::{self, helper_map_compat};
+use skep_abi::helper::{self, ArgKind, helper_map_compat};
 use skep_isa::{Call, Insn};
 
 /// Explains a refused call.
@@ -84,7 +85,10 @@ fn wrong_type(scene: &Scene<'_>) -> Explanation {
         Some(r) => r.describe().to_owned(),
         None => "something else".to_owned(),
     };
-    let wanted = scene.rejection.message.split(" takes ").nth(1);
+    let wanted = match &scene.rejection.cause {
+        Cause::Argument { wanted, .. } => Some(wanted.as_ref()),
+        _ => None,
+    };
     let is_function = matches!(scene.insn(), Some(Insn::Call(Call::Subprog(_))));
     let name = argument_name(scene, register);
     let headline = match wanted {
@@ -96,16 +100,13 @@ fn wrong_type(scene: &Scene<'_>) -> Explanation {
         }
         None => format!("{name} of {callee} is {what}, which it does not take"),
     };
-    let help = if callee.starts_with("bpf_xdp_metadata") {
-        super::environment::METADATA_KFUNCS.to_owned()
-    } else if is_function {
+    let help = if is_function {
         "a global function is verified on its own and takes numbers, the context, and pointers to memory of a known size that is all accessible: stack, map values, checked packet bytes. Pass such a pointer, or make the function `static`: then it is verified together with this call and may take any pointer".to_owned()
-    } else if is_null && wanted.is_some_and(|w| w.contains("key")) {
-        "pass the address of a key: `__u32 key = 0;` and `&key`".to_owned()
     } else {
-        format!(
-            "look up what {callee} takes: helpers in bpf-helpers(7), kfuncs in the kernel's documentation"
-        )
+        helper_argument(scene, register)
+            .map(|kind| pass_instead(kind, is_null))
+            .or_else(|| kfunc_prototype(scene))
+            .unwrap_or_else(|| format!("compare with the declaration of {callee}"))
     };
     Explanation {
         headline: Some(headline),
@@ -113,6 +114,54 @@ fn wrong_type(scene: &Scene<'_>) -> Explanation {
         help: vec![help],
         ..Explanation::default()
     }
+}
+
+/// What the helper takes in `register`.
+fn helper_argument(scene: &Scene<'_>, register: usize) -> Option<ArgKind> {
+    let Some(Insn::Call(Call::Helper(number))) = scene.insn() else {
+        return None;
+    };
+    let proto = helper::by_id(u32::try_from(*number).ok()?)?;
+    proto.args.get(register - 1).map(|a| a.kind)
+}
+
+/// What to pass for an argument of this kind.
+fn pass_instead(kind: ArgKind, is_null: bool) -> String {
+    match kind {
+        ArgKind::ConstMapPtr => "pass the address of the map's definition: `&map`".to_owned(),
+        ArgKind::MapKey if is_null => "pass the address of a key: `__u32 key = 0;` and `&key`".to_owned(),
+        ArgKind::MapKey => "pass the address of a local variable of the key's type: `struct key key = {};` and `&key`".to_owned(),
+        ArgKind::MapValue => "pass the address of a local variable of the value's type: `struct value value = {};` and `&value`".to_owned(),
+        ArgKind::Mem | ArgKind::FixedMem(_) => "pass the address of memory that the program may access, and its size: a local buffer (`char buf[64] = {};`), a map value after its NULL check, or checked packet bytes".to_owned(),
+        ArgKind::Ctx => "pass the program's own context parameter, unchanged".to_owned(),
+        ArgKind::SpinLock => "pass the address of the `struct bpf_spin_lock` in a map value or allocated object: `&value->lock`".to_owned(),
+        ArgKind::Timer => "pass the address of the `struct bpf_timer` in a map value: `&value->timer`".to_owned(),
+        ArgKind::SockCommon | ArgKind::BtfSockCommon | ArgKind::Socket => "pass a socket: `skb->sk` after a NULL check (for a full one: `bpf_sk_fullsock(skb->sk)`), or what bpf_sk_lookup_tcp returns, after a NULL check".to_owned(),
+        ArgKind::BtfPtr("task_struct") => "pass a task: `bpf_get_current_task_btf()` (not bpf_get_current_task(), which returns a number), or a task argument of the hook".to_owned(),
+        ArgKind::BtfPtr(name) if !name.is_empty() => format!("pass a typed pointer to struct {name}: an argument of an fentry, tp_btf, LSM or iterator program, or a field reached from one; not a number that was read with bpf_probe_read"),
+        ArgKind::RingbufMem => "pass exactly what bpf_ringbuf_reserve returned, after its NULL check".to_owned(),
+        ArgKind::PercpuBtfPtr => "pass the address of a per-CPU kernel variable: `extern const int name __ksym;` and `&name`".to_owned(),
+        ArgKind::Func => "pass a static function of this program by name".to_owned(),
+        ArgKind::Stack => "pass the address of a local variable".to_owned(),
+        ArgKind::ConstStr => "pass a `static const char fmt[] = \"…\";`: the string must lie in read-only data".to_owned(),
+        ArgKind::Kptr => "pass the address of a kptr field in a map value: `&value->field`".to_owned(),
+        ArgKind::Dynptr(_) => "pass the address of a local `struct bpf_dynptr`, made by bpf_dynptr_from_mem, bpf_ringbuf_reserve_dynptr or the like".to_owned(),
+        ArgKind::BtfPtr(_) | ArgKind::Anything | ArgKind::ConstSize | ArgKind::ConstSizeOrZero | ArgKind::ConstAllocSizeOrZero => "pass a number".to_owned(),
+    }
+}
+
+/// The prototype of the kfunc that is called, as advice.
+fn kfunc_prototype(scene: &Scene<'_>) -> Option<String> {
+    let Some(Insn::Call(Call::Kfunc { id, module: 0 })) = scene.insn() else {
+        return None;
+    };
+    let func = scene.req.kernel_btf?.get(u32::try_from(*id).ok()?)?;
+    let parameters = names::parameters(func.target()?);
+    Some(format!(
+        "the kernel declares {}({}): pass what its parameters say",
+        func.name(),
+        parameters.join(", ")
+    ))
 }
 
 /// A size out of range.

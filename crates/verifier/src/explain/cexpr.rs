@@ -29,6 +29,23 @@ const ASSIGNMENTS: &[&str] = &[
     "=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>=",
 ];
 
+/// How strongly a binary operator binds (C17 6.5); `None` for other tokens.
+fn precedence(operator: &str) -> Option<u8> {
+    Some(match operator {
+        "*" | "/" | "%" => 10,
+        "+" | "-" => 9,
+        "<<" | ">>" => 8,
+        "<" | ">" | "<=" | ">=" => 7,
+        "==" | "!=" => 6,
+        "&" => 5,
+        "^" => 4,
+        "|" => 3,
+        "&&" => 2,
+        "||" => 1,
+        _ => return None,
+    })
+}
+
 /// Words after which an operand starts.
 const KEYWORDS: &[&str] = &[
     "return", "if", "while", "for", "else", "do", "case", "switch", "goto",
@@ -252,11 +269,37 @@ impl<'a> Line<'a> {
             "(" => self.span(i, self.unary(i)?),
             "*" | "&" | "!" | "~" | "-" | "+" if !after_operand => self.span(i, self.unary(i)?),
             _ if after_operand => {
-                let first = self.with_prefixes(self.operand_start(i - 1)?);
-                self.span(first, self.unary(i + 1)?)
+                let first = self.left_operand(i)?;
+                self.span(first, self.right_operand(i)?)
             }
             _ => None,
         }
+    }
+
+    /// The first token of what stands before the binary operator at `i`: operators that bind as much belong to it.
+    fn left_operand(&self, i: usize) -> Option<usize> {
+        let mine = precedence(self.token(i));
+        let mut first = self.with_prefixes(self.operand_start(i.checked_sub(1)?)?);
+        while first >= 2
+            && self.ends_operand(first - 2)
+            && mine.is_some_and(|p| precedence(self.token(first - 1)) >= Some(p))
+        {
+            first = self.with_prefixes(self.operand_start(first - 2)?);
+        }
+        Some(first)
+    }
+
+    /// The last token of what stands behind the binary operator at `i`: operators that bind more belong to it.
+    fn right_operand(&self, i: usize) -> Option<usize> {
+        let mine = precedence(self.token(i));
+        let mut last = self.unary(i + 1)?;
+        while mine.is_some() && precedence(self.token(last + 1)) > mine {
+            match self.unary(last + 2) {
+                Some(next) => last = next,
+                None => break,
+            }
+        }
+        Some(last)
     }
 }
 
@@ -413,6 +456,14 @@ mod tests {
             ("\treturn *(u8 *)*slot;", 16, "*slot"),
             ("\tif (i <= 10)", 8, "i <= 10"),
             ("\tsum = (u64)v + (u64)c;", 15, "(u64)v + (u64)c"),
+            (
+                "\topts = ip->ihl * 4 - sizeof(*ip);",
+                21,
+                "ip->ihl * 4 - sizeof(*ip)",
+            ),
+            ("\tx = a + b * c;", 8, "a + b * c"),
+            ("\tx = a * b + c;", 8, "a * b"),
+            ("\tif (a & 1 && b)", 8, "a & 1"),
             ("\t}", 2, ""),
             ("", 1, ""),
         ];

@@ -1,11 +1,14 @@
 //! What is not there: helpers, kfuncs, types, fields of the context, capabilities.
 
 use super::scene::{Scene, plural};
-use super::{Explanation, Note};
+use super::{Explanation, Note, names};
+use crate::cause::Cause;
 use skep_abi::ProgType;
+use skep_abi::ctx::CtxDenied;
 use skep_abi::helper::{self, HelperProto, ProgEnv};
+use skep_abi::prog::MapDenied;
 use skep_btf::Kind;
-use skep_isa::{Call, Insn, Size};
+use skep_isa::{Call, Insn};
 
 /// Explains what is missing, since when it exists, and what to use instead.
 pub(super) fn explain(scene: &Scene<'_>) -> Explanation {
@@ -144,28 +147,55 @@ fn gpl_only(scene: &Scene<'_>) -> Explanation {
 }
 
 /// What to do without the kfuncs for the metadata of devices.
-pub(super) const METADATA_KFUNCS: &str = "metadata kfuncs work in XDP programs that are bound to a device when they are loaded; elsewhere read what the context offers (tc: `skb->hwtstamp`, `skb->tstamp`) or do without";
+const METADATA_KFUNCS: &str = "metadata kfuncs work in XDP programs that are bound to a device when they are loaded; elsewhere read what the context offers (tc: `skb->hwtstamp`, `skb->tstamp`) or do without";
 
 /// A kfunc that is not there.
 fn kfunc(scene: &Scene<'_>) -> Explanation {
     let name = scene.at().and_then(|at| scene.callee(at));
-    let mut help = Vec::new();
-    match name.as_deref() {
-        Some(n) if n.starts_with("bpf_xdp_metadata") => {
-            help.push(METADATA_KFUNCS.to_owned());
+    let prog_type = scene.req.prog_type;
+    let (headline, help) = match name.as_deref() {
+        Some(n) if n.starts_with("bpf_xdp_metadata") => (
+            format!(
+                "calling the kernel function {n} is not allowed here: it is only for XDP programs that are bound to a device"
+            ),
+            METADATA_KFUNCS.to_owned(),
+        ),
+        Some(n) => (
+            format!("calling the kernel function {n} is not allowed in {prog_type} programs"),
+            format!(
+                "leave the call out, or move it to a program of a type that may call {n}; where it may be missing, declare it `__weak` and test `bpf_ksym_exists({n})` first"
+            ),
+        ),
+        None => {
+            return with_help(
+                "declare it `__weak` and test it with bpf_ksym_exists before the call; kfuncs come and go between kernels",
+            );
         }
-        Some(n) => help.push(format!("{n} is for other program types; declare it `__weak` and test `bpf_ksym_exists({n})` if the program can do without")),
-        None => help.push("declare it `__weak` and test it with bpf_ksym_exists before the call; kfuncs come and go between kernels".to_owned()),
-    }
+    };
+    let note = format!(
+        "{} is in this kernel, for other programs",
+        name.unwrap_or_default()
+    );
     Explanation {
-        help,
+        headline: Some(headline),
+        notes: vec![Note {
+            insn: None,
+            text: note,
+        }],
+        help: vec![help],
         ..Explanation::default()
     }
 }
 
 /// A map that this program type may not use.
 fn map(scene: &Scene<'_>) -> Explanation {
-    let is_lock = scene.rejection.message.contains("lock");
+    let is_lock = matches!(
+        scene.rejection.cause,
+        Cause::MapUse {
+            denied: MapDenied::TracingSpinLock | MapDenied::SocketFilterSpinLock,
+            ..
+        }
+    );
     let call = (0..scene.path.program.len())
         .find(|at| scene.callee(*at).is_some_and(|c| c == "bpf_spin_lock"));
     let help = if is_lock {
@@ -184,48 +214,50 @@ fn map(scene: &Scene<'_>) -> Explanation {
 
 /// An access to the context that is not allowed.
 pub(super) fn context(scene: &Scene<'_>) -> Explanation {
-    let (size, offset, write) = match scene.insn() {
-        Some(Insn::Load { size, offset, .. }) => (*size, *offset, false),
-        Some(Insn::Store { size, offset, .. }) => (*size, *offset, true),
-        _ => return Explanation::default(),
-    };
     let name = scene.subject_name();
     let prog_type = scene.req.prog_type;
-    let message = &scene.rejection.message;
-    if write && message.contains("read-only") {
-        return Explanation {
-            headline: Some(format!(
-                "{name} writes to the context, where {prog_type} programs may only read this field"
-            )),
-            help: vec![read_only_help(prog_type).to_owned()],
-            ..Explanation::default()
-        };
-    }
-    let field = message
-        .strip_prefix("field ")
-        .and_then(|m| m.split(' ').next());
-    let hook = traced_arguments(scene);
-    let help = match (field, prog_type) {
-        (None, ProgType::Tracing) if hook.is_some() => hook.unwrap_or_default(),
-        (Some("data" | "data_end"), ProgType::SocketFilter) => "socket filters copy packet bytes with a helper: `__u8 b; if (bpf_skb_load_bytes(skb, 0, &b, 1)) return 0;`".to_owned(),
-        (Some(f), _) if f.contains("ip6") => "IPv4 hooks (connect4, bind4, sendmsg4, …) have user_ip4 and msg_src_ip4, IPv6 hooks have the ip6 fields: use the field of this hook, or attach to the other hook".to_owned(),
-        (Some(f), _) if message.contains("cannot be read with") => format!("read it with its own width (declare the variable as {f} has it): a field is read as a whole or by naturally aligned parts, where the type allows that"),
-        (Some(f), _) => format!("{f} is for other program or attach types"),
-        (None, ProgType::Tracepoint) => "the record of a tracepoint is described in /sys/kernel/tracing/events/…/format".to_owned(),
-        (None, _) => format!("declare the parameter of the program with the context type of {prog_type} programs, and use its fields"),
+    let Cause::Context {
+        denied,
+        offset,
+        size,
+        write,
+        ..
+    } = scene.rejection.cause
+    else {
+        return traced_context(scene);
     };
-    let headline = if field.is_none() {
-        format!(
-            "{name} reads byte {offset} of the context, where {prog_type} programs have no field of {}",
-            plural(Size::bytes(size), "byte")
-        )
-    } else if message.contains("cannot be read by") {
-        format!(
-            "{name} reads a field of the context that this program type or attach type does not have: {}",
-            field.unwrap_or_default()
-        )
-    } else {
-        format!("{name}: {message}")
+    let does = if write { "writes to" } else { "reads" };
+    let bytes = plural(size, "byte");
+    let (headline, help) = match denied {
+        CtxDenied::ReadOnly("pt_regs" | "record" | "args") => (
+            format!("{name} writes to the context, which {prog_type} programs may only read"),
+            read_only_help(prog_type).to_owned(),
+        ),
+        CtxDenied::ReadOnly(field) => (
+            format!("{name} writes to the field {field} of the context, which {prog_type} programs may only read"),
+            read_only_help(prog_type).to_owned(),
+        ),
+        CtxDenied::Hidden(field) => (
+            format!("{name} {does} a field of the context that this program type or attach type does not have: {field}"),
+            hidden_field_help(field, prog_type),
+        ),
+        CtxDenied::Size("pt_regs") => (
+            format!("{name} {does} {bytes} at byte {offset} of the saved registers, where no register begins"),
+            "read a whole register: `PT_REGS_PARM1(ctx)`, or a field of `struct pt_regs`".to_owned(),
+        ),
+        CtxDenied::Size(field) => (
+            format!("{name} {does} {bytes} at byte {offset} of the context: that is no whole field, {field} has another width or place"),
+            format!("use `{field}` as the context's structure declares it: a field is accessed as a whole, or by naturally aligned parts where the type allows that"),
+        ),
+        CtxDenied::SignedPointer(field) => (
+            format!("{name} reads the field {field} of the context, a pointer, as a signed number"),
+            format!("read it through the structure: `void *p = (void *)(long)ctx->{field};`"),
+        ),
+        CtxDenied::NoField if prog_type == ProgType::Tracepoint => (
+            format!("{name} {does} byte {offset} of the context, behind the end of what a tracepoint's record may have"),
+            "the record of a tracepoint is described in /sys/kernel/tracing/events/CATEGORY/NAME/format: declare it as a structure and use its fields".to_owned(),
+        ),
+        CtxDenied::NoField | CtxDenied::Btf => return no_field(scene, (offset, size, write)),
     };
     Explanation {
         headline: Some(headline),
@@ -234,8 +266,103 @@ pub(super) fn context(scene: &Scene<'_>) -> Explanation {
     }
 }
 
-/// The arguments of the tracepoint or function that the program is attached to.
-fn traced_arguments(scene: &Scene<'_>) -> Option<String> {
+/// Nothing is at this place of the context.
+fn no_field(scene: &Scene<'_>, (offset, size, write): (i32, u32, bool)) -> Explanation {
+    let (name, prog_type) = (scene.subject_name(), scene.req.prog_type);
+    let does = if write { "writes to" } else { "reads" };
+    let context = context_struct(prog_type);
+    let of = context.map_or_else(String::new, |c| format!(" (struct {c})"));
+    let help = match context {
+        Some(c) => format!(
+            "declare the program's parameter as `struct {c} *ctx` and use its fields; what other program types find in their context is not there"
+        ),
+        None => format!("use the context that {prog_type} programs get"),
+    };
+    Explanation {
+        headline: Some(format!(
+            "{name} {does} byte {offset} of the context{of}, where {prog_type} programs have no field of {}",
+            plural(size, "byte")
+        )),
+        help: vec![help],
+        ..Explanation::default()
+    }
+}
+
+/// The context is an array of the arguments of what is traced.
+fn traced_context(scene: &Scene<'_>) -> Explanation {
+    let name = scene.subject_name();
+    let (offset, does) = match scene.insn() {
+        Some(Insn::Load { offset, .. }) => (*offset, "reads"),
+        Some(Insn::Store { offset, .. }) => (*offset, "writes to"),
+        _ => return Explanation::default(),
+    };
+    let Some((function, parameters)) = traced_arguments(scene) else {
+        return Explanation::default();
+    };
+    let passes = plural(parameters.len() as u32, "argument");
+    let list = parameters.join(", ");
+    let headline = match does {
+        "reads" if offset % 8 == 0 => format!(
+            "{name} reads argument {} of {function}, which passes {passes}",
+            offset / 8
+        ),
+        "reads" => format!(
+            "{name} reads byte {offset} of the context, where no argument of {function} begins"
+        ),
+        _ => format!("{name} writes to the arguments of {function}, which can only be read"),
+    };
+    let help = match parameters.len() {
+        0 => format!("{function} passes no arguments: there is nothing to read in the context"),
+        n => format!(
+            "{function}({list}): use indexes 0 to {} of the context, or declare the program with `BPF_PROG(name, …)` and these parameters",
+            n - 1
+        ),
+    };
+    Explanation {
+        headline: Some(headline),
+        help: vec![help],
+        ..Explanation::default()
+    }
+}
+
+/// What to do where a field is for others.
+fn hidden_field_help(field: &str, prog_type: ProgType) -> String {
+    match (field, prog_type) {
+        ("data" | "data_end", ProgType::SocketFilter) => "socket filters copy packet bytes with a helper: `__u8 b; if (bpf_skb_load_bytes(skb, 0, &b, 1)) return 0;`".to_owned(),
+        (f, _) if f.contains("ip6") || f.contains("ip4") => "IPv4 hooks (connect4, bind4, sendmsg4, …) have user_ip4 and msg_src_ip4, IPv6 hooks have the ip6 fields: use the field of this hook, or attach to the other hook".to_owned(),
+        (f, _) => format!("{f} is for other program or attach types: leave the access out, or change the section name to one of those"),
+    }
+}
+
+/// The structure of the context as programs see it (bpf.h).
+const fn context_struct(prog_type: ProgType) -> Option<&'static str> {
+    Some(match prog_type {
+        ProgType::Xdp => "xdp_md",
+        ProgType::SocketFilter
+        | ProgType::SchedCls
+        | ProgType::SchedAct
+        | ProgType::CgroupSkb
+        | ProgType::SkSkb
+        | ProgType::LwtIn
+        | ProgType::LwtOut
+        | ProgType::LwtXmit => "__sk_buff",
+        ProgType::SkMsg => "sk_msg_md",
+        ProgType::SockOps => "bpf_sock_ops",
+        ProgType::CgroupSock => "bpf_sock",
+        ProgType::CgroupSockAddr => "bpf_sock_addr",
+        ProgType::CgroupSockopt => "bpf_sockopt",
+        ProgType::CgroupSysctl => "bpf_sysctl",
+        ProgType::CgroupDevice => "bpf_cgroup_dev_ctx",
+        ProgType::SkLookup => "bpf_sk_lookup",
+        ProgType::SkReuseport => "sk_reuseport_md",
+        ProgType::PerfEvent => "bpf_perf_event_data",
+        ProgType::Kprobe => "pt_regs",
+        _ => return None,
+    })
+}
+
+/// The tracepoint or function that the program is attached to, and its parameters: names, or types where there are none.
+fn traced_arguments(scene: &Scene<'_>) -> Option<(String, Vec<String>)> {
     let target = scene.req.kernel_btf?.get(scene.req.attach_btf_id)?;
     let is_tracepoint = target.kind() == Kind::Typedef;
     let mut proto = target.resolve();
@@ -243,23 +370,12 @@ fn traced_arguments(scene: &Scene<'_>) -> Option<String> {
         proto = proto.target()?.resolve();
     }
     // The first parameter of a tracepoint's typedef is the tracing core's own.
-    let names: Vec<&str> = proto
-        .params()
-        .skip(usize::from(is_tracepoint))
-        .map(|p| p.name)
-        .collect();
+    let mut parameters = names::parameters(proto);
+    if is_tracepoint && !parameters.is_empty() {
+        parameters.remove(0);
+    }
     let name = target.name().trim_start_matches("btf_trace_");
-    let last = names.len().checked_sub(1)?;
-    let named: Vec<&str> = names.into_iter().filter(|n| !n.is_empty()).collect();
-    let named = if named.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", named.join(", "))
-    };
-    Some(format!(
-        "{name} passes {}{named}: use indexes 0 to {last} of the context",
-        plural(i128::try_from(last + 1).ok()?, "argument")
-    ))
+    Some((name.to_owned(), parameters))
 }
 
 /// What to do where the context is read-only.

@@ -59,8 +59,8 @@ fn loaded(req: &Request<'_>, at: usize, imm: &Imm64) -> Option<String> {
 
 /// A place in a data section or other map with one value.
 fn value(req: &Request<'_>, map: &MapDesc, offset: u32) -> String {
-    let variable = names::section_of(map)
-        .and_then(|section| names::variable(req.btf?, section, offset));
+    let variable =
+        names::section_of(map).and_then(|section| names::variable(req.btf?, section, offset));
     let (name, inside) = match variable {
         Some(v) => (v.name, offset - v.offset),
         None => (map.name.clone(), offset),

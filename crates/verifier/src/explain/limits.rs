@@ -83,7 +83,7 @@ fn too_large(scene: &Scene<'_>) -> Explanation {
         }
     });
     Explanation {
-        headline: Some(format!("{}: the paths multiply", scene.rejection.message)),
+        headline: Some(format!("{}: the paths multiply", scene.rejection.cause)),
         place: lines.first().and_then(|l| u32::try_from(l.first).ok()),
         notes: notes.collect(),
         help: vec![

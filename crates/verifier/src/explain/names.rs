@@ -2,7 +2,7 @@
 
 use crate::request::{MapDesc, Request};
 use skep_abi::MapType;
-use skep_btf::{Btf, Kind, Type};
+use skep_btf::{Btf, Kind, Param, Type};
 
 /// A variable in a data section.
 pub(super) struct Variable {
@@ -66,4 +66,37 @@ pub(super) fn type_name(t: Type<'_>) -> Option<String> {
         Kind::Union => format!("union {name}"),
         _ => name.to_owned(),
     })
+}
+
+/// The parameters of a prototype as C writes them: `struct task_struct *p`, the type alone where there is no name.
+pub(super) fn parameters(proto: Type<'_>) -> Vec<String> {
+    let parameter = |p: Param<'_>| {
+        let of = proto.btf().get(p.type_id).and_then(c_type);
+        match (of, p.name) {
+            (Some(of), "") => of,
+            (Some(of), name) if of.ends_with('*') => format!("{of}{name}"),
+            (Some(of), name) => format!("{of} {name}"),
+            (None, name) => name.to_owned(),
+        }
+    };
+    proto.params().map(parameter).collect()
+}
+
+/// A type as C writes it, as far as parameters need it.
+pub(super) fn c_type(t: Type<'_>) -> Option<String> {
+    match t.kind() {
+        Kind::Ptr => {
+            let to = t
+                .target()
+                .and_then(c_type)
+                .unwrap_or_else(|| "void".to_owned());
+            let space = if to.ends_with('*') { "" } else { " " };
+            Some(format!("{to}{space}*"))
+        }
+        Kind::Const => Some(format!("const {}", t.target().and_then(c_type)?)),
+        Kind::Volatile | Kind::Restrict | Kind::TypeTag => c_type(t.target()?),
+        Kind::Typedef => Some(t.name().to_owned()),
+        Kind::Enum | Kind::Enum64 => Some(format!("enum {}", t.name())),
+        _ => type_name(t),
+    }
 }

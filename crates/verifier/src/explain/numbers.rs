@@ -4,6 +4,7 @@ use super::access::history;
 use super::scene::{Scene, range};
 use super::slice::What;
 use super::{Explanation, Note};
+use crate::cause::Cause;
 use crate::reg::Reg;
 use skep_isa::{AluOp, Insn, Src};
 
@@ -139,13 +140,18 @@ fn nullable_arithmetic(scene: &Scene<'_>) -> Explanation {
 fn returned(scene: &Scene<'_>) -> Explanation {
     let life = scene.life(0);
     let value = scene.reg(0);
-    let allowed = scene
-        .rejection
-        .message
-        .rsplit("allowed are ")
-        .next()
-        .filter(|a| a.len() < 40)
-        .unwrap_or("0 to 0");
+    let Cause::Returned {
+        allowed: (least, most),
+        ..
+    } = scene.rejection.cause
+    else {
+        return Explanation::default();
+    };
+    let allowed = if least == most {
+        least.to_string()
+    } else {
+        format!("{least} to {most}")
+    };
     let line = scene.at().and_then(|at| scene.line(at));
     let returned = line
         .and_then(|l| {
@@ -168,7 +174,11 @@ fn returned(scene: &Scene<'_>) -> Explanation {
     let help = if scene.rejection.code == "V0703" {
         "return 0 to go on and 1 to stop; hand results over through the context argument".to_owned()
     } else {
-        format!("return a constant from {allowed}, or mask the value")
+        if least == most {
+            format!("return {least}")
+        } else {
+            format!("return a constant from {allowed}, or bound the value first")
+        }
     };
     Explanation {
         headline: Some(format!(

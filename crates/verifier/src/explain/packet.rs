@@ -1,6 +1,6 @@
 //! Packet accesses, and the checks against `data_end` that should cover them.
 
-use super::access::{access_offset, access_size};
+use super::access::{access_offset, access_size, history};
 use super::cexpr::pointer_and_index;
 use super::scene::{Scene, plural, range};
 use super::slice::What;
@@ -51,6 +51,9 @@ pub(super) fn packet(scene: &Scene<'_>) -> Explanation {
             _ => None,
         };
         let by = by.unwrap_or_else(|| "a variable".to_owned());
+        if let What::Computed { operand: Some(r) } = moved.what {
+            notes.extend(history(scene, &scene.path.life(moved.step, r), None));
+        }
         notes.push(scene.note(moved.step, format!("here the pointer moves by {by}: a check from before does not cover what lies behind")));
     }
     notes.extend(scene.origin(&life));
@@ -74,7 +77,8 @@ pub(super) fn packet(scene: &Scene<'_>) -> Explanation {
     };
     let mut help = vec![better_check(scene, moved.is_none(), needed, proven).unwrap_or(help)];
     if notes.iter().any(|n| n.text.contains("follows offsets")) {
-        help.insert(0, format!("bound the variable first, so that the check counts: `if (n > {})` return, or `n &= 63;` for a length that cannot be more", 1500));
+        let n = moved.and_then(|m| moved_by(scene, m.step)).unwrap_or("n");
+        help.insert(0, format!("bound `{n}` before it moves the pointer, so that the check counts: `if ({n} > 1500) return …;` (or the greatest value that makes sense)"));
     }
     Explanation {
         headline: Some(headline),
@@ -82,6 +86,15 @@ pub(super) fn packet(scene: &Scene<'_>) -> Explanation {
         help,
         ..Explanation::default()
     }
+}
+
+/// The variable that a step adds to the pointer, if its expression is such a sum.
+fn moved_by<'a>(scene: &Scene<'a>, step: usize) -> Option<&'a str> {
+    let expression = scene.expression(scene.slot(step)? as usize)?;
+    let (_, added) = expression.rsplit_once('+')?;
+    let added = added.trim();
+    let is_name = !added.is_empty() && added.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_name.then_some(added)
 }
 
 /// What the source calls the end of the packet.

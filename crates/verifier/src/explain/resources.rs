@@ -2,6 +2,7 @@
 
 use super::scene::Scene;
 use super::{Explanation, Note};
+use crate::cause::{Cause, Section};
 use crate::state::RefKind;
 use skep_isa::{Call, Insn};
 
@@ -258,15 +259,14 @@ fn opened(
 
 /// The program ends inside of a section or with a lock.
 fn open_section(scene: &Scene<'_>) -> Explanation {
-    let message = &scene.rejection.message;
-    let word = if message.contains("lock") {
-        "spin_lock"
-    } else if message.contains("interrupt") {
-        "irq_save"
-    } else if message.contains("RCU") {
-        "rcu_read_lock"
-    } else {
-        "preempt_disable"
+    let Cause::Held { section, .. } = scene.rejection.cause else {
+        return Explanation::default();
+    };
+    let word = match section {
+        Section::Lock => "spin_lock",
+        Section::Irq => "irq_save",
+        Section::Rcu => "rcu_read_lock",
+        Section::Preempt => "preempt_disable",
     };
     let Some((at, name, pair)) = opened(scene, |n| n.contains(word)) else {
         return Explanation::default();
@@ -341,8 +341,10 @@ fn under_lock(scene: &Scene<'_>) -> Explanation {
 /// A call that needs an RCU section.
 fn needs_section(scene: &Scene<'_>) -> Explanation {
     let callee = scene.at().and_then(|a| scene.callee(a)).unwrap_or_default();
-    let message = &scene.rejection.message;
-    if !message.contains("only allowed inside") && !message.contains("inside the RCU section") {
+    if !matches!(
+        scene.rejection.cause,
+        Cause::NeedsSection { .. } | Cause::OutlivesSection { .. }
+    ) {
         return Explanation::default();
     }
     let stem = callee.trim_end_matches("_new").trim_end_matches("_next");
@@ -370,7 +372,7 @@ fn needs_section(scene: &Scene<'_>) -> Explanation {
 fn sleeps(scene: &Scene<'_>) -> Explanation {
     let callee = scene.at().and_then(|a| scene.callee(a)).unwrap_or_default();
     let mut help = Vec::new();
-    if scene.rejection.message.contains("not sleepable") {
+    if let Cause::Sleeps { section: None, .. } = scene.rejection.cause {
         help.push("make the program sleepable: append `.s` to the section name (`SEC(\"uprobe.s\")`, `SEC(\"fentry.s/…\")`, `SEC(\"lsm.s/…\")`), where the hook allows it".to_owned());
     } else {
         help.push("move the call out of the section".to_owned());

@@ -85,13 +85,9 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The register that the message names first.
+    /// The register that the refusal names.
     pub(super) fn named_register(&self) -> Option<usize> {
-        let message = &self.rejection.message;
-        let words = message.split(|c: char| !c.is_ascii_alphanumeric());
-        words
-            .filter_map(|w| w.strip_prefix('r')?.parse::<usize>().ok())
-            .find(|i| *i <= 10)
+        self.rejection.cause.reg().filter(|i| *i <= 10)
     }
 
     fn record(&self, insn: usize) -> Option<&'a LineInfo> {
@@ -119,7 +115,9 @@ impl<'a> Scene<'a> {
     /// The C expression that an instruction comes from.
     pub(super) fn expression(&self, insn: usize) -> Option<&'a str> {
         let line = self.line(insn)?;
-        let expression = line.text.get(cexpr::expression_at(line.text, line.column)?)?;
+        let expression = line
+            .text
+            .get(cexpr::expression_at(line.text, line.column)?)?;
         // Inline assembly is no expression: the instruction beneath says what it does.
         let is_asm = expression.starts_with("asm") || expression.starts_with("__asm");
         (!is_asm).then_some(expression)
@@ -142,8 +140,8 @@ impl<'a> Scene<'a> {
         let expression = self.at().and_then(|at| self.expression(at));
         match (expression, self.subject()) {
             (Some(e), _) => format!("`{e}`"),
-            (None, Some(reg)) => format!("the memory behind r{reg}"),
-            (None, None) => "this".to_owned(),
+            (None, Some(reg)) => format!("this access through r{reg}"),
+            (None, None) => "this access".to_owned(),
         }
     }
 

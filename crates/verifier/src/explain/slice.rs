@@ -28,6 +28,8 @@ pub(super) enum What {
     Lost,
     /// A call passed it to the function that goes on with it.
     Passed,
+    /// It was there when a function began that is not called by the program: a callback, a global function, the program.
+    Given,
 }
 
 /// An event in the life of a value.
@@ -81,7 +83,17 @@ impl Path<'_> {
                         place = outer;
                         continue;
                     }
-                    None => break,
+                    None => {
+                        let given = matches!(place, Place::Reg { .. })
+                            && matches!(self.insn(i), Some(Insn::Call(_)));
+                        events.extend(given.then(|| Event {
+                            step: i,
+                            what: What::Given,
+                            before: Reg::NOT_INIT,
+                            after: self.value(i + 1, place).unwrap_or(Reg::NOT_INIT),
+                        }));
+                        return events;
+                    }
                 }
             };
             match self.effect(i, place) {
@@ -92,7 +104,7 @@ impl Path<'_> {
                         before,
                         after,
                     });
-                    break;
+                    return events;
                 }
                 Effect::Computed { operand } => {
                     let what = What::Computed { operand };
@@ -115,6 +127,14 @@ impl Path<'_> {
                     }
                 }
             }
+        }
+        if let Some(value) = self.value(0, place).filter(|v| v.kind != Kind::NotInit) {
+            events.push(Event {
+                step: 0,
+                what: What::Given,
+                before: value,
+                after: value,
+            });
         }
         events
     }

@@ -98,7 +98,7 @@ fn reason(report: &Report) -> Option<String> {
                 .source
                 .as_ref()
                 .map_or(String::new(), |s| format!(" ({}:{})", s.file, s.line));
-            Some(format!("{}: {}{place}", rejection.code, rejection.message))
+            Some(format!("{}: {}{place}", rejection.code, rejection.cause))
         }
         Verdict::Error(message) | Verdict::Unknown(message) => Some(message.clone()),
     }
