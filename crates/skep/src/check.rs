@@ -426,7 +426,7 @@ fn environment(code: &'static str, message: String, errno: Errno) -> Rejection {
         code,
         class: Class::Environment,
         insn: None,
-        cause: message.into(),
+        cause: Box::new(message.into()),
         errno: errno.0,
         insns_processed: 0,
     }

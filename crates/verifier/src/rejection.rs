@@ -35,7 +35,7 @@ pub struct Rejection {
     /// Slot index in the linked program, if the refusal has a place.
     pub insn: Option<u32>,
     /// What was found.
-    pub cause: Cause,
+    pub cause: Box<Cause>,
     /// What the system call returns.
     pub errno: i32,
     /// Instructions walked until then.

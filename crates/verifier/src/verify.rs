@@ -217,7 +217,7 @@ fn rejection(e: Fail, insns_processed: u32, at: Option<u32>) -> Rejection {
         code: e.code.id,
         class: e.code.class,
         insn: e.insn.unwrap_or(at),
-        cause: e.cause,
+        cause: Box::new(e.cause),
         errno: e.errno,
         insns_processed,
     }

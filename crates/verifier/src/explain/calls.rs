@@ -85,7 +85,7 @@ fn wrong_type(scene: &Scene<'_>) -> Explanation {
         Some(r) => r.describe().to_owned(),
         None => "something else".to_owned(),
     };
-    let wanted = match &scene.rejection.cause {
+    let wanted = match &*scene.rejection.cause {
         Cause::Argument { wanted, .. } => Some(wanted.as_ref()),
         _ => None,
     };

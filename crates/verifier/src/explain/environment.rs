@@ -190,7 +190,7 @@ fn kfunc(scene: &Scene<'_>) -> Explanation {
 /// A map that this program type may not use.
 fn map(scene: &Scene<'_>) -> Explanation {
     let is_lock = matches!(
-        scene.rejection.cause,
+        *scene.rejection.cause,
         Cause::MapUse {
             denied: MapDenied::TracingSpinLock | MapDenied::SocketFilterSpinLock,
             ..
@@ -222,7 +222,7 @@ pub(super) fn context(scene: &Scene<'_>) -> Explanation {
         size,
         write,
         ..
-    } = scene.rejection.cause
+    } = *scene.rejection.cause
     else {
         return traced_context(scene);
     };

@@ -143,7 +143,7 @@ fn returned(scene: &Scene<'_>) -> Explanation {
     let Cause::Returned {
         allowed: (least, most),
         ..
-    } = scene.rejection.cause
+    } = *scene.rejection.cause
     else {
         return Explanation::default();
     };

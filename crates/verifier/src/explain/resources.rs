@@ -259,7 +259,7 @@ fn opened(
 
 /// The program ends inside of a section or with a lock.
 fn open_section(scene: &Scene<'_>) -> Explanation {
-    let Cause::Held { section, .. } = scene.rejection.cause else {
+    let Cause::Held { section, .. } = *scene.rejection.cause else {
         return Explanation::default();
     };
     let word = match section {
@@ -342,7 +342,7 @@ fn under_lock(scene: &Scene<'_>) -> Explanation {
 fn needs_section(scene: &Scene<'_>) -> Explanation {
     let callee = scene.at().and_then(|a| scene.callee(a)).unwrap_or_default();
     if !matches!(
-        scene.rejection.cause,
+        *scene.rejection.cause,
         Cause::NeedsSection { .. } | Cause::OutlivesSection { .. }
     ) {
         return Explanation::default();
@@ -372,7 +372,7 @@ fn needs_section(scene: &Scene<'_>) -> Explanation {
 fn sleeps(scene: &Scene<'_>) -> Explanation {
     let callee = scene.at().and_then(|a| scene.callee(a)).unwrap_or_default();
     let mut help = Vec::new();
-    if let Cause::Sleeps { section: None, .. } = scene.rejection.cause {
+    if let Cause::Sleeps { section: None, .. } = *scene.rejection.cause {
         help.push("make the program sleepable: append `.s` to the section name (`SEC(\"uprobe.s\")`, `SEC(\"fentry.s/…\")`, `SEC(\"lsm.s/…\")`), where the hook allows it".to_owned());
     } else {
         help.push("move the call out of the section".to_owned());
