@@ -98,7 +98,7 @@ fn ours(case: &Case, engine: Engine, tiers: Tiers) -> Found {
         Ok(verified) => verified,
         Err(r) => {
             let at = r.insn.map_or(String::new(), |at| format!(" at {at}"));
-            return repeat(case, &format!("error {}{at}: {}", r.code, r.message));
+            return repeat(case, &format!("error {}{at}: {}", r.code, r.cause));
         }
     };
     if !case.runs {

@@ -20,7 +20,7 @@ fn ours(case: &VerifierCase) -> Result<String, String> {
         Verdict::Accept(_) => "accept".to_owned(),
         Verdict::Reject(r) => {
             let at = r.insn.map_or(String::new(), |at| format!(" at {at}"));
-            format!("error {}{at}: {}", r.code, r.message)
+            format!("error {}{at}: {}", r.code, r.cause)
         }
         Verdict::Error(why) => return Err(why),
         unknown @ Verdict::Unknown(_) => return Err(format!("{unknown:?}")),

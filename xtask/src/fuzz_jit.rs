@@ -94,7 +94,7 @@ fn one(
     let verified = match engines.verify(&case.program) {
         Ok(verified) => verified,
         Err(why) => {
-            *tally.rejections.entry(shape(&why.message)).or_default() += 1;
+            *tally.rejections.entry(shape(&why.message())).or_default() += 1;
             return Ok(());
         }
     };

@@ -172,7 +172,7 @@ fn bounds(scene: &Scene<'_>) -> Explanation {
             "compare the whole 64-bit value: `if ({c} > {highest}) return 0;`, or declare the index as `u32`"
         )
     } else if computed {
-        opaque_check(c, highest)
+        opaque_check(c, negative, highest)
     } else {
         bounds_help(&index, c, highest)
     };
@@ -180,7 +180,7 @@ fn bounds(scene: &Scene<'_>) -> Explanation {
     if !computed && (negative || unbounded) {
         help.push(format!(
             "if the compiler removes such a check because it knows the result: {}",
-            opaque_check(c, highest)
+            opaque_check(c, negative, highest)
         ));
     }
     Explanation {
@@ -204,7 +204,7 @@ fn bounds_help(index: &Index, c: &str, highest: i128) -> String {
 }
 
 /// A check that survives the compiler, which may know the result of what was computed better than the verifier does.
-fn opaque_check(c: &str, highest: i128) -> String {
+fn opaque_check(c: &str, negative: bool, highest: i128) -> String {
     let is_variable = c.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let (declare, i, then) = if is_variable {
         (String::new(), c, String::new())
@@ -215,9 +215,15 @@ fn opaque_check(c: &str, highest: i128) -> String {
             ", with `i` as the index".to_owned(),
         )
     };
+    // As an unsigned number a negative one is greater than any limit, whatever the variable's type.
+    let compared = if negative && is_variable {
+        format!("(__u64){i}")
+    } else {
+        i.to_owned()
+    };
     format!(
         "check a value that the compiler knows nothing about, directly before this access: \
-         `{declare}asm volatile(\"\" : \"+r\"({i})); if ({i} > {highest}) return 0;`{then} \
+         `{declare}asm volatile(\"\" : \"+r\"({i})); if ({compared} > {highest}) return 0;`{then} \
          (it would remove a plain check whose result it can compute; the verifier cannot)"
     )
 }
