@@ -116,7 +116,7 @@ fn ours(insns: &[Slot], caps: Caps) -> Result<Places, String> {
         caps,
         ..Request::plain("case", ProgType::SocketFilter, insns)
     };
-    let verified = verify(&request).map_err(|r| r.message)?;
+    let verified = verify(&request).map_err(|r| r.message())?;
     let lowered = lower(&verified, Fold::Facts).map_err(|e| e.to_string())?;
     let barriers = lowered.ops.iter().filter(|op| **op == Op::Barrier).count();
     for tier in [Tier::Baseline, Tier::Optimised] {
