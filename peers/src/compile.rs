@@ -93,5 +93,5 @@ fn program(length: usize) -> Vec<Slot> {
 
 fn verified(insns: &[Slot]) -> Result<Verified, Failure> {
     let request = Request::plain("compiled", ProgType::SocketFilter, insns);
-    skep_verifier::verify(&request).map_err(|r| format!("{}: {}", r.code, r.message))
+    skep_verifier::verify(&request).map_err(|r| format!("{}: {}", r.code, r.message()))
 }

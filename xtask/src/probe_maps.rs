@@ -118,7 +118,7 @@ impl Probe<'_> {
             |e| format!("{} {}", e.errno, last_message(&e.log)),
             |()| "accepts".to_owned(),
         );
-        let ours = ours.map_or_else(|r| r.message, |_| "accepts".to_owned());
+        let ours = ours.map_or_else(|r| r.message(), |_| "accepts".to_owned());
         let map = format!(
             "{} flags {:#x} \"{}\"",
             map.desc.map_type, map.desc.map_flags, map.desc.name
