@@ -18,6 +18,7 @@ mod kernel_backend;
 mod kernel_errors;
 mod lifecycle;
 mod map_diff;
+mod opcodes;
 mod packet_diff;
 mod packets;
 mod tidy;
