@@ -314,6 +314,58 @@ fn machine_code_is_listed_between_source_lines_and_instructions() {
     }
 }
 
+/// A listing without what depends on the run: addresses in the code become offsets, others vanish, and so do the bytes.
+fn without_addresses(listing: &str) -> String {
+    let base = listing.split_whitespace().next().unwrap_or_default();
+    let base = u64::from_str_radix(base, 16).unwrap_or(0);
+    let word = |word: &str| {
+        let digits = word.trim_start_matches('$').strip_prefix("0x");
+        let digits = digits.filter(|d| d.len() > 8);
+        match digits.and_then(|d| u64::from_str_radix(d, 16).ok()) {
+            Some(at) if (base..base + 0x10000).contains(&at) => format!("+{:x}", at - base),
+            Some(_) => "ADDRESS".to_owned(),
+            None => word.to_owned(),
+        }
+    };
+    // An offset, the bytes, the instruction; instructions of BPF have no bytes.
+    let code = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (offset, bytes) = (words.next()?, words.next()?);
+        let is_code = offset.ends_with(':') && bytes.bytes().all(|b| b.is_ascii_hexdigit());
+        let operands = words.map(|w| w.split(',').map(word).collect::<Vec<_>>().join(","));
+        is_code.then(|| format!("  {offset} {}", operands.collect::<Vec<_>>().join(" ")))
+    };
+    let line = |line: &str| code(line).unwrap_or_else(|| line.to_owned());
+    listing
+        .lines()
+        .skip(1)
+        .map(line)
+        .collect::<Vec<_>>()
+        .join("\n")
+        + "\n"
+}
+
+#[test]
+fn the_listing_of_templates_is_as_reviewed() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/listing.txt");
+    let words = [
+        "prog",
+        "dump",
+        "jited",
+        "examples/packets.bpf.o",
+        "packets",
+        "first",
+    ];
+    let found = without_addresses(&out(&skep(&words)));
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &found).expect("written");
+    }
+    let reviewed = std::fs::read_to_string(&path).expect("a listing");
+    let differs = reviewed.lines().zip(found.lines()).find(|(a, b)| a != b);
+    assert!(differs.is_none(), "{differs:?}");
+    assert_eq!(reviewed.lines().count(), found.lines().count());
+}
+
 #[test]
 fn a_matrix_says_which_kernel_takes_which_program() {
     let object = "tests/objects/attach.bpf.o";

@@ -556,6 +556,37 @@ fn random_alu(rng: &mut Random, ops: &mut Vec<Op>) {
     });
 }
 
+/// A load at an index: the address is computed in a register.
+fn indexed_load(rng: &mut Random, ops: &mut Vec<Op>, size: Size, dst: Reg) -> Op {
+    let at = Reg::R8;
+    ops.push(Op::Mov {
+        width: Width::W64,
+        dst: at,
+        src: any_reg(rng),
+    });
+    for (op, src) in [
+        (AluOp::And, Src::Imm(0x3f8)),
+        (AluOp::Add, Src::Reg(Reg::R9)),
+    ] {
+        ops.push(Op::Alu {
+            width: Width::W64,
+            op,
+            dst: at,
+            src,
+        });
+    }
+    Op::Load {
+        size,
+        extend: Extend::Zero,
+        dst,
+        mem: Mem {
+            base: at,
+            offset: 16,
+            space: Space::Plain,
+        },
+    }
+}
+
 fn random_access(rng: &mut Random, ops: &mut Vec<Op>) {
     let size = rng.pick(&[Size::B, Size::H, Size::W, Size::DW]);
     let mut mem = if rng.below(2) == 0 {
@@ -606,37 +637,7 @@ fn random_access(rng: &mut Random, ops: &mut Vec<Op>) {
                 mem,
             }
         }
-        6 => {
-            // An access at an index: the address is computed in a register.
-            let at = Reg::R8;
-            ops.push(Op::Mov {
-                width: Width::W64,
-                dst: at,
-                src: any_reg(rng),
-            });
-            ops.push(Op::Alu {
-                width: Width::W64,
-                op: AluOp::And,
-                dst: at,
-                src: Src::Imm(0x3f8),
-            });
-            ops.push(Op::Alu {
-                width: Width::W64,
-                op: AluOp::Add,
-                dst: at,
-                src: Src::Reg(Reg::R9),
-            });
-            Op::Load {
-                size,
-                extend: Extend::Zero,
-                dst,
-                mem: Mem {
-                    base: at,
-                    offset: 16,
-                    space: Space::Plain,
-                },
-            }
-        }
+        6 => indexed_load(rng, ops, size, dst),
         _ => Op::Store { size, src, mem },
     };
     ops.push(op);

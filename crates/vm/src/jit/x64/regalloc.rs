@@ -441,6 +441,26 @@ enum Home {
     Again(MInst),
 }
 
+impl Home {
+    /// Gets the value into `dst`.
+    fn load(&self, dst: VReg) -> MInst {
+        match self {
+            Self::Slot(n) => MInst::Load {
+                size: Bytes::B8,
+                dst,
+                mem: slot(*n),
+                may_fault: false,
+            },
+            Self::Again(MInst::Imm { value, .. }) => MInst::Imm { dst, value: *value },
+            Self::Again(MInst::Symbol { symbol, .. }) => MInst::Symbol {
+                dst,
+                symbol: *symbol,
+            },
+            Self::Again(_) => MInst::Trap,
+        }
+    }
+}
+
 /// Gives each spilled register a home and rewrites its uses.
 fn spill(f: &mut MFunc, spilled: &[bool], a: &Allocator) {
     let homes = homes(f, spilled, a);
@@ -528,23 +548,7 @@ fn rewrite(
             }
         };
         if matches!(role, Role::Use | Role::Both) {
-            let load = match h {
-                Home::Slot(n) => MInst::Load {
-                    size: Bytes::B8,
-                    dst: tmp,
-                    mem: slot(*n),
-                    may_fault: false,
-                },
-                Home::Again(MInst::Imm { value, .. }) => MInst::Imm {
-                    dst: tmp,
-                    value: *value,
-                },
-                Home::Again(MInst::Symbol { symbol, .. }) => MInst::Symbol {
-                    dst: tmp,
-                    symbol: *symbol,
-                },
-                Home::Again(_) => MInst::Trap,
-            };
+            let load = h.load(tmp);
             if !before.contains(&load) {
                 before.push(load);
             }

@@ -354,6 +354,22 @@ impl Selector<'_> {
                 let (env, value) = (self.env(), self.reg(value));
                 self.emit(MInst::Throw { env, value });
             }
+            Inst::Sum { .. } | Inst::Copy { .. } | Inst::Mismatch { .. } => {
+                self.loop_at_once(v, inst);
+            }
+            Inst::Nop
+            | Inst::Const(_)
+            | Inst::Symbol(_)
+            | Inst::FuncAddr(_)
+            | Inst::FrameAddr(_)
+            | Inst::Arg(_)
+            | Inst::Phi(_) => {}
+        }
+    }
+
+    /// What a whole loop became.
+    fn loop_at_once(&mut self, v: Value, inst: &Inst) {
+        match *inst {
             Inst::Sum {
                 size,
                 width,
@@ -392,13 +408,7 @@ impl Selector<'_> {
                     count,
                 });
             }
-            Inst::Nop
-            | Inst::Const(_)
-            | Inst::Symbol(_)
-            | Inst::FuncAddr(_)
-            | Inst::FrameAddr(_)
-            | Inst::Arg(_)
-            | Inst::Phi(_) => {}
+            _ => {}
         }
     }
 
