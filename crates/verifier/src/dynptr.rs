@@ -12,6 +12,8 @@ use skep_abi::helper::{Arg, ArgFlags, ArgKind, DynptrKind, HelperProto};
 
 /// Slots of a dynptr.
 const DYNPTR_SLOTS: usize = 2;
+/// Set in the id that a pointer carries which `bpf_dynptr_slice` gave, not `bpf_dynptr_data`.
+pub(crate) const SLICE: u32 = 1 << 31;
 
 /// An initialised dynptr that a call was given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,7 +175,8 @@ impl Verifier<'_> {
         self.release(ref_id)?;
         for (at, id) in self.dynptrs_with(|r| r.ref_id == ref_id) {
             self.remove_special(at, DYNPTR_SLOTS);
-            self.forget_slices(id);
+            // Slices too, which the kernel forgets (docs/kernels.md): the record is no longer the program's.
+            self.forget_data(|of| of & !SLICE == id);
         }
         Ok(true)
     }
@@ -191,11 +194,11 @@ impl Verifier<'_> {
         found
     }
 
-    /// Pointers into the memory of dynptr `id` become unusable.
-    fn forget_slices(&mut self, id: u32) {
+    /// Pointers into the memory of a dynptr become unusable.
+    fn forget_data(&mut self, is_its: impl Fn(u32) -> bool) {
         let leak = self.privileges.leak_pointers;
         self.cur.for_each_reg(|r| {
-            if r.kind == Kind::Mem && r.aux2 == id {
+            if r.kind == Kind::Mem && is_its(r.aux2) {
                 *r = if leak { Reg::UNKNOWN } else { Reg::NOT_INIT };
             }
         });
@@ -219,7 +222,8 @@ impl Verifier<'_> {
         let id = s.reg.id;
         let first = if s.reg.aux2 == 1 { slot } else { slot + 1 };
         self.remove_special(Place { frame, slot: first }, DYNPTR_SLOTS);
-        self.forget_slices(id);
+        // What slices point to stays: only `bpf_dynptr_data` ends with its dynptr.
+        self.forget_data(|of| of == id);
         Ok(())
     }
 

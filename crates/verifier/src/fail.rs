@@ -12,6 +12,7 @@ pub(crate) mod errno {
     pub(crate) const EOPNOTSUPP: i32 = 95;
     pub(crate) const ENOTSUPP: i32 = 524;
     pub(crate) const ENOENT: i32 = 2;
+    pub(crate) const EFAULT: i32 = 14;
 }
 
 /// A refusal on its way up; the walk adds the place.

@@ -339,6 +339,10 @@ impl Verifier<'_> {
     fn check_callback(&mut self, proto: &HelperProto, args: &CallArgs) -> Check {
         if proto.id == id::LOOP {
             // How often it runs decides when the exploration of the callback ends.
+            if !self.reg(1).is_scalar() {
+                let message = "r1 says how often the callback runs: it must be a number";
+                return fail(code::ARG_TYPE, errno::EFAULT, message);
+            }
             self.mark_precise(1)?;
             let rounds = self.reg(1).var.umax;
             if u64::from(self.cur.frame().callback_depth) >= rounds {

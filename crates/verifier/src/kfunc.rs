@@ -5,7 +5,7 @@ use crate::cause::{Cause, Section};
 use crate::cfg::CallNature;
 use crate::code;
 use crate::domain::Scalar;
-use crate::dynptr::DynptrUse;
+use crate::dynptr::{DynptrUse, SLICE};
 use crate::fail::{Check, errno, fail, fail_at};
 use crate::graph::{Graph, inserts};
 use crate::reg::{Flags, Kind, Reg};
@@ -396,7 +396,7 @@ impl<'a> Verifier<'a> {
         Ok(Reg {
             flags,
             aux: u32::try_from(size).unwrap_or(0),
-            aux2: dynptr.id,
+            aux2: dynptr.id | SLICE,
             ..Reg::pointer(Kind::Mem)
         })
     }

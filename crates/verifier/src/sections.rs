@@ -139,7 +139,12 @@ impl Verifier<'_> {
             _ => None,
         };
         let Some((at, id)) = saved else {
-            let message = Cause::about(i, format!("r{i} does not point to a saved irq flag"));
+            let what = if self.is_frame_end(i) {
+                "points to the end of the frame, where no irq flag is"
+            } else {
+                "does not point to a saved irq flag"
+            };
+            let message = Cause::about(i, format!("r{i} {what}"));
             return fail(code::IRQ_FLAG, errno::EINVAL, message);
         };
         self.read_special(at, 1);

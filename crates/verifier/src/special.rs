@@ -50,6 +50,12 @@ impl Verifier<'_> {
         }
     }
 
+    /// Register `i` points at the end of a frame, where the kernel wrongly finds what lies in its first slot (docs/kernels.md).
+    pub(crate) fn is_frame_end(&self, i: usize) -> bool {
+        let reg = self.reg(i);
+        reg.kind == Kind::Stack && reg.fixed_offset() == Some(0)
+    }
+
     /// The slots of an object, lowest address first.
     pub(crate) fn special_slots(&self, at: Place, slots: usize) -> &[StackSlot] {
         &self.cur.frames[at.frame].stack[at.slot + 1 - slots..=at.slot]

@@ -49,7 +49,7 @@ pub(crate) fn shrink_slots(mut best: Shrunk, shows: &mut dyn FnMut(&Shrunk) -> b
 }
 
 /// Where the jump or call at slot `at` leads.
-fn target(s: Slot, at: usize) -> Option<i64> {
+pub(super) fn target(s: Slot, at: usize) -> Option<i64> {
     let class = s.code & op::CLASS_MASK;
     let next = at as i64 + 1;
     if s.is_wide() {
