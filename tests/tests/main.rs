@@ -8,6 +8,7 @@ mod barriers;
 mod c_header;
 mod cases;
 mod corners;
+mod debug_info;
 mod deferred;
 mod encodings;
 mod examples;

@@ -64,6 +64,12 @@ impl Btf {
 
     fn parse_any(data: Vec<u8>, base: Option<Self>) -> Result<Self, BtfError> {
         let header = Header::read(&data)?;
+        // No more of a header counts than it says to have: neither magic number nor version.
+        match header.hdr_len {
+            0 | 1 => return Err(BtfProblem::Magic { found: 0 }.into()),
+            2 => return Err(BtfProblem::Version { found: 0 }.into()),
+            _ => {}
+        }
         let unknown = data.get(HEADER_BYTES..header.hdr_len as usize);
         if unknown.is_some_and(|extra| extra.iter().any(|&b| b != 0)) {
             return Err(BtfProblem::HeaderExtra.into());

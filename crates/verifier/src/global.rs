@@ -479,6 +479,12 @@ impl Verifier<'_> {
                     "line information names slot {at}, the middle of a wide instruction"
                 ));
             }
+            let known = |at| self.req.btf.is_none_or(|btf| btf.str_bytes(at).is_some());
+            if !known(line.file) || !known(line.text) {
+                return bad(format!(
+                    "line information for slot {at} names strings that the BTF does not have"
+                ));
+            }
             previous = Some(line.insn);
         }
         for f in &self.p.funcs {

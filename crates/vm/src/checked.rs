@@ -12,6 +12,9 @@ use skep_abi::ProgType;
 use skep_abi::limits::MAX_BPF_STACK;
 use skep_verifier::{ConcreteFrame, Region, Trace};
 
+/// Instructions of one run that are checked. A longer run ends here: programs may loop for minutes.
+const STEPS_MAX: u64 = 500_000;
+
 /// A [`Hook`] that compares a run with the proof.
 #[derive(Debug)]
 pub struct Checked<'a> {
@@ -176,6 +179,9 @@ impl Hook for Checked<'_> {
     const ACTIVE: bool = true;
 
     fn step(&mut self, step: &Step<'_>) -> Flow {
+        if self.steps == STEPS_MAX {
+            return Flow::Stop;
+        }
         self.steps += 1;
         let slots = &step.program.lowered().slots;
         let slot = slots[step.op as usize];

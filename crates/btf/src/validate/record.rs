@@ -152,16 +152,21 @@ fn type_id(id: u32) -> Result<(), BtfProblem> {
     Ok(())
 }
 
+/// A letter to the kernel, whose characters are those of ISO 8859-1.
+const fn is_letter(b: u8) -> bool {
+    b.is_ascii_alphabetic() || (b >= 0xc0 && b != 0xd7 && b != 0xf7)
+}
+
 /// Letters, digits, `_` and `.`, no digit in front.
-fn is_identifier(name: &[u8]) -> bool {
+pub(super) fn is_identifier(name: &[u8]) -> bool {
     let fits = |(i, b): (usize, &u8)| {
-        b.is_ascii_alphabetic() || *b == b'_' || *b == b'.' || i > 0 && b.is_ascii_digit()
+        is_letter(*b) || *b == b'_' || *b == b'.' || i > 0 && b.is_ascii_digit()
     };
     !name.is_empty() && name.len() < NAME_BYTES_MAX && name.iter().enumerate().all(fits)
 }
 
 fn is_section(name: &[u8]) -> bool {
-    let printable = |b: &u8| (0x20..0x7f).contains(b);
+    let printable = |b: &u8| (0x20..0x7f).contains(b) || *b >= 0xa0;
     !name.is_empty() && name.len() < NAME_BYTES_MAX && name.iter().all(printable)
 }
 

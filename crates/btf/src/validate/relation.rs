@@ -1,5 +1,6 @@
 //! Rules for what types say of each other: references exist, nothing contains itself, whatever needs a size has one.
 
+use super::record::is_identifier;
 use crate::error::{BtfError, BtfProblem};
 use crate::parsed::Btf;
 use crate::types::{Int, Kind, Type};
@@ -22,6 +23,9 @@ pub(super) fn check(btf: &Btf) -> Result<(), BtfError> {
     }
     Ok(())
 }
+
+/// Bytes that the place of a floating-point member is a multiple of, if it has as many.
+const FLOAT_ALIGNMENT_MAX: u32 = 8;
 
 fn references_exist(btf: &Btf) -> Result<(), BtfError> {
     for ty in btf.own_types() {
@@ -190,6 +194,10 @@ fn members(btf: &Btf, ty: Type<'_>) -> Result<(), BtfProblem> {
                 u64::from(m.bit_size) <= u64::from(size) * 8,
             ),
             _ if m.bit_size > 0 => return Err(wrong),
+            (_, Kind::Float) => (
+                u64::from(size) * 8,
+                m.bit_offset % (size.min(FLOAT_ALIGNMENT_MAX) * 8) == 0,
+            ),
             _ => (u64::from(size) * 8, m.bit_offset % 8 == 0),
         };
         if !aligned || start + own > bits {
@@ -216,7 +224,7 @@ fn function(btf: &Btf, ty: Type<'_>) -> Result<(), BtfProblem> {
     let proto = btf.get(id).filter(|p| p.kind() == Kind::FuncProto);
     let proto = proto.ok_or(BtfProblem::TypeId { id })?;
     for (param, p) in (0u32..).zip(proto.params()) {
-        if p.type_id != 0 && p.name.is_empty() {
+        if p.type_id != 0 && p.name_off == 0 {
             return Err(BtfProblem::Param { param });
         }
     }
@@ -238,12 +246,8 @@ fn prototype(btf: &Btf, ty: Type<'_>) -> Result<(), BtfProblem> {
             }
             continue;
         }
-        let identifier = |name: &str| {
-            let mut bytes = name.bytes();
-            let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.';
-            bytes.next().is_some_and(|b| fits(b) && !b.is_ascii_digit()) && bytes.all(fits)
-        };
-        if p.name_off != 0 && !identifier(p.name) {
+        let name = btf.str_bytes(p.name_off).unwrap_or_default();
+        if p.name_off != 0 && !is_identifier(name) {
             return Err(wrong());
         }
         sized(btf, p.type_id).map_err(|_| wrong())?;
