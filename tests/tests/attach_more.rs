@@ -141,6 +141,25 @@ fn functions_of_programs_are_replaced() {
     while verdict() != XDP_PASS {
         assert!(Instant::now() < deadline, "the function is still replaced");
     }
+    // The same replacement in a program that it was not loaded for.
+    let another = load(&linked, &backend, &only("base", None)).unwrap();
+    let other = another.programs[0].handle;
+    let name = replacement.programs[0].spec.target.clone();
+    let hook = |name: String| Hook::Function { prog: other, name };
+    let missing = attach(
+        &backend,
+        replacement.programs[0].handle,
+        &hook("no_such".to_owned()),
+    );
+    assert_eq!(missing.unwrap_err().errno, Errno::ENOENT);
+    let link = attach(&backend, replacement.programs[0].handle, &hook(name)).unwrap();
+    let run = TestRun {
+        data_in: Some(vec![0; 64]),
+        ..TestRun::default()
+    };
+    assert_eq!(backend.prog_test_run(other, &run).unwrap().retval, XDP_DROP);
+    assert_eq!(verdict(), XDP_PASS);
+    drop(link);
 }
 
 /// What the watchpoint watches.

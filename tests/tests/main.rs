@@ -1,6 +1,7 @@
 //! One test binary over the whole workspace.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod arena;
 mod arrows;
 mod attach;
 mod attach_more;

@@ -29,6 +29,8 @@ const MACHINE: &[&str] = &[
 const PARAMETERS: &str = "console=ttyS0 quiet panic=-1 no_timer_check";
 /// What guests' programs are built for, statically linked.
 pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+/// Flags of a static program at a fixed address, as skep is shipped: one build serves guests and measurements.
+pub(crate) const STATIC: &str = "-C target-feature=+crt-static -C relocation-model=static";
 
 pub(crate) fn command(
     program: &str,

@@ -14,9 +14,15 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// Modules that tests need where they are not built in.
-const MODULES: &[&str] = &["cls_bpf", "sch_ingress"];
+const MODULES: &[&str] = &["cls_bpf", "sch_ingress", "veth"];
 /// Which tests run there.
-const TESTS: &[&str] = &["attach::", "attach_more::", "kernel_backend::", "packets::"];
+const TESTS: &[&str] = &[
+    "arena::",
+    "attach::",
+    "attach_more::",
+    "kernel_backend::",
+    "packets::",
+];
 /// Folders with what the tests read, from the workspace.
 const FILES: &[&str] = &["tests/objects", "examples"];
 /// Seconds one kernel may take.
@@ -41,6 +47,7 @@ fn test_binary() -> Result<PathBuf, TaskError> {
         .args([
             "test",
             "--no-run",
+            "--release",
             "--package",
             "skep-tests",
             "--test",
@@ -49,7 +56,7 @@ fn test_binary() -> Result<PathBuf, TaskError> {
             guest::TRIPLE,
         ])
         .args(["--message-format", "json", "--quiet"])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("RUSTFLAGS", guest::STATIC)
         .current_dir(crate::workspace_root())
         .stderr(Stdio::inherit())
         .output()

@@ -15,6 +15,7 @@ mod fuzz_verify;
 mod guest;
 mod hammer;
 mod kernels;
+mod loads;
 mod maps;
 mod matrix;
 mod packets;
@@ -50,6 +51,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("fuzz-verify", "[COUNT] [SEED]: random programs, our verdict against the kernel's", fuzz_verify::run),
     ("filter-diff", "[--count N] [--link NAME] [--table]: our filters against libpcap's", filter::run),
     ("bench", "NAME: measures against the kernel and the peers", bench::run),
+    ("loads", "DIR [--with PROGRAM]: objects that libbpf and skep load into the running kernel", loads::run),
     ("matrix", "OBJECTS KERNEL.jsonl...: verdicts for other kernels against those of the booted ones", matrix::run),
     ("profile", "[KERNEL]: makes a kernel's data, from the running kernel or in a virtual machine", profile::run),
 ];

@@ -187,6 +187,15 @@ pub trait Backend: Send + Sync {
     /// `BPF_ENABLE_STATS` (`BPF_STATS_RUN_TIME`), until the handle is closed.
     fn enable_stats(&self) -> Result<Handle>;
 
+    /// Writes `bytes` to the beginning of an arena that no program uses yet: the variables that an object keeps there.
+    ///
+    /// # Errors
+    /// `E2BIG` if the arena is smaller, `EOPNOTSUPP` where a backend has none.
+    fn arena_init(&self, map: Handle, bytes: &[u8]) -> Result<()> {
+        let _ = (map, bytes);
+        Err(Error::unsupported("variables in an arena"))
+    }
+
     /// Opens the stream of a ring buffer or perf event array. Closing the reader ends it; a map has one reader.
     ///
     /// # Errors

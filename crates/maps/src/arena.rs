@@ -137,6 +137,26 @@ impl MapHeader {
         }
     }
 
+    /// Writes `bytes` from the beginning of the arena on, into pages that are allocated for them (variables of an object).
+    ///
+    /// # Errors
+    /// `EINVAL` for other maps, `E2BIG` if the arena is smaller, `EBUSY` if some of the pages are taken.
+    pub fn arena_init(&self, bytes: &[u8], runner: Runner) -> Result<(), Errno> {
+        let Body::Arena(arena) = &self.body else {
+            return Err(Errno::EINVAL);
+        };
+        let pages = u32::try_from(bytes.len().div_ceil(PAGE)).map_err(|_| Errno::E2BIG)?;
+        if pages > arena.pages {
+            return Err(Errno::E2BIG);
+        }
+        if pages != 0 && arena.allocate(Some(0), pages, self.data, runner).is_none() {
+            return Err(Errno::EBUSY);
+        }
+        // SAFETY: `bytes` fit the pages that were just allocated at the beginning of the arena.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.data, bytes.len()) };
+        Ok(())
+    }
+
     /// `bpf_arena_free_pages`: the pages read as zero afterwards.
     pub fn arena_free(&self, first: u32, count: u32, runner: Runner) {
         if let Body::Arena(arena) = &self.body {

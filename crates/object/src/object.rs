@@ -42,6 +42,9 @@ pub struct Object {
 /// Variables that lie in the object's arena.
 const ARENA_SECTION: &str = ".addr_space.1";
 
+/// Bytes of a page of an arena, the smallest that Linux has.
+const ARENA_PAGE_BYTES: u64 = 4096;
+
 /// What a relocated instruction refers to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Operand {
@@ -120,6 +123,7 @@ impl Object {
             places.maps.push(self.maps.len());
             self.maps.push(map.spec);
         }
+        fill_arena(elf, &mut self.maps)?;
         for (section, spec) in data::maps(elf, btf, name)? {
             places.sections.push((section, self.maps.len()));
             self.maps.push(spec);
@@ -359,4 +363,27 @@ fn text_section(elf: &Elf<'_>, name: &str) -> String {
 fn version(elf: &Elf<'_>) -> u32 {
     let data = elf.section("version").map_or(&[][..], |(_, s)| s.data);
     skep_btf::Order::HOST.u32_at(data, 0)
+}
+
+/// The variables of section `.addr_space.1` are what the object's arena begins with.
+fn fill_arena(elf: &Elf<'_>, maps: &mut [MapSpec]) -> Result<(), ObjectError> {
+    let Some((_, section)) = elf.section(ARENA_SECTION).filter(|(_, s)| s.size > 0) else {
+        return Ok(());
+    };
+    let arena = maps.iter_mut().find(|m| m.map_type == MapType::Arena);
+    let Some(arena) = arena else {
+        let what =
+            format!("section {ARENA_SECTION} has variables of an arena, but there is no arena");
+        return Err(ObjectError::damaged(what));
+    };
+    let pages = section.size.div_ceil(ARENA_PAGE_BYTES);
+    if pages > u64::from(arena.max_entries) {
+        let what = format!(
+            "it has {} pages, but its variables need {pages}",
+            arena.max_entries
+        );
+        return Err(ObjectError::map(&arena.name, what));
+    }
+    arena.contents = section.data.to_vec();
+    Ok(())
 }

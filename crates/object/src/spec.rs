@@ -35,7 +35,7 @@ pub struct MapSpec {
     pub vmlinux_value_type_id: u32,
     /// Template of inner maps.
     pub inner: Option<Box<MapSpec>>,
-    /// First and only value of a data map or structure of operations; shorter than `value_size` means zeroes follow.
+    /// First and only value of a data map or structure of operations, or what an arena begins with; shorter means zeroes follow.
     pub contents: Vec<u8>,
     /// Elements to set before programs run; of structures of operations the bytes where pointers to programs stand.
     pub slots: Vec<(u32, SlotInit)>,

@@ -388,6 +388,9 @@ fn fill(loaded: &Loaded, map: &LoadedMap) -> Result<(), LoadError> {
             backend.map_update(map.handle, &[0; 4], &value, 0)?;
         }
     }
+    if map.spec.map_type == MapType::Arena && !map.spec.contents.is_empty() {
+        backend.arena_init(map.handle, &map.spec.contents)?;
+    }
     if map.spec.is_frozen() {
         backend.map_freeze(map.handle)?;
     }
@@ -576,7 +579,11 @@ fn other_program(
 }
 
 /// The BTF id of a function of a loaded program.
-fn function_id(backend: &dyn Backend, prog: Handle, name: &str) -> Result<Option<u32>, Error> {
+pub(crate) fn function_id(
+    backend: &dyn Backend,
+    prog: Handle,
+    name: &str,
+) -> Result<Option<u32>, Error> {
     let info = backend.prog_info(prog)?;
     if info.btf_id == 0 {
         return Ok(None);

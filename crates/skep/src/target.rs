@@ -6,7 +6,7 @@ use skep_bpf::{Backend, BackendKind};
 use skep_btf::Btf;
 use skep_object::{Needs, Target};
 use skep_profile::{Parts, Profile, pack};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Names a folder with profiles of kernels.
@@ -24,7 +24,9 @@ const fn version_code(major: u32, minor: u32, patch: u32) -> u32 {
 /// # Errors
 /// If it cannot be read or parsed.
 pub fn running_btf() -> io::Result<Btf> {
-    Btf::parse(std::fs::read(KERNEL_BTF)?).map_err(|e| io::Error::other(e.to_string()))
+    let mapped = skep_sys::mem::read_sysfs(&std::fs::File::open(KERNEL_BTF)?);
+    let bytes = mapped.or_else(|_| std::fs::read(KERNEL_BTF))?;
+    Btf::parse(bytes).map_err(|e| io::Error::other(e.to_string()))
 }
 
 /// Where the running kernel's modules show their BTF, beside its own.
@@ -91,10 +93,25 @@ fn addresses(names: &[String]) -> Vec<(String, u64)> {
     found
 }
 
-/// The configuration of the running kernel, if it is readable as text.
+/// Where the kernel shows its configuration, if it was built to.
+const CONFIG: &str = "/proc/config.gz";
+/// Bytes of a configuration at most; those of distributions have 300 kB.
+const CONFIG_BYTES_MAX: u64 = 16 << 20;
+
+/// The configuration of the running kernel: its own account, or the file that its package left.
 fn running_config() -> Option<String> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
-    std::fs::read_to_string(format!("/boot/config-{}", release.trim())).ok()
+    packed_config().or_else(|| {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+        std::fs::read_to_string(format!("/boot/config-{}", release.trim())).ok()
+    })
+}
+
+fn packed_config() -> Option<String> {
+    let file = std::fs::File::open(CONFIG).ok()?;
+    let mut text = String::new();
+    let mut unpacked = flate2::read::GzDecoder::new(file).take(CONFIG_BYTES_MAX);
+    unpacked.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 fn common(cpus: usize) -> Target {
@@ -245,7 +262,7 @@ pub fn of_profile(profile: &Profile, needs: &Needs, btf: Option<Btf>) -> Target 
     }
 }
 
-/// The profile of the running kernel, made by asking it (root, some seconds); `config` is its configuration, if it is not in /boot.
+/// The profile of the running kernel, made by asking it (root, some seconds); `config` is its configuration, if neither it nor /boot says it.
 ///
 /// # Errors
 /// If its BTF cannot be read.

@@ -2,6 +2,7 @@
 
 use crate::attr::{Cmd, MapBatch, MapCreate, MapElem, One};
 use crate::bpf::{self, Info, address, address_mut};
+use crate::mem::{Mapping, PAGE};
 use skep_abi::MapType;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -40,6 +41,8 @@ pub struct Map {
     key_bytes: usize,
     /// Bytes the kernel reads or writes of a value, all CPUs of per-CPU maps.
     value_bytes: usize,
+    /// An arena has a place in this process: programs that use it cannot be loaded before it has one.
+    arena: Option<Mapping>,
 }
 
 /// The lengths given do not fit the map.
@@ -82,6 +85,13 @@ fn value_bytes(map_type: u32, value_size: u32) -> io::Result<usize> {
     })
 }
 
+/// Maps an arena as a whole, where its creator wants it.
+fn arena(fd: BorrowedFd<'_>, attr: &MapCreate) -> io::Result<Mapping> {
+    let len = (attr.max_entries as usize).checked_mul(PAGE);
+    let len = len.ok_or_else(|| io::Error::from_raw_os_error(libc::E2BIG))?;
+    Mapping::of_descriptor(fd, attr.map_extra as usize, len)
+}
+
 impl Map {
     /// `BPF_MAP_CREATE`
     pub fn create(attr: &MapCreate) -> io::Result<Self> {
@@ -91,8 +101,24 @@ impl Map {
         Ok(Self {
             key_bytes: attr.key_size as usize,
             value_bytes: value_bytes(attr.map_type, attr.value_size)?,
+            arena: match MapType::from_id(attr.map_type) {
+                Some(MapType::Arena) => Some(arena(fd.as_fd(), &attr)?),
+                _ => None,
+            },
             fd,
         })
+    }
+
+    /// Writes `bytes` to the beginning of an arena that this process created.
+    ///
+    /// # Errors
+    /// `EINVAL` for other maps, `E2BIG` if the arena is smaller; what `process_vm_writev` says of pages that cannot be had.
+    pub fn arena_init(&self, bytes: &[u8]) -> io::Result<()> {
+        let arena = self.arena.as_ref().ok_or_else(wrong_length)?;
+        if bytes.len() > arena.len() {
+            return Err(io::Error::from_raw_os_error(libc::E2BIG));
+        }
+        crate::mem::write_own(arena.base() as usize, bytes)
     }
 
     /// Takes a descriptor that may be a map's; the kernel is asked.
@@ -101,6 +127,7 @@ impl Map {
         Ok(Self {
             key_bytes: info.key_size as usize,
             value_bytes: value_bytes(info.map_type, info.value_size)?,
+            arena: None,
             fd,
         })
     }

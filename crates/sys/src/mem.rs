@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -106,6 +106,55 @@ pub fn link_file(file: &File, path: &Path) -> io::Result<()> {
     }
 }
 
+/// Reads a file of sysfs through a mapping, which takes one call where reading takes one a page.
+///
+/// # Errors
+/// Those of `mmap`; kernels before 6.16 map no such file.
+pub fn read_sysfs(file: &File) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    let prot = Access::Read.prot();
+    let base = map(
+        std::ptr::null_mut(),
+        len,
+        prot,
+        libc::MAP_PRIVATE,
+        file.as_raw_fd(),
+        0,
+    )?;
+    let mapping = Mapping { base, len };
+    // SAFETY: the mapping is this long; files of sysfs with a size keep it, and nobody writes to the kernel's.
+    Ok(unsafe { std::slice::from_raw_parts(mapping.base(), len) }.to_vec())
+}
+
+/// Writes to memory of this process that may not be there: what would be a signal is an error.
+///
+/// # Errors
+/// Those of `process_vm_writev`.
+pub fn write_own(address: usize, bytes: &[u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let rest = &bytes[done..];
+        let local = libc::iovec {
+            iov_base: rest.as_ptr().cast_mut().cast(),
+            iov_len: rest.len(),
+        };
+        let remote = libc::iovec {
+            iov_base: std::ptr::without_provenance_mut(address + done),
+            iov_len: rest.len(),
+        };
+        // SAFETY: the kernel reads `rest`, and checks the other range itself.
+        let written = unsafe {
+            libc::process_vm_writev(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0)
+        };
+        match usize::try_from(written) {
+            Ok(0) => return Err(io::Error::from_raw_os_error(libc::EFAULT)),
+            Ok(count) => done += count,
+            Err(_) => return Err(io::Error::last_os_error()),
+        }
+    }
+    Ok(())
+}
+
 /// A range of address space that is unmapped on drop.
 #[derive(Debug)]
 pub struct Mapping {
@@ -154,6 +203,22 @@ impl Mapping {
             file.as_raw_fd(),
             offset,
         )?;
+        Ok(Self { base, len })
+    }
+
+    /// Maps `len` bytes of what `fd` stands for, shared, for loads and stores: at `at`, or anywhere if that is 0.
+    ///
+    /// # Errors
+    /// Those of `mmap`; `EEXIST` if something is there already.
+    pub fn of_descriptor(fd: BorrowedFd<'_>, at: usize, len: usize) -> io::Result<Self> {
+        let fixed = if at == 0 {
+            0
+        } else {
+            libc::MAP_FIXED_NOREPLACE
+        };
+        let at = std::ptr::without_provenance_mut(at);
+        let prot = Access::ReadWrite.prot();
+        let base = map(at, len, prot, libc::MAP_SHARED | fixed, fd.as_raw_fd(), 0)?;
         Ok(Self { base, len })
     }
 

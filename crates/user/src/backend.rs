@@ -86,6 +86,12 @@ impl Backend for Universe {
             .named(WHAT)
     }
 
+    fn arena_init(&self, map: Handle, bytes: &[u8]) -> Result<()> {
+        const WHAT: &str = "variables in an arena";
+        let (map, _) = self.map(map, WHAT)?;
+        map.arena_init(&self.shared, bytes).named(WHAT)
+    }
+
     fn map_delete(&self, map: Handle, key: &[u8]) -> Result<()> {
         const WHAT: &str = "BPF_MAP_DELETE_ELEM";
         let (map, mode) = self.map(map, WHAT)?;

@@ -30,6 +30,11 @@ impl MapObject {
         run(lease.runner())
     }
 
+    /// Variables at the beginning of an arena.
+    pub(crate) fn arena_init(&self, shared: &Shared, bytes: &[u8]) -> Outcome {
+        self.as_user(shared, |runner| self.map.arena_init(bytes, runner))
+    }
+
     /// `BPF_MAP_LOOKUP_ELEM`
     pub(crate) fn lookup(
         &self,

@@ -1,5 +1,6 @@
 //! `cargo xtask bench load`: how long `skep prog loadall` takes, from process start to exit, beside bpftool's.
 
+use super::shipped;
 use crate::TaskError;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -40,38 +41,9 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Builds the binary as it is shipped, static and at a fixed address, and tells where it is.
-fn build() -> Result<PathBuf, TaskError> {
-    const TRIPLE: &str = "x86_64-unknown-linux-gnu";
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args([
-            "build",
-            "--release",
-            "--quiet",
-            "--package",
-            "skep-cli",
-            "--bin",
-            "skep",
-            "--target",
-            TRIPLE,
-        ])
-        .env(
-            "RUSTFLAGS",
-            "-C target-feature=+crt-static -C relocation-model=static",
-        )
-        .current_dir(crate::workspace_root())
-        .status()
-        .map_err(|e| format!("cannot run cargo: {e}"))?;
-    if !status.success() {
-        return Err("skep does not build".to_owned());
-    }
-    Ok(crate::target_dir().join(TRIPLE).join("release/skep"))
-}
-
 /// Per tool the minimum of interleaved samples, the median over rounds; bpftool against itself as well.
 pub(crate) fn run(_: &[String]) -> Result<(), TaskError> {
-    let ours = build()?;
+    let ours = shipped::build()?;
     let theirs = PathBuf::from("bpftool");
     let pins = PathBuf::from(format!("/sys/fs/bpf/skep-bench-{}", std::process::id()));
     let (mut worst, mut ratios) = (0f64, Vec::new());

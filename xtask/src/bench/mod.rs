@@ -5,6 +5,7 @@ mod btf;
 mod load;
 mod maps;
 mod peers;
+mod shipped;
 mod verify;
 
 use crate::{Task, TaskError};
@@ -17,6 +18,7 @@ const BENCHES: &[(&str, Task)] = &[
     ("jit", peers::jit),
     ("load", load::run),
     ("maps", maps::run),
+    ("size", shipped::run),
     ("verify", verify::run),
 ];
 

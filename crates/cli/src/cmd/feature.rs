@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Args {
     /// `probe`, the default, or `dump FILE`, which writes a profile of this kernel for `skep check --kernel FILE`
     words: Vec<String>,
-    /// The kernel's configuration, if /boot does not have it (`zcat /proc/config.gz`)
+    /// The kernel's configuration, if neither /proc/config.gz nor /boot has it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

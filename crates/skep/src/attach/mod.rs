@@ -60,6 +60,13 @@ pub enum Hook {
     },
     /// What the program was loaded for: fentry, fexit, LSM, typed tracepoints.
     Loaded,
+    /// A function of another program than the one that a `freplace` program was loaded for.
+    Function {
+        /// The other program.
+        prog: Handle,
+        /// Its function, which must take the same arguments.
+        name: String,
+    },
     /// A function of an executable or library.
     Uprobe(Probe),
     /// A function of the kernel.
@@ -351,6 +358,7 @@ pub fn attach_with(
         Hook::Tracepoint { .. }
         | Hook::RawTracepoint { .. }
         | Hook::Loaded
+        | Hook::Function { .. }
         | Hook::Uprobe(_)
         | Hook::Usdt(_)
         | Hook::Kprobe { .. }
@@ -369,6 +377,9 @@ fn trace(backend: &Arc<dyn Backend>, prog: Handle, hook: &Hook, cookie: u64) -> 
             tracing::tracepoint(backend, prog, category, name, cookie)
         }
         Hook::RawTracepoint { name } => tracing::raw_tracepoint(backend, prog, name, cookie),
+        Hook::Function { prog: other, name } => {
+            tracing::function(backend, prog, *other, name, cookie)
+        }
         Hook::Uprobe(probe) => uprobe::attach(backend, prog, probe, cookie),
         Hook::Usdt(probe) => usdt::attach(backend, prog, probe),
         Hook::Kprobe {

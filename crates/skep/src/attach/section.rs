@@ -48,101 +48,123 @@ fn section_word(program: &Program) -> &str {
 /// # Errors
 /// One sentence: what is missing, or that this kind of program is not attached by section name.
 pub fn hook(program: &Program, given: &Where) -> Result<Hook, String> {
-    let needs = |what: &str| {
-        format!(
-            "program \"{}\" ({}) needs {what}",
-            program.name, program.section
-        )
-    };
-    let target = || {
-        let named = (!program.target.is_empty()).then(|| program.target.clone());
-        named.ok_or_else(|| needs("a target in its section name"))
-    };
-    let cgroup = |attach_type: AttachType| {
-        let path = given
-            .cgroup
-            .clone()
-            .ok_or_else(|| needs("--cgroup PATH or a command"))?;
-        Ok(Hook::Cgroup {
-            path,
-            attach_type,
-            order: Order::Last,
-        })
-    };
+    let section = Section { program, given };
+    let of_group = program.attach == Some(AttachType::LsmCgroup);
     match program.prog_type {
-        ProgType::Tracepoint => {
-            let target = target()?;
-            let (category, name) = target
-                .split_once('/')
-                .ok_or_else(|| needs("CATEGORY/NAME in its section name"))?;
-            Ok(Hook::Tracepoint {
-                category: category.to_owned(),
-                name: name.to_owned(),
-            })
-        }
+        ProgType::Tracepoint => section.tracepoint(),
         ProgType::RawTracepoint | ProgType::RawTracepointWritable => {
-            Ok(Hook::RawTracepoint { name: target()? })
+            section.target().map(|name| Hook::RawTracepoint { name })
         }
         ProgType::Tracing if program.attach == Some(AttachType::TraceIter) => Err(format!(
             "program \"{}\" is an iterator; iterators are read, not run",
             program.name
         )),
-        ProgType::Tracing | ProgType::Lsm if program.attach != Some(AttachType::LsmCgroup) => {
-            Ok(Hook::Loaded)
-        }
-        ProgType::Kprobe => probe(program, given, &target()?).ok_or_else(|| {
-            needs("a target that can be read: a function, FILE:FUNCTION, or FILE:PROVIDER:NAME")
-        }),
+        ProgType::Tracing | ProgType::Lsm | ProgType::Ext if !of_group => Ok(Hook::Loaded),
+        ProgType::Kprobe => section.probe(),
         ProgType::PerfEvent => Ok(Hook::PerfEvent {
             kind: CPU_CLOCK.0,
             config: CPU_CLOCK.1,
             rate: Rate::Hertz(SAMPLE_HERTZ),
             pid: given.pid,
         }),
-        ProgType::Xdp => Ok(Hook::Xdp {
-            ifindex: given.ifindex.ok_or_else(|| needs("--dev NAME"))?,
-            mode: XdpMode::Any,
-        }),
-        ProgType::SchedCls
-            if matches!(
-                program.attach,
-                Some(AttachType::NetkitPrimary | AttachType::NetkitPeer)
-            ) =>
-        {
-            Ok(Hook::Netkit {
-                ifindex: given.ifindex.ok_or_else(|| needs("--dev NAME"))?,
-                peer: program.attach == Some(AttachType::NetkitPeer),
-                order: Order::Last,
-            })
-        }
-        ProgType::SchedCls | ProgType::SchedAct => Ok(Hook::Tc {
-            order: Order::Last,
-            ifindex: given.ifindex.ok_or_else(|| needs("--dev NAME"))?,
-            direction: match program.attach {
-                Some(AttachType::TcxEgress) => Direction::Egress,
-                _ => Direction::Ingress,
-            },
-        }),
+        ProgType::Xdp | ProgType::SchedCls | ProgType::SchedAct => section.device(),
         ProgType::SkLookup | ProgType::FlowDissector => Ok(Hook::Netns {
             path: PathBuf::from("/proc/thread-self/ns/net"),
             attach_type: program.attach.unwrap_or(AttachType::SkLookup),
         }),
-        ProgType::SockOps => cgroup(AttachType::CgroupSockOps),
-        ProgType::CgroupSkb
+        ProgType::SockOps
+        | ProgType::CgroupSkb
         | ProgType::CgroupSock
         | ProgType::CgroupSockAddr
         | ProgType::CgroupDevice
         | ProgType::CgroupSysctl
         | ProgType::CgroupSockopt
-        | ProgType::Lsm => cgroup(
-            program
-                .attach
-                .ok_or_else(|| needs("an attach type in its section name"))?,
-        ),
+        | ProgType::Lsm => section.group(),
         other => Err(format!(
             "program \"{}\": type {other} is not attached by section name",
             program.name
         )),
+    }
+}
+
+/// A program's section name, and what the caller adds to it.
+struct Section<'a> {
+    program: &'a Program,
+    given: &'a Where,
+}
+
+impl Section<'_> {
+    /// Says what is missing.
+    fn needs(&self, what: &str) -> String {
+        let program = self.program;
+        format!(
+            "program \"{}\" ({}) needs {what}",
+            program.name, program.section
+        )
+    }
+
+    fn target(&self) -> Result<String, String> {
+        let target = &self.program.target;
+        if target.is_empty() {
+            return Err(self.needs("a target in its section name"));
+        }
+        Ok(target.clone())
+    }
+
+    fn tracepoint(&self) -> Result<Hook, String> {
+        let target = self.target()?;
+        let (category, name) = target
+            .split_once('/')
+            .ok_or_else(|| self.needs("CATEGORY/NAME in its section name"))?;
+        Ok(Hook::Tracepoint {
+            category: category.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    fn probe(&self) -> Result<Hook, String> {
+        let what = "a target that can be read: a function, FILE:FUNCTION, or FILE:PROVIDER:NAME";
+        probe(self.program, self.given, &self.target()?).ok_or_else(|| self.needs(what))
+    }
+
+    /// XDP, netkit and traffic control.
+    fn device(&self) -> Result<Hook, String> {
+        let ifindex = self.given.ifindex.ok_or_else(|| self.needs("--dev NAME"))?;
+        let order = Order::Last;
+        Ok(match (self.program.prog_type, self.program.attach) {
+            (ProgType::Xdp, _) => Hook::Xdp {
+                ifindex,
+                mode: XdpMode::Any,
+            },
+            (_, Some(end @ (AttachType::NetkitPrimary | AttachType::NetkitPeer))) => Hook::Netkit {
+                ifindex,
+                peer: end == AttachType::NetkitPeer,
+                order,
+            },
+            (_, attach) => Hook::Tc {
+                ifindex,
+                direction: match attach {
+                    Some(AttachType::TcxEgress) => Direction::Egress,
+                    _ => Direction::Ingress,
+                },
+                order,
+            },
+        })
+    }
+
+    fn group(&self) -> Result<Hook, String> {
+        let attach_type = match self.program.prog_type {
+            ProgType::SockOps => Some(AttachType::CgroupSockOps),
+            _ => self.program.attach,
+        };
+        let attach_type =
+            attach_type.ok_or_else(|| self.needs("an attach type in its section name"))?;
+        let path = self.given.cgroup.clone();
+        Ok(Hook::Cgroup {
+            path: path.ok_or_else(|| self.needs("--cgroup PATH or a command"))?,
+            attach_type,
+            order: Order::Last,
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Ends, Link, elf, perf, refused};
 use crate::kernel::tracefs::Tracefs;
 use skep_abi::AttachType;
-use skep_bpf::{Backend, Handle, LinkCreate, LinkTarget, Result};
+use skep_bpf::{Backend, Errno, Error, Handle, LinkCreate, LinkTarget, Result};
 use std::sync::Arc;
 
 /// Attaches to `category:name` through a perf event.
@@ -50,6 +50,35 @@ pub(super) fn loaded(backend: &Arc<dyn Backend>, prog: Handle, cookie: u64) -> R
         prog,
         attach_type: AttachType::TraceFentry,
         target,
+        flags: 0,
+    };
+    Link::of(backend, &create, None)
+}
+
+/// Attaches to a function of another program.
+pub(super) fn function(
+    backend: &Arc<dyn Backend>,
+    prog: Handle,
+    other: Handle,
+    name: &str,
+    cookie: u64,
+) -> Result<Link> {
+    let found = crate::load::function_id(backend.as_ref(), other, name)?;
+    let btf_id = found.ok_or_else(|| Error {
+        errno: Errno::ENOENT,
+        what: "BPF_LINK_CREATE".to_owned(),
+        detail: format!("the other program has no function \"{name}\""),
+        log: String::new(),
+    })?;
+    let create = LinkCreate {
+        prog,
+        // Programs that replace functions have no attach type; this is its number.
+        attach_type: AttachType::CgroupInetIngress,
+        target: LinkTarget::Function {
+            prog: other,
+            btf_id,
+            cookie,
+        },
         flags: 0,
     };
     Link::of(backend, &create, None)
@@ -121,7 +150,7 @@ fn matching(pattern: &str) -> Result<Vec<String>> {
     found.sort_unstable();
     found.dedup();
     if found.is_empty() {
-        let none = std::io::Error::from_raw_os_error(skep_bpf::Errno::ENOENT.0);
+        let none = std::io::Error::from_raw_os_error(Errno::ENOENT.0);
         return Err(refused(&what, &none));
     }
     Ok(found)

@@ -5,7 +5,8 @@ use super::convert::failed;
 use skep_abi::AttachType;
 use skep_bpf::{Errno, Error, LinkCreate, LinkDetail, LinkInfo, LinkTarget, Result};
 use skep_sys::bpf_link::{self, Extra, TextPlace};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// `BPF_F_KPROBE_MULTI_RETURN` and `BPF_F_UPROBE_MULTI_RETURN`
 const MULTI_RETURN: u32 = 1;
@@ -33,125 +34,107 @@ impl Kernel {
     /// Creates a link of any target.
     pub(super) fn create_link(&self, link: &LinkCreate) -> Result<OwnedFd> {
         let what = format!("BPF_LINK_CREATE for {}", link.attach_type);
-        let prog = self.entry(link.prog, &what)?;
-        let prog = prog.as_fd();
-        let attach = link.attach_type.id();
+        let attached = self.entry(link.prog, &what)?;
+        let prog = attached.as_fd();
         let done = match &link.target {
-            LinkTarget::Ifindex(index) => {
-                bpf_link::create(prog, *index, attach, link.flags, &Extra::None)
-            }
-            LinkTarget::Ordered {
-                target,
-                relative,
-                revision,
-            } => {
-                let extra = Extra::Relative {
-                    fd_or_id: *relative,
-                    revision: *revision,
-                };
-                bpf_link::create(prog, *target, attach, link.flags, &extra)
-            }
-            LinkTarget::Function {
-                prog: other,
-                btf_id,
-                cookie,
-            } => {
-                let other = self.entry(*other, &what)?;
-                let number = other.as_fd().as_raw_fd().cast_unsigned();
-                let extra = Extra::Tracing {
-                    btf_id: *btf_id,
-                    cookie: *cookie,
-                };
-                bpf_link::create(prog, number, attach, link.flags, &extra)
-            }
-            LinkTarget::Fd { fd, cookie } => {
-                let extra = match link.attach_type {
-                    AttachType::PerfEvent => Extra::PerfEvent { cookie: *cookie },
-                    _ => Extra::None,
-                };
-                bpf_link::create(prog, fd.cast_unsigned(), attach, link.flags, &extra)
-            }
             LinkTarget::RawTracepoint { name, cookie } => {
                 bpf_link::raw_tracepoint(prog, Some(name), *cookie)
             }
-            LinkTarget::Loaded { cookie } => {
-                if *cookie == 0 {
-                    bpf_link::raw_tracepoint(prog, None, 0)
-                } else {
-                    let extra = Extra::Tracing {
-                        btf_id: 0,
-                        cookie: *cookie,
-                    };
-                    bpf_link::create(prog, 0, attach, link.flags, &extra)
-                }
-            }
-            LinkTarget::UprobeMulti {
-                path,
-                offsets,
-                counters,
-                cookies,
-                pid,
-                ret,
-            } => {
-                let flags = if *ret { MULTI_RETURN } else { 0 };
-                let extra = Extra::UprobeMulti {
-                    path,
-                    offsets,
-                    counters,
-                    cookies,
-                    pid: *pid,
-                    flags,
-                };
-                bpf_link::create(prog, 0, attach, link.flags, &extra)
-            }
-            LinkTarget::KprobeMulti {
-                symbols,
-                cookies,
-                ret,
-            } => {
-                let symbols: std::result::Result<Vec<_>, _> = symbols
-                    .iter()
-                    .map(|s| skep_sys::bpf::text(s.as_bytes()))
-                    .collect();
-                let symbols = symbols.map_err(|e| failed(&what, &e))?;
-                let flags = if *ret { MULTI_RETURN } else { 0 };
-                let extra = Extra::KprobeMulti {
-                    symbols: &symbols,
-                    cookies,
-                    flags,
-                };
-                bpf_link::create(prog, 0, attach, link.flags, &extra)
-            }
-            LinkTarget::Iter { info } => {
-                bpf_link::create(prog, 0, attach, link.flags, &Extra::Iter { info })
-            }
-            LinkTarget::Netfilter {
-                family,
-                hook,
-                priority,
-                flags,
-            } => {
-                let extra = Extra::Netfilter {
-                    family: *family,
-                    hook: *hook,
-                    priority: *priority,
-                    flags: *flags,
-                };
-                bpf_link::create(prog, 0, attach, link.flags, &extra)
-            }
-            LinkTarget::StructOps(map) => {
-                let map = self.entry(*map, &what)?;
-                let number = map.as_fd().as_raw_fd().cast_unsigned();
-                bpf_link::create_raw(number, 0, attach, link.flags, &Extra::None)
+            LinkTarget::Loaded { cookie: 0 } => bpf_link::raw_tracepoint(prog, None, 0),
+            target => {
+                let names = names(target).map_err(|e| failed(&what, &e))?;
+                let number = self.number_of(target, &what)?;
+                let extra = extra(link, &names);
+                bpf_link::create(prog, number, link.attach_type.id(), link.flags, &extra)
             }
         };
         done.map_err(|e| explain(failed(&what, &e), link))
+    }
+
+    /// The number that a target goes by: a device, a descriptor, or nothing.
+    fn number_of(&self, target: &LinkTarget, what: &str) -> Result<u32> {
+        match target {
+            LinkTarget::Ifindex(number) | LinkTarget::Ordered { target: number, .. } => Ok(*number),
+            LinkTarget::Function { prog, .. } => self.number(Some(*prog), what),
+            LinkTarget::Fd { fd, .. } => Ok(fd.cast_unsigned()),
+            _ => Ok(0),
+        }
+    }
+}
+
+/// Names of kernel functions as the kernel reads them.
+fn names(target: &LinkTarget) -> std::io::Result<Vec<CString>> {
+    let LinkTarget::KprobeMulti { symbols, .. } = target else {
+        return Ok(Vec::new());
+    };
+    let texts = symbols.iter().map(|s| skep_sys::bpf::text(s.as_bytes()));
+    texts.collect()
+}
+
+/// `BPF_F_KPROBE_MULTI_RETURN` or `BPF_F_UPROBE_MULTI_RETURN`, if the probes are at returns.
+fn multi_flags(ret: bool) -> u32 {
+    if ret { MULTI_RETURN } else { 0 }
+}
+
+/// The union member that a target fills.
+fn extra<'a>(link: &'a LinkCreate, names: &'a [CString]) -> Extra<'a> {
+    match &link.target {
+        &LinkTarget::Ordered {
+            relative, revision, ..
+        } => Extra::Relative {
+            fd_or_id: relative,
+            revision,
+        },
+        &LinkTarget::Function { btf_id, cookie, .. } => Extra::Tracing { btf_id, cookie },
+        &LinkTarget::Loaded { cookie } => Extra::Tracing { btf_id: 0, cookie },
+        &LinkTarget::Fd { cookie, .. } if link.attach_type == AttachType::PerfEvent => {
+            Extra::PerfEvent { cookie }
+        }
+        LinkTarget::UprobeMulti {
+            path,
+            offsets,
+            counters,
+            cookies,
+            pid,
+            ret,
+        } => Extra::UprobeMulti {
+            path,
+            offsets,
+            counters,
+            cookies,
+            pid: *pid,
+            flags: multi_flags(*ret),
+        },
+        LinkTarget::KprobeMulti { cookies, ret, .. } => Extra::KprobeMulti {
+            symbols: names,
+            cookies,
+            flags: multi_flags(*ret),
+        },
+        LinkTarget::Iter { info } => Extra::Iter { info },
+        &LinkTarget::Netfilter {
+            family,
+            hook,
+            priority,
+            flags,
+        } => Extra::Netfilter {
+            family,
+            hook,
+            priority,
+            flags,
+        },
+        LinkTarget::Ifindex(_)
+        | LinkTarget::Fd { .. }
+        | LinkTarget::RawTracepoint { .. }
+        | LinkTarget::StructOps(_) => Extra::None,
     }
 }
 
 /// Adds what is known about an errno for this target.
 fn explain(mut error: Error, link: &LinkCreate) -> Error {
     error.detail = match (&link.target, error.errno) {
+        (LinkTarget::Function { .. }, Errno::EINVAL) => {
+            "the other program has no such function, or one with other arguments".to_owned()
+        }
         (LinkTarget::RawTracepoint { name, .. }, Errno::ENOENT) => {
             format!("the kernel has no tracepoint \"{name}\"")
         }

@@ -299,6 +299,13 @@ impl Backend for Kernel {
             .map_err(|e| failed(WHAT, &e))
     }
 
+    fn arena_init(&self, map: Handle, bytes: &[u8]) -> Result<()> {
+        const WHAT: &str = "variables in an arena";
+        self.map(map, WHAT)?
+            .arena_init(bytes)
+            .map_err(|e| failed(WHAT, &e))
+    }
+
     fn map_delete(&self, map: Handle, key: &[u8]) -> Result<()> {
         const WHAT: &str = "BPF_MAP_DELETE_ELEM";
         self.map(map, WHAT)?

@@ -1,0 +1,367 @@
+//! The noun commands that change something: each does it, shows it, and undoes it, on objects of the test's own.
+
+use serde_json::Value as Json;
+use skep::cgroup::Group;
+use skep::load::{LoadOptions, Loaded, load};
+use skep::{Kernel, target};
+use skep_bpf::Backend;
+use skep_object::{Object, Options};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+/// A folder in the bpf filesystem that goes with the test.
+struct Pins(PathBuf);
+
+impl Pins {
+    /// `None`, after saying so, where maps cannot be made.
+    fn new(name: &str) -> Option<Self> {
+        if !can_bpf() {
+            println!("skipped: bpf");
+            return None;
+        }
+        let folder = PathBuf::from(format!(
+            "/sys/fs/bpf/skep-verbs-{}-{name}",
+            std::process::id()
+        ));
+        std::fs::create_dir_all(&folder).expect("a folder in the bpf filesystem");
+        Some(Self(folder))
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        // What is left is said by the next run, which has another name.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn can_bpf() -> bool {
+    let array = skep_bpf::MapCreate::new(skep_abi::MapType::Array, 4, 4, 1);
+    let kernel = Kernel::new();
+    kernel
+        .map_create(&array)
+        .map(|map| kernel.close(map))
+        .is_ok()
+}
+
+fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest
+        .ancestors()
+        .nth(2)
+        .expect("the workspace")
+        .to_owned()
+}
+
+/// Runs skep; what it prints, or what it complains about.
+fn skep(words: &str) -> Result<String, String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    let output = command
+        .args(words.split_whitespace())
+        .current_dir(root())
+        .output();
+    let output = output.expect("skep runs");
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+fn json(words: &str) -> Json {
+    let text = skep(&format!("-j {words}")).expect("an answer");
+    serde_json::from_str(text.trim()).expect("JSON")
+}
+
+/// One program of an object, loaded and pinned.
+fn pinned(object: &str, program: &str, path: &str) -> Loaded {
+    let bytes = std::fs::read(root().join(object)).expect("an object");
+    let object = Object::parse(
+        &bytes,
+        &Options {
+            name: object.to_owned(),
+        },
+    )
+    .expect("an object");
+    let target = target::running(&object.needs()).expect("a target");
+    let linked = object.relocate(&target).expect("links");
+    let backend: Arc<dyn Backend> = Arc::new(Kernel::new());
+    let options = LoadOptions {
+        program: Some(program.to_owned()),
+        ..LoadOptions::default()
+    };
+    let loaded = load(&linked, &backend, &options).expect("loads");
+    let handle = loaded.programs[0].handle;
+    backend.obj_pin(handle, Path::new(path)).expect("is pinned");
+    loaded
+}
+
+const ATTACH: &str = "tests/objects/attach.bpf.o";
+
+#[test]
+fn maps_are_created_filled_and_read() {
+    let Some(pins) = Pins::new("maps") else {
+        return;
+    };
+    let map = pins.path("hash");
+    skep(&format!(
+        "map create {map} type hash key 4 value 8 entries 4 name verbs"
+    ))
+    .expect("a map");
+    skep(&format!(
+        "map update pinned {map} key 1 0 0 0 value 1 2 3 4 5 6 7 8"
+    ))
+    .expect("an element");
+    let again = skep(&format!(
+        "map update pinned {map} key 1 0 0 0 value 0 0 0 0 0 0 0 0 noexist"
+    ));
+    assert!(again.expect_err("it is there").contains("EEXIST"));
+    let found = json(&format!("map lookup pinned {map} key 1 0 0 0"));
+    assert_eq!(found["value"][7], "0x08", "{found}");
+    assert_eq!(
+        json(&format!("map getnext pinned {map}"))["next_key"][0],
+        "0x01"
+    );
+    assert_eq!(
+        json(&format!("map dump pinned {map}"))
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
+    assert_eq!(json(&format!("map show pinned {map}"))["name"], "verbs");
+    skep(&format!("map delete pinned {map} key 1 0 0 0")).expect("deletes");
+    assert_eq!(
+        json(&format!("map dump pinned {map}"))
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
+    let second = pins.path("second");
+    skep(&format!("map pin pinned {map} {second}")).expect("a second pin");
+    skep(&format!("map freeze pinned {second}")).expect("freezes");
+    let frozen = skep(&format!(
+        "map update pinned {map} key 1 0 0 0 value 1 2 3 4 5 6 7 8"
+    ));
+    assert!(frozen.expect_err("it is frozen").contains("EPERM"));
+}
+
+#[test]
+fn queues_and_stacks_are_pushed_and_popped() {
+    let Some(pins) = Pins::new("queues") else {
+        return;
+    };
+    // Type, and which of the two elements comes first.
+    for (kind, first, second) in [("queue", "0x01", "0x02"), ("stack", "0x02", "0x01")] {
+        let map = pins.path(kind);
+        skep(&format!(
+            "map create {map} type {kind} key 0 value 4 entries 2 name q"
+        ))
+        .expect(kind);
+        for value in ["1 0 0 0", "2 0 0 0"] {
+            skep(&format!("map push pinned {map} value {value}")).expect("is pushed");
+        }
+        assert_eq!(
+            json(&format!("map peek pinned {map}"))["value"][0],
+            first,
+            "{kind}"
+        );
+        assert_eq!(
+            json(&format!("map pop pinned {map}"))["value"][0],
+            first,
+            "{kind}"
+        );
+        assert_eq!(
+            json(&format!("map dequeue pinned {map}"))["value"][0],
+            second,
+            "{kind}"
+        );
+        assert_eq!(
+            json(&format!("map pop pinned {map}"))["error"],
+            "empty",
+            "{kind}"
+        );
+    }
+}
+
+#[test]
+fn groups_get_and_lose_programs() {
+    let Some(pins) = Pins::new("groups") else {
+        return;
+    };
+    let Ok(group) = Group::create() else {
+        println!("skipped: root");
+        return;
+    };
+    let (path, program) = (group.path().display().to_string(), pins.path("egress"));
+    let _loaded = pinned(ATTACH, "on_cgroup_egress", &program);
+    skep(&format!(
+        "cgroup attach {path} egress pinned {program} multi"
+    ))
+    .expect("attaches");
+    let shown = json(&format!("cgroup show {path}"));
+    assert_eq!(shown[0]["attach_type"], "cgroup_inet_egress", "{shown}");
+    assert_eq!(shown[0]["attach_flags"], "multi");
+    assert_eq!(
+        json(&format!("cgroup tree {path}"))[0]["cgroup"],
+        path.as_str()
+    );
+    skep(&format!("cgroup detach {path} egress pinned {program}")).expect("detaches");
+    assert_eq!(
+        json(&format!("cgroup show {path}"))
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
+    let wrong = skep(&format!("cgroup attach {path} nowhere pinned {program}"));
+    assert!(
+        wrong
+            .expect_err("no such hook")
+            .contains("no hook of groups")
+    );
+}
+
+#[test]
+fn devices_get_and_lose_programs() {
+    let Some(pins) = Pins::new("devices") else {
+        return;
+    };
+    // Commands inherit this thread's namespace, where only a loopback device is.
+    let own = skep_sys::namespace::enter_new_network();
+    if own
+        .and_then(|()| skep_sys::netlink::Socket::open()?.up(1))
+        .is_err()
+    {
+        println!("skipped: netns");
+        return;
+    }
+    let (program, tcx) = (pins.path("xdp"), pins.path("tcx"));
+    let _loaded = (
+        pinned(ATTACH, "on_xdp", &program),
+        pinned(ATTACH, "on_tcx_ingress", &tcx),
+    );
+    skep(&format!("net attach xdpgeneric pinned {program} dev lo")).expect("attaches");
+    let shown = json("net show dev lo");
+    assert_eq!(shown[0]["xdp"][0]["mode"], "generic", "{shown}");
+    assert!(skep(&format!("net attach xdpgeneric pinned {program} dev lo")).is_err());
+    skep(&format!(
+        "net attach xdpgeneric pinned {program} dev lo overwrite"
+    ))
+    .expect("replaces");
+    skep("net detach xdpgeneric dev lo").expect("detaches");
+    skep(&format!("net attach tcx_ingress pinned {tcx} dev lo")).expect("attaches");
+    let shown = json("net show");
+    assert_eq!(shown[0]["tc"][0]["devname"], "lo", "{shown}");
+    assert_eq!(shown[0]["xdp"].as_array().map(Vec::len), Some(0), "{shown}");
+    skep(&format!("net detach tcx_ingress pinned {tcx} dev lo")).expect("detaches");
+    assert_eq!(json("net show")[0]["tc"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn sockets_of_maps_get_and_lose_programs() {
+    let Some(pins) = Pins::new("sockets") else {
+        return;
+    };
+    let (map, program) = (pins.path("map"), pins.path("verdict"));
+    skep(&format!(
+        "map create {map} type sockmap key 4 value 4 entries 1 name socks"
+    ))
+    .expect("a map");
+    let _loaded = pinned(ATTACH, "on_sk_msg", &program);
+    let words = format!("pinned {program} msg_verdict pinned {map}");
+    skep(&format!("prog attach {words}")).expect("attaches");
+    skep(&format!("prog detach {words}")).expect("detaches");
+    assert!(
+        skep(&format!("prog detach {words}")).is_err(),
+        "it is detached already"
+    );
+}
+
+#[test]
+fn iterators_are_pinned_and_read() {
+    let Some(pins) = Pins::new("iterators") else {
+        return;
+    };
+    let text = skep("iter run tests/objects/iter.bpf.o").expect("runs");
+    assert!(
+        text.lines()
+            .any(|l| l.trim() == std::process::id().to_string()),
+        "{text}"
+    );
+    let path = pins.path("tasks");
+    skep(&format!("iter pin tests/objects/iter.bpf.o {path}")).expect("pins");
+    let read = std::fs::read_to_string(path).expect("is read");
+    assert!(
+        read.lines()
+            .any(|l| l.trim() == std::process::id().to_string()),
+        "{read}"
+    );
+}
+
+#[test]
+fn structures_of_operations_are_registered() {
+    let Some(pins) = Pins::new("structures") else {
+        return;
+    };
+    // The other test of this object is in another process; names are the kernel's, so they take turns.
+    let lock = File::create(std::env::temp_dir().join("skep-struct-ops.lock")).expect("a lock");
+    lock.lock().expect("a lock");
+    let folder = pins.0.display().to_string();
+    let registered = match skep(&format!(
+        "struct_ops register tests/objects/struct_ops.bpf.o {folder}"
+    )) {
+        Ok(text) => text,
+        Err(text) => {
+            println!("skipped: {text}");
+            return;
+        }
+    };
+    let id = registered
+        .lines()
+        .find(|l| l.contains("by_value"))
+        .and_then(|l| l.rsplit(' ').next());
+    let id = id.expect("an id");
+    let shown = json(&format!("struct_ops show id {id}"));
+    assert_eq!(shown[0]["kernel_struct"], "tcp_congestion_ops", "{shown}");
+    let dumped = json(&format!("struct_ops dump id {id}"));
+    assert!(dumped.to_string().contains("skep_value"), "{dumped}");
+    skep(&format!("struct_ops unregister id {id}")).expect("unregisters");
+    let link = pins.path("by_link");
+    assert_eq!(
+        json(&format!("link show pinned {link}"))["type"],
+        "struct_ops"
+    );
+    skep(&format!("link detach pinned {link}")).expect("detaches");
+}
+
+#[test]
+fn runs_are_counted_and_prints_are_read() {
+    let Some(pins) = Pins::new("runs") else {
+        return;
+    };
+    let program = pins.path("runs");
+    let _loaded = pinned("examples/packets.bpf.o", "packets", &program);
+    let counting = std::thread::spawn({
+        let words = format!("-j prog stat pinned {program} --duration 1");
+        move || skep(&words)
+    });
+    let kernel = Kernel::new();
+    let handle = kernel.obj_get(Path::new(&program)).expect("the program");
+    let run = skep_bpf::TestRun {
+        data_in: Some(vec![0; 64]),
+        repeat: 1000,
+        ..skep_bpf::TestRun::default()
+    };
+    while !counting.is_finished() {
+        kernel.prog_test_run(handle, &run).expect("runs");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let counted = counting.join().expect("no panic").expect("counts");
+    assert!(counted.contains("run_cnt"), "{counted}");
+    skep("prog tracelog --duration 0.1").expect("ends by itself");
+}
