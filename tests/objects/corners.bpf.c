@@ -2,6 +2,7 @@
 // Corners of helpers and test runs that were once different from the kernel's; each program returns what it found.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
 
 #define __ksym __attribute__((section(".ksyms")))
 
@@ -55,6 +56,132 @@ SEC("xdp/cpumap")
 int behind_a_cpumap(struct xdp_md *ctx)
 {
 	return XDP_PASS;
+}
+
+/* Routes: devices that are there and not, families, flags; whether a device passes packets on. */
+SEC("tc")
+int routes_of_devices(struct __sk_buff *skb)
+{
+	int sum = 0;
+
+	for (__u32 device = 0; device < 3; device++) {
+		for (__u32 family = 1; family < 12; family++) {
+			struct bpf_fib_lookup params = { .family = family, .ifindex = device == 2 ? 99999 : device };
+
+			sum = sum * 3 + bpf_fib_lookup(skb, &params, sizeof(params), 0);
+			sum = sum * 3 + bpf_fib_lookup(skb, &params, sizeof(params) - 1, 0);
+		}
+	}
+	return sum;
+}
+
+#ifndef __percpu_kptr
+#define __percpu_kptr __attribute__((btf_type_tag("percpu_kptr")))
+#endif
+struct copy {
+	__u64 word;
+	__u64 more;
+};
+extern void *bpf_percpu_obj_new_impl(__u64 type, void *meta) __ksym;
+extern void bpf_percpu_obj_drop_impl(void *object, void *meta) __ksym;
+
+struct holder {
+	struct copy __percpu_kptr *object;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct holder);
+} holders SEC(".maps");
+
+/* An object with a copy a CPU. */
+SEC("tc")
+int copies_of_an_object(struct __sk_buff *skb)
+{
+	struct copy __percpu_kptr *object;
+	struct copy *copy;
+	struct holder *holder;
+	__u32 key = 0;
+	int sum = 0;
+
+	holder = bpf_map_lookup_elem(&holders, &key);
+	object = bpf_percpu_obj_new_impl(bpf_core_type_id_local(struct copy), 0);
+	if (!object)
+		return -1;
+	if (!holder) {
+		bpf_percpu_obj_drop_impl(object, 0);
+		return -2;
+	}
+	object = bpf_kptr_xchg(&holder->object, object);
+	if (object)
+		bpf_percpu_obj_drop_impl(object, 0);
+	object = holder->object;
+	if (!object)
+		return -3;
+	copy = bpf_this_cpu_ptr(object);
+	copy->word = 5;
+	copy = bpf_per_cpu_ptr(object, bpf_get_smp_processor_id());
+	if (copy)
+		sum = copy->word + copy->more;
+	copy = bpf_per_cpu_ptr(object, bpf_get_smp_processor_id() ^ 1);
+	if (copy)
+		sum = sum * 3 + copy->word;
+	return sum * 3 + (bpf_per_cpu_ptr(object, 99999) == 0);
+}
+
+/* What the test gives programs of this type. */
+struct given {
+	__u64 text;
+};
+extern int bpf_copy_from_user_str(void *dst, __u32 size, const void *from, __u64 flags) __ksym;
+
+SEC("syscall")
+int strings_of_user_space(struct given *given)
+{
+	char buffer[8] = "abcdefg";
+	int sum = 0;
+
+	sum = sum * 7 + bpf_copy_from_user_str(buffer, 8, (void *)given->text, 0);
+	sum = sum * 7 + buffer[2] + buffer[7];
+	sum = sum * 7 + bpf_copy_from_user_str(buffer, 3, (void *)given->text, 0);
+	sum = sum * 7 + buffer[2] + buffer[4];
+	sum = sum * 7 + bpf_copy_from_user_str(buffer, 8, (void *)given->text, 1);
+	sum = sum * 7 + buffer[4] + buffer[7];
+	sum = sum * 7 + bpf_copy_from_user_str(buffer, 8, (void *)given->text, 2);
+	sum = sum * 7 + bpf_copy_from_user_str(buffer, 8, 0, 0);
+	return sum * 7 + buffer[0];
+}
+
+struct {
+	__uint(type, 33); /* BPF_MAP_TYPE_ARENA */
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 8);
+	enum { user_address = 0x1ull << 44 } map_extra;
+} arena SEC(".maps");
+#define __arena __attribute__((address_space(1)))
+#define PAGE 4096
+extern void __arena *bpf_arena_alloc_pages(void *map, void __arena *at, __u32 pages, int node, __u64 flags) __ksym;
+extern void bpf_arena_free_pages(void *map, void __arena *at, __u32 pages) __ksym;
+extern int bpf_arena_reserve_pages(void *map, void __arena *at, __u32 pages) __ksym;
+
+SEC("syscall")
+int pages_kept_free(struct given *given)
+{
+	char __arena *page = bpf_arena_alloc_pages(&arena, 0, 1, -1, 0);
+	int sum = 0;
+
+	if (!page)
+		return -1;
+	sum = sum * 7 + bpf_arena_reserve_pages(&arena, page + PAGE, 2);
+	sum = sum * 7 + bpf_arena_reserve_pages(&arena, page + 2 * PAGE, 1);
+	sum = sum * 7 + bpf_arena_reserve_pages(&arena, page + 2 * PAGE, 0);
+	sum = sum * 7 + bpf_arena_reserve_pages(&arena, page + 6 * PAGE, 9);
+	sum = sum * 7 + (bpf_arena_alloc_pages(&arena, page + PAGE, 1, -1, 0) == 0);
+	bpf_arena_free_pages(&arena, page + PAGE, 2);
+	sum = sum * 7 + (bpf_arena_alloc_pages(&arena, page + PAGE, 2, -1, 0) == 0);
+	bpf_arena_free_pages(&arena, page, 3);
+	return sum;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -10,6 +10,9 @@ use skep_user::{Options, Universe};
 use skep_vm::Engine;
 use std::sync::Arc;
 
+/// The text that programs without packet are given the address of.
+const TEXT: &std::ffi::CStr = c"text";
+
 fn object() -> Object {
     let bytes = std::fs::read(workspace_root().join("tests/objects/corners.bpf.o")).unwrap();
     let options = skep_object::Options {
@@ -25,11 +28,14 @@ fn outcomes(backend: &Arc<dyn Backend>) -> Vec<String> {
     let linked = object.relocate(&target).unwrap();
     let loaded = load(&linked, backend, &LoadOptions::default()).unwrap();
     let outcome = |program: &skep::load::LoadedProgram| {
-        let is_packet = !program.spec.section.starts_with("raw_tp");
+        let section = program.spec.section.as_str();
+        let is_memory = section.starts_with("syscall");
+        let is_packet = !section.starts_with("raw_tp") && !is_memory;
         let mut packet = vec![0u8; 64];
         packet[12..14].copy_from_slice(&[0x08, 0x00]);
         let run = TestRun {
             data_in: is_packet.then_some(packet),
+            ctx_in: is_memory.then(|| (TEXT.as_ptr() as u64).to_ne_bytes().to_vec()),
             data_size_out: if is_packet { 256 } else { 0 },
             ..TestRun::default()
         };

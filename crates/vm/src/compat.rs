@@ -245,8 +245,7 @@ pub const KERNEL_ONLY: &[(&str, &[&str])] = &[
     ("it works on structures of the kernel", &[
         "bpf_inode_storage_get", "bpf_inode_storage_delete", "bpf_d_path", "bpf_bprm_opts_set", "bpf_ima_inode_hash",
         "bpf_ima_file_hash", "bpf_snprintf_btf", "bpf_seq_printf", "bpf_seq_write", "bpf_seq_printf_btf",
-        "bpf_per_cpu_ptr", "bpf_this_cpu_ptr", "bpf_find_vma", "bpf_task_pt_regs", "bpf_copy_from_user_task",
-        "bpf_get_task_stack",
+        "bpf_find_vma", "bpf_task_pt_regs", "bpf_copy_from_user_task",
     ]),
     ("it works on the traced function of the kernel", &[
         "bpf_override_return", "bpf_get_func_arg", "bpf_get_func_ret", "bpf_get_func_arg_cnt", "bpf_get_func_ip",

@@ -1,12 +1,13 @@
 //! Pages of arenas.
 
 use super::{Args, Row, helpers};
-use skep_abi::MapType;
+use skep_abi::{Errno, MapType};
 use skep_sys::mem::PAGE;
 
 pub(super) const KFUNCS: &[Row] = helpers! {
     0 "bpf_arena_alloc_pages" alloc_pages;
     0 "bpf_arena_free_pages" free_pages;
+    0 "bpf_arena_reserve_pages" reserve_pages;
 };
 
 /// The number of the page at `address` (its lower half counts) in the arena whose data begin at `data`.
@@ -36,4 +37,22 @@ fn free_pages(a: &Args) {
     if map.map_type == MapType::Arena && address.is_multiple_of(PAGE as u64) && count != 0 {
         map.arena_free(page_at(address, map.data as u64), count, a.runner());
     }
+}
+
+/// map, address, pages: no allocation gets them until they are freed
+fn reserve_pages(a: &Args) -> Result<i64, Errno> {
+    let (map, address, count) = (a.map(1), a.get(2), a.get32(3));
+    if map.map_type != MapType::Arena || !address.is_multiple_of(PAGE as u64) {
+        return Err(Errno::EINVAL);
+    }
+    if count == 0 {
+        return Ok(0);
+    }
+    let first = page_at(address, map.data as u64);
+    let end = first.checked_add(count).ok_or(Errno::EINVAL)?;
+    if end > map.max_entries {
+        return Err(Errno::EINVAL);
+    }
+    let got = map.arena_allocate(Some(first), count, a.runner());
+    got.map(|_| 0).ok_or(Errno::EBUSY)
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) const KFUNCS: &[Row] = helpers! {
     0 "bpf_obj_new_impl" obj_new;
     0 "bpf_obj_drop_impl" obj_drop;
-    0 "bpf_percpu_obj_new_impl" obj_new;
+    0 "bpf_percpu_obj_new_impl" percpu_obj_new;
     0 "bpf_percpu_obj_drop_impl" obj_drop;
     0 "bpf_refcount_acquire_impl" refcount_acquire;
     0 "bpf_list_push_front_impl" list_push_front;
@@ -30,6 +30,11 @@ pub(super) const KFUNCS: &[Row] = helpers! {
     0 "bpf_rbtree_right" rbtree_right;
 };
 
+pub(super) const HELPERS: &[Row] = helpers! {
+    153 "bpf_per_cpu_ptr" per_cpu_ptr;
+    154 "bpf_this_cpu_ptr" this_cpu_ptr;
+};
+
 /// In front of each object.
 #[repr(C, align(16))]
 struct Header {
@@ -39,18 +44,60 @@ struct Header {
 
 /// `bpf_mem_alloc` has no larger objects.
 const MAX_BYTES: u64 = 4096;
+/// Largest object with a copy a CPU, and bytes of all copies together.
+const PERCPU_BYTES_MAX: u64 = 512;
+const ALL_COPIES_MAX: u64 = 4 << 20;
 /// Bytes of the header.
 const HEADER_BYTES: usize = size_of::<Header>();
 
 fn layout(bytes: u64) -> Option<Layout> {
-    let bytes = usize::try_from(bytes.min(MAX_BYTES)).ok()?;
+    let bytes = usize::try_from(bytes.min(ALL_COPIES_MAX)).ok()?;
     Layout::from_size_align(bytes + HEADER_BYTES, 16).ok()
 }
 
 /// `r1` is the size of the type, which lowering put there, as it does with the offset of nodes below.
 fn obj_new(a: &Args) -> u64 {
-    let bytes = a.get(1);
-    let Some(layout) = layout(bytes).filter(|_| bytes <= MAX_BYTES) else {
+    match a.get(1) {
+        bytes if bytes <= MAX_BYTES => allocate(bytes),
+        _ => 0,
+    }
+}
+
+/// As [`obj_new`], a copy for each CPU, one after the other.
+fn percpu_obj_new(a: &Args) -> u64 {
+    let stride = a.get(1).next_multiple_of(COPY_ALIGN);
+    let bytes = stride.saturating_mul(cpus(a));
+    if stride > PERCPU_BYTES_MAX || bytes > ALL_COPIES_MAX {
+        return 0;
+    }
+    allocate(bytes)
+}
+
+/// Alignment of the copies.
+const COPY_ALIGN: u64 = 8;
+
+fn cpus(a: &Args) -> u64 {
+    u64::from(a.world().host.possible_cpus().max(1))
+}
+
+/// object, CPU: its copy, NULL if there is no such CPU
+fn per_cpu_ptr(a: &Args) -> u64 {
+    let cpu = u64::from(a.get32(2));
+    if cpu >= cpus(a) {
+        return 0;
+    }
+    a.get(1) + cpu * (header(a.get(1)).bytes / cpus(a))
+}
+
+/// object: the copy of the run's CPU
+fn this_cpu_ptr(a: &Args) -> u64 {
+    let stride = header(a.get(1)).bytes / cpus(a);
+    a.get(1) + u64::from(a.runner().cpu) * stride
+}
+
+/// An object of zeros with one reference.
+fn allocate(bytes: u64) -> u64 {
+    let Some(layout) = layout(bytes) else {
         return 0;
     };
     // SAFETY: the layout is not empty.

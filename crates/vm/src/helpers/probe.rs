@@ -16,6 +16,10 @@ pub(super) const HELPERS: &[Row] = helpers! {
     148 "bpf_copy_from_user" probe_read;
 };
 
+pub(super) const KFUNCS: &[Row] = helpers! {
+    0 "bpf_copy_from_user_str" copy_from_user_str;
+};
+
 /// Bytes read at a time, so that a string near the end of a mapping does not fail.
 const CHUNK: usize = 64;
 
@@ -89,4 +93,23 @@ pub(super) fn read_str(at: u64, max: usize) -> Option<Vec<u8>> {
         *last = 0;
     }
     Some(text)
+}
+
+/// destination, its size, address, flags: bytes with the terminating zero
+fn copy_from_user_str(a: &Args) -> Result<u64, Errno> {
+    /// `BPF_F_PAD_ZEROS`
+    const PAD_ZEROS: u64 = 1;
+    let (len, flags) = (a.get32(2) as usize, a.get(4));
+    if flags & !PAD_ZEROS != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if len == 0 {
+        return Ok(0);
+    }
+    if flags & PAD_ZEROS != 0 {
+        a.zero(1, len);
+    }
+    let text = read_str(a.get(3), len).ok_or(Errno::EFAULT)?;
+    a.write(1, &text);
+    Ok(text.len() as u64)
 }

@@ -88,15 +88,30 @@ fn fib_lookup(a: &Args) -> Result<i64, Errno> {
     const KNOWN_FLAGS: u32 = 0x7f;
     const AF_INET: u8 = 2;
     const AF_INET6: u8 = 10;
+    /// `BPF_FIB_LOOKUP_OUTPUT`
+    const OUTPUT: u32 = 2;
     /// `BPF_FIB_LKUP_RET_NOT_FWDED`
     const NOT_FORWARDED: i64 = 4;
+    /// `BPF_FIB_LKUP_RET_FWD_DISABLED`
+    const FORWARDING_DISABLED: i64 = 5;
     if a.get32(3) < PARAMS_BYTES || a.get32(4) & !KNOWN_FLAGS != 0 {
         return Err(Errno::EINVAL);
     }
-    match a.bytes(2, 1).first() {
-        Some(&(AF_INET | AF_INET6)) => Ok(NOT_FORWARDED),
-        _ => Err(Errno::EAFNOSUPPORT),
-    }
+    let params = a.bytes(2, PARAMS_BYTES as usize);
+    let family = match params[0] {
+        AF_INET => "ipv4",
+        AF_INET6 => "ipv6",
+        _ => return Err(Errno::EAFNOSUPPORT),
+    };
+    let ifindex = u32::from_ne_bytes([params[8], params[9], params[10], params[11]]);
+    let forwards = skep_sys::socket::device_forwards(ifindex, family).ok_or(Errno::ENODEV)?;
+    let outgoing = a.get32(4) & OUTPUT != 0;
+    // Routes are the kernel's business: what a host may say without privileges does not name the way of foreign packets.
+    Ok(if forwards || outgoing {
+        NOT_FORWARDED
+    } else {
+        FORWARDING_DISABLED
+    })
 }
 
 /// ctx, device, MTU in and out, difference, flags
