@@ -8,6 +8,7 @@ mod attach_more;
 mod barriers;
 mod c_header;
 mod cases;
+mod classic;
 mod corners;
 mod debug_info;
 mod deferred;

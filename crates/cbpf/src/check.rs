@@ -141,9 +141,9 @@ fn check_scratch(program: &[Insn]) -> Result<(), CheckError> {
                 join(at + 1 + usize::from(insn.jf), here);
                 continue;
             }
-            Some(Op::RetK | Op::RetA) => continue,
             _ => {}
         }
+        // The kernel goes on behind a return, too, although nothing runs from there on.
         join(at + 1, here);
     }
     Ok(())
@@ -195,6 +195,8 @@ mod tests {
         (&[(0x60, 0, 0, 3), (6, 0, 0, 0)], Some((0, Cause::ScratchUnset(3)))),
         (&[(0x02, 0, 0, 3), (0x60, 0, 0, 3), (6, 0, 0, 0)], None),
         (&[(0x15, 0, 1, 5), (0x02, 0, 0, 1), (0x60, 0, 0, 1), (6, 0, 0, 0)], Some((2, Cause::ScratchUnset(1)))),
+        (&[(0x06, 0, 0, 0), (0x60, 0, 0, 1), (6, 0, 0, 0)], Some((1, Cause::ScratchUnset(1)))),
+        (&[(0x05, 0, 0, 1), (0x60, 0, 0, 1), (6, 0, 0, 0)], None),
         (&[(0x15, 0, 1, 5), (6, 0, 0, 0)], Some((0, Cause::Jump))),
         (&[(0x05, 0, 0, 1), (6, 0, 0, 0)], Some((0, Cause::Jump))),
         (&[(0x20, 0, 0, 0xffff_f004), (6, 0, 0, 0)], None),

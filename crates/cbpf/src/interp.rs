@@ -16,7 +16,8 @@ pub enum LongShift {
     Zero,
 }
 
-/// What ancillary loads read. A datum that is absent rejects the packet, as in the kernel.
+/// What ancillary loads read. A datum that is absent rejects the packet; but a packet that came through no device ends
+/// a program that asks for it with what the accumulator holds: that is how the kernel has it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ancillaries {
     /// The words by offset from `SKF_AD_OFF`, divided by four; `None` if there is none.
@@ -69,6 +70,16 @@ impl<'a> Packet<'a> {
             wire_len,
             ancillaries: &NO_ANCILLARIES,
         }
+    }
+
+    /// Whether a load is of the device of a packet in the kernel that has none.
+    #[cold]
+    fn ends_without_device(&self, offset: u32) -> bool {
+        matches!(
+            Ancillary::of_offset(offset),
+            Some(Ancillary::IfIndex | Ancillary::HaType)
+        ) && self.ancillaries.network_offset.is_some()
+            && self.ancillaries.get(offset).is_none()
     }
 
     /// The value at an offset; `None` past the end.
@@ -158,6 +169,7 @@ impl Program {
                 Op::LoadAbs(size) => {
                     a = match packet.load(k, size) {
                         Some(value) => value,
+                        None if packet.ends_without_device(k) => return Some(a),
                         None => ancillary(packet, k, a, x)?,
                     }
                 }

@@ -1,11 +1,9 @@
 //! Packet sockets, with a classic filter in the kernel.
 
+use crate::socket::{SockFilter, attach_classic};
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-
-/// `struct sock_filter`: code, jt, jf, k.
-pub type SockFilter = (u16, u8, u8, u32);
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// A socket that receives the packets of an interface.
 #[derive(Debug)]
@@ -73,7 +71,7 @@ impl PacketSocket {
         // SAFETY: the descriptor was just opened and belongs to nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let socket = Self { fd };
-        socket.attach(filter)?;
+        attach_classic(socket.fd.as_fd(), filter)?;
         let mut address = libc::sockaddr_ll {
             sll_family: libc::AF_PACKET as u16,
             sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
@@ -92,28 +90,6 @@ impl PacketSocket {
             )
         })?;
         Ok(socket)
-    }
-
-    fn attach(&self, filter: &[SockFilter]) -> io::Result<()> {
-        let mut code: Vec<libc::sock_filter> = filter
-            .iter()
-            .map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k })
-            .collect();
-        let program = libc::sock_fprog {
-            len: u16::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
-            filter: code.as_mut_ptr(),
-        };
-        // SAFETY: the option value is a whole sock_fprog, whose pointer and length describe `code`.
-        result(unsafe {
-            libc::setsockopt(
-                self.fd.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_ATTACH_FILTER,
-                (&raw const program).cast(),
-                size_of::<libc::sock_fprog>() as u32,
-            )
-        })?;
-        Ok(())
     }
 
     /// Waits for a packet and receives it, unless `stop` becomes readable before.

@@ -1,6 +1,6 @@
 //! seccomp(2) with a classic filter.
 
-use crate::packet::SockFilter;
+use crate::socket::SockFilter;
 use std::io;
 
 /// Puts this thread, and what it executes, under a filter for ever; it gives up the right to gain privileges.

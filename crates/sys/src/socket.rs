@@ -21,6 +21,39 @@ fn set(socket: BorrowedFd<'_>, option: i32, value: i32) -> io::Result<()> {
     }
 }
 
+/// `struct sock_filter`: code, jt, jf, k.
+pub type SockFilter = (u16, u8, u8, u32);
+
+/// Filters what the socket receives by a classic program (`SO_ATTACH_FILTER`).
+///
+/// # Errors
+/// Those of `setsockopt`; `EINVAL` if the program breaks a rule.
+pub fn attach_classic(socket: BorrowedFd<'_>, filter: &[SockFilter]) -> io::Result<()> {
+    let mut code: Vec<libc::sock_filter> = filter
+        .iter()
+        .map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k })
+        .collect();
+    let program = libc::sock_fprog {
+        len: u16::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        filter: code.as_mut_ptr(),
+    };
+    // SAFETY: the option value is a whole sock_fprog, whose pointer and length describe `code`.
+    let rc = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if rc < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 /// Filters what the socket receives (`SO_ATTACH_BPF`).
 ///
 /// # Errors

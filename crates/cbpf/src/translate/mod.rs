@@ -306,16 +306,28 @@ impl Translator<'_> {
             _ => {
                 let row = SK_BUFF_FIELDS.iter().find(|(d, _, _)| *d == datum);
                 let (_, offset, big_endian) = row.ok_or(unknown)?;
+                if datum == Ancillary::IfIndex {
+                    self.interface(*offset);
+                    return Ok(());
+                }
                 self.push(LDX | MEM | W, A, CTX, *offset, 0);
                 if *big_endian {
                     self.push(ALU | END | X, A, 0, 0, 16);
                 }
-                if datum == Ancillary::IfIndex {
-                    self.jump(JMP32 | JEQ | K, A, 0, 0, Label::Reject);
-                }
             }
         }
         Ok(())
+    }
+
+    /// The interface; without one the program ends with what the accumulator holds.
+    fn interface(&mut self, offset: i16) {
+        self.push(LDX | MEM | W, TMP2, CTX, offset, 0);
+        let over = self.slots.len();
+        self.push(JMP32 | skep_isa::opcode::JNE | K, TMP2, 0, 0, 0);
+        self.return_a();
+        // At most five slots.
+        self.slots[over].offset = (self.slots.len() - over - 1) as i16;
+        self.push(ALU | MOV | X, A, TMP2, 0, 0);
     }
 
     fn return_constant(&mut self, value: i32) {
