@@ -33,6 +33,8 @@ const INPUTS: usize = 2;
 const SAMPLE: u64 = 32;
 /// One program in so many also runs in blinded templates.
 const BLINDED: u64 = 8;
+/// One program in so many runs by the proof for a loader without CAP_PERFMON, if it has one.
+const RESTRICTED: u64 = 6;
 /// Differences printed whole.
 const PRINTED_MAX: u64 = 10;
 /// Programs between two lines of progress.
@@ -46,6 +48,7 @@ struct Tally {
     accepted: u64,
     verdicts: u64,
     kernel_efault: u64,
+    restricted: u64,
     kernel_errors: u64,
     differences: u64,
     slots: u64,
@@ -99,6 +102,12 @@ fn one(
         }
     };
     let count = ALWAYS + usize::from(seed.is_multiple_of(BLINDED));
+    let restricted = seed
+        .is_multiple_of(RESTRICTED)
+        .then(|| engines.verify_restricted(&case.program))
+        .flatten();
+    tally.restricted += u64::from(restricted.is_some());
+    let verified = restricted.unwrap_or(verified);
     let difference = match case.compare(kernel, engines, &verified, count)? {
         Ok(difference) => difference,
         Err(why) => {
@@ -297,7 +306,7 @@ fn report(tally: &mut Tally, seed: u64, seconds: u64) -> Result<(), TaskError> {
             "fuzz": "jit", "seed": seed, "programs": tally.programs, "accepted": tally.accepted,
             "accepted_percent": (tally.accepted as f64 * 1000.0 / tally.programs.max(1) as f64).round() / 10.0,
             "inputs": INPUTS, "mean_slots": tally.slots / tally.programs.max(1), "median_executed": median,
-            "checked": tally.steps.len(), "verdicts_differ": tally.verdicts, "kernel_efault": tally.kernel_efault,
+            "checked": tally.steps.len(), "verdicts_differ": tally.verdicts, "restricted": tally.restricted, "kernel_efault": tally.kernel_efault,
             "kernel_errors": tally.kernel_errors, "differences": tally.differences, "seconds": seconds,
         })
     );

@@ -9,7 +9,7 @@ use skep_btf::Btf;
 use skep_isa::{Slot, opcode as op};
 use skep_maps::{Map, MapSpec, Memory, Runner};
 use skep_verifier::{
-    FuncInfo, MapDesc, Rejection, Request, Trace, Verified, verify, verify_traced,
+    Caps, FuncInfo, MapDesc, Rejection, Request, Trace, Verified, verify, verify_traced,
 };
 use skep_vm::test_run::{Input, checked_run, test_run};
 use skep_vm::{CodeOptions, Engine, Fold, Host, Program, ProgramOptions, Tiers, Worker};
@@ -74,6 +74,14 @@ impl Engines {
     /// Our verdict.
     pub(super) fn verify(&self, program: &Generated) -> Result<Verified, Box<Rejection>> {
         self.request(program, |request| verify(request).map_err(Box::new))
+    }
+
+    /// The proof for a loader without CAP_PERFMON, whose code has barriers, if there is one.
+    pub(super) fn verify_restricted(&self, program: &Generated) -> Option<Verified> {
+        self.request(program, |request| {
+            let caps = Caps::Bpf;
+            verify(&Request { caps, ..*request }).ok()
+        })
     }
 
     fn request<T>(&self, program: &Generated, then: impl FnOnce(&Request<'_>) -> T) -> T {
