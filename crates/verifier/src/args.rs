@@ -129,68 +129,29 @@ impl Verifier<'_> {
         null: bool,
     ) -> Check {
         let i = n + 1;
-        let writes = arg.flags.has(ArgFlags::WRITE);
         match arg.kind {
             ArgKind::ConstMapPtr => self.arg_map(i, args),
             ArgKind::MapKey => self.arg_map_key(i, args),
-            ArgKind::MapValue if null => Ok(()),
+            ArgKind::MapValue | ArgKind::FixedMem(_) if null => Ok(()),
             ArgKind::MapValue => {
                 let size = self.arg_map_sizes(args)?.1;
-                self.memory_arg(
-                    i,
-                    i64::from(size),
-                    writes,
-                    false,
-                    arg.flags.has(ArgFlags::UNINIT),
-                    args,
-                )
+                self.sized_memory_arg(i, size, arg, args)
             }
             ArgKind::FixedMem(size) => {
-                if null {
-                    return Ok(());
-                }
-                self.memory_arg(
-                    i,
-                    i64::from(size),
-                    writes,
-                    false,
-                    arg.flags.has(ArgFlags::UNINIT),
-                    args,
-                )?;
+                self.sized_memory_arg(i, size, arg, args)?;
                 if arg.flags.has(ArgFlags::ALIGNED) {
-                    self.check_arg_alignment(i, size)
-                } else {
-                    Ok(())
+                    self.check_arg_alignment(i, size)?;
                 }
+                Ok(())
             }
             ArgKind::ConstSize | ArgKind::ConstSizeOrZero => {
-                let of = n
-                    .checked_sub(1)
-                    .map(|p| proto.args[p].flags)
-                    .unwrap_or(ArgFlags::NONE);
-                let writes = of.has(ArgFlags::WRITE);
-                self.size_arg(
-                    i,
-                    writes,
-                    of.has(ArgFlags::UNINIT),
-                    arg.kind == ArgKind::ConstSizeOrZero,
-                    args,
-                )
+                let memory = n.checked_sub(1).map(|p| proto.args[p].flags);
+                let memory = memory.unwrap_or(ArgFlags::NONE);
+                let zero_ok = arg.kind == ArgKind::ConstSizeOrZero;
+                let (writes, uninit) = (memory.has(ArgFlags::WRITE), memory.has(ArgFlags::UNINIT));
+                self.size_arg(i, writes, uninit, zero_ok, args)
             }
-            ArgKind::ConstAllocSizeOrZero => {
-                let Some(size) = self.reg(i).var.as_const() else {
-                    return fail(
-                        code::ARG_CONSTANT,
-                        errno::EACCES,
-                        Cause::about(
-                            i,
-                            format!("r{i} must be a known constant: it is a size to allocate"),
-                        ),
-                    );
-                };
-                args.alloc_size = size as u32;
-                self.mark_precise(i)
-            }
+            ArgKind::ConstAllocSizeOrZero => self.alloc_size_arg(i, args),
             ArgKind::SpinLock => {
                 let how = if proto.id == id::SPIN_LOCK {
                     LockUse::Take
@@ -224,6 +185,24 @@ impl Verifier<'_> {
         }
     }
 
+    /// Memory whose size is fixed: by the helper, or by the map.
+    fn sized_memory_arg(&mut self, i: usize, size: u32, arg: Arg, args: &mut CallArgs) -> Check {
+        let (writes, uninit) = (
+            arg.flags.has(ArgFlags::WRITE),
+            arg.flags.has(ArgFlags::UNINIT),
+        );
+        self.memory_arg(i, i64::from(size), writes, false, uninit, args)
+    }
+
+    fn alloc_size_arg(&mut self, i: usize, args: &mut CallArgs) -> Check {
+        let Some(size) = self.reg(i).var.as_const() else {
+            let message = format!("r{i} must be a known constant: it is a size to allocate");
+            return fail(code::ARG_CONSTANT, errno::EACCES, Cause::about(i, message));
+        };
+        args.alloc_size = size as u32;
+        self.mark_precise(i)
+    }
+
     fn check_arg_type(
         &mut self,
         proto: &HelperProto,
@@ -231,71 +210,11 @@ impl Verifier<'_> {
         arg: Arg,
         args: &CallArgs,
     ) -> Check {
+        if arg.kind == ArgKind::BtfPtr("") {
+            return self.exchanged_arg(i, args);
+        }
         let reg = *self.reg(i);
-        let plain = {
-            let mut flags = reg.flags;
-            if arg.flags.has(ArgFlags::RDONLY) {
-                flags = flags.without(Flags::RDONLY);
-            }
-            if arg.flags.has(ArgFlags::NULLABLE) {
-                flags = flags.without(Flags::NULLABLE);
-            }
-            if matches!(arg.kind, ArgKind::Mem | ArgKind::FixedMem(_)) {
-                flags = flags.without(Flags::DYNPTR_PKT);
-            }
-            flags.without(Flags::FIXED)
-        };
-        let none = plain == Flags::NONE;
-        let sock = matches!(
-            reg.kind,
-            Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock
-        ) && none;
-        let fits = match arg.kind {
-            ArgKind::Anything => true,
-            ArgKind::ConstSize | ArgKind::ConstSizeOrZero | ArgKind::ConstAllocSizeOrZero => {
-                reg.is_scalar()
-            }
-            ArgKind::ConstMapPtr => reg.kind == Kind::ConstMap && none,
-            ArgKind::Ctx => reg.kind == Kind::Ctx && none,
-            ArgKind::MapKey | ArgKind::MapValue | ArgKind::Mem | ArgKind::FixedMem(_) => {
-                is_memory(&reg, plain)
-            }
-            ArgKind::SockCommon => sock,
-            ArgKind::Socket => reg.kind == Kind::Socket && none,
-            ArgKind::BtfSockCommon => {
-                let plain = matches!(plain, Flags::NONE | Flags::TRUSTED);
-                let strict = arg.flags.has(ArgFlags::RELEASE) && proto.id != id::SK_RELEASE;
-                sock || (reg.kind == Kind::Btf
-                    && plain
-                    && self.points_to(&reg, "sock_common", strict)?)
-            }
-            ArgKind::BtfPtr("") => return self.exchanged_arg(i, args),
-            ArgKind::BtfPtr(name) => {
-                let good = matches!(plain, Flags::NONE | Flags::TRUSTED | Flags::RCU);
-                let strict = arg.flags.has(ArgFlags::RELEASE);
-                reg.kind == Kind::Btf && good && self.points_to(&reg, name, strict)?
-            }
-            ArgKind::RingbufMem => reg.kind == Kind::Mem && plain == Flags::RINGBUF,
-            ArgKind::PercpuBtfPtr => {
-                let how = plain.without(Flags::PERCPU);
-                reg.kind == Kind::Btf
-                    && plain.has(Flags::PERCPU)
-                    && matches!(how, Flags::NONE | Flags::RCU | Flags::TRUSTED)
-            }
-            ArgKind::Func => reg.kind == Kind::Func,
-            ArgKind::Stack => reg.kind == Kind::Stack,
-            ArgKind::ConstStr | ArgKind::Timer => reg.kind == Kind::MapValue && none,
-            ArgKind::SpinLock => {
-                (reg.kind == Kind::MapValue && none)
-                    || (reg.kind == Kind::Btf && plain == Flags::ALLOC)
-            }
-            ArgKind::Kptr => {
-                let borrowed = Flags::NON_OWN_REF.with(Flags::RCU);
-                (reg.kind == Kind::MapValue && none)
-                    || (reg.kind == Kind::Btf && plain.without(borrowed) == Flags::ALLOC)
-            }
-            ArgKind::Dynptr(_) => matches!(reg.kind, Kind::Stack | Kind::Dynptr),
-        };
+        let fits = self.arg_kind_fits(proto, &reg, arg)?;
         if fits {
             return self.check_written_btf(proto, i, arg, &reg);
         }
@@ -318,6 +237,61 @@ impl Verifier<'_> {
             wanted,
         };
         fail(code::ARG_TYPE, errno::EACCES, cause)
+    }
+
+    /// Is the register of a kind that the argument takes?
+    fn arg_kind_fits(&self, proto: &HelperProto, reg: &Reg, arg: Arg) -> Check<bool> {
+        let plain = plain_flags(reg, arg);
+        let none = plain == Flags::NONE;
+        let sock = matches!(
+            reg.kind,
+            Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock
+        ) && none;
+        Ok(match arg.kind {
+            ArgKind::Anything => true,
+            ArgKind::ConstSize | ArgKind::ConstSizeOrZero | ArgKind::ConstAllocSizeOrZero => {
+                reg.is_scalar()
+            }
+            ArgKind::ConstMapPtr => reg.kind == Kind::ConstMap && none,
+            ArgKind::Ctx => reg.kind == Kind::Ctx && none,
+            ArgKind::MapKey | ArgKind::MapValue | ArgKind::Mem | ArgKind::FixedMem(_) => {
+                is_memory(reg, plain)
+            }
+            ArgKind::SockCommon => sock,
+            ArgKind::Socket => reg.kind == Kind::Socket && none,
+            ArgKind::BtfSockCommon => {
+                let plain = matches!(plain, Flags::NONE | Flags::TRUSTED);
+                let strict = arg.flags.has(ArgFlags::RELEASE) && proto.id != id::SK_RELEASE;
+                sock || (reg.kind == Kind::Btf
+                    && plain
+                    && self.points_to(reg, "sock_common", strict)?)
+            }
+            ArgKind::BtfPtr(name) => {
+                let good = matches!(plain, Flags::NONE | Flags::TRUSTED | Flags::RCU);
+                let strict = arg.flags.has(ArgFlags::RELEASE);
+                reg.kind == Kind::Btf && good && self.points_to(reg, name, strict)?
+            }
+            ArgKind::RingbufMem => reg.kind == Kind::Mem && plain == Flags::RINGBUF,
+            ArgKind::PercpuBtfPtr => {
+                let how = plain.without(Flags::PERCPU);
+                reg.kind == Kind::Btf
+                    && plain.has(Flags::PERCPU)
+                    && matches!(how, Flags::NONE | Flags::RCU | Flags::TRUSTED)
+            }
+            ArgKind::Func => reg.kind == Kind::Func,
+            ArgKind::Stack => reg.kind == Kind::Stack,
+            ArgKind::ConstStr | ArgKind::Timer => reg.kind == Kind::MapValue && none,
+            ArgKind::SpinLock => {
+                (reg.kind == Kind::MapValue && none)
+                    || (reg.kind == Kind::Btf && plain == Flags::ALLOC)
+            }
+            ArgKind::Kptr => {
+                let borrowed = Flags::NON_OWN_REF.with(Flags::RCU);
+                (reg.kind == Kind::MapValue && none)
+                    || (reg.kind == Kind::Btf && plain.without(borrowed) == Flags::ALLOC)
+            }
+            ArgKind::Dynptr(_) => matches!(reg.kind, Kind::Stack | Kind::Dynptr),
+        })
     }
 
     /// Kernel structures are not for helpers to write.
@@ -691,4 +665,19 @@ fn expected(kind: ArgKind) -> String {
         ArgKind::Kptr => "a kptr slot in a map value".into(),
         ArgKind::Dynptr(_) => "a dynptr".into(),
     }
+}
+
+/// The qualities of a pointer that the argument does not take anyway.
+fn plain_flags(reg: &Reg, arg: Arg) -> Flags {
+    let mut flags = reg.flags.without(Flags::FIXED);
+    if arg.flags.has(ArgFlags::RDONLY) {
+        flags = flags.without(Flags::RDONLY);
+    }
+    if arg.flags.has(ArgFlags::NULLABLE) {
+        flags = flags.without(Flags::NULLABLE);
+    }
+    if matches!(arg.kind, ArgKind::Mem | ArgKind::FixedMem(_)) {
+        flags = flags.without(Flags::DYNPTR_PKT);
+    }
+    flags
 }

@@ -284,113 +284,113 @@ impl<'a> Verifier<'a> {
     }
 
     fn check_insn(&mut self) -> Check<Flow> {
-        let next = self.insn + 1;
         let insn = match &self.p.insns[self.insn] {
             Ok(insn) => *insn,
             Err(e) => return fail(code::MALFORMED, errno::EINVAL, e.to_string()),
         };
         self.check_insn_known(&insn)?;
-        match insn {
-            Insn::Alu {
-                width,
-                op,
-                dst,
-                src,
-            } => self.check_alu(width, op, dst, src)?,
-            Insn::Neg { width, dst } => self.check_neg(width, dst)?,
-            Insn::Mov { width, dst, src } => self.check_mov(width, dst, src)?,
-            Insn::Movsx {
-                width,
-                from,
-                dst,
-                src,
-            } => self.check_movsx(width, from, dst, src)?,
-            Insn::AddrSpaceCast {
-                dst,
-                src,
-                dst_as,
-                src_as,
-            } => self.check_addr_space_cast(dst, src, dst_as, src_as)?,
-            Insn::End { op, size, dst } => self.check_end(op, size, dst)?,
-            Insn::LoadImm64 { dst, imm } => {
-                self.check_load_imm64(dst, imm)?;
-                return Ok(Flow::Next(next + 1));
-            }
-            Insn::LoadAbs { .. } => return self.check_legacy_load(None),
-            Insn::LoadInd { src, .. } => return self.check_legacy_load(Some(src)),
-            Insn::Load {
-                size,
-                extend,
-                dst,
-                src,
-                offset,
-            } => self.check_load(size, extend, dst, src, offset)?,
-            Insn::LoadAcquire {
-                size,
-                dst,
-                src,
-                offset,
-            } => self.check_load_acquire(size, dst, src, offset)?,
-            Insn::Store {
-                size,
-                dst,
-                src,
-                offset,
-            } => self.check_store(size, dst, src, offset)?,
-            Insn::StoreRelease {
-                size,
-                dst,
-                src,
-                offset,
-            } => self.check_store_release(size, dst, src, offset)?,
-            Insn::Atomic {
-                size,
-                op,
-                dst,
-                src,
-                offset,
-            } => self.check_atomic(size, op, dst, src, offset)?,
-            Insn::Jump { offset, .. } => {
-                self.jumps_processed += 1;
-                return Ok(Flow::Next(next.wrapping_add_signed(offset as isize)));
-            }
+        let next = self.insn + insn.slots();
+        if let Some(flow) = self.check_control(insn, next)? {
+            return Ok(flow);
+        }
+        self.check_effect(insn)?;
+        Ok(Flow::Next(next))
+    }
+
+    /// Instructions that lead elsewhere or end the path; `None` for the others.
+    fn check_control(&mut self, insn: Insn, next: usize) -> Check<Option<Flow>> {
+        let target = |offset: i32| next.wrapping_add_signed(offset as isize);
+        // As the kernel counts them: calls and exits are jumps.
+        self.jumps_processed += u32::from(matches!(
+            insn,
+            Insn::Jump { .. }
+                | Insn::JumpIf { .. }
+                | Insn::MayGoto { .. }
+                | Insn::Call(_)
+                | Insn::Exit
+        ));
+        let flow = match insn {
+            Insn::LoadAbs { .. } => return self.check_legacy_load(None).map(Some),
+            Insn::LoadInd { src, .. } => return self.check_legacy_load(Some(src)).map(Some),
+            Insn::Jump { offset, .. } => Ok(Flow::Next(target(offset))),
             Insn::JumpIf {
                 width,
                 op,
                 dst,
                 src,
                 offset,
-            } => {
-                self.jumps_processed += 1;
-                return self.check_jump_if(
-                    width,
-                    op,
-                    dst,
-                    src,
-                    next.wrapping_add_signed(offset as isize),
-                );
-            }
-            Insn::MayGoto { offset } => {
-                self.jumps_processed += 1;
-                return self.check_may_goto(next.wrapping_add_signed(offset as isize));
-            }
-            Insn::Call(call) => {
-                self.jumps_processed += 1;
-                return self.check_call(call);
-            }
+            } => self.check_jump_if(width, op, dst, src, target(offset.into())),
+            Insn::MayGoto { offset } => self.check_may_goto(target(offset.into())),
+            Insn::Call(call) => self.check_call(call),
             Insn::CallReg { .. } => {
-                return fail(
-                    code::MALFORMED,
-                    errno::EINVAL,
-                    "indirect calls (callx) are not supported",
-                );
+                let message = "indirect calls (callx) are not supported";
+                return fail(code::MALFORMED, errno::EINVAL, message);
             }
-            Insn::Exit => {
-                self.jumps_processed += 1;
-                return self.check_exit();
-            }
+            Insn::Exit => self.check_exit(),
+            _ => return Ok(None),
+        };
+        flow.map(Some)
+    }
+
+    /// Instructions that compute, load or store.
+    fn check_effect(&mut self, insn: Insn) -> Check {
+        match insn {
+            Insn::Alu {
+                width,
+                op,
+                dst,
+                src,
+            } => self.check_alu(width, op, dst, src),
+            Insn::Neg { width, dst } => self.check_neg(width, dst),
+            Insn::Mov { width, dst, src } => self.check_mov(width, dst, src),
+            Insn::Movsx {
+                width,
+                from,
+                dst,
+                src,
+            } => self.check_movsx(width, from, dst, src),
+            Insn::AddrSpaceCast {
+                dst,
+                src,
+                dst_as,
+                src_as,
+            } => self.check_addr_space_cast(dst, src, dst_as, src_as),
+            Insn::End { op, size, dst } => self.check_end(op, size, dst),
+            Insn::LoadImm64 { dst, imm } => self.check_load_imm64(dst, imm),
+            Insn::Load {
+                size,
+                extend,
+                dst,
+                src,
+                offset,
+            } => self.check_load(size, extend, dst, src, offset),
+            Insn::LoadAcquire {
+                size,
+                dst,
+                src,
+                offset,
+            } => self.check_load_acquire(size, dst, src, offset),
+            Insn::Store {
+                size,
+                dst,
+                src,
+                offset,
+            } => self.check_store(size, dst, src, offset),
+            Insn::StoreRelease {
+                size,
+                dst,
+                src,
+                offset,
+            } => self.check_store_release(size, dst, src, offset),
+            Insn::Atomic {
+                size,
+                op,
+                dst,
+                src,
+                offset,
+            } => self.check_atomic(size, op, dst, src, offset),
+            _ => Ok(()),
         }
-        Ok(Flow::Next(next))
     }
 
     /// Remembers the current path, to go on from `insn` later. The closure changes the remembered state.
