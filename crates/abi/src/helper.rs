@@ -298,9 +298,9 @@ pub fn lookup(env: &ProgEnv<'_>, id: u32) -> Result<&'static HelperProto, Unavai
         Unavailable::Unknown
     })?;
     match env.kernel.map(|k| k.helper(env, id)) {
-        Some(Known::No) => return Err(Unavailable::Kernel),
+        Some(Known::No) if !granted_by_target(env, id) => return Err(Unavailable::Kernel),
         Some(Known::Unknown) => return Err(Unavailable::NotKnown),
-        Some(Known::Yes) | None => {}
+        _ => {}
     }
     if env.kernel.is_none() && !granted(env, id) {
         let reason = if UNCONFIGURED.contains(&id) {
@@ -335,6 +335,19 @@ fn granted(env: &ProgEnv<'_>, id: u32) -> bool {
     avail::in_base(id)
         || avail::GRANTS.iter().any(|grant| {
             grant.types.contains(&env.prog_type)
+                && grant.ids.contains(&id)
+                && holds(grant.attach, env.attach)
+                && on_target(grant.targets, env.target)
+        })
+}
+
+/// The kernel that is meant was asked about another target than this one, which is among those that `id` is for.
+fn granted_by_target(env: &ProgEnv<'_>, id: u32) -> bool {
+    let has = |k: &Kernel| k.has_helper(id) && !k.knows_target(env);
+    env.kernel.is_some_and(has)
+        && avail::GRANTS.iter().any(|grant| {
+            !grant.targets.is_empty()
+                && grant.types.contains(&env.prog_type)
                 && grant.ids.contains(&id)
                 && holds(grant.attach, env.attach)
                 && on_target(grant.targets, env.target)

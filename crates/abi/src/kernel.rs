@@ -149,6 +149,18 @@ impl Kernel {
         known(subject.map(|s| s.helpers.contains(&id)))
     }
 
+    /// Was exactly such a target asked about?
+    #[must_use]
+    pub fn knows_target(&self, env: &ProgEnv<'_>) -> bool {
+        self.subject(env).is_some_and(|s| s.target == env.target)
+    }
+
+    /// May any program call helper `id`?
+    #[must_use]
+    pub fn has_helper(&self, id: u32) -> bool {
+        self.subjects.iter().any(|(_, s)| s.helpers.contains(&id))
+    }
+
     /// May such a program call this kfunc?
     #[must_use]
     pub fn kfunc(&self, env: &ProgEnv<'_>, name: &str) -> Known {

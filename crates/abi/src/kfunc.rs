@@ -71,6 +71,8 @@ pub mod hook {
     pub const ITER: u16 = 1 << 11;
     /// LSM programs only.
     pub const LSM: u16 = 1 << 12;
+    /// No program of the reference kernel, which was built without it; others may have it.
+    pub const UNCONFIGURED: u16 = 1 << 13;
     /// Objects, lists, trees, tasks, cgroups, keys.
     pub const GENERIC: u16 = TC | XDP | TRACING | CGROUP | STRUCT_OPS | SYSCALL;
 }

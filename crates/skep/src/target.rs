@@ -262,6 +262,23 @@ pub fn of_profile(profile: &Profile, needs: &Needs, btf: Option<Btf>) -> Target 
     }
 }
 
+/// The running kernel as it answers now (root, some seconds).
+///
+/// # Errors
+/// If its BTF cannot be read, or it loads no program for this process.
+pub fn host_profile() -> io::Result<Profile> {
+    let parts = dump_profile(None)?;
+    let profile = Profile::read("host", &parts.to_file()).map_err(io::Error::other)?;
+    let loads = |k: &Kernel| k.subjects.iter().any(|(_, s)| s.loads);
+    if profile.facts().is_some_and(loads) {
+        Ok(profile)
+    } else {
+        let why =
+            "the running kernel loads no program for this process: it can be asked as root only";
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+    }
+}
+
 /// The profile of the running kernel, made by asking it (root, some seconds); `config` is its configuration, if neither it nor /boot says it.
 ///
 /// # Errors

@@ -195,6 +195,7 @@ pub const KFUNCS: &[Kfunc] = &[
     row("bpf_task_work_schedule_resume_impl", &[TRUSTED_ARGS], ALL),
     row("bpf_task_work_schedule_signal_impl", &[TRUSTED_ARGS], ALL),
     row("bpf_throw", &[], GENERIC),
+    row("bpf_verify_pkcs7_signature", &[SLEEPABLE], UNCONFIGURED),
     row("bpf_wq_init", &[], ALL),
     row("bpf_wq_set_callback_impl", &[], ALL),
     row("bpf_wq_start", &[], ALL),

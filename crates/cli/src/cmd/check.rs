@@ -27,7 +27,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = CapsArg::All)]
     caps: CapsArg,
     /// Which kernels are meant, with commas between them: 6.18; 6.12, 6.1 or a file, if there is a profile; host for the running
-    /// one's BTF
+    /// one, asked on the spot (root)
     #[arg(
         long,
         default_value = "6.18",
@@ -176,11 +176,10 @@ fn kernels(args: &Args) -> Result<Vec<(String, CheckOptions)>, CliError> {
         };
         match name.as_str() {
             REFERENCE => {}
-            "host" if btf.is_none() => {
-                let running = skep::target::running_btf().map_err(CliError::environment)?;
-                options.kernel_btf = Some(running);
+            "host" => {
+                let profile = skep::target::host_profile().map_err(CliError::environment)?;
+                options.profile = Some(Arc::new(profile));
             }
-            "host" => {}
             name => {
                 let profile = skep::target::find_profile(name).map_err(|e| match e.kind() {
                     ErrorKind::NotFound => CliError::usage(e.to_string()),
