@@ -1,4 +1,4 @@
-//! One line a packet, in tcpdump's short style.
+//! One line a packet, in the short style of tcpdump -nn -S: sequence numbers are absolute.
 
 use std::fmt::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -203,14 +203,8 @@ fn transport(
             Some(())
         }
         1 | 58 => {
-            let name = if protocol == 1 { "ICMP" } else { "ICMP6" };
-            let _ = write!(out, "{src} > {dst}: {name} ");
-            let _ = match (protocol, *data.first()?) {
-                (1, 8) | (58, 128) => write!(out, "echo request"),
-                (1, 0) | (58, 129) => write!(out, "echo reply"),
-                (1, 3) | (58, 1) => write!(out, "unreachable, code {}", data.get(1)?),
-                (_, kind) => write!(out, "type {kind}, code {}", data.get(1)?),
-            };
+            let _ = write!(out, "{src} > {dst}: ");
+            icmp(out, protocol == 58, data)?;
             let _ = write!(out, ", length {length}");
             Some(())
         }
@@ -219,6 +213,46 @@ fn transport(
             Some(())
         }
     }
+}
+
+/// Messages of ICMP and ICMPv6 by name: version, type, name.
+#[rustfmt::skip] // one message per line
+const ICMP_MESSAGES: &[(bool, u8, &str)] = &[
+    (false, 0,   "echo reply"),
+    (false, 8,   "echo request"),
+    (false, 11,  "time exceeded in-transit"),
+    (true,  128, "echo request"),
+    (true,  129, "echo reply"),
+    (true,  133, "router solicitation"),
+    (true,  134, "router advertisement"),
+    (true,  135, "neighbor solicitation"),
+    (true,  136, "neighbor advertisement"),
+];
+
+fn icmp(out: &mut String, six: bool, data: &[u8]) -> Option<()> {
+    let (kind, code) = (*data.first()?, *data.get(1)?);
+    out.push_str(if six { "ICMP6, " } else { "ICMP " });
+    let row = ICMP_MESSAGES.iter().find(|m| (m.0, m.1) == (six, kind));
+    let Some((_, _, name)) = row else {
+        let _ = match (six, kind) {
+            (false, 3) | (true, 1) => write!(out, "unreachable, code {code}"),
+            _ => write!(out, "type {kind}, code {code}"),
+        };
+        return Some(());
+    };
+    out.push_str(name);
+    match (six, kind) {
+        (false, 0 | 8) | (true, 128 | 129) => {
+            let _ = write!(out, ", id {}, seq {}", u16_at(data, 4)?, u16_at(data, 6)?);
+        }
+        (true, 135 | 136) => {
+            let target = data.get(8..)?.first_chunk::<16>()?;
+            let verb = if kind == 135 { "who has" } else { "tgt is" };
+            let _ = write!(out, ", {verb} {}", Ipv6Addr::from(*target));
+        }
+        _ => {}
+    }
+    Some(())
 }
 
 fn tcp(out: &mut String, data: &[u8], length: usize) -> Option<()> {
@@ -254,8 +288,65 @@ fn tcp(out: &mut String, data: &[u8], length: usize) -> Option<()> {
     if flags & 0x10 != 0 {
         let _ = write!(out, ", ack {ack}");
     }
-    let _ = write!(out, ", win {window}, length {payload}");
+    let _ = write!(out, ", win {window}");
+    let end = usize::from(offset >> 4) * 4;
+    if end > TCP_HEADER {
+        let options = data.get(TCP_HEADER..end)?;
+        let _ = write!(out, ", options [{}]", tcp_options(options));
+    }
+    let _ = write!(out, ", length {payload}");
     Some(())
+}
+
+/// Bytes of a TCP header without options.
+const TCP_HEADER: usize = 20;
+
+/// The options of a TCP header, as far as they are whole.
+fn tcp_options(options: &[u8]) -> String {
+    let mut all = Vec::new();
+    let mut rest = options;
+    while let Some(kind) = rest.first() {
+        let length = match kind {
+            0 | 1 => 1,
+            _ => usize::from(rest.get(1).copied().unwrap_or(0)),
+        };
+        let Some(option) = rest.get(..length).filter(|o| !o.is_empty()) else {
+            all.push("[bad opt]".to_owned());
+            break;
+        };
+        all.push(tcp_option(option));
+        if *kind == 0 {
+            break;
+        }
+        rest = &rest[length..];
+    }
+    all.join(",")
+}
+
+/// One option, from its kind on.
+fn tcp_option(option: &[u8]) -> String {
+    let words = || {
+        let pairs = option[2..].as_chunks::<8>().0;
+        let pair = |p: &[u8; 8]| (u32_at(p, 0).unwrap_or(0), u32_at(p, 4).unwrap_or(0));
+        pairs.iter().map(pair).collect::<Vec<_>>()
+    };
+    match (option[0], option.len()) {
+        (0, _) => "eol".to_owned(),
+        (1, _) => "nop".to_owned(),
+        (2, 4) => format!("mss {}", u16_at(option, 2).unwrap_or(0)),
+        (3, 3) => format!("wscale {}", option[2]),
+        (4, 2) => "sackOK".to_owned(),
+        (5, 10..) => {
+            let blocks = words();
+            let texts: Vec<String> = blocks.iter().map(|(a, b)| format!("{{{a}:{b}}}")).collect();
+            format!("sack {} {}", blocks.len(), texts.join(""))
+        }
+        (8, 10) => {
+            let (value, echo) = words().first().copied().unwrap_or_default();
+            format!("TS val {value} ecr {echo}")
+        }
+        (kind, _) => format!("unknown-{kind}"),
+    }
 }
 
 #[cfg(test)]
@@ -281,7 +372,24 @@ mod tests {
             line(101, &tcp),
             "01:01:01.000001 IP 10.0.0.1.80 > 10.0.0.2.443: Flags [P.], seq 5:6, ack 9, win 512, length 1"
         );
+        let mut with_options = tcp[..40].to_vec();
+        with_options[32] = 0xa0;
+        with_options[3] = 60;
+        with_options.extend([
+            2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 7, 0, 0, 0, 9, 1, 3, 3, 7,
+        ]);
+        assert!(line(101, &with_options).ends_with(
+            ", win 512, options [mss 1460,sackOK,TS val 7 ecr 9,nop,wscale 7], length 0"
+        ));
         assert_eq!(line(101, &tcp[..22]), "01:01:01.000001 IP  [|cut]");
+        let echo = [
+            0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 8, 0, 0, 0, 0, 5, 0,
+            7,
+        ];
+        assert!(
+            line(101, &echo)
+                .ends_with("IP 10.0.0.1 > 10.0.0.2: ICMP echo request, id 5, seq 7, length 8")
+        );
         assert_eq!(line(1, &[0; 5]), "01:01:01.000001 length 60");
     }
 
