@@ -12,6 +12,7 @@ pub mod map;
 pub mod map_flags;
 pub mod prog;
 pub mod section;
+pub mod since;
 pub mod struct_ops;
 pub mod tracing;
 pub mod trust;

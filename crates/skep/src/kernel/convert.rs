@@ -1,8 +1,10 @@
 //! Between the waist's types and the kernel's structures.
 
+use super::denied;
 use skep_abi::{MapType, ProgType};
-use skep_bpf::{Errno, Error, MapInfo, ObjKind, ProgInfo, ProgLoad, Result};
+use skep_bpf::{Errno, Error, MapCreate, MapInfo, ObjKind, ProgInfo, ProgLoad, Result};
 use skep_isa::Slot;
+use skep_sys::process::Capabilities;
 use skep_sys::{bpf, bpf_map, bpf_obj, bpf_prog};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -27,21 +29,26 @@ pub(super) fn failed_with(what: &str, error: &io::Error, log: String) -> Error {
     }
 }
 
-/// Program types that need a trampoline on a kernel function.
-const TRAMPOLINE_TYPES: &[ProgType] = &[ProgType::Tracing, ProgType::Lsm, ProgType::Ext];
-
 /// A refused program load; an `EPERM` without a log is explained.
 pub(super) fn load_failed(what: &str, spec: &ProgLoad, refused: bpf_prog::LoadError) -> Error {
     let mut error = failed_with(what, &refused.error, refused.log);
     if error.errno == Errno::EPERM && error.log.trim().is_empty() {
-        let privileged = skep_sys::process::effective_capabilities()
-            .is_ok_and(|caps| caps.has(skep_sys::process::CAP_SYS_ADMIN));
-        error.detail = match (privileged, TRAMPOLINE_TYPES.contains(&spec.prog_type)) {
-            (true, true) => "this kernel forbids trampolines, which programs of this type need",
-            (true, false) => "the kernel refuses this program type even to a privileged process (lockdown or policy)",
-            (false, _) => "loading needs CAP_BPF, and CAP_NET_ADMIN or CAP_PERFMON for most types",
-        }
-        .to_owned();
+        let caps = skep_sys::process::effective_capabilities().unwrap_or(Capabilities(0));
+        error.detail = denied::load(spec.prog_type, caps, denied::lockdown().as_deref());
+    }
+    if error.errno == Errno::EINVAL && error.log.trim().is_empty() {
+        let reason = denied::prog(spec.prog_type, crate::target::running_version());
+        error.detail = reason.unwrap_or_default();
+    }
+    error
+}
+
+/// A refused map; what the kernel is too old for is said.
+pub(super) fn map_failed(what: &str, spec: &MapCreate, refused: &io::Error) -> Error {
+    let mut error = failed(what, refused);
+    if error.errno == Errno::EINVAL {
+        let reason = denied::map(spec, crate::target::running_version());
+        error.detail = reason.unwrap_or_default();
     }
     error
 }

@@ -4,6 +4,7 @@
 //! beside the descriptor, so that no element call can move more bytes than the caller's buffer has.
 
 mod convert;
+mod denied;
 mod events;
 mod links;
 pub(crate) mod tracefs;
@@ -281,7 +282,7 @@ impl Backend for Kernel {
             value_type_btf_obj_fd: 0,
             map_token_fd,
         };
-        let map = bpf_map::Map::create(&attr).map_err(|e| failed(&what, &e))?;
+        let map = bpf_map::Map::create(&attr).map_err(|e| convert::map_failed(&what, spec, &e))?;
         Ok(self.insert(Entry::Map(Arc::new(map))))
     }
 
