@@ -418,6 +418,69 @@ mod tests {
         }
     }
 
+    /// Every range of up to five numbers around each edge of the domain, and every set of three unknown bits at each of
+    /// them, with all members.
+    fn small_scalars() -> Vec<(Scalar, Vec<u64>)> {
+        let mut out = Vec::new();
+        for edge in [0, 1 << 31, 1 << 32, 1u64 << 63] {
+            let first = edge.wrapping_sub(2);
+            for from in 0..5 {
+                for to in from..5 {
+                    let members: Vec<u64> = (from..=to).map(|i| first.wrapping_add(i)).collect();
+                    let (low, high) = (members[0], members[members.len() - 1]);
+                    let mut s = Scalar::UNKNOWN;
+                    if low <= high {
+                        (s.umin, s.umax) = (low, high);
+                    } else {
+                        (s.smin, s.smax) = (low as i64, high as i64);
+                    }
+                    s.sync();
+                    out.push((s, members));
+                }
+            }
+        }
+        for at in [0, 30, 61] {
+            for (value, mask) in (0..8u64).flat_map(|v| (0..8u64).map(move |m| (v, m))) {
+                if value & mask == 0 {
+                    let bits = Tnum {
+                        value: value << at,
+                        mask: mask << at,
+                    };
+                    let mut s = Scalar {
+                        bits,
+                        ..Scalar::UNKNOWN
+                    };
+                    s.sync();
+                    let all = (0..8u64).map(|x| x << at);
+                    out.push((s, all.filter(|&x| bits.contains(x)).collect()));
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn every_pair_of_small_sets_holds_every_result() {
+        let small = small_scalars();
+        for (a, xs) in &small {
+            assert!(xs.iter().all(|&x| a.contains(x)), "{a:?} {xs:x?}");
+            for (b, ys) in &small {
+                for width in [Width::W32, Width::W64] {
+                    for op in OPS {
+                        if matches!(op, AluOp::Lsh | AluOp::Rsh | AluOp::Arsh) && !b.is_const() {
+                            continue;
+                        }
+                        let r = binary(width, op, a, b);
+                        for (&x, &y) in xs.iter().flat_map(|x| ys.iter().map(move |y| (x, y))) {
+                            let z = concrete(width, op, x, y);
+                            assert!(r.contains(z), "{op:?} {width:?} {a:?} {b:?} {x:#x} {y:#x}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn truncation_and_sign_extension_keep_members() {
         let mut seed = 0x1234_5678_9abc_def1;
