@@ -1,5 +1,6 @@
 //! Messages for rejected programs: snapshots of our own cases, and the examples of `skep explain`.
 
+use serde_json::Value as Json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -123,22 +124,128 @@ fn json_names_what_led_there() {
     assert!(row["lines"][0]["steps"].as_u64() >= Some(1));
 }
 
-/// The examples of one code: (is it the wrong one, source).
-fn examples() -> Vec<(String, bool, String)> {
+/// What in `value` breaks `schema`; as much of JSON Schema as `docs/check.schema.json` uses.
+fn breaches(root: &Json, schema: &Json, value: &Json, at: &str, out: &mut Vec<String>) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let name = name.trim_start_matches("#/$defs/");
+        return breaches(root, &root["$defs"][name], value, at, out);
+    }
+    let fits = |of: &Json| match of.as_str() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_i64() || value.is_u64(),
+        Some("boolean") => value.is_boolean(),
+        Some("null") => value.is_null(),
+        other => panic!("type {other:?} is not read here"),
+    };
+    let types = &schema["type"];
+    let typed = match types {
+        Json::Null => true,
+        Json::Array(any) => any.iter().any(fits),
+        one => fits(one),
+    };
+    let constant = schema.get("const").is_none_or(|c| c == value);
+    let listed = schema["enum"].as_array().is_none_or(|e| e.contains(value));
+    let high = schema["minimum"]
+        .as_i64()
+        .is_none_or(|m| value.as_i64() >= Some(m));
+    if !(typed && constant && listed && high) {
+        out.push(format!("{at}: {value}"));
+    }
+    for name in schema["required"].as_array().into_iter().flatten() {
+        if value.get(name.as_str().unwrap_or_default()).is_none() {
+            out.push(format!("{at}: no {name}"));
+        }
+    }
+    for (name, of) in value.as_object().into_iter().flatten() {
+        match schema["properties"].get(name) {
+            Some(inner) => breaches(root, inner, of, &format!("{at}/{name}"), out),
+            None => out.push(format!("{at}: {name} is not in the schema")),
+        }
+    }
+    for (i, of) in value.as_array().into_iter().flatten().enumerate() {
+        breaches(root, &schema["items"], of, &format!("{at}/{i}"), out);
+    }
+}
+
+#[test]
+fn json_is_as_its_schema_says() {
+    let schema = fs::read_to_string(root().join("docs/check.schema.json")).expect("the schema");
+    let schema: Json = serde_json::from_str(&schema).expect("JSON");
+    let folder = root().join("tests/diagnose/cases");
+    let mut objects: Vec<PathBuf> = fs::read_dir(&folder)
+        .expect("the cases")
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "o"))
+        .collect();
+    objects.push(root().join("examples/packets.bpf.o"));
+    objects.push(root().join("Cargo.toml")); // no object: an error is a line as well
+    let mut found = Vec::new();
+    for object in objects {
+        let rows = skep(
+            &folder,
+            &["check", "--json", "--stats", &object.display().to_string()],
+        );
+        for row in rows.lines() {
+            let row: Json = serde_json::from_str(row).expect("JSON");
+            breaches(
+                &schema,
+                &schema,
+                &row,
+                &object.display().to_string(),
+                &mut found,
+            );
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// An example of `docs/codes/codes.md`.
+struct Example {
+    code: String,
+    wrong: bool,
+    /// Value of `--caps`.
+    caps: &'static str,
+    source: String,
+}
+
+/// The examples; a section has a wrong and a right one, or none.
+fn examples() -> Vec<Example> {
+    const MARKS: &[(&str, bool, &str)] = &[
+        ("```c wrong\n", true, "all"),
+        ("```c wrong bpf\n", true, "bpf"),
+        ("```c right\n", false, "all"),
+        ("```c right bpf\n", false, "bpf"),
+    ];
     let text = fs::read_to_string(root().join("docs/codes/codes.md")).expect("the texts");
     let mut found = Vec::new();
     for section in text.split("\n## ").skip(1) {
         let code = section.lines().next().unwrap_or_default().to_owned();
-        for (mark, wrong) in [("```c wrong\n", true), ("```c right\n", false)] {
-            let start = section
-                .find(mark)
-                .unwrap_or_else(|| panic!("{code} lacks {mark}"));
+        let before = found.len();
+        for &(mark, wrong, caps) in MARKS {
+            let Some(start) = section.find(mark) else {
+                continue;
+            };
             let source = &section[start + mark.len()..];
             let end = source
                 .find("```")
                 .unwrap_or_else(|| panic!("{code}: open example"));
-            found.push((code.clone(), wrong, source[..end].to_owned()));
+            found.push(Example {
+                code: code.clone(),
+                wrong,
+                caps,
+                source: source[..end].to_owned(),
+            });
         }
+        let fences = section.matches("```c").count();
+        let kinds: Vec<bool> = found[before..].iter().map(|e: &Example| e.wrong).collect();
+        assert_eq!(fences, kinds.len(), "{code}: an example that is not read");
+        assert!(
+            kinds.is_empty() || kinds == [true, false],
+            "{code} has {kinds:?}"
+        );
     }
     found
 }
@@ -165,7 +272,13 @@ fn examples_of_explain_are_what_they_say() {
     fs::create_dir_all(&folder).expect("a folder");
     let prelude = root().join("docs/codes/prelude.h");
     let mut faults = Vec::new();
-    for (code, wrong, source) in examples() {
+    for example in examples() {
+        let Example {
+            code,
+            wrong,
+            caps,
+            source,
+        } = example;
         let name = format!("{code}-{}", if wrong { "wrong" } else { "right" });
         let license = "char LICENSE[] SEC(\"license\") = \"Dual MIT/GPL\";\n";
         let whole = format!("#include \"{}\"\n{source}\n{license}", prelude.display());
@@ -187,7 +300,7 @@ fn examples_of_explain_are_what_they_say() {
             .current_dir(&folder)
             .status();
         assert!(built.is_ok_and(|s| s.success()), "{name} does not compile");
-        let row = skep(&folder, &["check", "--json", &o]);
+        let row = skep(&folder, &["check", "--json", "--caps", caps, &o]);
         let row: serde_json::Value = serde_json::from_str(&row).expect("JSON");
         let fits = if wrong {
             row["code"] == code.as_str()

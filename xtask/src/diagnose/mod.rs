@@ -1,8 +1,9 @@
 //! `cargo xtask diagnose [DIR]`: what our messages are worth, measured on the rejected programs of a corpus directory.
 //!
 //! `--trial OUT` writes what a person who repairs gets to see, `--judge DIR` says which repaired sources are right, and
-//! `--record` makes the expected outputs anew from the correct sources in `tests/repair/`.
+//! `--record` makes the expected outputs anew from the correct sources in `tests/repair/`, `--cost` measures how long explaining takes.
 
+mod cost;
 mod faults;
 mod judge;
 mod outcome;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use trial::Messages;
 
 const USAGE: &str =
-    "usage: diagnose [DIR] [--trial OUT | --trial-kernel OUT | --judge DIR | --record]";
+    "usage: diagnose [DIR] [--trial OUT | --trial-kernel OUT | --judge DIR | --record | --cost]";
 
 /// Which of its jobs the task does.
 enum Job {
@@ -21,6 +22,7 @@ enum Job {
     Trial(PathBuf, Messages),
     Judge(PathBuf),
     Record,
+    Cost,
 }
 
 /// Does one of the jobs.
@@ -38,6 +40,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
             "--trial-kernel" => job = Job::Trial(path()?, Messages::Kernel),
             "--judge" => job = Job::Judge(path()?),
             "--record" => job = Job::Record,
+            "--cost" => job = Job::Cost,
             option if option.starts_with('-') => return Err(USAGE.to_owned()),
             other => dir = PathBuf::from(other),
         }
@@ -47,5 +50,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
         Job::Trial(out, messages) => trial::write(&dir, &out, messages),
         Job::Judge(repaired) => judge::judge(&dir, &repaired),
         Job::Record => judge::record(&dir),
+        Job::Cost => cost::measure(&dir),
     }
 }

@@ -55,13 +55,12 @@ fn print_text(text: &str, out: &mut Output) -> Result<(), CliError> {
     let mut in_example = false;
     for line in text.lines() {
         match line {
-            "```c wrong" => {
+            _ if line.starts_with("```c ") => {
                 in_example = true;
-                out.line("wrong:")?;
-            }
-            "```c right" => {
-                in_example = true;
-                out.line("right:")?;
+                let what = line.trim_start_matches("```c ");
+                let what =
+                    what.replace(" bpf", ", for a loader with CAP_BPF and CAP_NET_ADMIN only");
+                out.line(format_args!("{what}:"))?;
             }
             "```" => in_example = false,
             _ if in_example => out.line(format_args!("    {}", line.replace('\t', "    ")))?,

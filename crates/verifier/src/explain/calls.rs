@@ -357,7 +357,16 @@ fn trusted(scene: &Scene<'_>) -> Explanation {
     if reg.is_some_and(|r| r.is_nullable()) {
         return null(scene);
     }
+    if scene.rejection.code == "V0804" {
+        return wrong_type(scene);
+    }
     Explanation {
+        headline: Some(format!(
+            "{} of {} is {}, which the kernel does not know to be valid",
+            argument_name(scene, register),
+            callee(scene),
+            reg.map_or("a pointer", |r| r.describe())
+        )),
         notes: scene.origin(&scene.life(register)).into_iter().collect(),
         help: vec!["kfuncs take pointers that are known to be valid: arguments of the hook, results of acquiring calls, and fields read inside of an RCU section".to_owned()],
         ..Explanation::default()

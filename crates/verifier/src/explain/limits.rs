@@ -1,8 +1,10 @@
 //! Programs that are too much to explore.
 
 use super::record;
-use super::scene::Scene;
+use super::scene::{Scene, range};
+use super::slice::{Path, What};
 use super::{Explanation, Note};
+use crate::reg::Reg;
 use skep_isa::Insn;
 
 /// Explains a limit.
@@ -64,7 +66,9 @@ fn no_progress(scene: &Scene<'_>) -> Explanation {
 
 /// Steps of the walk that are looked at to find where paths multiply.
 const SAMPLE_STEPS: u32 = 50_000;
-/// Lines named.
+/// Steps that are walked to compare paths.
+const VISIT_STEPS: u32 = 20_000;
+/// Lines and values named.
 const LINES: usize = 3;
 
 /// Too many paths.
@@ -82,10 +86,12 @@ fn too_large(scene: &Scene<'_>) -> Explanation {
             text: format!("{share} % of the branches walked are here{condition} ({states})"),
         }
     });
+    let mut notes: Vec<Note> = notes.collect();
+    notes.extend(lines.iter().find_map(|l| changing(scene, l.most.0)));
     Explanation {
         headline: Some(format!("{}: the paths multiply", scene.rejection.cause)),
         place: lines.first().and_then(|l| u32::try_from(l.first).ok()),
-        notes: notes.collect(),
+        notes,
         help: vec![
             "paths multiply where a branch leaves a value that is known differently on each side (a tested bit, a bound, a counter), so that no path can be pruned: move such code into a global function (verified once, on its own), or write the loop with bpf_loop() or bpf_for()".to_owned(),
             "where the value does not matter later, make the verifier forget it after the branch: `asm volatile(\"\" : \"+r\"(x));`".to_owned(),
@@ -95,10 +101,71 @@ fn too_large(scene: &Scene<'_>) -> Explanation {
     }
 }
 
+/// Values that differ between the last two paths to a slot, so that neither covers the other.
+fn changing(scene: &Scene<'_>, slot: usize) -> Option<Note> {
+    let visits = record::visits(scene.req, slot, VISIT_STEPS)?;
+    let path = Path {
+        program: &visits.program,
+        steps: &visits.steps,
+    };
+    let end = visits.steps.len().checked_sub(1)?;
+    let (old, new) = (visits.before.last()?, visits.steps[end].frames.last()?);
+    let live = visits.program.marks[slot].live_regs;
+    let registers = (0..10).filter(|r| live & (1 << r) != 0).filter_map(|r| {
+        let text = difference(&old.regs[r], &new.regs[r])?;
+        let name = source_name(scene, &path, end, r).unwrap_or_else(|| format!("r{r}"));
+        Some(format!("{name} ({text})"))
+    });
+    let slots = old.stack.iter().zip(new.stack.iter()).enumerate();
+    let slots = slots.filter_map(|(s, (old, new))| {
+        if !old.is_spilled_scalar() || !new.is_spilled_scalar() {
+            return None;
+        }
+        let text = difference(&old.reg, &new.reg)?;
+        Some(format!("the stack at byte -{} ({text})", 8 * (s + 1)))
+    });
+    let values: Vec<String> = registers.chain(slots).take(LINES).collect();
+    (!values.is_empty()).then(|| Note {
+        insn: u32::try_from(slot).ok(),
+        text: format!(
+            "two paths that come here know different things, so that neither stands for the other: {}",
+            values.join("; ")
+        ),
+    })
+}
+
+/// What two paths know of a number, if that is not the same.
+fn difference(old: &Reg, new: &Reg) -> Option<String> {
+    if !old.is_scalar() || !new.is_scalar() || old.var == new.var {
+        return None;
+    }
+    let (one, other) = (range(&old.var), range(&new.var));
+    if one != other {
+        return Some(format!("{one} on one, {other} on the other"));
+    }
+    let (old, new) = (old.var.bits, new.var.bits);
+    Some(format!(
+        "known bits {:#x} of {:#x} on one, {:#x} of {:#x} on the other",
+        old.value, !old.mask, new.value, !new.mask
+    ))
+}
+
+/// What the source calls a register: the variable that its last value was assigned to.
+fn source_name(scene: &Scene<'_>, path: &Path<'_>, step: usize, register: usize) -> Option<String> {
+    let life = path.life(step, register);
+    let made = life
+        .iter()
+        .find(|e| matches!(e.what, What::Made | What::Computed { .. }))?;
+    let at = path.steps.get(made.step)?.insn;
+    Some(format!("`{}`", scene.receiver(at)?))
+}
+
 /// What the branches of a source line cost together.
 struct Branching {
     /// First slot of a branch of this line.
     first: usize,
+    /// The branch that is walked most, and how often.
+    most: (usize, u32),
     number: u32,
     steps: u32,
     states: u32,
@@ -124,11 +191,15 @@ fn branching_lines(scene: &Scene<'_>) -> Vec<Branching> {
                     known.first = at;
                 }
                 known.steps += steps;
+                if steps > known.most.1 {
+                    known.most = (at, steps);
+                }
                 known.states += cost.states;
                 known.pruned += cost.pruned;
             }
             None => lines.push(Branching {
                 first: at,
+                most: (at, steps),
                 number: line.number,
                 steps,
                 states: cost.states,

@@ -29,6 +29,8 @@ pub(crate) struct History {
     steps: Vec<PathStep>,
     /// What each slot costs.
     costs: Vec<Cost>,
+    /// What happens at a slot.
+    watched: Option<Watched>,
 }
 
 /// What the walk did at a slot.
@@ -40,6 +42,26 @@ pub struct Cost {
     pub states: u32,
     /// Paths that ended there, since a kept state covered them.
     pub pruned: u32,
+}
+
+/// The last two visits of a slot.
+#[derive(Debug)]
+struct Watched {
+    slot: usize,
+    /// Step and call frames of the last visit.
+    last: Option<(u32, Vec<Rc<Frame>>)>,
+    /// The visit before, on whatever path.
+    before: Option<(u32, Vec<Rc<Frame>>)>,
+}
+
+/// Two visits of a slot.
+pub(super) struct Visits {
+    /// The program as the walk knew it.
+    pub program: Program,
+    /// The path to the later visit; its last step is that visit.
+    pub steps: Vec<PathStep>,
+    /// Call frames at the visit before.
+    pub before: Vec<Rc<Frame>>,
 }
 
 /// A step of the failing path, with the state before it.
@@ -57,6 +79,7 @@ impl History {
     fn new(wanted: Vec<u32>, slots: usize) -> Self {
         Self {
             costs: vec![Cost::default(); slots],
+            watched: None,
             parents: Vec::new(),
             at: NONE,
             wanted,
@@ -78,6 +101,9 @@ impl History {
         }
         self.parents.push(self.at);
         self.at = serial;
+        if let Some(watched) = self.watched.as_mut().filter(|w| w.slot == insn) {
+            watched.before = watched.last.replace((serial, state.frames.clone()));
+        }
         if self.wanted.get(self.steps.len()) == Some(&serial) {
             self.steps.push(PathStep {
                 insn,
@@ -109,8 +135,12 @@ impl History {
 
     /// Serial numbers of the current path's last steps, ascending.
     fn path(&self) -> Vec<u32> {
+        self.path_to(self.at)
+    }
+
+    /// Serial numbers of the last steps of the path that ends with step `at`, ascending.
+    fn path_to(&self, mut at: u32) -> Vec<u32> {
         let mut path = Vec::new();
-        let mut at = self.at;
         while let Some(before) = self.parents.get(at as usize)
             && path.len() < MAX_STATES
         {
@@ -157,6 +187,40 @@ pub(super) fn failing_path(
     }
     let (program, history) = repeat(path)?;
     Some((program, history.steps))
+}
+
+/// The last two visits of `slot` in a walk of at most `limit` steps.
+pub(super) fn visits(req: &Request<'_>, slot: usize, limit: u32) -> Option<Visits> {
+    let target = crate::target::name_of(req);
+    let walk = |wanted: Vec<u32>| {
+        let mut v = Verifier::new(
+            req,
+            Program::new(req.insns, callback_start(req)).ok()?,
+            &target,
+        );
+        v.step_limit = v.step_limit.min(limit);
+        let mut history = History::new(wanted, v.p.len());
+        history.watched = Some(Watched {
+            slot,
+            last: None,
+            before: None,
+        });
+        v.history = Some(Box::new(history));
+        let verdict = steps(&mut v, None);
+        drop(verdict); // the visits alone are wanted
+        let history = v.history.take()?;
+        Some((v.p, history))
+    };
+    let (_, mut tree) = walk(Vec::new())?;
+    let watched = tree.watched.take()?;
+    let (last, _) = watched.last?;
+    let (_, before) = watched.before?;
+    let (program, history) = walk(tree.path_to(last))?;
+    Some(Visits {
+        program,
+        steps: history.steps,
+        before,
+    })
 }
 
 /// What each slot costs in a walk of at most `limit` steps, and the program.
