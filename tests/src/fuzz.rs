@@ -283,9 +283,31 @@ pub fn capture(data: &[u8]) {
         writer.write(record).expect("memory takes everything");
     }
     writer.finish().expect("memory takes everything");
+    assert_eq!(streamed(data), records.len());
     let again = Capture::new(&bytes).expect("a capture was written");
     let lengths = again.map(|r| r.expect("every packet is whole").data.len());
     assert!(lengths.eq(records.iter().map(|r| r.data.len())));
+}
+
+/// Packets of a capture that comes a few bytes at a time.
+fn streamed(data: &[u8]) -> usize {
+    struct Drops<'a>(&'a [u8]);
+    impl std::io::Read for Drops<'_> {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            let count = into.len().min(self.0.len()).min(7);
+            into[..count].copy_from_slice(&self.0[..count]);
+            self.0 = &self.0[count..];
+            Ok(count)
+        }
+    }
+    let mut count = 0;
+    let Ok(mut stream) = skep_net::stream::Stream::new(Drops(data)) else {
+        return 0;
+    };
+    while let Ok(Some(batch)) = stream.batch() {
+        count += batch.filter(Result::is_ok).count();
+    }
+    count
 }
 
 /// Profiles of kernels, and the text of their facts, which comes back as it was.
