@@ -323,12 +323,12 @@ fn is_vlan(protocol: u32) -> bool {
 /// Takes the tag out of the packet.
 fn pop_from_packet(skb: &mut SkbCtx) -> Result<u32, Errno> {
     let addresses = ETH_HLEN - 2;
-    let header = skb
-        .bytes_at(0, ETH_HLEN + VLAN_HLEN + 2)
-        .ok_or(Errno::ENOMEM)?;
+    let header = skb.bytes_at(0, ETH_HLEN + VLAN_HLEN).ok_or(Errno::ENOMEM)?;
     let tci = u16::from_be_bytes([header[14], header[15]]);
     let inner = u16::from_be_bytes([header[16], header[17]]);
-    let follows = u16::from_be_bytes([header[18], header[19]]);
+    // Behind the packet there are zeros.
+    let byte = |skb: &mut SkbCtx, at: usize| skb.packet().get(at).copied().unwrap_or(0);
+    let follows = u16::from_be_bytes([byte(skb, 18), byte(skb, 19)]);
     pop(skb, addresses, VLAN_HLEN);
     skb.network = skb.network.wrapping_sub(VLAN_HLEN);
     if skb.network_offset() < ETH_HLEN as isize {
