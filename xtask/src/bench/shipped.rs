@@ -1,4 +1,4 @@
-//! `cargo xtask bench size`: the binary as it is shipped - static, at a fixed address, linked with optimisation over all crates:
+//! `cargo xtask bench size`: the binary as it is shipped - static, at a fixed address, stripped, linked with optimisation over all crates:
 //! how large it is, and how long it takes from process start to exit when it has nothing to do.
 
 use crate::TaskError;
@@ -17,6 +17,7 @@ pub(super) fn build() -> Result<PathBuf, TaskError> {
     let status = Command::new(cargo)
         .args(["build", "--release", "--quiet", "--target", TRIPLE])
         .args(["--package", "skep-cli", "--bin", "skep"])
+        .args(["--config", "profile.release.strip=true"])
         .env("RUSTFLAGS", STATIC)
         .current_dir(crate::workspace_root())
         .status()
