@@ -181,7 +181,15 @@ impl Shared {
             ));
         };
         let fits = |type_id: u32, size: u32| object.btf.size_of(type_id).is_ok_and(|n| n == size);
-        let keyless = matches!(spec.map_type, MapType::BloomFilter | MapType::Arena);
+        // Data sections are arrays of one value, without a type for the index.
+        let is_section = || {
+            let value = object.btf.get(spec.btf_value_type_id);
+            value.is_some_and(|value| value.kind() == Kind::Datasec) && spec.max_entries == 1
+        };
+        let keyless = match spec.map_type {
+            MapType::Array => is_section(),
+            other => matches!(other, MapType::BloomFilter | MapType::Arena),
+        };
         if spec.btf_key_type_id == 0 && !keyless {
             let why = "maps of this type need BTF of the key";
             return Err(refused(Errno::EINVAL, what, why));
