@@ -1,9 +1,9 @@
 //! Classic programs as machine code: a function of a packet's bytes and its length on the wire, nothing else.
 //!
-//! There is no context, no map and no helper to prepare for, so a run is one call, and a run of many packets is one, too. What makes it safe: [`check`] accepts
-//! the program (jumps go forward and end inside, scratch words exist and are written first), and every load is behind a
-//! comparison of the packet's length that [`flow`] proves to cover it. A load past the end rejects the packet, so one
-//! comparison stands for all loads that every way to acceptance makes.
+//! There is no context, no map and no helper to prepare for, so a run is one call, and a run of many packets is one, too.
+//! What makes it safe: [`check()`] accepts the program (jumps go forward and end inside, scratch words exist and are
+//! written first), and every load is behind a comparison of the packet's length that [`flow`] proves to cover it. A load
+//! past the end rejects the packet, so one comparison stands for all loads that every way to acceptance makes.
 //!
 //! Not here: ancillary data, offsets from headers, and offsets of 2 GiB and more; such programs are interpreted.
 
