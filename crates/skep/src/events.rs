@@ -2,7 +2,8 @@
 //!
 //! Which structure is not written anywhere, so it is found in this order:
 //! 1. a declaration tag `event:NAME` on the map's variable;
-//! 2. a structure named after the map (`opens` → `opens`, `open`, `open_event`, `open_t`) or named `event`, of the record's size;
+//! 2. a structure of the record's size that is named after the map or the end of its name (`new_opens` → `opens`, `open`,
+//!    `open_event`, `open_t`), or `event`;
 //! 3. the only named structure of the record's size that is no key or value of a map.
 //!
 //! A perf sample may be up to 7 bytes longer than its structure.
@@ -88,14 +89,17 @@ impl<'a> Decoder<'a> {
 
     fn named(&self, size: usize) -> Option<u32> {
         let map = self.map.name.as_str();
-        let singular = map.strip_suffix('s').unwrap_or(map);
-        let names = [
-            map.to_owned(),
-            singular.to_owned(),
-            format!("{singular}_event"),
-            format!("{singular}_t"),
-            "event".to_owned(),
-        ];
+        let parts =
+            std::iter::once(map).chain(map.match_indices('_').map(|(at, _)| &map[at + 1..]));
+        let mut names: Vec<String> = parts
+            .flat_map(|part| {
+                let singular = part.strip_suffix('s').unwrap_or(part);
+                let whole = [part, singular].map(str::to_owned);
+                let longer = ["_event", "_t"].map(|end| format!("{singular}{end}"));
+                whole.into_iter().chain(longer)
+            })
+            .collect();
+        names.push("event".to_owned());
         names
             .iter()
             .find_map(|name| {

@@ -16,9 +16,9 @@ fn btf() -> Btf {
     Btf::parse(builder.finish()).expect("types")
 }
 
-fn decoded(map_type: MapType, bytes: usize) -> bool {
+fn decoded(name: &str, map_type: MapType, bytes: usize) -> bool {
     let btf = btf();
-    let events = MapSpec::new("rb", MapKind::Declared, map_type);
+    let events = MapSpec::new(name, MapKind::Declared, map_type);
     let mut flows = MapSpec::new("flows", MapKind::Declared, MapType::Hash);
     flows.key_type_id = 2;
     let mut decoder = Decoder::new(&btf, &events, [&events, &flows]);
@@ -27,8 +27,18 @@ fn decoded(map_type: MapType, bytes: usize) -> bool {
 
 #[test]
 fn only_a_structure_with_no_other_use_is_a_record() {
-    assert!(decoded(MapType::Ringbuf, 12));
-    assert!(!decoded(MapType::Ringbuf, 8), "the key of a map");
-    assert!(!decoded(MapType::Ringbuf, 16), "records are not padded");
-    assert!(decoded(MapType::PerfEventArray, 16), "samples are padded");
+    assert!(decoded("rb", MapType::Ringbuf, 12));
+    assert!(!decoded("rb", MapType::Ringbuf, 8), "the key of a map");
+    assert!(
+        !decoded("rb", MapType::Ringbuf, 16),
+        "records are not padded"
+    );
+    assert!(
+        decoded("rb", MapType::PerfEventArray, 16),
+        "samples are padded"
+    );
+    assert!(
+        decoded("new_flows", MapType::Ringbuf, 8),
+        "its name says so"
+    );
 }

@@ -12,7 +12,7 @@ const ROUNDS: usize = 3;
 /// Most time an explanation may take.
 const LIMIT: Duration = Duration::from_millis(50);
 /// Programs named.
-const NAMED: usize = 5;
+const NAMED: usize = 10;
 
 /// The object files of the corpus.
 fn objects(dir: &Path) -> Result<Vec<PathBuf>, TaskError> {

@@ -3,6 +3,7 @@
 //! Behind a refused load or store it goes on as if the missing check had been made, so that one omission is one error;
 //! behind any other refusal the path ends and the paths that wait are walked.
 
+use super::record;
 use crate::fail::{Check, Fail};
 use crate::reg::{Flags, Kind, Reg};
 use crate::rejection::{Class, Rejection};
@@ -12,8 +13,10 @@ use crate::verify::refuse;
 use skep_abi::limits::MAX_PACKET_OFF;
 use skep_isa::{Insn, Size};
 
-/// Steps a search for a further error may take.
-const MAX_STEPS: u32 = 100_000;
+/// Steps that all walks for the explanation of a program may take, some 20 ms.
+const MAX_STEPS: u32 = 2 * record::MAX_STEPS;
+/// Walks that explain an error (see [`record::failing_path`]).
+const WALKS: u32 = 2;
 /// Errors of one program.
 const MAX_ERRORS: usize = 10;
 
@@ -26,10 +29,12 @@ pub fn further_errors(req: &Request<'_>, first: &Rejection) -> Vec<(Rejection, V
     };
     let mut known = vec![at];
     let mut lines: Vec<(&str, Option<u32>)> = vec![(first.code, line(req, at))];
-    while known.len() < MAX_ERRORS {
-        let Some(next) = refuse(req, &known, MAX_STEPS) else {
+    let mut left = MAX_STEPS.saturating_sub(WALKS.saturating_mul(first.insns_processed));
+    while known.len() < MAX_ERRORS && left > 0 {
+        let Some(next) = refuse(req, &known, left / (1 + WALKS)) else {
             break;
         };
+        left = left.saturating_sub(next.insns_processed.saturating_mul(1 + WALKS));
         let Some(at) = next
             .insn
             .filter(|at| next.class == Class::Safety && !known.contains(at))

@@ -65,9 +65,9 @@ fn no_progress(scene: &Scene<'_>) -> Explanation {
 }
 
 /// Steps of the walk that are looked at to find where paths multiply.
-const SAMPLE_STEPS: u32 = 50_000;
-/// Steps that are walked to compare paths.
-const VISIT_STEPS: u32 = 20_000;
+const SAMPLE_STEPS: u32 = 20_000;
+/// Steps that are walked, twice a line, to compare paths.
+const VISIT_STEPS: u32 = 5_000;
 /// Lines and values named.
 const LINES: usize = 3;
 
@@ -87,7 +87,8 @@ fn too_large(scene: &Scene<'_>) -> Explanation {
         }
     });
     let mut notes: Vec<Note> = notes.collect();
-    notes.extend(lines.iter().find_map(|l| changing(scene, l.most.0)));
+    let mut named = lines.iter().take(LINES);
+    notes.extend(named.find_map(|l| changing(scene, l.most.0)));
     Explanation {
         headline: Some(format!("{}: the paths multiply", scene.rejection.cause)),
         place: lines.first().and_then(|l| u32::try_from(l.first).ok()),
