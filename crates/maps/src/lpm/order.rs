@@ -121,6 +121,12 @@ impl Order {
         (element < self.elements).then(|| unsafe { &*self.node_of.add(element as usize) })
     }
 
+    /// The element whose prefix ends at `node`.
+    fn leaf(&self, node: &Node) -> Option<u32> {
+        let element = get(&node.leaf).checked_sub(1)?;
+        (element < self.elements).then_some(element)
+    }
+
     /// The child of `node` on side `side`, if it is further down.
     fn child(&self, node: &Node, side: usize) -> Option<(u32, &Node)> {
         let link = get(&node.child[side]);
@@ -187,7 +193,7 @@ impl Order {
         while get(&node.leaf) == 0 {
             (_, node) = self.child(node, 0).or_else(|| self.child(node, 1))?;
         }
-        Some(get(&node.leaf) - 1)
+        self.leaf(node)
     }
 
     /// Enters the prefix of `element`, which is not there yet.
@@ -302,8 +308,8 @@ impl Order {
             if first == link && second != 0 {
                 return self.first_below(second);
             }
-            if get(&parent.leaf) != 0 {
-                return Some(get(&parent.leaf) - 1);
+            if let Some(element) = self.leaf(parent) {
+                return Some(element);
             }
             (link, node) = (above, parent);
         }
@@ -314,7 +320,7 @@ impl Order {
         while let Some((_, child)) = self.child(node, 0).or_else(|| self.child(node, 1)) {
             node = child;
         }
-        get(&node.leaf).checked_sub(1)
+        self.leaf(node)
     }
 
     /// Empties the trie.
