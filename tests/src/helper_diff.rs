@@ -132,23 +132,8 @@ pub(crate) fn call(insns: &mut Vec<Slot>, random: &mut Random, table: &[Row]) ->
 /// A program without anything but instructions.
 pub(crate) fn plain_load(prog_type: ProgType, insns: &[Slot]) -> ProgLoad {
     ProgLoad {
-        prog_type,
-        expected_attach_type: None,
-        insns: insns.to_vec(),
-        license: "GPL".to_owned(),
         name: "random".to_owned(),
-        prog_flags: 0,
-        prog_ifindex: 0,
-        btf: None,
-        func_info: Vec::new(),
-        func_info_rec_size: 0,
-        line_info: Vec::new(),
-        line_info_rec_size: 0,
-        attach_btf_id: 0,
-        attach_prog: None,
-        attach_btf: None,
-        fd_array: Vec::new(),
-        log_level: 0,
+        ..ProgLoad::plain(prog_type, insns.to_vec())
     }
 }
 

@@ -150,23 +150,10 @@ fn checked(case: &Case) -> Found {
 
 fn load(backend: &dyn Backend, prog_type: ProgType, insns: Vec<Slot>) -> Result<Handle, String> {
     let spec = ProgLoad {
-        prog_type,
         expected_attach_type: (prog_type == ProgType::Xdp).then_some(AttachType::Xdp),
-        insns,
         license: "Dual MIT/GPL".to_owned(),
         name: "case".to_owned(),
-        prog_flags: 0,
-        prog_ifindex: 0,
-        btf: None,
-        func_info: Vec::new(),
-        func_info_rec_size: 0,
-        line_info: Vec::new(),
-        line_info_rec_size: 0,
-        attach_btf_id: 0,
-        attach_prog: None,
-        attach_btf: None,
-        fd_array: Vec::new(),
-        log_level: 0,
+        ..ProgLoad::plain(prog_type, insns)
     };
     let loaded = backend.prog_load(&spec);
     loaded.map_err(|e| format!("error: {e}"))

@@ -192,23 +192,13 @@ impl Program {
     fn kernel_accepts(&self, kernel: &Kernel, btf: Handle) -> bool {
         let bytes = |words: Vec<u32>| words.into_iter().flat_map(u32::to_ne_bytes).collect();
         let spec = ProgLoad {
-            prog_type: ProgType::SocketFilter,
-            expected_attach_type: None,
-            insns: self.insns.clone(),
-            license: "GPL".to_owned(),
             name: "debug_info".to_owned(),
-            prog_flags: 0,
-            prog_ifindex: 0,
             btf: Some(btf),
             func_info: bytes(self.funcs.concat()),
             func_info_rec_size: 8,
             line_info: bytes(self.lines.concat()),
             line_info_rec_size: 16,
-            attach_btf_id: 0,
-            attach_prog: None,
-            attach_btf: None,
-            fd_array: Vec::new(),
-            log_level: 0,
+            ..ProgLoad::plain(ProgType::SocketFilter, self.insns.clone())
         };
         kernel.prog_load(&spec).map(|p| kernel.close(p)).is_ok()
     }

@@ -53,23 +53,10 @@ fn program(slot: Slot, next: Slot, place: Place) -> (Vec<Slot>, usize) {
 
 fn kernel_accepts(kernel: &Kernel, insns: &[Slot]) -> bool {
     let spec = ProgLoad {
-        prog_type: ProgType::Xdp,
         expected_attach_type: Some(AttachType::Xdp),
-        insns: insns.to_vec(),
         license: "Dual MIT/GPL".to_owned(),
         name: "encoding".to_owned(),
-        prog_flags: 0,
-        prog_ifindex: 0,
-        btf: None,
-        func_info: Vec::new(),
-        func_info_rec_size: 0,
-        line_info: Vec::new(),
-        line_info_rec_size: 0,
-        attach_btf_id: 0,
-        attach_prog: None,
-        attach_btf: None,
-        fd_array: Vec::new(),
-        log_level: 0,
+        ..ProgLoad::plain(ProgType::Xdp, insns.to_vec())
     };
     let loaded = kernel.prog_load(&spec);
     loaded.map(|program| kernel.close(program)).is_ok()

@@ -11,23 +11,10 @@ use std::sync::Arc;
 
 fn program(prog_type: ProgType, insns: Vec<Slot>) -> ProgLoad {
     ProgLoad {
-        prog_type,
         expected_attach_type: (prog_type == ProgType::Xdp).then_some(AttachType::Xdp),
-        insns,
         license: "Dual MIT/GPL".to_owned(),
         name: "test".to_owned(),
-        prog_flags: 0,
-        prog_ifindex: 0,
-        btf: None,
-        func_info: Vec::new(),
-        func_info_rec_size: 0,
-        line_info: Vec::new(),
-        line_info_rec_size: 0,
-        attach_btf_id: 0,
-        attach_prog: None,
-        attach_btf: None,
-        fd_array: Vec::new(),
-        log_level: 0,
+        ..ProgLoad::plain(prog_type, insns)
     }
 }
 

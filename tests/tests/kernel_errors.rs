@@ -60,23 +60,12 @@ const ERRORS: &[Error] = &[
 
 fn value(backend: &dyn Backend, text: &str) -> u32 {
     let spec = ProgLoad {
-        prog_type: ProgType::SocketFilter,
-        expected_attach_type: None,
-        insns: assemble_insns(text, &skep_isa::asm::NoFacts).unwrap(),
-        license: "GPL".to_owned(),
         name: "kernel_error".to_owned(),
         prog_flags: STATE_FREQ,
-        prog_ifindex: 0,
-        btf: None,
-        func_info: Vec::new(),
-        func_info_rec_size: 0,
-        line_info: Vec::new(),
-        line_info_rec_size: 0,
-        attach_btf_id: 0,
-        attach_prog: None,
-        attach_btf: None,
-        fd_array: Vec::new(),
-        log_level: 0,
+        ..ProgLoad::plain(
+            ProgType::SocketFilter,
+            assemble_insns(text, &skep_isa::asm::NoFacts).unwrap(),
+        )
     };
     let handle = backend.prog_load(&spec).unwrap();
     let run = TestRun {

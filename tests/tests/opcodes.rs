@@ -288,23 +288,8 @@ fn kernels(kernel: &Kernel, map: Handle, insns: &[Slot]) -> Vec<Vec<u8>> {
     ];
     all.extend_from_slice(insns);
     let spec = ProgLoad {
-        prog_type: ProgType::SocketFilter,
-        expected_attach_type: None,
-        insns: all,
-        license: "GPL".to_owned(),
         name: "opcodes".to_owned(),
-        prog_flags: 0,
-        prog_ifindex: 0,
-        btf: None,
-        func_info: Vec::new(),
-        func_info_rec_size: 0,
-        line_info: Vec::new(),
-        line_info_rec_size: 0,
-        attach_btf_id: 0,
-        attach_prog: None,
-        attach_btf: None,
-        fd_array: Vec::new(),
-        log_level: 0,
+        ..ProgLoad::plain(ProgType::SocketFilter, all)
     };
     let program = kernel.prog_load(&spec).unwrap();
     let run = |operands| {

@@ -77,6 +77,32 @@ pub struct ProgLoad {
     pub log_level: u32,
 }
 
+impl ProgLoad {
+    /// Instructions alone, under the GPL: no name, no BTF, nothing to attach to.
+    #[must_use]
+    pub fn plain(prog_type: ProgType, insns: Vec<Slot>) -> Self {
+        Self {
+            prog_type,
+            expected_attach_type: None,
+            insns,
+            license: "GPL".to_owned(),
+            name: String::new(),
+            prog_flags: 0,
+            prog_ifindex: 0,
+            btf: None,
+            func_info: Vec::new(),
+            func_info_rec_size: 0,
+            line_info: Vec::new(),
+            line_info_rec_size: 0,
+            attach_btf_id: 0,
+            attach_prog: None,
+            attach_btf: None,
+            fd_array: Vec::new(),
+            log_level: 0,
+        }
+    }
+}
+
 /// `BPF_PROG_TEST_RUN`
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[expect(missing_docs, reason = "fields of union bpf_attr")]

@@ -71,27 +71,16 @@ fn load(kernel: &Kernel, prog_type: ProgType, btf_id: u32) -> Result<(), Error> 
         .find(|(t, _)| *t == prog_type)
         .map(|(_, a)| *a);
     let spec = ProgLoad {
-        prog_type,
         expected_attach_type: attach,
-        insns: smallest_program(),
-        license: "GPL".to_owned(),
         name: "probe".to_owned(),
         prog_flags: if prog_type == ProgType::Syscall {
             SLEEPABLE
         } else {
             0
         },
-        prog_ifindex: 0,
-        btf: None,
-        func_info: Vec::new(),
-        func_info_rec_size: 0,
-        line_info: Vec::new(),
-        line_info_rec_size: 0,
         attach_btf_id: btf_id,
-        attach_prog: None,
-        attach_btf: None,
-        fd_array: Vec::new(),
         log_level: 1,
+        ..ProgLoad::plain(prog_type, smallest_program())
     };
     kernel.prog_load(&spec).map(|handle| kernel.close(handle))
 }

@@ -41,26 +41,14 @@ fn profiled(form: Form, dir: &Path) -> (Universe, Handle, PathBuf) {
     };
     let universe = Universe::new(options).expect("a universe");
     let spec = ProgLoad {
-        prog_type: ProgType::SocketFilter,
-        expected_attach_type: None,
-        insns: vec![
-            Slot::new(op::ALU64 | op::MOV, 0, 0, 0, 7),
-            Slot::new(op::JMP | op::EXIT, 0, 0, 0, 0),
-        ],
-        license: "GPL".to_owned(),
         name: "seven".to_owned(),
-        prog_flags: 0,
-        prog_ifindex: 0,
-        btf: None,
-        func_info: Vec::new(),
-        func_info_rec_size: 0,
-        line_info: Vec::new(),
-        line_info_rec_size: 0,
-        attach_btf_id: 0,
-        attach_prog: None,
-        attach_btf: None,
-        fd_array: Vec::new(),
-        log_level: 0,
+        ..ProgLoad::plain(
+            ProgType::SocketFilter,
+            vec![
+                Slot::new(op::ALU64 | op::MOV, 0, 0, 0, 7),
+                Slot::new(op::JMP | op::EXIT, 0, 0, 0, 0),
+            ],
+        )
     };
     let program = universe.prog_load(&spec).expect("accepted");
     (universe, program, path)

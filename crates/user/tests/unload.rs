@@ -25,23 +25,8 @@ const fn mov(dst: u8, imm: i32) -> Slot {
 
 fn load(universe: &Universe, insns: Vec<Slot>) -> Handle {
     let spec = ProgLoad {
-        prog_type: ProgType::SocketFilter,
-        expected_attach_type: None,
-        insns,
-        license: "GPL".to_owned(),
         name: "passing".to_owned(),
-        prog_flags: 0,
-        prog_ifindex: 0,
-        btf: None,
-        func_info: Vec::new(),
-        func_info_rec_size: 0,
-        line_info: Vec::new(),
-        line_info_rec_size: 0,
-        attach_btf_id: 0,
-        attach_prog: None,
-        attach_btf: None,
-        fd_array: Vec::new(),
-        log_level: 0,
+        ..ProgLoad::plain(ProgType::SocketFilter, insns)
     };
     universe.prog_load(&spec).expect("accepted")
 }

@@ -59,23 +59,11 @@ impl KernelSide {
             slot.imm = self.handles[slot.imm as usize].0;
         }
         let spec = ProgLoad {
-            prog_type: ProgType::SchedCls,
-            expected_attach_type: None,
-            insns,
-            license: "GPL".to_owned(),
             name: "fuzz".to_owned(),
-            prog_flags: 0,
-            prog_ifindex: 0,
             btf: Some(self.btf),
             func_info: func_info(&program.starts),
             func_info_rec_size: 8,
-            line_info: Vec::new(),
-            line_info_rec_size: 0,
-            attach_btf_id: 0,
-            attach_prog: None,
-            attach_btf: None,
-            fd_array: Vec::new(),
-            log_level: 0,
+            ..ProgLoad::plain(ProgType::SchedCls, insns)
         };
         self.kernel.prog_load(&spec).map_err(|e| e.to_string())
     }

@@ -48,23 +48,12 @@ impl Subject {
     /// What the verifier said if it refused.
     pub fn load(&self, kernel: &Kernel, insns: &[Slot]) -> Result<(), Error> {
         let spec = ProgLoad {
-            prog_type: self.prog_type,
             expected_attach_type: self.attach,
-            insns: insns.to_vec(),
-            license: "GPL".to_owned(),
             name: "probe".to_owned(),
             prog_flags: self.prog_flags,
-            prog_ifindex: 0,
-            btf: None,
-            func_info: Vec::new(),
-            func_info_rec_size: 0,
-            line_info: Vec::new(),
-            line_info_rec_size: 0,
             attach_btf_id: self.target.0,
-            attach_prog: None,
-            attach_btf: None,
-            fd_array: Vec::new(),
             log_level: 1,
+            ..ProgLoad::plain(self.prog_type, insns.to_vec())
         };
         kernel.prog_load(&spec).map(|handle| kernel.close(handle))
     }
