@@ -101,7 +101,7 @@ fn wrong_type(scene: &Scene<'_>) -> Explanation {
         None => format!("{name} of {callee} is {what}, which it does not take"),
     };
     let help = if is_function {
-        "a global function is verified on its own and takes numbers, the context, and pointers to memory of a known size that is all accessible: stack, map values, checked packet bytes. Pass such a pointer, or make the function `static`: then it is verified together with this call and may take any pointer".to_owned()
+        "a global function is verified on its own and takes numbers, the context, and pointers to memory of a known size that is all accessible: stack, map values, checked packet bytes. Pass such a pointer, or make the function `static`: then it is verified together with this call and may take any pointer, for what may be done with it (the end of a packet can only be compared)".to_owned()
     } else {
         helper_argument(scene, register)
             .map(|kind| pass_instead(kind, is_null))

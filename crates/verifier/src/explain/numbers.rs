@@ -13,7 +13,7 @@ pub(super) fn explain(scene: &Scene<'_>) -> Explanation {
     match scene.rejection.code {
         "V0101" => unwritten(scene),
         "V0102" => with_help(
-            "r10 holds the address of the stack frame: copy it to another register and change that",
+            "r10 always holds the address of the stack frame: put the value into another register (r6 to r9 keep theirs over calls); for an address in the stack copy r10 and change the copy",
         ),
         "V0103" | "V0109" => pointer_arithmetic(scene),
         "V0105" => with_help("compare pointers of the same kind only, or compare with NULL"),
