@@ -407,3 +407,46 @@ fn a_matrix_says_which_kernel_takes_which_program() {
         err(&output)
     );
 }
+
+/// A policy in a file of its own, removed at the end.
+struct PolicyFile(std::path::PathBuf);
+
+impl PolicyFile {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("skep-{name}-{}", std::process::id()));
+        std::fs::write(&path, text).expect("a policy is written");
+        Self(path)
+    }
+}
+
+impl Drop for PolicyFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn commands_run_under_policies() {
+    let policy = PolicyFile::new("errno", "default allow\nerrno EXDEV uname\n");
+    let output = skep(&["seccomp", "run", &policy.0.to_string_lossy(), "--", "uname"]);
+    assert!(!output.status.success(), "{}", out(&output));
+    assert!(err(&output).contains("cross-device"), "{}", err(&output));
+}
+
+#[test]
+fn notified_calls_are_printed_and_go_on() {
+    let policy = PolicyFile::new("notify", "default allow\nnotify getcwd\n");
+    let policy = policy.0.to_string_lossy();
+    let output = skep(&[
+        "seccomp",
+        "run",
+        &policy,
+        "--",
+        "sh",
+        "-c",
+        "/bin/pwd -P; exit 7",
+    ]);
+    assert_eq!(output.status.code(), Some(7), "{}", err(&output));
+    assert!(out(&output).starts_with('/'), "{}", out(&output));
+    assert!(err(&output).contains(" getcwd(0x"), "{}", err(&output));
+}

@@ -20,6 +20,7 @@ pub mod mem;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;
+pub mod notified;
 pub mod owner;
 pub mod packet;
 pub mod perf;

@@ -8,13 +8,20 @@ use std::io;
 /// # Errors
 /// If prctl(2) or seccomp(2) fails.
 pub fn install(filter: &[SockFilter]) -> io::Result<()> {
-    let mut code: Vec<libc::sock_filter> = filter
-        .iter()
-        .map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k })
-        .collect();
+    set_filter(&code(filter), 0).map(drop)
+}
+
+/// A filter as the kernel takes it.
+pub(crate) fn code(filter: &[SockFilter]) -> Vec<libc::sock_filter> {
+    let insn = |&(code, jt, jf, k): &SockFilter| libc::sock_filter { code, jt, jf, k };
+    filter.iter().map(insn).collect()
+}
+
+/// As [`install`], with flags of seccomp(2), and what it returns. It makes system calls only.
+pub(crate) fn set_filter(code: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<i64> {
     let program = libc::sock_fprog {
         len: u16::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
-        filter: code.as_mut_ptr(),
+        filter: code.as_ptr().cast_mut(),
     };
     // SAFETY: no pointers.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
@@ -25,12 +32,12 @@ pub fn install(filter: &[SockFilter]) -> io::Result<()> {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            0,
+            flags,
             &raw const program,
         )
     };
-    if result != 0 {
+    if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(())
+    Ok(result)
 }

@@ -3,9 +3,12 @@
 use crate::error::{CliError, Outcome, io_text};
 use crate::output::Output;
 use serde_json::json;
+use skep_cbpf::insn::Op;
 use skep_cbpf::seccomp::{Action, Arch, Policy, compile, explain};
 use skep_cbpf::text::{Form, parse, print};
 use skep_cbpf::{Insn, check_seccomp};
+use skep_sys::notified::{Notification, supervise};
+use skep_sys::socket::SockFilter;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -44,7 +47,7 @@ enum Verb {
         #[arg(long, value_name = "ACTION")]
         action: Option<String>,
     },
-    /// Run a command under a policy
+    /// Run a command under a policy; calls with the action notify are printed and go on
     Run {
         /// The policy
         policy: PathBuf,
@@ -98,7 +101,14 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
             })?;
             explained(out, &any_filter(filter)?, arch, action.as_deref())
         }
-        Verb::Run { policy, command } => under(&compiled(policy)?, command),
+        Verb::Run { policy, command } => {
+            let code = compiled(policy)?;
+            if code.iter().any(|i| notifies(*i)) {
+                supervised(&code, command)
+            } else {
+                under(&code, command)
+            }
+        }
     }
 }
 
@@ -184,16 +194,40 @@ fn explained(
     Ok(Outcome::Ok)
 }
 
+/// Whether an instruction leaves a call to a supervisor.
+fn notifies(insn: Insn) -> bool {
+    insn.op() == Some(Op::RetK) && Action::of_value(insn.k) == Action::Notify
+}
+
+fn sock_filter(code: &[Insn]) -> Vec<SockFilter> {
+    code.iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect()
+}
+
+fn refused(error: &std::io::Error) -> CliError {
+    CliError::environment(format!("seccomp(2): {}", io_text(error)))
+}
+
+/// Runs the command under the filter and prints what it notifies of; ends with the command's exit code.
+fn supervised(code: &[Insn], command: &[String]) -> Result<Outcome, CliError> {
+    let mut print = |call: &Notification| {
+        let arch = Arch::all().find(|a| a.audit() == call.arch);
+        let name = arch.and_then(|a| a.syscalls().find(|(number, _)| *number == call.number));
+        let name = name.map_or_else(|| format!("call {}", call.number), |(_, n)| n.to_owned());
+        let args = call.args.map(|a| format!("{a:#x}")).join(", ");
+        eprintln!("notify: {} {name}({args})", call.pid);
+    };
+    let code = supervise(&sock_filter(code), command, &mut print).map_err(|e| refused(&e))?;
+    std::process::exit(code)
+}
+
 /// Becomes the command, under the filter.
 fn under(code: &[Insn], command: &[String]) -> Result<Outcome, CliError> {
-    let code: Vec<_> = code.iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect();
     let Some((name, rest)) = command.split_first() else {
         return Err(CliError::usage("name a command"));
     };
     let mut process = Command::new(name);
     process.args(rest);
-    skep_sys::seccomp::install(&code)
-        .map_err(|e| CliError::environment(format!("seccomp(2): {}", io_text(&e))))?;
+    skep_sys::seccomp::install(&sock_filter(code)).map_err(|e| refused(&e))?;
     // The filter judges this execve, too: a policy must allow it.
     let error = process.exec();
     Err(CliError::environment(format!(
