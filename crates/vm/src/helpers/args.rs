@@ -72,15 +72,18 @@ impl Args {
         self.write_at(n, 0, from);
     }
 
-    /// Writes `from` at byte `offset` of argument `n`.
+    /// Writes `from` at byte `offset` of argument `n`. Memory that may be absent, and is, takes nothing: the verifier accepts
+    /// a pointer that may be NULL there with any size.
     pub(crate) fn write_at(&self, n: usize, offset: usize, from: &[u8]) {
-        // SAFETY: see the type; `copy` allows overlap.
-        unsafe { std::ptr::copy(from.as_ptr(), self.ptr(n).add(offset), from.len()) }
+        if self.get(n) != 0 {
+            // SAFETY: see the type; `copy` allows overlap.
+            unsafe { std::ptr::copy(from.as_ptr(), self.ptr(n).add(offset), from.len()) }
+        }
     }
 
-    /// Zeroes `len` bytes at argument `n`.
+    /// Zeroes `len` bytes at argument `n`, if it is there.
     pub(crate) fn zero(&self, n: usize, len: usize) {
-        if len != 0 {
+        if len != 0 && self.get(n) != 0 {
             // SAFETY: see the type.
             unsafe { std::ptr::write_bytes(self.ptr(n), 0, len) }
         }
