@@ -13,7 +13,7 @@ use crate::verify::refuse;
 use skep_abi::limits::MAX_PACKET_OFF;
 use skep_isa::{Insn, Size};
 
-/// Steps that all walks for the explanation of a program may take, some 20 ms.
+/// Steps that all walks for the explanation of a program may take, some 15 ms.
 const MAX_STEPS: u32 = 2 * record::MAX_STEPS;
 /// Walks that explain an error (see [`record::failing_path`]).
 const WALKS: u32 = 2;

@@ -11,7 +11,7 @@ use crate::verify::steps;
 use std::rc::Rc;
 
 /// Longer walks are not repeated: they are refused for their length, or take too long to explain.
-pub(super) const MAX_STEPS: u32 = 60_000;
+pub(super) const MAX_STEPS: u32 = 40_000;
 /// States kept, the last ones of the path.
 const MAX_STATES: usize = 20_000;
 /// No step.
