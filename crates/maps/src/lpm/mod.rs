@@ -23,7 +23,7 @@ use order::Order;
 use skep_abi::Errno;
 use skep_abi::map_flags::BPF_EXIST;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use table::Table;
+use table::{BUILDING, Table};
 
 /// Bytes of the prefix length at the start of a key.
 const LEN_BYTES: usize = 4;
@@ -170,10 +170,13 @@ unsafe extern "C" fn lookup_ipv4(map: *const MapHeader, key: *const u8, runner: 
     }) = &header.body
         && len == 32
     {
-        return match table.find(u32::from_be(address)).wrapping_sub(1) {
-            index if index < hash.total() => hash.user_value(index),
-            _ => std::ptr::null_mut(),
-        };
+        let leaf = table.find(u32::from_be(address));
+        if leaf != BUILDING {
+            return match leaf.wrapping_sub(1) {
+                index if index < hash.total() => hash.user_value(index),
+                _ => std::ptr::null_mut(),
+            };
+        }
     }
     // SAFETY: the caller's promise, handed on.
     unsafe { lookup(map, key, runner) }
@@ -378,11 +381,9 @@ impl Lpm {
             .counts
             .iter()
             .for_each(|c| c.store(0, Ordering::Relaxed));
-        control
-            .lengths
-            .iter()
-            .for_each(|w| w.store(0, Ordering::Relaxed));
+        // Lengths that nothing has any more only cost a look; look-ups go by them meanwhile.
         if let Some(table) = &self.table {
+            table.set_building(true);
             table.clear();
         }
         self.order.clear();
@@ -397,6 +398,9 @@ impl Lpm {
                 });
             }
         });
+        if let Some(table) = &self.table {
+            table.set_building(false);
+        }
     }
 
     /// `BPF_MAP_LOOKUP_ELEM`

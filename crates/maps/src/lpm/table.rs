@@ -10,6 +10,8 @@ use super::small::{Below, Contents, Full, Small};
 use std::hint::select_unpredictable;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
+/// What a look-up gives while the table is built again: ask the hash.
+pub(super) const BUILDING: u32 = u32::MAX;
 /// The entry names a node.
 const NODE: u32 = 1 << 31;
 /// The entry names a small node.
@@ -32,6 +34,8 @@ struct Head {
     /// The same of small nodes.
     small_unused: AtomicU32,
     small_free: AtomicU32,
+    /// Not 0 while the table is built again.
+    building: AtomicU32,
 }
 
 /// Process-private side of the table.
@@ -133,7 +137,7 @@ impl Table {
         let head = self.head();
         let epoch = head.epoch.load(Ordering::Acquire);
         let entry = self.root((address >> 16) as usize).load(Ordering::Acquire);
-        if entry & NODE == 0 {
+        if entry & NODE == 0 && head.building.load(Ordering::Relaxed) == 0 {
             let is_small = entry & SMALL != 0;
             let number = select_unpredictable(is_small, entry, SMALL);
             if let Some(small) = self.small(number) {
@@ -147,11 +151,22 @@ impl Table {
         self.find_below(address)
     }
 
+    /// Says whether the table is being built again; readers that are under way look again.
+    pub(super) fn set_building(&self, building: bool) {
+        let head = self.head();
+        head.building.store(building.into(), Ordering::Release);
+        head.epoch.fetch_add(1, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
     /// As [`Self::find`], of addresses below nodes, and whatever a writer disturbed.
     #[inline(never)]
     fn find_below(&self, address: u32) -> u32 {
         loop {
             let epoch = self.head().epoch.load(Ordering::Acquire);
+            if self.head().building.load(Ordering::Relaxed) != 0 {
+                return BUILDING;
+            }
             let mut entry = self.root((address >> 16) as usize).load(Ordering::Acquire);
             if let Some(small) = self.small(entry) {
                 entry = small.find(address as u16);
