@@ -391,6 +391,7 @@ impl Lpm {
             let Some(prefix) = Prefix::of(self.hash.key_bytes(index, map.key_size as usize)) else {
                 return;
             };
+            self.restore_given(&prefix, index);
             self.enter(map, &prefix, index);
             if let Some(table) = &self.table {
                 table.insert(prefix.ipv4(), prefix.len, index + 1, &|leaf| {
@@ -400,6 +401,20 @@ impl Lpm {
         });
         if let Some(table) = &self.table {
             table.set_building(false);
+        }
+    }
+
+    /// Gives an element whose address as given was not written before its owner died the address of its prefix.
+    fn restore_given(&self, prefix: &Prefix, index: u32) {
+        let mut key = prefix.bytes;
+        let address = &mut key[LEN_BYTES..LEN_BYTES + self.address_bytes];
+        let given = self.given(index);
+        // SAFETY: one address an element.
+        unsafe { given.copy_to_nonoverlapping(address.as_mut_ptr(), self.address_bytes) };
+        if Prefix::of(&key[..prefix.size]).is_none_or(|p| p.key() != prefix.key()) {
+            let address = &prefix.key()[LEN_BYTES..];
+            // SAFETY: as above.
+            unsafe { given.copy_from_nonoverlapping(address.as_ptr(), self.address_bytes) };
         }
     }
 
