@@ -15,7 +15,10 @@ use skep_abi::section::{self, SectionName};
 use skep_abi::{AttachType, MapType, ProgType};
 use skep_btf::{Btf, FuncInfo, Kind, LineInfo};
 use skep_isa::Slot;
-use skep_isa::opcode::{CALL, JMP, LDDW};
+use skep_isa::opcode::{
+    CALL, JMP, LDDW, PSEUDO_CALL, PSEUDO_FUNC, PSEUDO_MAP_FD, PSEUDO_MAP_IDX, PSEUDO_MAP_IDX_VALUE,
+    PSEUDO_MAP_VALUE,
+};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -23,16 +26,15 @@ use std::ops::Range;
 const BPF_F_SLEEPABLE: u32 = 1 << 4;
 /// `BPF_F_XDP_HAS_FRAGS`
 const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
-/// `src` of a call of a subprog.
-const PSEUDO_CALL: u8 = 1;
-/// `src` of a 64-bit load: map, map value, function.
-const PSEUDO_MAP_FD: u8 = 1;
-const PSEUDO_MAP_VALUE: u8 = 2;
-/// Every `src` of a wide instruction that names a map: `PSEUDO_MAP_FD`, `_VALUE`, `_IDX`, `_IDX_VALUE`.
-const MAP_OPERANDS: [u8; 4] = [PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, 5, 6];
+/// Every `src` of a wide instruction that names a map.
+const MAP_OPERANDS: [u8; 4] = [
+    PSEUDO_MAP_FD,
+    PSEUDO_MAP_VALUE,
+    PSEUDO_MAP_IDX,
+    PSEUDO_MAP_IDX_VALUE,
+];
 /// No place in [`Linked::maps`], and no file descriptor either.
 const NO_MAP: i32 = -1;
-const PSEUDO_FUNC: u8 = 4;
 /// Slots of one linked program; the kernel's limit is the same number of instructions.
 const SLOTS_MAX: usize = 1_000_000;
 /// Tag of an entry function that names its exception callback.

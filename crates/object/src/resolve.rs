@@ -7,12 +7,8 @@ use crate::object::Object;
 use crate::target::Target;
 use skep_btf::{Btf, Kind, essential_name};
 use skep_isa::Slot;
-use skep_isa::opcode::{CALL, JMP, LDDW};
+use skep_isa::opcode::{CALL, JMP, LDDW, PSEUDO_BTF_ID, PSEUDO_KFUNC_CALL};
 
-/// `src` of a call of a kernel function.
-const PSEUDO_KFUNC_CALL: u8 = 2;
-/// `src` of a 64-bit load of a kernel variable's address.
-const PSEUDO_BTF_ID: u8 = 3;
 /// Immediate of calls of weak kfuncs that the kernel does not have (libbpf's value), plus the place of the extern.
 const POISON_KFUNC: i32 = 2_002_000_000;
 
