@@ -15,7 +15,7 @@ const PROFILES_VARIABLE: &str = "SKEP_PROFILES";
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// `LINUX_VERSION_CODE`
-const fn version_code(major: u32, minor: u32, patch: u32) -> u32 {
+pub(crate) const fn version_code(major: u32, minor: u32, patch: u32) -> u32 {
     (major << 16) | (minor << 8) | if patch > 255 { 255 } else { patch }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn failed_with(what: &str, error: &io::Error, log: String) -> Error {
     }
 }
 
-/// A refused program load; an `EPERM` without a log is explained.
+/// A refused program load; an `EPERM` or `EINVAL` without a log is explained.
 pub(super) fn load_failed(what: &str, spec: &ProgLoad, refused: bpf_prog::LoadError) -> Error {
     let mut error = failed_with(what, &refused.error, refused.log);
     if error.errno == Errno::EPERM && error.log.trim().is_empty() {

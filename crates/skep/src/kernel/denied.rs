@@ -1,5 +1,7 @@
-//! Why the kernel said EPERM and nothing else: missing capabilities, forbidden trampolines, lockdown.
+//! Why the kernel refused and said no more: of EPERM missing capabilities, forbidden trampolines or lockdown, of EINVAL that it is
+//! too old.
 
+use crate::target::version_code;
 use skep_abi::map_flags::BPF_F_LINK;
 use skep_abi::prog::{Capability, facts};
 use skep_abi::since::{self, Release};
@@ -65,7 +67,7 @@ pub(super) fn load(prog_type: ProgType, caps: Capabilities, lockdown: Option<&st
 /// That a type is younger than the kernel with this `LINUX_VERSION_CODE`; nothing if it is not.
 fn too_old(what: &dyn std::fmt::Display, since: Option<Release>, running: u32) -> Option<String> {
     let (major, minor) = since?;
-    let first = u32::from(major) << 16 | u32::from(minor) << 8;
+    let first = version_code(major.into(), minor.into(), 0);
     let (own_major, own_minor) = (running >> 16, running >> 8 & 0xff);
     (running < first)
         .then(|| format!("{what} needs Linux {major}.{minor}; this is {own_major}.{own_minor}"))
@@ -92,7 +94,7 @@ mod tests {
 
     #[test]
     fn types_younger_than_the_kernel_are_named() {
-        const LINUX_6_1: u32 = 6 << 16 | 1 << 8 | 192;
+        const LINUX_6_1: u32 = version_code(6, 1, 192);
         let arena = MapCreate::new(MapType::Arena, 0, 0, 1);
         let says = "a map of type arena needs Linux 6.9; this is 6.1";
         assert_eq!(map(&arena, LINUX_6_1).as_deref(), Some(says));
