@@ -60,9 +60,11 @@ impl Checker {
     pub fn diagnose(&self, program: &str, caps: Caps, rejection: &Rejection) -> Vec<Diagnosis> {
         let further = |request: &Request<'_>| skep_verifier::further_errors(request, rejection);
         let further = self.ask(program, caps, further).unwrap_or_default();
-        let first = (rejection.clone(), Vec::new());
-        let all = std::iter::once(first).chain(further);
-        all.map(|(rejection, known)| self.explained(program, caps, &rejection, &known))
+        let further = further
+            .iter()
+            .map(|(rejection, known)| (rejection, known.as_slice()));
+        let all = std::iter::once((rejection, &[][..])).chain(further);
+        all.map(|(rejection, known)| self.explained(program, caps, rejection, known))
             .collect()
     }
 
@@ -126,9 +128,9 @@ impl Checker {
             return Vec::new();
         };
         let mut lines: BTreeMap<(String, u32), LineCost> = BTreeMap::new();
-        for (at, cost) in costs.iter().enumerate() {
-            let at = u32::try_from(at).unwrap_or(u32::MAX);
-            let Some(source) = self.source(program, at).filter(|_| cost.steps > 0) else {
+        let walked = (0_u32..).zip(&costs).filter(|(_, cost)| cost.steps > 0);
+        for (at, cost) in walked {
+            let Some(source) = self.source(program, at) else {
                 continue;
             };
             let line = lines
