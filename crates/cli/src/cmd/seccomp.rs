@@ -199,7 +199,8 @@ fn notifies(insn: Insn) -> bool {
     insn.op() == Some(Op::RetK) && Action::of_value(insn.k) == Action::Notify
 }
 
-fn sock_filter(code: &[Insn]) -> Vec<SockFilter> {
+/// Instructions as the kernel takes them.
+pub(super) fn sock_filter(code: &[Insn]) -> Vec<SockFilter> {
     code.iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect()
 }
 

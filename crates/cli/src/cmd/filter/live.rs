@@ -2,6 +2,7 @@
 
 use super::sink::Sink;
 use super::{Args, compile};
+use crate::cmd::seccomp::sock_filter;
 use crate::error::{CliError, Outcome, io_text};
 use crate::output::Output;
 use skep::filter::{SNAPLEN, Target};
@@ -28,11 +29,7 @@ pub(super) fn capture(
             "\"protochain\" jumps backward, which the kernel does not run; capture first, filter the file",
         ));
     }
-    let code: Vec<_> = filter
-        .code()
-        .iter()
-        .map(|i| (i.code, i.jt, i.jf, i.k))
-        .collect();
+    let code = sock_filter(filter.code());
     let index = interface_index(interface)
         .map_err(|e| CliError::environment(format!("interface {interface}: {}", io_text(&e))))?;
     let socket = PacketSocket::open(index, &code).map_err(|e| {
