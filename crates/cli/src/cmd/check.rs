@@ -97,8 +97,9 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Checks every object, again and again if asked.
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
+    let kernels = kernels(args)?;
     if !args.watch {
-        return once(args, out);
+        return once(args, &kernels, out);
     }
     let changes = || -> Vec<Option<SystemTime>> {
         let modified = |p: &PathBuf| std::fs::metadata(p).and_then(|m| m.modified()).ok();
@@ -106,7 +107,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     };
     loop {
         let seen = changes();
-        once(args, out)?;
+        once(args, &kernels, out)?;
         out.flush()?;
         // Ends with Ctrl-C.
         while changes() == seen {
@@ -117,10 +118,13 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
 }
 
 /// Checks every object; an unreadable one does not keep the others from being checked.
-fn once(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
-    let kernels = kernels(args)?;
-    let [(kernel, base)] = kernels.as_slice() else {
-        return matrix::run(args, &kernels, out);
+fn once(
+    args: &Args,
+    kernels: &[(String, CheckOptions)],
+    out: &mut Output,
+) -> Result<Outcome, CliError> {
+    let [(kernel, base)] = kernels else {
+        return matrix::run(args, kernels, out);
     };
     let mut outcome = Outcome::Ok;
     let mut found = false;
