@@ -93,6 +93,11 @@ fn reports_for_other_programs() {
         table.contains("\nreturn_value.bpf.o,return_value,failure,"),
         "{table}"
     );
+    let row = skep(
+        &folder,
+        &["check", "--json", "--veristat", "return_value.bpf.o"],
+    );
+    assert!(row.starts_with('{'), "JSON has no table: {row}");
     let sarif = skep(&folder, &["check", "--sarif", "two_errors.bpf.o"]);
     let sarif: serde_json::Value = serde_json::from_str(&sarif).expect("JSON");
     assert_eq!(sarif["version"], "2.1.0");

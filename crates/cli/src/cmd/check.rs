@@ -129,7 +129,7 @@ fn once(
     let mut outcome = Outcome::Ok;
     let mut found = false;
     let mut sarif = args.sarif.then(Sarif::default);
-    if args.veristat {
+    if args.veristat && !out.is_json() {
         out.line(reports::VERISTAT_HEAD)?;
     }
     for path in &args.objects {
