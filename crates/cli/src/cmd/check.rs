@@ -266,24 +266,24 @@ fn object(
             continue;
         };
         let diagnoses = match &report.verdict {
-            Verdict::Reject(rejection) => checker.diagnose(name, caps, rejection),
+            Verdict::Reject(rejection) if explains(args, out) => {
+                checker.diagnose(name, caps, rejection)
+            }
             _ => Vec::new(),
         };
         match &mut sarif {
             Some(sarif) => sarif.add(path, &report, &diagnoses),
-            None => print(
-                args,
-                (path, kernel),
-                &checker,
-                caps,
-                (&report, &diagnoses),
-                out,
-            )?,
+            None => print(args, path, kernel, &checker, &report, &diagnoses, out)?,
         }
         let this = outcome_of(&report.verdict);
         outcome = Some(this.max(outcome.unwrap_or(Outcome::Ok)));
     }
     Ok(outcome)
+}
+
+/// Whether what is printed explains rejections: JSON always does, the table of veristat and the kernel's log do not.
+fn explains(args: &Args, out: &Output) -> bool {
+    out.is_json() || !(args.veristat || args.log.is_some())
 }
 
 /// Says that an object could not be checked.
@@ -307,12 +307,14 @@ fn unreadable(
 
 fn print(
     args: &Args,
-    (path, kernel): (&Path, &str),
+    path: &Path,
+    kernel: &str,
     checker: &Checker,
-    caps: Caps,
-    (report, diagnoses): (&Report, &[Diagnosis]),
+    report: &Report,
+    diagnoses: &[Diagnosis],
     out: &mut Output,
 ) -> Result<(), CliError> {
+    let caps = caps(args);
     if out.is_json() {
         let mut row = json(args, path, kernel, report, diagnoses);
         if args.stats {
@@ -333,11 +335,13 @@ fn print(
             }
         }
         Verdict::Reject(rejection) if args.log == Some(LogArg::Kernel) => {
-            let log = match args.log_level & 3 {
-                0 => return out.line(rejection::processed(rejection)),
-                level => checker.kernel_log(&report.program, caps, rejection, level.min(2)),
-            };
-            out.line(rejection::kernel_log(report, rejection, &log))?;
+            out.line(match args.log_level & 3 {
+                0 => rejection::processed(rejection),
+                level => {
+                    let path = checker.kernel_log(&report.program, caps, rejection, level.min(2));
+                    rejection::kernel_log(report, rejection, path)
+                }
+            })?;
         }
         Verdict::Reject(_) => {
             for d in diagnoses {

@@ -110,15 +110,17 @@ fn excerpt(text: &mut String, paint: &Paint, source: Option<&Source>, label: Opt
     }
 }
 
-/// The end of a kernel's log that says the same: source, instruction, message, count.
-pub(crate) fn kernel_log(report: &Report, rejection: &Rejection, path: &str) -> String {
-    let mut text = path.to_owned();
-    if let Some(source) = report.source.as_ref().filter(|_| path.is_empty()) {
-        let file = source.file.rsplit('/').next().unwrap_or_default();
-        let _ = writeln!(text, "; {} @ {file}:{}", source.text, source.line);
-    }
-    if let (Some(at), Some(insn), true) = (rejection.insn, &report.insn_text, path.is_empty()) {
-        let _ = writeln!(text, "{at}: {insn}");
+/// A kernel's log that says the same: the failing path, or where there is none its last source and instruction; message, count.
+pub(crate) fn kernel_log(report: &Report, rejection: &Rejection, path: String) -> String {
+    let mut text = path;
+    if text.is_empty() {
+        if let Some(source) = &report.source {
+            let file = source.file.rsplit('/').next().unwrap_or_default();
+            let _ = writeln!(text, "; {} @ {file}:{}", source.text, source.line);
+        }
+        if let (Some(at), Some(insn)) = (rejection.insn, &report.insn_text) {
+            let _ = writeln!(text, "{at}: {insn}");
+        }
     }
     let _ = write!(text, "{}\n{}", rejection.cause, processed(rejection));
     text
