@@ -12,8 +12,9 @@ pub(super) fn run(
     kernels: &[(String, CheckOptions)],
     out: &mut Output,
 ) -> Result<Outcome, CliError> {
-    if args.sarif || args.log.is_some() {
-        let text = "--sarif and --log speak of one kernel; name one with --kernel";
+    if args.sarif || args.github || args.veristat || args.log.is_some() {
+        let text =
+            "--sarif, --github, --veristat and --log speak of one kernel; name one with --kernel";
         return Err(CliError::usage(text));
     }
     let mut outcome = Outcome::Ok;
