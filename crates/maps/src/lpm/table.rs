@@ -152,8 +152,12 @@ impl Table {
     }
 
     /// Says whether the table is being built again; readers that are under way look again.
+    ///
+    /// The epoch changes before as well as after: a reader that has an entry of a table half built, and then finds that
+    /// nobody builds it, would else see the epoch that it began with.
     pub(super) fn set_building(&self, building: bool) {
         let head = self.head();
+        head.epoch.fetch_add(1, Ordering::Release);
         head.building.store(building.into(), Ordering::Release);
         head.epoch.fetch_add(1, Ordering::Release);
         fence(Ordering::SeqCst);
