@@ -377,7 +377,9 @@ impl<'a> Emitter<'a> {
             AluOp::Lsh => self.shift_k(Shift::Shl, k),
             AluOp::Rsh => self.shift_k(Shift::Shr, k),
             AluOp::Div if k.is_power_of_two() => self.shift_k(Shift::Shr, k.trailing_zeros()),
-            AluOp::Mod if k.is_power_of_two() => self.asm.alu_ri(Alu::And, W::D, A, imm - 1),
+            AluOp::Mod if k.is_power_of_two() => {
+                self.asm.alu_ri(Alu::And, W::D, A, (k - 1).cast_signed());
+            }
             AluOp::Div | AluOp::Mod => {
                 self.asm.mov_ri(DIVISOR, u64::from(k));
                 self.divide(op, DIVISOR);

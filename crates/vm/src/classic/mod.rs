@@ -169,3 +169,22 @@ fn is_of_packet(insn: Insn) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remainder_of_the_largest_power_of_two() {
+        let insn = |code, k| Insn {
+            code,
+            jt: 0,
+            jf: 0,
+            k,
+        };
+        // ld len; mod #0x80000000; ret a
+        let program = [insn(0x80, 0), insn(0x94, 1 << 31), insn(0x16, 0)];
+        let native = Native::new(&program, LongShift::Modulo).expect("compiles");
+        assert_eq!(native.run(&[], 0x8000_0005), 5);
+    }
+}
