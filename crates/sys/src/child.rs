@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// Exit code of a child that could not become its program, as shells give it.
-const NOT_FOUND: i32 = 127;
+pub(crate) const NOT_FOUND: i32 = 127;
 
 /// A child.
 #[derive(Debug)]
@@ -86,21 +86,33 @@ impl Child {
     /// # Errors
     /// Those of `waitpid`.
     pub fn wait(&mut self) -> io::Result<i32> {
-        let mut status = 0;
+        let code = wait(self.pid, 0)?;
+        self.exited = true;
+        Ok(code.unwrap_or(NOT_FOUND))
+    }
+}
+
+/// The exit code of a child, or 128 and the signal that ended it; `None` if it goes on, with `WNOHANG`.
+pub(crate) fn wait(pid: i32, flags: i32) -> io::Result<Option<i32>> {
+    let mut status = 0;
+    loop {
         // SAFETY: the status is writable.
-        while unsafe { libc::waitpid(self.pid, &raw mut status, 0) } < 0 {
-            let error = io::Error::last_os_error();
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
+        match unsafe { libc::waitpid(pid, &raw mut status, flags) } {
+            0 => return Ok(None),
+            found if found > 0 => break,
+            _ => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
             }
         }
-        self.exited = true;
-        Ok(if libc::WIFSIGNALED(status) {
-            128 + libc::WTERMSIG(status)
-        } else {
-            libc::WEXITSTATUS(status)
-        })
     }
+    Ok(Some(if libc::WIFSIGNALED(status) {
+        128 + libc::WTERMSIG(status)
+    } else {
+        libc::WEXITSTATUS(status)
+    }))
 }
 
 impl Drop for Child {

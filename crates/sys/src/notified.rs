@@ -3,6 +3,7 @@
 //! The child shares the table of descriptors until it executes the command, so that the listener it makes is ours, too; its
 //! number comes through shared memory, since under the filter the child may no longer be able to say anything else.
 
+use crate::child::{NOT_FOUND, wait};
 use crate::mem::{Access, Mapping, anonymous_file};
 use crate::seccomp::{code, set_filter};
 use crate::socket::SockFilter;
@@ -13,8 +14,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-/// Exit code of a child that could not become its program, as shells give it.
-const NOT_FOUND: i32 = 127;
 /// How often is looked whether the child has its filter.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How long a wait for notifications takes at most.
@@ -141,27 +140,4 @@ fn one(listener: &OwnedFd, notify: &mut dyn FnMut(&Notification)) -> io::Result<
         return gone(io::Error::last_os_error());
     }
     Ok(())
-}
-
-/// The exit code of a child, if it has one.
-fn wait(pid: i32, flags: i32) -> io::Result<Option<i32>> {
-    let mut status = 0;
-    loop {
-        // SAFETY: the status is writable.
-        match unsafe { libc::waitpid(pid, &raw mut status, flags) } {
-            0 => return Ok(None),
-            found if found > 0 => break,
-            _ => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
-        }
-    }
-    Ok(Some(if libc::WIFSIGNALED(status) {
-        128 + libc::WTERMSIG(status)
-    } else {
-        libc::WEXITSTATUS(status)
-    }))
 }
