@@ -73,24 +73,34 @@ pub fn supervise(
         }
     }
     let pid = pid as i32;
+    let mut code = None;
     let number = loop {
-        match listener.load(Ordering::Acquire) {
-            0 => std::thread::sleep(PAUSE),
-            number => break number,
+        match (listener.load(Ordering::Acquire), code) {
+            // It ended before it had its filter.
+            (0, Some(code)) => return Ok(code),
+            (0, None) => std::thread::sleep(PAUSE),
+            (number, _) => break number,
         }
+        code = wait(pid, libc::WNOHANG)?;
     };
     if number < 0 {
-        wait(pid, 0)?;
+        if code.is_none() {
+            wait(pid, 0)?;
+        }
         return Err(io::Error::from_raw_os_error(-number as i32));
     }
     // SAFETY: the child has just made it in the table we share, and nobody else knows it.
     let listener = unsafe { OwnedFd::from_raw_fd((number - 1) as RawFd) };
-    answer(&listener, pid, notify)
+    answer(&listener, pid, code, notify)
 }
 
-/// Answers until nobody is under the filter any more.
-fn answer(listener: &OwnedFd, pid: i32, notify: &mut dyn FnMut(&Notification)) -> io::Result<i32> {
-    let mut code = None;
+/// Answers until nobody is under the filter any more; `code` is the child's exit code if it has ended.
+fn answer(
+    listener: &OwnedFd,
+    pid: i32,
+    mut code: Option<i32>,
+    notify: &mut dyn FnMut(&Notification),
+) -> io::Result<i32> {
     loop {
         let mut poll = libc::pollfd {
             fd: listener.as_raw_fd(),
