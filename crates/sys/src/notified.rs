@@ -5,8 +5,8 @@
 
 use crate::child::{NOT_FOUND, wait};
 use crate::mem::{Access, Mapping, anonymous_file};
-use crate::seccomp::{code, set_filter};
-use crate::socket::SockFilter;
+use crate::seccomp::set_filter;
+use crate::socket::{SockFilter, classic_code};
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -49,7 +49,7 @@ pub fn supervise(
         .collect::<io::Result<_>>()?;
     let mut pointers: Vec<*const libc::c_char> = words.iter().map(|w| w.as_ptr()).collect();
     pointers.push(std::ptr::null());
-    let filter = code(filter);
+    let filter = classic_code(filter);
     let file = anonymous_file(c"listener", size_of::<AtomicI64>() as u64)?;
     let shared = Mapping::of_file(&file, 0, size_of::<AtomicI64>(), Access::ReadWrite)?;
     // SAFETY: the mapping is writable, large enough, zero, and used as this atomic only.

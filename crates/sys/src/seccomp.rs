@@ -1,6 +1,6 @@
 //! seccomp(2) with a classic filter.
 
-use crate::socket::SockFilter;
+use crate::socket::{SockFilter, classic_code, classic_program};
 use std::io;
 
 /// Puts this thread, and what it executes, under a filter for ever; it gives up the right to gain privileges.
@@ -8,21 +8,12 @@ use std::io;
 /// # Errors
 /// If prctl(2) or seccomp(2) fails.
 pub fn install(filter: &[SockFilter]) -> io::Result<()> {
-    set_filter(&code(filter), 0).map(drop)
-}
-
-/// A filter as the kernel takes it.
-pub(crate) fn code(filter: &[SockFilter]) -> Vec<libc::sock_filter> {
-    let insn = |&(code, jt, jf, k): &SockFilter| libc::sock_filter { code, jt, jf, k };
-    filter.iter().map(insn).collect()
+    set_filter(&classic_code(filter), 0).map(drop)
 }
 
 /// As [`install`], with flags of seccomp(2), and what it returns. It makes system calls only.
 pub(crate) fn set_filter(code: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<i64> {
-    let program = libc::sock_fprog {
-        len: u16::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
-        filter: code.as_ptr().cast_mut(),
-    };
+    let program = classic_program(code)?;
     // SAFETY: no pointers.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(io::Error::last_os_error());

@@ -24,19 +24,27 @@ fn set(socket: BorrowedFd<'_>, option: i32, value: i32) -> io::Result<()> {
 /// `struct sock_filter`: code, jt, jf, k.
 pub type SockFilter = (u16, u8, u8, u32);
 
+/// A classic program as the kernel takes it.
+pub(crate) fn classic_code(filter: &[SockFilter]) -> Vec<libc::sock_filter> {
+    let insn = |&(code, jt, jf, k): &SockFilter| libc::sock_filter { code, jt, jf, k };
+    filter.iter().map(insn).collect()
+}
+
+/// What names `code` to the kernel, which only reads it.
+pub(crate) fn classic_program(code: &[libc::sock_filter]) -> io::Result<libc::sock_fprog> {
+    Ok(libc::sock_fprog {
+        len: u16::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        filter: code.as_ptr().cast_mut(),
+    })
+}
+
 /// Filters what the socket receives by a classic program (`SO_ATTACH_FILTER`).
 ///
 /// # Errors
 /// Those of `setsockopt`; `EINVAL` if the program breaks a rule.
 pub fn attach_classic(socket: BorrowedFd<'_>, filter: &[SockFilter]) -> io::Result<()> {
-    let mut code: Vec<libc::sock_filter> = filter
-        .iter()
-        .map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k })
-        .collect();
-    let program = libc::sock_fprog {
-        len: u16::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
-        filter: code.as_mut_ptr(),
-    };
+    let code = classic_code(filter);
+    let program = classic_program(&code)?;
     // SAFETY: the option value is a whole sock_fprog, whose pointer and length describe `code`.
     let rc = unsafe {
         libc::setsockopt(
