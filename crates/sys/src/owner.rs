@@ -31,22 +31,7 @@ pub fn task(fd: RawFd) -> io::Result<u32> {
 /// # Errors
 /// `EBADF`, `ENOTSOCK`.
 pub fn socket(fd: RawFd) -> io::Result<u64> {
-    let mut cookie = 0u64;
-    let mut len = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes.
-    let rc = unsafe {
-        libc::getsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut len,
-        )
-    };
-    if rc < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(cookie)
+    crate::socket::get(fd, libc::SO_COOKIE).map(u64::from_ne_bytes)
 }
 
 /// Device and inode of a file.

@@ -1,7 +1,7 @@
 //! Programs on sockets.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 fn set(socket: BorrowedFd<'_>, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the value is live and as long as said.
@@ -18,6 +18,27 @@ fn set(socket: BorrowedFd<'_>, option: i32, value: i32) -> io::Result<()> {
         Err(io::Error::last_os_error())
     } else {
         Ok(())
+    }
+}
+
+/// An option of a socket, a number of so many bytes.
+pub(crate) fn get<const BYTES: usize>(fd: RawFd, option: i32) -> io::Result<[u8; BYTES]> {
+    let mut value = [0; BYTES];
+    let mut len = BYTES as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes.
+    let rc = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            option,
+            value.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    if rc < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(value)
     }
 }
 
@@ -129,22 +150,7 @@ pub fn set_congestion(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
 /// # Errors
 /// `EBADF`, `ENOTSOCK`.
 pub fn family(fd: i32) -> io::Result<i32> {
-    let mut domain = 0i32;
-    let mut len = size_of::<i32>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes.
-    let rc = unsafe {
-        libc::getsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_DOMAIN,
-            (&raw mut domain).cast(),
-            &raw mut len,
-        )
-    };
-    if rc < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(domain)
+    get(fd, libc::SO_DOMAIN).map(i32::from_ne_bytes)
 }
 
 /// The name of the network device with this number.
