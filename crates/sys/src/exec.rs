@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Bytes of a page, of which mappings are made; guard pages are this large.
 const PAGE: usize = 4096;
 
-/// Bytes below this program's own code where the region for code ends, and how large that region is. Processors predict jumps between places that are near each other faster: on Zen 4 a call of code that is
-/// mapped among the libraries, 2^40 bytes away, takes 1 ns longer.
+/// Bytes below this program's own code where the region for code ends, and how large that region is: processors may take
+/// longer for calls between places that are far from each other.
 const NEAR_BYTES: usize = 64 << 20;
 const NEAR_REGION: usize = 1 << 30;
 
