@@ -1,5 +1,6 @@
 //! The kernel's checks of a map's creation, type by type (`map_alloc_check`, `map_alloc`). Observed on Linux 6.18.
 
+use crate::elem::is_storage;
 use crate::spec::MapSpec;
 use skep_abi::map_flags::{
     BPF_F_CLONE, BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC,
@@ -105,10 +106,7 @@ impl MapSpec {
     fn check_fields(&self) -> Result<(), Errno> {
         use MapType as T;
         let t = self.map_type;
-        let storage = matches!(
-            t,
-            T::SkStorage | T::InodeStorage | T::TaskStorage | T::CgrpStorage
-        );
+        let storage = is_storage(t);
         let plain = matches!(t, T::Hash | T::Array);
         let fits = |kind: &FieldKind| match kind {
             FieldKind::SpinLock | FieldKind::ResSpinLock => {

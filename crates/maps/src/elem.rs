@@ -25,6 +25,15 @@ pub fn holds_objects(map_type: MapType) -> bool {
     )
 }
 
+/// Does the type hold values of owners that the kernel knows?
+#[must_use]
+pub fn is_storage(map_type: MapType) -> bool {
+    matches!(
+        map_type,
+        MapType::SkStorage | MapType::TaskStorage | MapType::InodeStorage | MapType::CgrpStorage
+    )
+}
+
 impl Map {
     /// Bytes of a value in user space's form (`bpf_map_value_size`).
     #[must_use]

@@ -42,7 +42,7 @@ mod sync;
 mod target;
 
 pub use calls::{ForEach, RecordEnd, ringbuf_commit};
-pub use elem::holds_objects;
+pub use elem::{holds_objects, is_storage};
 pub use fields::{FieldHook, FieldOwner, spin_lock_offset};
 pub use header::{DeleteFn, LookupFn, MapHeader, Runner, UpdateFn};
 pub use lease::{Lease, LeaseTable, USER_SLOTS};

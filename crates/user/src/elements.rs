@@ -2,12 +2,12 @@
 
 use crate::map_object::MapObject;
 use crate::state::Mode;
-use crate::storage::{self, is_storage};
+use crate::storage;
 use crate::universe::Shared;
 use skep_abi::map_flags::BPF_F_LOCK;
 use skep_abi::{Errno, MapType};
 use skep_bpf::BatchCursor;
-use skep_maps::Runner;
+use skep_maps::{Runner, is_storage};
 
 type Outcome<T = ()> = Result<T, Errno>;
 

@@ -11,7 +11,7 @@ use skep_abi::map_flags::{
 use skep_abi::{Errno, MapType};
 use skep_bpf::{Handle, MapCreate, MapInfo, Result};
 use skep_btf::{Kind, Record};
-use skep_maps::{Map, MapSpec, holds_objects};
+use skep_maps::{Map, MapSpec, holds_objects, is_storage};
 use skep_verifier::{MapDesc, ProgArrayOwner};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -242,7 +242,7 @@ fn check_key_type(spec: &MapCreate, btf: Option<&BtfObject>) -> std::result::Res
     let fits = match spec.map_type {
         MapType::LpmTrie => is(Kind::Struct),
         MapType::Array | MapType::PercpuArray => is(Kind::Int),
-        t if crate::storage::is_storage(t) => is(Kind::Int),
+        t if is_storage(t) => is(Kind::Int),
         _ => true,
     };
     if fits { Ok(()) } else { Err(Errno::EINVAL) }

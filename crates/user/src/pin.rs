@@ -8,11 +8,11 @@ use crate::fields::owns_objects;
 use crate::map_object::MapObject;
 use crate::objects::BtfObject;
 use crate::universe::{Shared, lock};
+use skep_abi::Errno;
 use skep_abi::limits::BPF_OBJ_NAME_LEN;
-use skep_abi::{Errno, MapType};
 use skep_bpf::{MapCreate, Result};
 use skep_btf::{Btf, Record};
-use skep_maps::{LeaseTable, Map, MapSpec, Memory, holds_objects};
+use skep_maps::{LeaseTable, Map, MapSpec, Memory, holds_objects, is_storage};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -192,13 +192,7 @@ impl Shared {
     pub(crate) fn pin_map(&self, map: &Arc<MapObject>, path: &Path) -> Result<()> {
         const WHAT: &str = "BPF_OBJ_PIN";
         let local = holds_objects(map.map.map_type)
-            || matches!(
-                map.map.map_type,
-                MapType::SkStorage
-                    | MapType::TaskStorage
-                    | MapType::InodeStorage
-                    | MapType::CgrpStorage
-            )
+            || is_storage(map.map.map_type)
             || owns_objects(&map.map.spec().record);
         if local {
             let why = "elements of this map name objects of this process";

@@ -10,14 +10,6 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 /// A key of programs.
 type Owner = [u8; 8];
 
-/// Do the keys of user space name owners?
-pub(crate) fn is_storage(map_type: MapType) -> bool {
-    matches!(
-        map_type,
-        MapType::SkStorage | MapType::TaskStorage | MapType::InodeStorage | MapType::CgrpStorage
-    )
-}
-
 /// The owner that a key of user space, a descriptor, stands for.
 pub(crate) fn owner(map_type: MapType, key: &[u8]) -> Result<Owner, Errno> {
     let fd = key.try_into().map_err(|_| Errno::EINVAL)?;

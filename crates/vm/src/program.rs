@@ -7,7 +7,6 @@ use crate::jit::{self, Code, CodeOptions};
 use crate::lower::{Fold, LowerError, lower};
 use crate::lowered::Lowered;
 use crate::world::{Host, World};
-use skep_abi::MapType;
 use skep_maps::{Map, Runner};
 use skep_verifier::Verified;
 use std::ptr::NonNull;
@@ -253,13 +252,7 @@ fn check_maps(verified: &Verified, maps: &[Map]) -> Result<(), ProgramError> {
     let same = |i: usize| {
         let (d, m) = (described.get(i)?, maps.get(i)?);
         // Local storage is kept by owner: its keys and its room are its own affair.
-        let is_storage = matches!(
-            d.map_type,
-            MapType::SkStorage
-                | MapType::TaskStorage
-                | MapType::InodeStorage
-                | MapType::CgrpStorage
-        );
+        let is_storage = skep_maps::is_storage(d.map_type);
         let equal = d.map_type == m.map_type
             && d.value_size == m.value_size
             && (is_storage || (d.key_size == m.key_size && d.max_entries == m.max_entries));
