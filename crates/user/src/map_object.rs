@@ -32,7 +32,7 @@ pub(crate) struct MapObject {
     /// Handles and pins.
     pub(crate) users: AtomicU32,
     /// Writable mappings of the values.
-    pub(crate) writers: AtomicU32,
+    pub(crate) writers: Mutex<u32>,
     /// What all programs in (and users of) a prog array have in common.
     pub(crate) owner: Mutex<Option<ProgArrayOwner>>,
     /// References of the objects in the map: by id, with how often they are in it.
@@ -156,7 +156,7 @@ impl Shared {
             btf,
             inner,
             users: AtomicU32::new(0),
-            writers: AtomicU32::new(0),
+            writers: Mutex::default(),
             owner: Mutex::default(),
             held: Mutex::default(),
             charged,
@@ -389,7 +389,8 @@ impl MapObject {
         if !self.map.spec().record.fields.is_empty() {
             return Err(Errno::ENOTSUPP);
         }
-        if self.writers.load(Ordering::Relaxed) != 0 {
+        let writers = lock(&self.writers);
+        if *writers != 0 {
             return Err(Errno::EBUSY);
         }
         self.may_write(mode)?;

@@ -2,12 +2,12 @@
 
 use crate::map_object::MapObject;
 use crate::state::Mode;
+use crate::universe::lock;
 use skep_abi::map_flags::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG};
 use skep_abi::{Errno, MapType};
 use skep_bpf::{MapAccess, MapMemory};
 use skep_sys::mem::{Access, Mapping};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Mapped values, and the map that they belong to.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl MapMemory for Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         if self.writable {
-            self.map.writers.fetch_sub(1, Ordering::Relaxed);
+            *lock(&self.map.writers) -= 1;
         }
     }
 }
@@ -48,6 +48,8 @@ pub(crate) fn map_values(
     if map.map.map_type != MapType::Array || !map.map.spec().record.fields.is_empty() {
         return Err(Errno::ENOTSUPP);
     }
+    // Until it is counted, nobody freezes the map.
+    let mut writers = lock(&map.writers);
     if writable && map.map.is_frozen() {
         return Err(Errno::EPERM);
     }
@@ -65,9 +67,7 @@ pub(crate) fn map_values(
     };
     let mapping = Mapping::of_file(map.map.file(), 0, bytes, access);
     let mapping = mapping.map_err(|e| e.raw_os_error().map_or(Errno::ENOMEM, Errno))?;
-    if writable {
-        map.writers.fetch_add(1, Ordering::Relaxed);
-    }
+    *writers += u32::from(writable);
     Ok(Box::new(Memory {
         mapping,
         map: Arc::clone(map),
