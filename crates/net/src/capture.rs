@@ -72,15 +72,6 @@ pub struct Capture<'a> {
     failed: bool,
 }
 
-impl Format {
-    fn link(&self) -> Option<u16> {
-        match self {
-            Self::Classic { link, .. } => Some(*link),
-            Self::Ng(interfaces) => interfaces.first().map(|i| i.link),
-        }
-    }
-}
-
 fn u32_at(bytes: &[u8], at: usize, big: bool) -> Option<u32> {
     let b = *bytes.get(at..)?.first_chunk()?;
     Some(if big {
@@ -110,18 +101,6 @@ impl<'a> Capture<'a> {
             cursor: Cursor::open(bytes)?,
             failed: false,
         })
-    }
-
-    /// Whether the host that wrote the file was big-endian.
-    #[must_use]
-    pub fn is_big_endian(&self) -> bool {
-        self.cursor.big
-    }
-
-    /// The link type of the file, or of the first interface after the packet read last.
-    #[must_use]
-    pub fn link(&self) -> Option<u16> {
-        self.cursor.link()
     }
 }
 
@@ -182,8 +161,12 @@ impl Cursor {
         matches!(self.format, Format::Classic { .. })
     }
 
+    /// The link type of the file, or of the first interface read so far.
     pub(crate) fn link(&self) -> Option<u16> {
-        self.format.link()
+        match &self.format {
+            Format::Classic { link, .. } => Some(*link),
+            Format::Ng(interfaces) => interfaces.first().map(|i| i.link),
+        }
     }
 
     /// Goes on to the first interface, or to the end of the bytes.
