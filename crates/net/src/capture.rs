@@ -429,4 +429,76 @@ mod tests {
             assert_eq!((all[0].data, all[0].wire_len), (&[7u8, 8, 9][..], 60));
         }
     }
+
+    /// A classic capture of two packets, of 3 and 5 bytes.
+    fn classic() -> Vec<u8> {
+        let mut bytes = vec![
+            0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0,
+        ];
+        for (second, data) in [(1u32, &b"abc"[..]), (2, b"defgh")] {
+            for number in [second, 500, data.len() as u32, 60] {
+                bytes.extend(number.to_le_bytes());
+            }
+            bytes.extend(data);
+        }
+        bytes
+    }
+
+    /// The same packets as pcapng, big-endian, in nanoseconds.
+    fn ng() -> Vec<u8> {
+        let block = |kind: u32, body: &[u8]| {
+            let mut body = body.to_vec();
+            body.resize(body.len().next_multiple_of(4), 0);
+            let length = (body.len() as u32 + 12).to_be_bytes();
+            [&kind.to_be_bytes()[..], &length, &body, &length].concat()
+        };
+        let section = [
+            &BYTE_ORDER_MAGIC.to_be_bytes()[..],
+            &[0, 1, 0, 0],
+            &[255; 8],
+        ]
+        .concat();
+        let mut bytes = block(BLOCK_SECTION, &section);
+        let interface = [0, 1, 0, 0, 0, 4, 0, 0, 0, 9, 0, 1, 9, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend(block(BLOCK_INTERFACE, &interface));
+        for (second, data) in [(1u64, &b"abc"[..]), (2, b"defgh")] {
+            let ticks = second * 1_000_000_000 + 500_000;
+            let words = [0, (ticks >> 32) as u32, ticks as u32, data.len() as u32, 60];
+            let mut body: Vec<u8> = words.into_iter().flat_map(u32::to_be_bytes).collect();
+            body.extend(data);
+            bytes.extend(block(BLOCK_ENHANCED, &body));
+        }
+        bytes
+    }
+
+    #[test]
+    fn both_formats_give_the_same_packets() {
+        let (classic, ng) = (classic(), ng());
+        let facts = |bytes| -> Vec<(u64, u32, Vec<u8>, u16)> {
+            let all = read(bytes).unwrap().into_iter();
+            all.map(|r| (r.time_ns, r.wire_len, r.data.to_vec(), r.link))
+                .collect()
+        };
+        let expected = vec![
+            (1_000_500_000, 60, b"abc".to_vec(), 1),
+            (2_000_500_000, 60, b"defgh".to_vec(), 1),
+        ];
+        assert_eq!(facts(&classic), expected);
+        assert_eq!(facts(&ng), expected);
+    }
+
+    #[test]
+    fn a_cut_capture_is_an_error_wherever_it_is_cut() {
+        let whole = classic();
+        for end in FILE_HEADER + 1..whole.len() {
+            let at_boundary = end == FILE_HEADER + PACKET_HEADER + 3;
+            assert_eq!(read(&whole[..end]).is_ok(), at_boundary, "cut at {end}");
+        }
+        assert_eq!(read(b"not a capture"), Err(PcapError::NotPcap));
+        assert_eq!(read(b""), Err(PcapError::NotPcap));
+        let ng = ng();
+        for end in 0..ng.len() {
+            let _ = read(&ng[..end]); // does not panic
+        }
+    }
 }
