@@ -74,6 +74,15 @@ fn reserved(s: Slot, is_allowed: bool, field: &'static str) -> Result<(), Decode
     if is_allowed { Ok(()) } else { bad(s, field) }
 }
 
+/// Of these opcodes only the form with [`op::K`] exists.
+fn constant_source(s: Slot) -> Result<(), DecodeError> {
+    if s.code & op::X == 0 {
+        Ok(())
+    } else {
+        unknown(s)
+    }
+}
+
 fn bad<T>(s: Slot, field: &'static str) -> Result<T, DecodeError> {
     Err(DecodeError::ReservedField {
         code: s.code,
@@ -142,9 +151,7 @@ fn alu(s: Slot) -> Result<Insn, DecodeError> {
 }
 
 fn negate(s: Slot, width: Width) -> Result<Insn, DecodeError> {
-    if s.code & op::X != 0 {
-        return unknown(s);
-    }
+    constant_source(s)?;
     reserved(s, s.src() == 0, "src")?;
     reserved(s, s.offset == 0, "offset")?;
     reserved(s, s.imm == 0, "imm")?;
@@ -257,9 +264,7 @@ fn jump(s: Slot) -> Result<Insn, DecodeError> {
 }
 
 fn goto(s: Slot, is64: bool) -> Result<Insn, DecodeError> {
-    if s.code & op::X != 0 {
-        return unknown(s);
-    }
+    constant_source(s)?;
     reserved(s, s.dst() == 0, "dst")?;
     reserved(s, s.src() == 0, "src")?;
     if is64 {
@@ -278,9 +283,7 @@ fn goto(s: Slot, is64: bool) -> Result<Insn, DecodeError> {
 }
 
 fn may_goto(s: Slot) -> Result<Insn, DecodeError> {
-    if s.code & op::X != 0 {
-        return unknown(s);
-    }
+    constant_source(s)?;
     reserved(s, s.dst() == 0, "dst")?;
     reserved(s, s.src() == 0, "src")?;
     reserved(s, s.imm == 0, "imm")?;
@@ -313,9 +316,7 @@ fn call(s: Slot) -> Result<Insn, DecodeError> {
 }
 
 fn exit(s: Slot) -> Result<Insn, DecodeError> {
-    if s.code & op::X != 0 {
-        return unknown(s);
-    }
+    constant_source(s)?;
     reserved(s, s.imm == 0, "imm")?;
     reserved(s, s.src() == 0, "src")?;
     reserved(s, s.dst() == 0, "dst")?;
