@@ -41,7 +41,7 @@ const ACTIONS: &[(&str, Action, u32)] = &[
     ("kill-thread", Action::KillThread, 0x0000_0000),
 ];
 
-/// Errors that policies name most; others are given by number.
+/// The errors of Linux by name (errno(3)); other numbers stand for themselves.
 #[rustfmt::skip] // several a line
 const ERRNOS: &[(&str, u16)] = &[
     ("EPERM", 1), ("ENOENT", 2), ("ESRCH", 3), ("EINTR", 4), ("EIO", 5), ("ENXIO", 6), ("E2BIG", 7), ("ENOEXEC", 8),
@@ -65,6 +65,7 @@ const ERRNOS: &[(&str, u16)] = &[
     ("EUCLEAN", 117), ("ENOTNAM", 118), ("ENAVAIL", 119), ("EISNAM", 120), ("EREMOTEIO", 121), ("EDQUOT", 122),
     ("ENOMEDIUM", 123), ("EMEDIUMTYPE", 124), ("ECANCELED", 125), ("ENOKEY", 126), ("EKEYEXPIRED", 127),
     ("EKEYREVOKED", 128), ("EKEYREJECTED", 129), ("EOWNERDEAD", 130), ("ENOTRECOVERABLE", 131), ("ERFKILL", 132),
+    ("EHWPOISON", 133),
 ];
 
 impl Action {

@@ -15,6 +15,7 @@ use skep_isa::opcode::{
 const AT_X: u8 = CTX;
 /// Greatest X and greatest end of a load at X: together they stay below what the verifier follows (`MAX_PACKET_OFF`).
 const INDEX_MAX: u32 = 0x7fff;
+
 /// What all ways to an instruction have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Proven {

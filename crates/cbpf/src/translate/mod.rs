@@ -18,8 +18,8 @@ use core::fmt;
 use direct::Flow;
 use skep_isa::Slot;
 use skep_isa::opcode::{
-    ABS, ALU, ALU64, AND, CALL, END, EXIT, IND, JA, JEQ, JGE, JLE, JMP, JMP32, JSET, K, LD, LDX,
-    LSH, MEM, MOV, NEG, RSH, STX, W, X, XOR,
+    ABS, ALU, ALU64, AND, CALL, END, EXIT, IND, JA, JEQ, JGE, JLE, JMP, JMP32, JNE, JSET, K, LD,
+    LDX, LSH, MEM, MOV, NEG, RSH, STX, W, X, XOR,
 };
 
 /// How the program reaches the packet.
@@ -217,7 +217,7 @@ impl Translator<'_> {
         let to = |skip: u8| Label::Insn(self.at + 1 + usize::from(skip));
         let (jt, jf) = (to(insn.jt), to(insn.jf));
         let inverse = match relation {
-            Relation::Eq => Some(skep_isa::opcode::JNE),
+            Relation::Eq => Some(JNE),
             Relation::Gt => Some(JLE),
             Relation::Ge => Some(skep_isa::opcode::JLT),
             Relation::Set => None,
@@ -323,7 +323,7 @@ impl Translator<'_> {
     fn interface(&mut self, offset: i16) {
         self.push(LDX | MEM | W, TMP2, CTX, offset, 0);
         let over = self.slots.len();
-        self.push(JMP32 | skep_isa::opcode::JNE | K, TMP2, 0, 0, 0);
+        self.push(JMP32 | JNE | K, TMP2, 0, 0, 0);
         self.return_a();
         // At most five slots.
         self.slots[over].offset = (self.slots.len() - over - 1) as i16;
@@ -349,7 +349,7 @@ impl Translator<'_> {
         if let Some((accept, reject)) = self.options.verdicts {
             self.push(ALU64 | MOV | X, TMP, A, 0, 0);
             self.push(ALU | MOV | K, A, 0, 0, accept);
-            self.push(JMP32 | skep_isa::opcode::JNE | K, TMP, 0, 1, 0);
+            self.push(JMP32 | JNE | K, TMP, 0, 1, 0);
             self.push(ALU | MOV | K, A, 0, 0, reject);
         }
         self.push(JMP | EXIT, 0, 0, 0, 0);
