@@ -88,3 +88,38 @@ fn is_plain_mask(k: u32, mask: u32, greatest: u32) -> bool {
         && k | (greatest & !mask) != greatest
         && mask != greatest
 }
+
+#[cfg(test)]
+mod tests {
+    use super::may_shrink;
+    use crate::filter::{LinkType, Target, drafted};
+
+    #[rustfmt::skip] // several a line
+    const EXPRESSIONS: &[&str] = &[
+        "ip", "ip6", "arp", "tcp", "not ip", "ip or arp", "udp port 53", "src port 80", "host 10.0.0.1", "net 10.0.0.0/8",
+        "tcp and net 10.0.0.0/12", "ether host 02:00:00:00:00:01", "ether broadcast", "ether multicast", "ip multicast",
+        "ip[0] & 0xf = 5", "ip[6:2] & 0x1fff = 0", "tcp[13] & 2 != 0", "tcp[13] & 18 = 2", "ether[0] & 1 = 0",
+        "ether[12:2] > 0x600", "ether[0] >= 0", "ether[0] > 255", "ether[0] = 256", "ip[2:2] & 0xff00 = 0x100",
+        "len > 100", "greater 100 and udp", "portrange 80-90", "vlan 5 and ip", "mpls", "ip and ip[8] < 5", "icmp or icmp6",
+    ];
+
+    /// What is called plain is as short as the values make it.
+    #[test]
+    fn plain_filters_cannot_be_shortened() {
+        const SNAPLEN: u32 = 262_144;
+        let (mut plain, mut others) = (0, 0);
+        for expression in EXPRESSIONS {
+            let drafted = drafted(expression, &Target::file(LinkType::ETHERNET));
+            let mut drafted = drafted.unwrap().unwrap();
+            if may_shrink(&drafted.blocks, &mut drafted.walker) {
+                others += 1;
+                continue;
+            }
+            plain += 1;
+            let length = drafted.blocks.program(&mut drafted.walker).len();
+            let shortest = drafted.of_values(SNAPLEN).map_or(length, |code| code.len());
+            assert!(length <= shortest, "{expression}: {length} > {shortest}");
+        }
+        assert!(plain > 0 && others > 0, "{plain} plain, {others} others");
+    }
+}
