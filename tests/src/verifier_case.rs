@@ -13,7 +13,8 @@
 //!
 //! The last two are verdicts; the kernel's must be the same, in its own words, unless the case says that it errs.
 
-use skep_isa::asm::{Facts, Options, assemble};
+use crate::case::Names;
+use skep_isa::asm::{Options, assemble};
 use skep_verifier::Caps;
 use std::path::Path;
 
@@ -29,19 +30,6 @@ pub struct VerifierCase {
     pub kernel_errs: bool,
     /// The object.
     pub object: Vec<u8>,
-}
-
-/// Names of helpers and map types.
-struct Names;
-
-impl Facts for Names {
-    fn helper(&self, name: &str) -> Option<i32> {
-        i32::try_from(skep_abi::helper::by_name(name)?.id).ok()
-    }
-
-    fn map_type(&self, name: &str) -> Option<u32> {
-        skep_abi::MapType::from_name(name).map(|t| t as u32)
-    }
 }
 
 /// Name of the program in a case without a label.
