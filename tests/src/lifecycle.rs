@@ -1,19 +1,15 @@
 //! Rules about the life of objects, tried in a backend: each writes down what it saw, the same in every backend.
 
 use crate::helper_diff::plain_load;
+use skep_abi::helper::id::TAIL_CALL;
+use skep_abi::map_flags::{
+    BPF_F_LOCK, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY, BPF_F_RDONLY_PROG, BPF_F_WRONLY,
+};
 use skep_abi::{MapType, ProgType};
 use skep_bpf::{Backend, Handle, MapAccess, MapCreate, ObjKind, ProgLoad, Result, TestRun};
 use skep_btf::{Builder, Order};
 use skep_isa::{Slot, opcode as op};
 use std::fmt::Debug;
-
-/// `BPF_F_RDONLY`, `BPF_F_WRONLY`, `BPF_F_RDONLY_PROG`, `BPF_F_MMAPABLE`
-const RDONLY: u32 = 1 << 3;
-const WRONLY: u32 = 1 << 4;
-const RDONLY_PROG: u32 = 1 << 7;
-const MMAPABLE: u32 = 1 << 10;
-/// `BPF_PSEUDO_MAP_FD`
-const MAP_FD: u8 = 1;
 
 /// Turns of 5 ms to wait for something to go.
 const TURNS_UNTIL_GONE: u32 = 400;
@@ -66,7 +62,7 @@ fn array(b: &dyn Backend, flags: u32) -> Result<Handle> {
 fn program(map: Option<Handle>, value: i32) -> ProgLoad {
     let mut insns = Vec::new();
     if let Some(map) = map {
-        insns.push(Slot::new(op::LDDW, 1, MAP_FD, 0, map.0));
+        insns.push(Slot::new(op::LDDW, 1, op::PSEUDO_MAP_FD, 0, map.0));
         insns.push(Slot::new(0, 0, 0, 0, 0));
     }
     insns.push(Slot::new(op::ALU64 | op::MOV, 0, 0, 0, value));
@@ -131,7 +127,7 @@ fn names(b: &dyn Backend, notes: &mut Notes) {
 }
 
 fn modes(b: &dyn Backend, notes: &mut Notes) {
-    for flags in [0, RDONLY, WRONLY, RDONLY | WRONLY] {
+    for flags in [0, BPF_F_RDONLY, BPF_F_WRONLY, BPF_F_RDONLY | BPF_F_WRONLY] {
         let map = match array(b, flags) {
             Ok(map) => map,
             Err(e) => {
@@ -182,14 +178,13 @@ fn goes(b: &dyn Backend, id: u32) -> String {
 
 /// A program that tail calls through slot 0 of `array`, and returns 7 if that fails.
 fn tail_caller(array: Handle) -> ProgLoad {
-    const TAIL_CALL: i32 = 12;
     plain_load(
         ProgType::SchedCls,
         &[
-            Slot::new(op::LDDW, 2, MAP_FD, 0, array.0),
+            Slot::new(op::LDDW, 2, op::PSEUDO_MAP_FD, 0, array.0),
             Slot::new(0, 0, 0, 0, 0),
             Slot::new(op::ALU64 | op::MOV, 3, 0, 0, 0),
-            Slot::new(op::JMP | op::CALL, 0, 0, 0, TAIL_CALL),
+            Slot::new(op::JMP | op::CALL, 0, 0, 0, TAIL_CALL.cast_signed()),
             Slot::new(op::ALU64 | op::MOV, 0, 0, 0, 7),
             Slot::new(op::JMP | op::EXIT, 0, 0, 0, 0),
         ],
@@ -279,7 +274,12 @@ fn prog_array_owner(b: &dyn Backend, notes: &mut Notes) {
 }
 
 fn freezing(b: &dyn Backend, notes: &mut Notes) {
-    for flags in [0, MMAPABLE, RDONLY_PROG, RDONLY_PROG | MMAPABLE] {
+    for flags in [
+        0,
+        BPF_F_MMAPABLE,
+        BPF_F_RDONLY_PROG,
+        BPF_F_RDONLY_PROG | BPF_F_MMAPABLE,
+    ] {
         let Ok(map) = array(b, flags) else {
             notes.push("no map".to_owned());
             continue;
@@ -300,7 +300,7 @@ fn freezing(b: &dyn Backend, notes: &mut Notes) {
 
 fn memory(b: &dyn Backend, notes: &mut Notes) {
     for (map_type, flags) in [
-        (MapType::Array, MMAPABLE),
+        (MapType::Array, BPF_F_MMAPABLE),
         (MapType::Array, 0),
         (MapType::Hash, 0),
         (MapType::PercpuArray, 0),
@@ -366,7 +366,6 @@ fn lock_btf() -> (Vec<u8>, u32, u32) {
 }
 
 fn locks(b: &dyn Backend, notes: &mut Notes) {
-    const BPF_F_LOCK: u64 = 4;
     let (bytes, key, value) = lock_btf();
     let Ok(btf) = b.btf_load(&bytes) else {
         return notes.push("no BTF".to_owned());
@@ -417,7 +416,7 @@ const SPECIAL: &[(&str, u32)] = &[
 
 fn fields(b: &dyn Backend, notes: &mut Notes) {
     use MapType as T;
-    for ((name, size), count) in SPECIAL.iter().map(|s| (s, 1)) {
+    for (name, size) in SPECIAL {
         let mut builder = Builder::new(Order::HOST);
         let int = builder.add_int("unsigned int", 4, 0);
         let word = builder.add_int("unsigned long", 8, 0);
@@ -427,17 +426,10 @@ fn fields(b: &dyn Backend, notes: &mut Notes) {
             &[("a", word, 0), ("b", word, 64)]
         };
         let special = builder.add_struct(name, *size, inside);
-        let members = [
-            ("n", word, 0),
-            ("first", special, 64),
-            ("second", special, 192),
-        ];
-        let value = builder.add_struct("value", 40, &members[..=count]);
+        let members = [("n", word, 0), ("special", special, 64)];
+        let value = builder.add_struct("value", 40, &members);
         let loaded = b.btf_load(&builder.finish());
-        notes.push(format!(
-            "BTF with {name} × {count}: {}",
-            errno(loaded.clone())
-        ));
+        notes.push(format!("BTF with {name}: {}", errno(loaded.clone())));
         let Ok(btf) = loaded else { continue };
         for map_type in [
             T::Hash,
@@ -454,7 +446,7 @@ fn fields(b: &dyn Backend, notes: &mut Notes) {
             T::Queue,
             T::BloomFilter,
         ] {
-            for flags in [0, RDONLY_PROG] {
+            for flags in [0, BPF_F_RDONLY_PROG] {
                 let storage = matches!(
                     map_type,
                     T::SkStorage | T::TaskStorage | T::InodeStorage | T::CgrpStorage
@@ -466,7 +458,10 @@ fn fields(b: &dyn Backend, notes: &mut Notes) {
                     _ => (4, 4),
                 };
                 let mut spec = MapCreate::new(map_type, key_size, 40, entries);
-                spec.map_flags = flags | u32::from(storage || map_type == T::LpmTrie);
+                spec.map_flags = flags;
+                if storage || map_type == T::LpmTrie {
+                    spec.map_flags |= BPF_F_NO_PREALLOC;
+                }
                 (spec.btf, spec.btf_value_type_id) = (Some(btf), value);
                 spec.btf_key_type_id = match key_size {
                     4 => int,
@@ -474,10 +469,7 @@ fn fields(b: &dyn Backend, notes: &mut Notes) {
                     _ => 0,
                 };
                 let made = b.map_create(&spec).map(|map| b.close(map));
-                notes.push(format!(
-                    "{name} × {count} in {map_type} {flags}: {}",
-                    said(&made)
-                ));
+                notes.push(format!("{name} in {map_type} {flags}: {}", said(&made)));
             }
         }
         b.close(btf);

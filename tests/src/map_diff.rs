@@ -7,6 +7,7 @@ mod owners;
 
 use crate::random::Random;
 use skep_abi::MapType;
+use skep_abi::map_flags::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use skep_bpf::{Backend, BatchCursor, Errno, Handle, MapCreate};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
@@ -116,7 +117,7 @@ fn spec_of(map_type: MapType, random: &mut Random) -> (MapCreate, u64) {
         T::Hash | T::PercpuHash => {
             spec.key_size = hash_key;
             if random.below(3) == 0 {
-                spec.map_flags = 1;
+                spec.map_flags = BPF_F_NO_PREALLOC;
                 keys = entries;
             }
         }
@@ -127,7 +128,7 @@ fn spec_of(map_type: MapType, random: &mut Random) -> (MapCreate, u64) {
         }
         T::LpmTrie => {
             spec.key_size = *random.of(&[5, 8, 8, 8, 12, 20]);
-            spec.map_flags = 1;
+            spec.map_flags = BPF_F_NO_PREALLOC;
             keys = 64;
         }
         T::Queue | T::Stack | T::BloomFilter => spec.key_size = 0,
@@ -135,8 +136,8 @@ fn spec_of(map_type: MapType, random: &mut Random) -> (MapCreate, u64) {
         T::HashOfMaps => {
             spec.key_size = hash_key;
             spec.value_size = 4;
-            spec.map_flags = *random.of(&[0, 1]);
-            keys = if spec.map_flags == 1 { entries } else { keys };
+            spec.map_flags = *random.of(&[0, BPF_F_NO_PREALLOC]);
+            keys = if spec.map_flags == 0 { keys } else { entries };
         }
         T::Devmap | T::DevmapHash => spec.value_size = *random.of(&[4, 8]),
         T::Cpumap => {
@@ -148,12 +149,12 @@ fn spec_of(map_type: MapType, random: &mut Random) -> (MapCreate, u64) {
         T::StackTrace => spec.value_size = 8 * (1 + random.below(20) as u32),
         T::SkStorage | T::TaskStorage | T::InodeStorage | T::CgrpStorage => {
             spec.max_entries = 0;
-            spec.map_flags = 1;
+            spec.map_flags = BPF_F_NO_PREALLOC;
         }
         T::Arena => {
             spec.key_size = 0;
             spec.value_size = 0;
-            spec.map_flags = 1 << 10;
+            spec.map_flags = BPF_F_MMAPABLE;
         }
         T::Ringbuf | T::UserRingbuf => {
             spec.key_size = 0;

@@ -2,7 +2,7 @@
 //! context between helper calls that move them, on random packets with random contexts. Return value, packet and context
 //! must be the same afterwards.
 
-use crate::helper_diff::{BUFFER_BYTES, TC, XDP, call, fold, mov};
+use crate::helper_diff::{BUFFER_BYTES, Row, TC, XDP, call, fold, mov, plain_load};
 use crate::random::Random;
 use skep_abi::ProgType;
 use skep_bpf::{Backend, ProgLoad, TestRun};
@@ -21,7 +21,7 @@ const SUM: u8 = 7;
 /// What a program type has.
 struct Kind {
     prog_type: ProgType,
-    helpers: &'static [crate::helper_diff::Row],
+    helpers: &'static [Row],
     /// Offsets of `data_meta`, `data` and `data_end` in the context.
     packet: [i16; 3],
     /// Fields to load: offset, bytes.
@@ -272,7 +272,7 @@ impl Case {
     pub fn outcome(&self, backend: &dyn Backend) -> Result<Vec<String>, String> {
         let load = ProgLoad {
             prog_flags: self.flags,
-            ..crate::helper_diff::plain_load(self.prog_type, &self.insns)
+            ..plain_load(self.prog_type, &self.insns)
         };
         let program = backend.prog_load(&load).map_err(|e| e.errno.to_string())?;
         let outcomes = self.inputs.iter().map(|input| {
