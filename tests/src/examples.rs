@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Folders with C sources and their objects, in the workspace.
+pub const FOLDERS: &[&str] = &["examples", "tests/objects", "tests/diagnose/cases"];
+
 /// Runs a tool and fails with its name.
 fn tool(name: &str, arguments: &[&str], folder: &Path) -> Result<(), String> {
     let status = Command::new(name)

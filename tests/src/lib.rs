@@ -6,15 +6,22 @@ pub mod fuzz;
 pub mod fuzz_maps;
 pub mod hammer;
 pub mod helper_diff;
-pub mod need;
-pub mod packet_diff;
-
 pub mod lifecycle;
 pub mod map_diff;
+pub mod need;
+pub mod packet_diff;
 pub mod random;
 pub mod verifier_case;
 
+use skep_vm::{Engine, Tiers};
 use std::path::{Path, PathBuf};
+
+/// The engines of the user backend: the interpreter, and both compilers.
+pub const ENGINES: [(Engine, Tiers); 3] = [
+    (Engine::Interp, Tiers::Adaptive),
+    (Engine::Jit, Tiers::Templates),
+    (Engine::Jit, Tiers::Optimised),
+];
 
 /// The folder of the workspace.
 #[must_use]

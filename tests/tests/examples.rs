@@ -1,6 +1,6 @@
 //! The committed objects are what their sources compile to.
 
-use skep_tests::examples::stale;
+use skep_tests::examples::{FOLDERS, stale};
 use skep_tests::need::{Need, met};
 use skep_tests::workspace_root;
 
@@ -10,7 +10,7 @@ fn objects_are_not_stale() {
     if !headers || !met(&[Need::Clang]) {
         return;
     }
-    for folder in ["examples", "tests/objects", "tests/diagnose/cases"] {
+    for folder in FOLDERS {
         assert_eq!(stale(&workspace_root().join(folder)), Ok(Vec::new()));
     }
 }

@@ -4,9 +4,9 @@ use skep::Kernel;
 use skep_abi::ProgType;
 use skep_bpf::{Backend, ProgLoad, TestRun};
 use skep_isa::asm::assemble_insns;
+use skep_tests::ENGINES;
 use skep_tests::need::{Need, met};
 use skep_user::{Options, Universe};
-use skep_vm::{Engine, Tiers};
 
 /// `BPF_F_TEST_STATE_FREQ`: the kernel compares states at every opportunity.
 const STATE_FREQ: u32 = 1 << 3;
@@ -81,11 +81,7 @@ fn value(backend: &dyn Backend, text: &str) -> u32 {
 fn errors_of_the_kernel_are_not_repeated() {
     let kernel = met(&[Need::Bpf]).then(Kernel::new);
     for error in ERRORS {
-        for (engine, tiers) in [
-            (Engine::Interp, Tiers::Adaptive),
-            (Engine::Jit, Tiers::Templates),
-            (Engine::Jit, Tiers::Optimised),
-        ] {
+        for (engine, tiers) in ENGINES {
             let universe = Universe::new(Options {
                 engine,
                 tiers,

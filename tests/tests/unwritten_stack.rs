@@ -2,8 +2,9 @@
 //! left there.
 
 use skep_isa::asm::{NoFacts, assemble_insns};
+use skep_tests::ENGINES;
 use skep_vm::test_run::run_memory;
-use skep_vm::{Engine, Program, ProgramOptions, Tiers};
+use skep_vm::{Program, ProgramOptions};
 
 /// What it reads as.
 const UNWRITTEN: u64 = 0xffff_ffff_a5a5_a5a5;
@@ -67,11 +68,7 @@ fn unwritten_stack_reads_the_same_everywhere() {
     for (text, input, expected) in CASES {
         let insns = assemble_insns(text, &NoFacts).unwrap();
         let verified = skep_verifier::verify_memory(&insns, "case", MEMORY as u32).unwrap();
-        for (engine, tiers) in [
-            (Engine::Interp, Tiers::Adaptive),
-            (Engine::Jit, Tiers::Templates),
-            (Engine::Jit, Tiers::Optimised),
-        ] {
+        for (engine, tiers) in ENGINES {
             let mut options: ProgramOptions = engine.into();
             options.code.tiers = tiers;
             let program = Program::new(&verified, Vec::new(), options).unwrap();

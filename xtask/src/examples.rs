@@ -4,10 +4,7 @@
 //! `--check` tells whether they are stale.
 
 use crate::TaskError;
-use skep_tests::examples::{build, file_name, sources, stale};
-
-/// Folders with sources and objects.
-const FOLDERS: &[&str] = &["examples", "tests/objects", "tests/diagnose/cases"];
+use skep_tests::examples::{FOLDERS, build, file_name, sources, stale};
 
 /// Builds or checks all examples.
 pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {

@@ -2,10 +2,10 @@
 
 use crate::TaskError;
 use skep::Kernel;
+use skep_tests::ENGINES;
 use skep_tests::packet_diff::Case;
 use skep_tests::random::Random;
 use skep_user::{Options, Universe};
-use skep_vm::{Engine, Tiers};
 
 /// Programs unless told otherwise.
 const PROGRAMS: u64 = 20_000;
@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
         None => Ok(default),
     };
     let (programs, seed) = (number(0, PROGRAMS)?, number(1, 1)?);
-    let user = |engine, tiers| {
+    let user = |(engine, tiers)| {
         let options = Options {
             engine,
             tiers,
@@ -26,17 +26,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
         };
         Universe::new(options).map_err(|e| e.to_string())
     };
-    let engines = [
-        user(Engine::Interp, Tiers::Adaptive)?,
-        user(Engine::Jit, Tiers::Templates)?,
-        user(Engine::Jit, Tiers::Optimised)?,
-    ];
+    let engines: Vec<Universe> = ENGINES.into_iter().map(user).collect::<Result<_, _>>()?;
     let kernel = Kernel::new();
     let (mut runs, mut different) = (0, 0);
-    for (n, engine) in (0..programs).zip((0..engines.len()).cycle()) {
+    for (n, user) in (0..programs).zip(engines.iter().cycle()) {
         let case = Case::random(&mut Random::new(seed << 32 | n));
         runs += case.runs();
-        let Some(difference) = case.smallest_difference(&engines[engine], &kernel) else {
+        let Some(difference) = case.smallest_difference(user, &kernel) else {
             continue;
         };
         different += 1;
