@@ -11,11 +11,9 @@ use skep_verifier::Caps;
 use std::sync::Arc;
 
 /// Our verdict in the form of case files.
-fn ours(case: &VerifierCase) -> Result<String, String> {
-    let checker =
-        Checker::open(&case.object, &CheckOptions::default()).map_err(|e| e.to_string())?;
+fn ours(checker: &Checker, caps: Caps) -> Result<String, String> {
     let program = checker.programs().next().ok_or("no program")?.to_owned();
-    let report = checker.check(&program, case.caps).ok_or("no program")?;
+    let report = checker.check(&program, caps).ok_or("no program")?;
     Ok(match report.verdict {
         Verdict::Accept(_) => "accept".to_owned(),
         Verdict::Reject(r) => {
@@ -28,9 +26,7 @@ fn ours(case: &VerifierCase) -> Result<String, String> {
 }
 
 /// Does the kernel accept it, asked with all capabilities?
-fn kernel_accepts(kernel: &Arc<Kernel>, case: &VerifierCase) -> Result<bool, String> {
-    let checker =
-        Checker::open(&case.object, &CheckOptions::default()).map_err(|e| e.to_string())?;
+fn kernel_accepts(kernel: &Arc<Kernel>, checker: &Checker) -> Result<bool, String> {
     let mut linked = checker.linked().clone();
     let program = linked.programs.first().cloned().ok_or("no program")?;
     linked.programs.clear();
@@ -51,14 +47,19 @@ fn verifier_cases() {
     let mut wrong = Vec::new();
     for path in source_files(&workspace_root().join("tests/cases/verifier"), &["s"]) {
         let name = path.file_name().unwrap_or_default().display().to_string();
-        let case = match VerifierCase::read(&path) {
-            Ok(case) => case,
+        let opened = VerifierCase::read(&path).and_then(|case| {
+            let checker = Checker::open(&case.object, &CheckOptions::default());
+            let checker = checker.map_err(|e| format!("{name}: {e}"))?;
+            Ok((case, checker))
+        });
+        let (case, checker) = match opened {
+            Ok(opened) => opened,
             Err(error) => {
                 wrong.push(error);
                 continue;
             }
         };
-        let found = ours(&case).unwrap_or_else(|e| format!("no verdict: {e}"));
+        let found = ours(&checker, case.caps).unwrap_or_else(|e| format!("no verdict: {e}"));
         if found != case.expected() {
             if updates {
                 std::fs::write(&path, case.with_verdict(&found)).unwrap();
@@ -69,9 +70,9 @@ fn verifier_cases() {
                 ));
             }
         }
-        // Without its privileges a process could not make the maps; those cases were compared in the corpus.
+        // Without its privileges a process could not make the maps; `cargo xtask corpus` compares verdicts on such loaders.
         if let (Some(kernel), Caps::All) = (&kernel, case.caps) {
-            let accepts = kernel_accepts(kernel, &case);
+            let accepts = kernel_accepts(kernel, &checker);
             if accepts != Ok(found == "accept" || case.kernel_errs) {
                 wrong.push(format!(
                     "{name}: ours {found}, the kernel accepts: {accepts:?}"
