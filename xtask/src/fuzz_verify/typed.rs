@@ -12,6 +12,7 @@ use skep::Kernel;
 use skep::check::{CheckOptions, Checker};
 use skep::load::{LoadOptions, load};
 use skep::target::running_btf;
+use skep_abi::helper::id;
 use skep_abi::{ProgType, kfunc};
 use skep_bpf::Backend;
 use skep_btf::{Btf, Kind};
@@ -22,11 +23,26 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Helpers that take or give typed pointers, locks, dynptrs or callbacks.
+/// Helpers that calls are changed to: mostly those that take or give typed pointers, locks, dynptrs or callbacks.
+#[rustfmt::skip] // several a line
 const HELPERS: &[u32] = &[
-    1, 2, 3, 4, 5, 6, 8, 14, 25, 35, 65, 84, 85, 86, 93, 94, 95, 96, 98, 99, 107, 108, 112, 113,
-    115, 130, 131, 132, 133, 136, 137, 138, 139, 140, 153, 154, 155, 156, 157, 158, 164, 169, 170,
-    171, 174, 175, 180, 181, 194, 197, 198, 201, 202, 203, 208, 209, 210, 211,
+    id::MAP_LOOKUP_ELEM, id::MAP_UPDATE_ELEM, id::MAP_DELETE_ELEM, id::PROBE_READ, id::KTIME_GET_NS, id::TRACE_PRINTK,
+    id::GET_SMP_PROCESSOR_ID, id::GET_CURRENT_PID_TGID, id::PERF_EVENT_OUTPUT, id::GET_CURRENT_TASK,
+    id::XDP_ADJUST_TAIL, id::SK_LOOKUP_TCP, id::SK_LOOKUP_UDP, id::SK_RELEASE, id::SPIN_LOCK, id::SPIN_UNLOCK,
+    id::SK_FULLSOCK, id::TCP_SOCK, id::GET_LISTENER_SOCK, id::SKC_LOOKUP_TCP, id::SK_STORAGE_GET,
+    id::SK_STORAGE_DELETE, id::PROBE_READ_USER, id::PROBE_READ_KERNEL, id::PROBE_READ_KERNEL_STR, id::RINGBUF_OUTPUT,
+    id::RINGBUF_RESERVE, id::RINGBUF_SUBMIT, id::RINGBUF_DISCARD, id::SKC_TO_TCP6_SOCK, id::SKC_TO_TCP_SOCK,
+    id::SKC_TO_TCP_TIMEWAIT_SOCK, id::SKC_TO_TCP_REQUEST_SOCK, id::SKC_TO_UDP6_SOCK, id::PER_CPU_PTR,
+    id::THIS_CPU_PTR, id::REDIRECT_PEER, id::TASK_STORAGE_GET, id::TASK_STORAGE_DELETE, id::GET_CURRENT_TASK_BTF,
+    id::FOR_EACH_MAP_ELEM, id::TIMER_INIT, id::TIMER_SET_CALLBACK, id::TIMER_START, id::GET_ATTACH_COOKIE,
+    id::TASK_PT_REGS, id::FIND_VMA, id::LOOP, id::KPTR_XCHG, id::DYNPTR_FROM_MEM, id::RINGBUF_RESERVE_DYNPTR,
+    id::DYNPTR_READ, id::DYNPTR_WRITE, id::DYNPTR_DATA, id::KTIME_GET_TAI_NS, id::USER_RINGBUF_DRAIN,
+    id::CGRP_STORAGE_GET, id::CGRP_STORAGE_DELETE,
+];
+/// Those of them that do not make a program a typed one.
+#[rustfmt::skip] // several a line
+const PLAIN_HELPERS: &[u32] = &[
+    id::MAP_LOOKUP_ELEM, id::MAP_UPDATE_ELEM, id::MAP_DELETE_ELEM, id::PROBE_READ, id::KTIME_GET_NS, id::TRACE_PRINTK,
 ];
 /// Changes to one program at most.
 const CHANGES_MAX: usize = 3;
@@ -115,9 +131,9 @@ fn subjects(
 /// What the fuzzer of the core does not cover.
 fn is_typed(program: &Program) -> bool {
     let helper = |s: &Slot| {
-        s.code == op::JMP | op::CALL
-            && s.src() == 0
-            && HELPERS[6..].contains(&s.imm.cast_unsigned())
+        let id = s.imm.cast_unsigned();
+        let is_typed = HELPERS.contains(&id) && !PLAIN_HELPERS.contains(&id);
+        s.code == op::JMP | op::CALL && s.src() == 0 && is_typed
     };
     let symbol =
         |s: &Slot| s.is_wide() && (s.src() == op::PSEUDO_BTF_ID || s.src() == op::PSEUDO_FUNC);
