@@ -49,15 +49,23 @@ pub(super) fn skep() -> Result<PathBuf, TaskError> {
     }
 }
 
-/// The message as text, without the folder of the objects.
-fn message(skep: &Path, object: &Path) -> Result<String, TaskError> {
+/// What `skep check` says of an object.
+pub(super) fn check(skep: &Path, object: &Path, options: &[&str]) -> Result<Vec<u8>, TaskError> {
     let output = Command::new(skep)
         .arg("check")
+        .args(options)
         .arg(object)
-        .output()
-        .map_err(|e| format!("cannot run {}: {e}", skep.display()))?;
+        .output();
+    output
+        .map(|o| o.stdout)
+        .map_err(|e| format!("cannot run {}: {e}", skep.display()))
+}
+
+/// The message as text, without the folder of the objects.
+fn message(skep: &Path, object: &Path) -> Result<String, TaskError> {
+    let said = check(skep, object, &[])?;
     let folder = object.parent().unwrap_or(object).display().to_string();
-    Ok(String::from_utf8_lossy(&output.stdout).replace(&format!("{folder}/"), ""))
+    Ok(String::from_utf8_lossy(&said).replace(&format!("{folder}/"), ""))
 }
 
 /// Compares a message with the reviewed one; with `UPDATE=1` it becomes the reviewed one.
@@ -79,17 +87,14 @@ pub(super) fn measure(dir: &Path) -> Result<(), TaskError> {
     let table = table()?;
     let (mut right, mut named, mut to_name, mut other) = (0, 0, 0, 0);
     for fault in &table {
-        let text = message(&skep, &objects.join(format!("{}.o", fault.name)))?;
+        let object = objects.join(format!("{}.o", fault.name));
+        let text = message(&skep, &object)?;
         if !is_as_reviewed(&fault.name, &text)? {
             println!("{}: another text than the reviewed one", fault.name);
             other += 1;
         }
-        let output = Command::new(&skep)
-            .args(["check", "--json"])
-            .arg(objects.join(format!("{}.o", fault.name)))
-            .output()
-            .map_err(|e| format!("cannot run {}: {e}", skep.display()))?;
-        let text = String::from_utf8_lossy(&output.stdout);
+        let said = check(&skep, &object, &["--json"])?;
+        let text = String::from_utf8_lossy(&said);
         let answers = text
             .lines()
             .filter_map(|l| serde_json::from_str::<Value>(l).ok());

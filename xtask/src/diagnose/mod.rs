@@ -1,6 +1,6 @@
 //! `cargo xtask diagnose [DIR]`: what our messages are worth, measured on the rejected programs of a corpus directory.
 //!
-//! `--trial OUT` writes what a person who repairs gets to see, `--judge DIR` says which repaired sources are right, and
+//! `--trial OUT` writes what a person who repairs gets to see (`--trial-kernel OUT` with the running kernel's log instead of our message), `--judge DIR` says which repaired sources are right, and
 //! `--record` makes the expected outputs anew from the correct sources in `tests/repair/`, `--cost` measures how long explaining takes.
 
 mod cost;

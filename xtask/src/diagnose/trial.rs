@@ -7,7 +7,6 @@ use skep::load::{LoadError, LoadOptions, load};
 use skep_bpf::Backend;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 /// Programs of the trial.
@@ -69,20 +68,13 @@ pub(super) fn write(dir: &Path, out: &Path, messages: Messages) -> Result<(), Ta
         fs::write(out.join(format!("{name}.c")), without_comments(&source)).map_err(place)?;
         let object = objects.join(format!("{name}.o"));
         let message = match messages {
-            Messages::Ours => ours(&skep, &object)?,
+            Messages::Ours => faults::check(&skep, &object, &[])?,
             Messages::Kernel => kernel(&object)?.into_bytes(),
         };
         fs::write(out.join(format!("{name}.txt")), message).map_err(place)?;
     }
     println!("sources and messages are in {}", out.display());
     Ok(())
-}
-
-fn ours(skep: &Path, object: &Path) -> Result<Vec<u8>, TaskError> {
-    let output = Command::new(skep).arg("check").arg(object).output();
-    output
-        .map(|o| o.stdout)
-        .map_err(|e| format!("cannot run {}: {e}", skep.display()))
 }
 
 /// What the live kernel says.
