@@ -20,12 +20,13 @@ use std::sync::atomic::AtomicU32;
 /// CPUs of the runs.
 const CPUS: u32 = 2;
 
-struct Quiet;
+/// A universe of so many CPUs in which nothing happens.
+pub(crate) struct Quiet(pub(crate) u32);
 
 impl Host for Quiet {
     fn trace(&self, _: &str) {}
     fn possible_cpus(&self) -> u32 {
-        CPUS
+        self.0
     }
     fn send_clone(&self, _: &[u8], _: u32, _: bool) -> Result<(), Errno> {
         Err(Errno::EINVAL)
@@ -109,7 +110,7 @@ pub(crate) fn check_runs(
         Ok(program) => program,
         Err(e) => return Ok(Checked::Skipped(e.to_string())),
     };
-    let mut worker = Worker::new(Arc::new(Quiet), runner, Arc::new(AtomicU32::new(0)));
+    let mut worker = Worker::new(Arc::new(Quiet(CPUS)), runner, Arc::new(AtomicU32::new(0)));
     let mut steps = 0;
     for (at, run) in runs.enumerate() {
         let input = Input {
@@ -131,7 +132,7 @@ pub(crate) fn check_runs(
 }
 
 /// The interpreter, on the program as written.
-fn unfolded() -> ProgramOptions {
+pub(crate) fn unfolded() -> ProgramOptions {
     ProgramOptions {
         fold: Fold::Nothing,
         ..Engine::Interp.into()

@@ -4,7 +4,8 @@ use super::FUNC_TYPE;
 use super::generate::Generated;
 use super::state::{Elements, End, MAPS, Maps, Named, Start, is_map};
 use crate::TaskError;
-use skep_abi::{Errno, MapType};
+use crate::corpus::checked::{Quiet, unfolded};
+use skep_abi::MapType;
 use skep_btf::Btf;
 use skep_isa::{Slot, opcode as op};
 use skep_maps::{Map, MapSpec, Memory, Runner};
@@ -12,7 +13,7 @@ use skep_verifier::{
     Caps, FuncInfo, MapDesc, Rejection, Request, Trace, Verified, verify, verify_traced,
 };
 use skep_vm::test_run::{Input, checked_run, test_run};
-use skep_vm::{CodeOptions, Engine, Fold, Host, Program, ProgramOptions, Tiers, Worker};
+use skep_vm::{CodeOptions, Engine, Fold, Program, ProgramOptions, Tiers, Worker};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -39,19 +40,6 @@ pub(super) struct Engines {
 }
 
 struct OurMaps(Vec<Map>);
-
-/// A universe in which nothing happens.
-struct Quiet(u32);
-
-impl Host for Quiet {
-    fn trace(&self, _: &str) {}
-    fn possible_cpus(&self) -> u32 {
-        self.0
-    }
-    fn send_clone(&self, _: &[u8], _: u32, _: bool) -> Result<(), Errno> {
-        Err(Errno::EINVAL)
-    }
-}
 
 impl Engines {
     /// Makes the maps, for as many CPUs as the kernel has.
@@ -177,12 +165,8 @@ impl Engines {
         trace: &Trace,
         packet: &[u8],
     ) -> Result<u64, String> {
-        let options = ProgramOptions {
-            fold: Fold::Nothing,
-            ..Engine::Interp.into()
-        };
         let program =
-            Program::new(verified, self.handles.clone(), options).map_err(|e| e.to_string())?;
+            Program::new(verified, self.handles.clone(), unfolded()).map_err(|e| e.to_string())?;
         let input = Input {
             data: Some(packet),
             ..Input::default()
