@@ -10,6 +10,7 @@ use skep::load::{LoadOptions, load};
 use skep::{Kernel, target};
 use skep_bpf::Backend;
 use skep_object::{Object, Options};
+use skep_tests::source_files;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,8 +18,6 @@ use std::sync::Arc;
 
 /// Seconds that the other loader may take for one object.
 const LIMIT_SECONDS: &str = "30";
-/// Folders in folders at most.
-const DEPTH_MAX: usize = 8;
 /// How much of a reason is shown.
 const REASON_CHARS: usize = 200;
 
@@ -26,22 +25,6 @@ const REASON_CHARS: usize = 200;
 enum Other {
     Bpftool,
     Program(PathBuf),
-}
-
-/// The objects under a folder, by path.
-fn objects(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), TaskError> {
-    if depth > DEPTH_MAX {
-        return Ok(());
-    }
-    let entries = fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    for path in entries.flatten().map(|e| e.path()) {
-        if path.is_dir() {
-            objects(&path, depth + 1, found)?;
-        } else if path.extension().is_some_and(|e| e == "o") {
-            found.push(path);
-        }
-    }
-    Ok(())
 }
 
 /// One line of a reason.
@@ -105,9 +88,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
         [folder, option, program] if option == "--with" => (folder, Other::Program(program.into())),
         _ => return Err(USAGE.to_owned()),
     };
-    let mut paths = Vec::new();
-    objects(Path::new(folder), 0, &mut paths)?;
-    paths.sort();
+    let paths = source_files(Path::new(folder), &["o"]);
+    if paths.is_empty() {
+        return Err(format!("{folder}: no objects"));
+    }
     let name = other.name();
     let (mut both, mut neither, mut only_ours, mut only_theirs) = (0, 0, 0, 0);
     for path in &paths {
