@@ -15,7 +15,7 @@ mod kernel;
 mod state;
 
 use crate::TaskError;
-use crate::fuzz_verify::shrink::{Shrunk, shrink_slots};
+use crate::fuzz_verify::shrink::shrink_slots;
 use crate::fuzz_verify::{Random, print_program, shape};
 use engines::{ALWAYS, Engines};
 use generate::{Form, Generated, PROLOGUE, generate};
@@ -226,10 +226,9 @@ impl Case {
 
     /// The smallest part of the program that still differs.
     fn shrink(&self, kernel: &mut KernelSide, engines: &mut Engines) -> Generated {
-        let from = |(insns, starts): Shrunk| Generated { insns, starts };
         let all = (self.program.insns.clone(), self.program.starts.clone());
         let prologue = &self.program.insns[..PROLOGUE];
-        let small = shrink_slots(all, &mut |(insns, starts)| {
+        let (insns, starts) = shrink_slots(all, &mut |(insns, starts)| {
             // Without what initialises stack and registers anything could be read.
             if !insns.starts_with(prologue) {
                 return false;
@@ -248,7 +247,7 @@ impl Case {
             let compared = case.compare(kernel, engines, &verified, ALWAYS + 1);
             matches!(compared, Ok(Ok(Some(_))))
         });
-        from(small)
+        Generated { insns, starts }
     }
 }
 

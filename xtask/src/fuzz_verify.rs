@@ -135,23 +135,18 @@ const USAGE: &str =
     "usage: fuzz-verify [COUNT] [SEED] [--states|--checked] [--typed DIR] [--caps all|bpf]";
 
 fn parse(arguments: &[String]) -> Result<Options, TaskError> {
-    let mut options = Options {
-        count: COUNT,
-        seed: 1,
-        how: How {
-            mode: Mode::Verdicts,
-            caps: Caps::All,
-        },
-        typed: None,
+    let mut how = How {
+        mode: Mode::Verdicts,
+        caps: Caps::All,
     };
-    let (mut rest, mut numbers) = (arguments.iter(), Vec::new());
+    let (mut rest, mut numbers, mut typed) = (arguments.iter(), Vec::new(), None);
     while let Some(argument) = rest.next() {
         match argument.as_str() {
-            "--states" => options.how.mode = Mode::States,
-            "--checked" => options.how.mode = Mode::Checked,
-            "--typed" => options.typed = Some(rest.next().ok_or(USAGE)?.into()),
+            "--states" => how.mode = Mode::States,
+            "--checked" => how.mode = Mode::Checked,
+            "--typed" => typed = Some(rest.next().ok_or(USAGE)?.into()),
             "--caps" => {
-                options.how.caps = match rest.next().map(String::as_str) {
+                how.caps = match rest.next().map(String::as_str) {
                     Some("all") => Caps::All,
                     Some("bpf") => Caps::Bpf,
                     _ => return Err(USAGE.to_owned()),
@@ -163,9 +158,12 @@ fn parse(arguments: &[String]) -> Result<Options, TaskError> {
             ),
         }
     }
-    options.count = numbers.first().copied().unwrap_or(COUNT);
-    options.seed = numbers.get(1).copied().unwrap_or(1);
-    Ok(options)
+    Ok(Options {
+        count: numbers.first().copied().unwrap_or(COUNT),
+        seed: numbers.get(1).copied().unwrap_or(1),
+        how,
+        typed,
+    })
 }
 
 /// Runs the fuzzer.

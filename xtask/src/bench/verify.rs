@@ -109,17 +109,16 @@ struct KernelLoad {
 
 /// The program as the running kernel takes it: linked against its own BTF and configuration.
 fn kernel_load(bytes: &[u8], program: &str, kernel: &Arc<Kernel>) -> Result<KernelLoad, TaskError> {
-    let text = |e: &dyn std::fmt::Display| e.to_string();
-    let object = Object::parse(bytes, &Options::default()).map_err(|e| text(&e))?;
-    let target = skep::target::running(&object.needs()).map_err(|e| text(&e))?;
-    let mut linked = object.relocate(&target).map_err(|e| text(&e))?;
+    let object = Object::parse(bytes, &Options::default()).map_err(|e| e.to_string())?;
+    let target = skep::target::running(&object.needs()).map_err(|e| e.to_string())?;
+    let mut linked = object.relocate(&target).map_err(|e| e.to_string())?;
     let spec = linked.programs.iter().find(|p| p.name == program).cloned();
     let spec = spec.ok_or("no such program")?;
     linked.programs.clear();
     let backend: Arc<dyn Backend> = Arc::<Kernel>::clone(kernel);
     let options = LoadOptions::default();
-    let maps = load(&linked, &backend, &options).map_err(|e| text(&e))?;
-    let command = command(&spec, &linked, &maps, &options).map_err(|e| text(&e))?;
+    let maps = load(&linked, &backend, &options).map_err(|e| e.to_string())?;
+    let command = command(&spec, &linked, &maps, &options).map_err(|e| e.to_string())?;
     Ok(KernelLoad {
         command,
         _maps: maps,
