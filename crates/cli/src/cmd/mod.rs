@@ -1,4 +1,4 @@
-//! The verbs. To add one: a file here, a line in [`Command`] and one in [`Command::run`].
+//! The verbs. To add one: a file here, and a line in the list [`Command`].
 
 mod asm;
 mod btf;
@@ -24,71 +24,103 @@ mod struct_ops;
 
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
+use clap::error::ErrorKind;
+use clap::{ArgMatches, FromArgMatches, Subcommand};
 
-/// What to do.
-#[derive(clap::Subcommand)]
-pub(crate) enum Command {
-    /// Assemble BPF instructions into an object
-    Asm(asm::Args),
-    /// BTF objects and files
-    Btf(btf::Args),
-    /// Programs of control groups
-    Cgroup(cgroup::Args),
-    /// Tell whether the kernel would accept the programs of objects
-    Check(check::Args),
-    /// Print the instructions of objects
-    Disasm(disasm::Args),
-    /// Tell what an error code means
-    Explain(explain::Args),
-    /// What this kernel can do
-    Feature(feature::Args),
-    /// Filter packets of a file or an interface by a tcpdump expression
-    Filter(filter::Args),
-    /// Print Rust bindings of an object
-    Gen(generate::Args),
-    /// Iterators
-    Iter(iter::Args),
-    /// Links of the kernel
-    Link(link::Args),
-    /// Maps of the kernel
-    Map(map::Args),
-    /// Programs on network devices
-    Net(net::Args),
-    /// Programs on tracepoints and probes that processes hold open
-    Perf(perf::Args),
-    /// Programs
-    Prog(prog::Args),
-    /// Load an object, let its programs run, print what they emit
-    Run(run::Args),
-    /// Compile, explain and apply system call policies
-    Seccomp(seccomp::Args),
-    /// Structures of operations that the kernel calls
-    #[command(name = "struct_ops")]
-    StructOps(struct_ops::Args),
+/// Declares the verbs: what each says of itself, its module, its name.
+///
+/// This is by hand what `clap::Subcommand` derives, with one difference: the options of a verb are described only once it is
+/// named. Describing all of them costs a third of a short command's time.
+macro_rules! verbs {
+    ($(#[doc = $about:literal] $variant:ident = $module:ident, $name:literal;)+) => {
+        /// What to do.
+        pub(crate) enum Command {
+            $(#[doc = $about] $variant($module::Args),)+
+        }
+
+        impl Command {
+            /// Does it.
+            pub(crate) fn run(&self, out: &mut Output) -> Result<Outcome, CliError> {
+                match self {
+                    $(Self::$variant(args) => $module::run(args, out),)+
+                }
+            }
+        }
+
+        impl Subcommand for Command {
+            fn augment_subcommands(command: clap::Command) -> clap::Command {
+                command.subcommands([$(verb::<$module::Args>($name, $about)),+])
+            }
+
+            fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
+                Self::augment_subcommands(command)
+            }
+
+            fn has_subcommand(name: &str) -> bool {
+                [$($name),+].contains(&name)
+            }
+        }
+
+        impl FromArgMatches for Command {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                match matches.subcommand() {
+                    $(Some(($name, args)) => $module::Args::from_arg_matches(args).map(Self::$variant),)+
+                    _ => Err(clap::Error::new(ErrorKind::MissingSubcommand)),
+                }
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    };
 }
 
-impl Command {
-    /// Does it.
-    pub(crate) fn run(&self, out: &mut Output) -> Result<Outcome, CliError> {
-        match self {
-            Self::Asm(args) => asm::run(args, out),
-            Self::Btf(args) => btf::run(args, out),
-            Self::Cgroup(args) => cgroup::run(args, out),
-            Self::Check(args) => check::run(args, out),
-            Self::Disasm(args) => disasm::run(args, out),
-            Self::Explain(args) => explain::run(args, out),
-            Self::Feature(args) => feature::run(args, out),
-            Self::Filter(args) => filter::run(args, out),
-            Self::Gen(args) => generate::run(args, out),
-            Self::Iter(args) => iter::run(args, out),
-            Self::Link(args) => link::run(args, out),
-            Self::Map(args) => map::run(args, out),
-            Self::Net(args) => net::run(args, out),
-            Self::Perf(args) => perf::run(args, out),
-            Self::Prog(args) => prog::run(args, out),
-            Self::Run(args) => run::run(args, out),
-            Self::Seccomp(args) => seccomp::run(args, out),
-            Self::StructOps(args) => struct_ops::run(args, out),
-        }
-    }
+/// A verb whose options are described when it is named.
+fn verb<A: clap::Args>(name: &'static str, about: &'static str) -> clap::Command {
+    let command = clap::Command::new(name).about(about.trim());
+    command.defer(|command| {
+        let about = command.get_about().cloned().unwrap_or_default();
+        A::augment_args(command).about(about)
+    })
+}
+
+verbs! {
+    /// Assemble BPF instructions into an object
+    Asm = asm, "asm";
+    /// BTF objects and files
+    Btf = btf, "btf";
+    /// Programs of control groups
+    Cgroup = cgroup, "cgroup";
+    /// Tell whether the kernel would accept the programs of objects
+    Check = check, "check";
+    /// Print the instructions of objects
+    Disasm = disasm, "disasm";
+    /// Tell what an error code means
+    Explain = explain, "explain";
+    /// What this kernel can do
+    Feature = feature, "feature";
+    /// Filter packets of a file or an interface by a tcpdump expression
+    Filter = filter, "filter";
+    /// Print Rust bindings of an object
+    Gen = generate, "gen";
+    /// Iterators
+    Iter = iter, "iter";
+    /// Links of the kernel
+    Link = link, "link";
+    /// Maps of the kernel
+    Map = map, "map";
+    /// Programs on network devices
+    Net = net, "net";
+    /// Programs on tracepoints and probes that processes hold open
+    Perf = perf, "perf";
+    /// Programs
+    Prog = prog, "prog";
+    /// Load an object, let its programs run, print what they emit
+    Run = run, "run";
+    /// Compile, explain and apply system call policies
+    Seccomp = seccomp, "seccomp";
+    /// Structures of operations that the kernel calls
+    StructOps = struct_ops, "struct_ops";
 }
