@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Folders with C sources and their objects, in the workspace.
-pub const FOLDERS: &[&str] = &["examples", "tests/objects", "tests/diagnose/cases"];
+pub const FOLDERS: &[&str] = &[
+    "examples",
+    "tests/objects",
+    "tests/objects/linked",
+    "tests/diagnose/cases",
+];
 
 /// Runs a tool and fails with its name.
 fn tool(name: &str, arguments: &[&str], folder: &Path) -> Result<(), String> {

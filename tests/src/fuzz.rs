@@ -178,6 +178,28 @@ pub fn object(data: &[u8]) {
     let _ = skep_gen::generate(data, "fuzz.bpf.o", &skep_gen::Options::default());
 }
 
+/// Two objects, the length of the first before them: they become one that can be read, or are refused with a sentence.
+///
+/// # Panics
+/// If what was written cannot be read.
+pub fn combine(data: &[u8]) {
+    use skep_object::combine::{Input, combine};
+    let Some((length, data)) = data.split_first_chunk() else {
+        return;
+    };
+    let length = u32::from_le_bytes(*length) as usize;
+    let (first, second) = data.split_at(length.min(data.len()));
+    let inputs = [("first", first), ("second", second)];
+    let inputs = inputs.map(|(name, bytes)| Input { name, bytes });
+    match combine(&inputs) {
+        Ok(whole) => {
+            skep_object::image::Image::parse(&whole).expect("what was written can be read");
+            object(&whole);
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
 /// Link types by the first byte, an expression up to a zero byte, a packet: the expression is refused with a place inside
 /// it, or all forms of its program decide the same.
 ///

@@ -146,6 +146,21 @@ fn objects() -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn combine() {
+    let folder = workspace_root().join("tests/objects/linked");
+    let files = source_files(&folder, &["o"]);
+    let files: Vec<_> = files.iter().map(|f| std::fs::read(f).unwrap()).collect();
+    let make = |random: &mut Random| {
+        let [mut first, mut second] = [(), ()].map(|()| random.of(&files).clone());
+        let is_first = random.below(2) == 0;
+        damage(random, if is_first { &mut first } else { &mut second });
+        let length = first.len() as u32;
+        [&length.to_le_bytes()[..], &first, &second].concat()
+    };
+    run(make, fuzz::combine);
+}
+
+#[test]
 fn object() {
     let objects = objects();
     let make = |random: &mut Random| {

@@ -9,6 +9,7 @@ mod barriers;
 mod c_header;
 mod cases;
 mod classic;
+mod combine;
 mod corners;
 mod debug_info;
 mod deferred;

@@ -1,4 +1,4 @@
-//! `cargo xtask examples [--check]`: builds the objects in `examples/`, `tests/objects/` and `tests/diagnose/cases/` from their C sources.
+//! `cargo xtask examples [--check]`: builds the objects in `examples/`, `tests/objects/` and the like from their C sources.
 //!
 //! Needs clang-19, llvm-strip-19 and the headers of libbpf. The objects are committed, so that users need none of these;
 //! `--check` tells whether they are stale.

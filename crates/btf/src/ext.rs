@@ -136,6 +136,50 @@ impl Ext {
     }
 }
 
+impl Ext {
+    /// The section's bytes.
+    #[must_use]
+    pub fn write(&self, order: Order) -> Vec<u8> {
+        let funcs = table(order, &self.funcs, |r| [r.insn * SLOT_BYTES, r.type_id]);
+        let lines = table(order, &self.lines, |r| {
+            [r.insn * SLOT_BYTES, r.file, r.text, r.line_col]
+        });
+        let relos = table(order, &self.relos, |r| {
+            [r.insn * SLOT_BYTES, r.type_id, r.access, r.kind]
+        });
+        let mut out = Vec::new();
+        out.extend(order.u16_bytes(MAGIC));
+        out.extend([1, 0]);
+        out.extend(order.u32_bytes(HEADER_BYTES_CORE));
+        let mut at = 0;
+        for table in [&funcs, &lines, &relos] {
+            let bytes = u32::try_from(table.len()).unwrap_or(u32::MAX);
+            out.extend(order.u32_bytes(at));
+            out.extend(order.u32_bytes(bytes));
+            at += bytes;
+        }
+        out.extend(funcs.into_iter().chain(lines).chain(relos));
+        out
+    }
+}
+
+/// A table of records of `N` words.
+fn table<T, const N: usize>(
+    order: Order,
+    sections: &[SectionInfo<T>],
+    words: impl Fn(&T) -> [u32; N],
+) -> Vec<u8> {
+    if sections.is_empty() {
+        return Vec::new();
+    }
+    let mut all = vec![4 * N as u32];
+    for section in sections {
+        all.extend([section.section, section.records.len() as u32]);
+        all.extend(section.records.iter().flat_map(&words));
+    }
+    all.into_iter().flat_map(|w| order.u32_bytes(w)).collect()
+}
+
 /// One of the three tables.
 struct Table<'a> {
     data: &'a [u8],

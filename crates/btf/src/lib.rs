@@ -10,6 +10,7 @@
 
 pub mod build;
 pub mod c;
+pub mod dedup;
 mod error;
 pub mod ext;
 mod fields;

@@ -178,6 +178,41 @@ impl<'a> Type<'a> {
         self.info().vlen()
     }
 
+    /// The words of its record: name, info, size or type, then what the kind adds.
+    pub fn words(&self) -> impl ExactSizeIterator<Item = u32> + use<'a> {
+        let (record, order) = (self.record, self.order);
+        (0..record.len() / 4).map(move |at| order.u32_at(record, 4 * at))
+    }
+
+    /// Which of its words are string offsets.
+    pub fn name_words(&self) -> impl Iterator<Item = usize> + use<> {
+        let step = match self.kind() {
+            Kind::Struct | Kind::Union | Kind::Enum64 => 3,
+            Kind::Enum | Kind::FuncProto => 2,
+            _ => 0,
+        };
+        let count = if step == 0 { 0 } else { self.vlen() as usize };
+        std::iter::once(0).chain((0..count).map(move |at| TYPE_BYTES / 4 + step * at))
+    }
+
+    /// Which of its words are type ids.
+    pub fn type_words(&self) -> impl Iterator<Item = usize> + use<> {
+        const FIRST: usize = TYPE_BYTES / 4;
+        let kind = self.kind();
+        // The first such word, from one to the next, and how many.
+        let (first, step, count) = match kind {
+            Kind::Array => (FIRST, 1, 2),
+            Kind::Struct | Kind::Union => (FIRST + 1, 3, self.vlen() as usize),
+            Kind::FuncProto => (FIRST + 1, 2, self.vlen() as usize),
+            Kind::Datasec => (FIRST, 3, self.vlen() as usize),
+            _ => (FIRST, 1, 0),
+        };
+        let third = kind.has_type().then_some(2);
+        third
+            .into_iter()
+            .chain((0..count).map(move |at| first + step * at))
+    }
+
     /// The `kind_flag`: a struct with bitfields, a signed enum, a forward-declared union.
     #[must_use]
     pub fn flag(&self) -> bool {

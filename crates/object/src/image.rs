@@ -123,6 +123,10 @@ pub struct ImageSection<'d> {
     pub address: u64,
     /// `sh_offset`
     pub offset: u64,
+    /// `sh_addralign`
+    pub align: u64,
+    /// `sh_entsize`
+    pub entry_bytes: u64,
     /// Relocations of places in it, ordered by offset.
     pub relocations: Vec<ImageRelocation>,
     link: u32,
@@ -181,6 +185,8 @@ impl ImageSymbol<'_> {
     pub const LOCAL: u8 = 0;
     /// `STB_WEAK`
     pub const WEAK: u8 = 2;
+    /// `STT_FILE`
+    pub const FILE: u8 = 4;
 }
 
 /// A place that depends on a symbol.
@@ -420,6 +426,8 @@ impl<'d> Reader<'d> {
             size,
             address: self.u64(header, 16),
             offset: self.u64(header, 24),
+            align: self.u64(header, 48),
+            entry_bytes: self.u64(header, 56),
             relocations: Vec::new(),
             link: self.order.u32_at(header, 40),
             info: self.order.u32_at(header, 44),

@@ -4,6 +4,7 @@
 //! data: programs whose map operands index a list of maps to create. Nothing here asks the machine it runs on.
 #![forbid(unsafe_code)]
 
+pub mod combine;
 mod core;
 mod data;
 mod elf;

@@ -125,7 +125,10 @@ impl Object {
             return all;
         };
         let modules = target.modules.iter().map(|(_, btf)| btf);
-        let targets = target.btf.iter().chain(modules).collect();
+        let targets = match &target.core_btf {
+            Some(custom) => vec![custom],
+            None => target.btf.iter().chain(modules).collect(),
+        };
         let mut core = Core::new(local, targets);
         for section in &self.ext.relos {
             let functions = self.functions_of(local.str(section.section));

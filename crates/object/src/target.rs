@@ -7,6 +7,9 @@ use skep_btf::Btf;
 pub struct Target {
     /// The kernel's BTF.
     pub btf: Option<Btf>,
+    /// Types that CO-RE relocates against, if they are not those of [`Self::btf`] and [`Self::modules`]: a kernel that does not
+    /// show its own BTF still has these types.
+    pub core_btf: Option<Btf>,
     /// BTF of its modules: name, and split BTF on top of the kernel's.
     pub modules: Vec<(String, Btf)>,
     /// Text of its configuration (`CONFIG_X=y` lines).

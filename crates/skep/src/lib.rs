@@ -4,6 +4,7 @@
 //! [`skep_bpf::Backend`]. Everything else here works on either.
 
 pub mod attach;
+pub mod btf_file;
 pub mod cgroup;
 pub mod check;
 pub mod diagnose;

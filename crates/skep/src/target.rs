@@ -129,11 +129,23 @@ fn common(cpus: usize) -> Target {
 /// # Errors
 /// If the object needs the kernel's BTF and it cannot be read.
 pub fn running(needs: &Needs) -> io::Result<Target> {
-    let btf = if needs.kernel_btf {
-        Some(running_btf()?)
-    } else {
-        None
-    };
+    let btf = needs.kernel_btf.then(running_btf).transpose()?;
+    running_with(needs, btf)
+}
+
+/// The running kernel, with types for CO-RE that do not come from it; it need not show its own.
+///
+/// # Errors
+/// If what it says of its processors cannot be read.
+pub fn running_with_types(needs: &Needs, types: Btf) -> io::Result<Target> {
+    let btf = needs.kernel_btf.then(running_btf).and_then(Result::ok);
+    Ok(Target {
+        core_btf: Some(types),
+        ..running_with(needs, btf)?
+    })
+}
+
+fn running_with(needs: &Needs, btf: Option<Btf>) -> io::Result<Target> {
     Ok(Target {
         modules: btf
             .as_ref()

@@ -259,25 +259,8 @@ fn open(words: &[&str], base: Option<&Btf>) -> Result<(Btf, Vec<u32>), CliError>
     }
 }
 
-/// BTF of an ELF file for any machine, or a file that is nothing but BTF. Files below `/sys/kernel/btf` build on `vmlinux`
-/// there.
+/// BTF of a file; below `/sys/kernel/btf` it builds on `vmlinux` there.
 fn btf_file(path: &Path, base: Option<&Btf>) -> Result<Btf, CliError> {
-    let fail =
-        |what: &dyn std::fmt::Display| CliError::environment(format!("{}: {what}", path.display()));
-    let read = |path: &Path| std::fs::read(path).map_err(|e| fail(&io_text(&e)));
-    let bytes = read(path)?;
-    let sysfs = Path::new("/sys/kernel/btf");
-    let bytes = if bytes.starts_with(b"\x7fELF") {
-        skep_object::btf_section(&bytes).map_err(|e| fail(&e))?
-    } else {
-        bytes
-    };
-    if let Some(base) = base {
-        return Btf::parse_split(bytes, base).map_err(|e| fail(&e));
-    }
-    if path.parent() == Some(sysfs) && path.file_name().is_some_and(|n| n != "vmlinux") {
-        let base = Btf::parse(read(&sysfs.join("vmlinux"))?).map_err(|e| fail(&e))?;
-        return Btf::parse_split(bytes, &base).map_err(|e| fail(&e));
-    }
-    Btf::parse(bytes).map_err(|e| fail(&e))
+    skep::btf_file::read(path, base)
+        .map_err(|e| CliError::environment(format!("{}: {}", path.display(), io_text(&e))))
 }

@@ -10,7 +10,6 @@ use serde_json::{Map, Value as Json, json};
 use skep::check::{CheckOptions, Checker, Report, Verdict};
 use skep::diagnose::{Diagnosis, LineCost, Note};
 use skep_abi::ProgType;
-use skep_btf::Btf;
 use skep_verifier::{Caps, Stats};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -35,7 +34,7 @@ pub(crate) struct Args {
         value_name = "KERNEL"
     )]
     kernel: Vec<String>,
-    /// The kernel's BTF, from a file
+    /// The kernel's BTF, from a file, an archive (.btf.tar.xz) or a folder of archives
     #[arg(long, value_name = "FILE")]
     btf: Option<PathBuf>,
     /// Program type for sections whose name says none
@@ -171,7 +170,7 @@ fn kernels(args: &Args) -> Result<Vec<(String, CheckOptions)>, CliError> {
             .ok_or_else(|| CliError::usage(format!("\"{name}\" is no program type")))
     });
     let prog_type = prog_type.transpose()?;
-    let btf = args.btf.as_deref().map(read_btf).transpose()?;
+    let btf = args.btf.as_deref().map(super::open::btf).transpose()?;
     let with_options = |name: &String| {
         let mut options = CheckOptions {
             kernel_btf: btf.clone(),
@@ -195,12 +194,6 @@ fn kernels(args: &Args) -> Result<Vec<(String, CheckOptions)>, CliError> {
         Ok((name.clone(), options))
     };
     args.kernel.iter().map(with_options).collect()
-}
-
-fn read_btf(path: &Path) -> Result<Btf, CliError> {
-    let place = path.display();
-    let bytes = std::fs::read(path).map_err(|e| CliError::environment(format!("{place}: {e}")))?;
-    Btf::parse(bytes).map_err(|e| CliError::environment(format!("{place}: {e}")))
 }
 
 /// Reads one object for one kernel.

@@ -1,16 +1,20 @@
-//! `skep gen OBJ`: Rust bindings of an object.
+//! `skep gen OBJ`: Rust bindings of an object; `skep gen object OUT IN…`: several objects as one.
 
 use crate::error::{CliError, Outcome, io_text};
 use crate::output::Output;
 use skep_gen::{GenError, Options, generate};
-use std::path::PathBuf;
+use skep_object::combine::{Input, combine};
+use std::path::{Path, PathBuf};
 
 /// Options of `skep gen`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// The object
-    #[arg(value_name = "OBJ")]
-    object: PathBuf,
+    #[arg(value_name = "OBJ", required = true)]
+    object: Option<PathBuf>,
     /// Name of the module; by default the file's name up to its first dot
     #[arg(long, value_name = "NAME", default_value = "")]
     module: String,
@@ -19,12 +23,51 @@ pub(crate) struct Args {
     types: Vec<String>,
 }
 
-/// Prints the bindings.
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// Link objects to one
+    Object {
+        /// Where to write it
+        output: PathBuf,
+        /// The objects
+        #[arg(required = true)]
+        inputs: Vec<PathBuf>,
+    },
+}
+
+/// Prints the bindings, or links.
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
-    let place = args.object.display();
-    let bytes = std::fs::read(&args.object)
-        .map_err(|e| CliError::environment(format!("{place}: {}", io_text(&e))))?;
-    let file = args.object.file_name().unwrap_or_default();
+    match (&args.verb, &args.object) {
+        (Some(Verb::Object { output, inputs }), _) => link(output, inputs)?,
+        (None, Some(object)) => bindings(args, object, out)?,
+        (None, None) => return Err(CliError::usage("name an object")),
+    }
+    Ok(Outcome::Ok)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    let failed = |e| CliError::environment(format!("{}: {}", path.display(), io_text(&e)));
+    std::fs::read(path).map_err(failed)
+}
+
+fn link(output: &Path, inputs: &[PathBuf]) -> Result<(), CliError> {
+    let mut files = Vec::new();
+    for path in inputs {
+        files.push((path.display().to_string(), read(path)?));
+    }
+    let inputs: Vec<Input<'_>> = files
+        .iter()
+        .map(|(name, bytes)| Input { name, bytes })
+        .collect();
+    let linked = combine(&inputs).map_err(CliError::environment)?;
+    let failed = |e| CliError::environment(format!("{}: {}", output.display(), io_text(&e)));
+    std::fs::write(output, linked).map_err(failed)
+}
+
+fn bindings(args: &Args, object: &Path, out: &mut Output) -> Result<(), CliError> {
+    let place = object.display();
+    let bytes = read(object)?;
+    let file = object.file_name().unwrap_or_default();
     let options = Options {
         module: args.module.clone(),
         types: args.types.clone(),
@@ -34,6 +77,5 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
         GenError::NoType(_) => CliError::usage(format!("{place}: {e}")),
         _ => CliError::environment(format!("{place}: {e}")),
     })?;
-    out.bytes(text.as_bytes())?;
-    Ok(Outcome::Ok)
+    out.bytes(text.as_bytes())
 }

@@ -13,7 +13,7 @@ use skep_user::Universe;
 use skep_user::profile::{Form, Profile};
 use skep_verifier::Caps;
 use skep_vm::Engine;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// `--backend`
@@ -158,11 +158,39 @@ pub(crate) fn object(path: &Path) -> Result<Object, CliError> {
         .map_err(|e| CliError::environment(format!("{place}: {e}")))
 }
 
+/// `--btf`
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct TypesArg {
+    /// Types of the kernel for CO-RE, from a file, an archive (.btf.tar.xz) or a folder of archives
+    #[arg(long, value_name = "FILE")]
+    btf: Option<PathBuf>,
+}
+
+/// Reads BTF from a file, an archive or a folder of archives.
+pub(crate) fn btf(path: &Path) -> Result<Btf, CliError> {
+    skep::btf_file::read(path, None)
+        .map_err(|e| CliError::environment(format!("{}: {}", path.display(), io_text(&e))))
+}
+
 /// Links an object for the backend's kernel.
 pub(crate) fn link(object: &Object, chosen: &Chosen) -> Result<Linked, CliError> {
+    link_with(object, chosen, &TypesArg::default())
+}
+
+/// Links an object for the backend's kernel, perhaps with types from elsewhere.
+pub(crate) fn link_with(
+    object: &Object,
+    chosen: &Chosen,
+    types: &TypesArg,
+) -> Result<Linked, CliError> {
     let needs = object.needs();
-    let target = target::of(chosen.backend.as_ref(), &needs)
-        .map_err(|e| CliError::environment(io_text(&e)))?;
+    let types = types.btf.as_deref().map(btf).transpose()?;
+    let target = match (types, chosen.backend.kind()) {
+        (Some(types), BackendKind::Kernel) => target::running_with_types(&needs, types),
+        (Some(types), BackendKind::User) => Ok(target::reference(&needs, Some(types))),
+        (None, _) => target::of(chosen.backend.as_ref(), &needs),
+    };
+    let target = target.map_err(|e| CliError::environment(io_text(&e)))?;
     object.relocate(&target).map_err(CliError::environment)
 }
 

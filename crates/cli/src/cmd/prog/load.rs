@@ -18,6 +18,8 @@ pub(super) struct Args {
     /// Also pin the maps, in this folder
     #[arg(long, value_name = "DIR")]
     pinmaps: Option<PathBuf>,
+    #[command(flatten)]
+    types: open::TypesArg,
 }
 
 /// Which programs.
@@ -39,7 +41,7 @@ pub(super) fn run(args: &Args, which: Which) -> Result<(), CliError> {
         &EngineOptions::JIT,
         None,
     )?;
-    let linked = open::link(&object, &chosen)?;
+    let linked = open::link_with(&object, &chosen, &args.types)?;
     let program = match which {
         Which::First => linked.programs.first().map(|p| p.name.clone()),
         Which::All => None,

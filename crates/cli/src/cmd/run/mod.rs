@@ -50,6 +50,8 @@ pub(crate) struct Args {
     /// Run this command, watch it alone, and end with it
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
+    #[command(flatten)]
+    types: open::TypesArg,
 }
 
 /// Runs the object.
@@ -79,7 +81,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
             .map_err(|e| CliError::usage(e.to_string()))?;
     }
     let scope = scope::Scope::prepare(args, &mut object, capture.is_some())?;
-    let linked = open::link(&object, &chosen)?;
+    let linked = open::link_with(&object, &chosen, &args.types)?;
     let options = LoadOptions {
         program: args.program.clone(),
         ..LoadOptions::default()

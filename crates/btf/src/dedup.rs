@@ -1,0 +1,279 @@
+//! Equal types as one: what a linker does to the BTF of several files.
+//!
+//! Two types are equal if nothing that can be read from them tells them apart: same kind, name, size and values, and equal types
+//! where they refer to some. That is the coarsest partition of the types which agrees with itself, found as for finite automata:
+//! begin with what each record says on its own, then split classes whose members refer to different classes, until none splits.
+//! A forward declaration is equal to the only complete type of its name, if there is exactly one.
+//!
+//! Functions, variables and data sections name something and are never equal to others; who knows that two of them name the same
+//! thing says so.
+
+use crate::build::{Builder, RECORD_WORDS};
+use crate::parsed::Btf;
+use crate::raw::Info;
+use crate::types::{Kind, Type};
+use std::collections::HashMap;
+
+/// What the caller knows and types do not say.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Types, and those that stand for them.
+    pub replaced: Vec<(u32, u32)>,
+    /// Types to which nothing refers and that are left out.
+    pub dropped: Vec<u32>,
+}
+
+/// BTF without equal types.
+#[derive(Clone, Debug)]
+pub struct Deduplicated {
+    /// The types; strings may still be added.
+    pub builder: Builder,
+    /// The new id of every old one; 0 for types that were left out.
+    pub ids: Vec<u32>,
+}
+
+impl Deduplicated {
+    /// The new id of a type.
+    #[must_use]
+    pub fn id(&self, old: u32) -> u32 {
+        self.ids.get(old as usize).copied().unwrap_or(0)
+    }
+}
+
+/// Joins the equal types of `btf`, which has no base.
+#[must_use]
+pub fn dedup(btf: &Btf, known: &Known) -> Deduplicated {
+    let mut partition = Partition::new(btf, known);
+    partition.refine();
+    while partition.resolve_forwards() {
+        partition.refine();
+    }
+    partition.write(known)
+}
+
+/// Types that stand for something by name.
+fn is_unique(kind: Kind) -> bool {
+    matches!(kind, Kind::Func | Kind::Var | Kind::Datasec)
+}
+
+struct Partition<'b> {
+    btf: &'b Btf,
+    /// The type that stands for each one, itself at first.
+    stands: Vec<u32>,
+    /// What each record says on its own, as a number.
+    own: Vec<u32>,
+    /// The class of each type.
+    class: Vec<u32>,
+}
+
+impl<'b> Partition<'b> {
+    fn new(btf: &'b Btf, known: &Known) -> Self {
+        let mut stands: Vec<u32> = (0..btf.type_count()).collect();
+        for &(old, new) in &known.replaced {
+            if let Some(place) = stands.get_mut(old as usize) {
+                *place = new;
+            }
+        }
+        let mut names: HashMap<&str, u32> = HashMap::new();
+        let mut records: HashMap<Vec<u32>, u32> = HashMap::new();
+        let mut own = vec![0];
+        for ty in btf.own_types() {
+            let mut words: Vec<u32> = ty.words().collect();
+            for at in ty.name_words() {
+                let next = names.len() as u32;
+                words[at] = *names.entry(btf.str(words[at])).or_insert(next);
+            }
+            for at in ty.type_words() {
+                words[at] = 0;
+            }
+            if is_unique(ty.kind()) {
+                words.push(ty.id());
+            }
+            let next = records.len() as u32 + 1;
+            own.push(*records.entry(words).or_insert(next));
+        }
+        let class = own.clone();
+        Self {
+            btf,
+            stands,
+            own,
+            class,
+        }
+    }
+
+    /// The type that stands for one.
+    fn of(&self, id: u32) -> u32 {
+        self.stands.get(id as usize).copied().unwrap_or(0)
+    }
+
+    /// Splits classes until they agree with themselves. Every round but the last makes at least one more class.
+    fn refine(&mut self) {
+        self.class = self.own.clone();
+        let mut count = 0;
+        loop {
+            let mut known: HashMap<Vec<u32>, u32> = HashMap::new();
+            let mut next = vec![0];
+            for ty in self.btf.own_types() {
+                let mut key = vec![self.class[ty.id() as usize]];
+                let words: Vec<u32> = ty.words().collect();
+                for at in ty.type_words() {
+                    let target = self.of(words[at]);
+                    key.push(self.class.get(target as usize).copied().unwrap_or(0));
+                }
+                let number = known.len() as u32 + 1;
+                next.push(*known.entry(key).or_insert(number));
+            }
+            self.class = next;
+            if known.len() == count {
+                return;
+            }
+            count = known.len();
+        }
+    }
+
+    /// Lets complete types stand for forward declarations; tells whether there was one more.
+    fn resolve_forwards(&mut self) -> bool {
+        let mut complete: HashMap<(&str, Kind), Option<u32>> = HashMap::new();
+        for ty in self.btf.own_types().filter(|t| t.kind().is_composite()) {
+            let found = complete.entry((ty.name(), ty.kind()));
+            let found = found.or_insert(Some(ty.id()));
+            let class = |id: u32| self.class[id as usize];
+            if found.is_some_and(|id| class(id) != class(ty.id())) {
+                *found = None;
+            }
+        }
+        let mut any = false;
+        for ty in self.btf.own_types().filter(|t| t.kind() == Kind::Fwd) {
+            let kind = if ty.flag() { Kind::Union } else { Kind::Struct };
+            let found = complete.get(&(ty.name(), kind)).copied().flatten();
+            if let Some(id) = found.filter(|_| self.of(ty.id()) == ty.id()) {
+                self.stands[ty.id() as usize] = id;
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn write(&self, known: &Known) -> Deduplicated {
+        // The first of each class is written.
+        let mut first: HashMap<u32, u32> = HashMap::new();
+        let mut written = Vec::new();
+        let is_dropped = |id: u32| known.dropped.contains(&id);
+        for ty in self.btf.own_types() {
+            if self.of(ty.id()) == ty.id() && !is_dropped(ty.id()) {
+                let class = self.class[ty.id() as usize];
+                first.entry(class).or_insert_with(|| {
+                    written.push(ty);
+                    written.len() as u32
+                });
+            }
+        }
+        let mut ids = vec![0];
+        for ty in self.btf.own_types() {
+            let class = self.class.get(self.of(ty.id()) as usize);
+            let id = class.and_then(|c| first.get(c)).copied().unwrap_or(0);
+            ids.push(if is_dropped(ty.id()) { 0 } else { id });
+        }
+        let mut builder = Builder::new(self.btf.order());
+        for ty in written {
+            copy(ty, &mut builder, |id| {
+                ids.get(id as usize).copied().unwrap_or(0)
+            });
+        }
+        Deduplicated { builder, ids }
+    }
+}
+
+/// Adds a type of another BTF, with its strings; `id` gives the place of each type that it refers to.
+pub fn copy(ty: Type<'_>, builder: &mut Builder, id: impl Fn(u32) -> u32) -> u32 {
+    let mut words: Vec<u32> = ty.words().collect();
+    for at in ty.type_words() {
+        words[at] = id(words[at]);
+    }
+    for at in ty.name_words().filter(|at| *at != 0) {
+        words[at] = builder.add_str(ty.btf().str(words[at]));
+    }
+    builder.add(ty.name(), Info(words[1]), words[2], &words[RECORD_WORDS..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw::Order;
+
+    /// `struct NAME { struct NAME *next; TYPE value; }`, twice with `int`, once with `long`.
+    fn lists() -> Btf {
+        let mut builder = Builder::new(Order::HOST);
+        for (name, bytes) in [("int", 4), ("int", 4), ("long", 8)] {
+            let value = builder.add_int(name, bytes, 1);
+            let list = value + 2;
+            builder.add_ref(Kind::Ptr, "", list);
+            builder.add_struct("list", 16, &[("next", value + 1, 0), ("value", value, 64)]);
+        }
+        Btf::parse(builder.finish()).unwrap()
+    }
+
+    #[test]
+    fn types_that_refer_to_themselves_are_equal_if_all_of_them_is() {
+        let found = dedup(&lists(), &Known::default());
+        assert_eq!(found.ids, [0, 1, 2, 3, 1, 2, 3, 4, 5, 6]);
+        let btf = Btf::parse(found.builder.finish()).unwrap();
+        btf.validate().unwrap();
+        assert_eq!(btf.type_count(), 7);
+    }
+
+    #[test]
+    fn a_forward_declaration_is_its_complete_type() {
+        let mut builder = Builder::new(Order::HOST);
+        let int = builder.add_int("int", 4, 1);
+        let complete = builder.add_struct("s", 4, &[("a", int, 0)]);
+        let pointer = builder.add_ref(Kind::Ptr, "", complete);
+        let declared = builder.add("s", Info::new(Kind::Fwd, 0, false), 0, &[]);
+        let other = builder.add_ref(Kind::Ptr, "", declared);
+        let union = builder.add("s", Info::new(Kind::Fwd, 0, true), 0, &[]);
+        let btf = Btf::parse(builder.finish()).unwrap();
+        let found = dedup(&btf, &Known::default());
+        assert_eq!(found.id(declared), found.id(complete));
+        assert_eq!(found.id(other), found.id(pointer));
+        assert_ne!(found.id(union), found.id(complete));
+    }
+
+    #[test]
+    fn two_complete_types_of_one_name_leave_a_declaration_alone() {
+        let mut builder = Builder::new(Order::HOST);
+        let int = builder.add_int("int", 4, 1);
+        let one = builder.add_struct("s", 4, &[("a", int, 0)]);
+        let two = builder.add_struct("s", 4, &[("b", int, 0)]);
+        let declared = builder.add("s", Info::new(Kind::Fwd, 0, false), 0, &[]);
+        let btf = Btf::parse(builder.finish()).unwrap();
+        let found = dedup(&btf, &Known::default());
+        assert_ne!(found.id(one), found.id(two));
+        assert!(![found.id(one), found.id(two)].contains(&found.id(declared)));
+    }
+
+    #[test]
+    fn functions_are_equal_only_where_that_is_known() {
+        let mut builder = Builder::new(Order::HOST);
+        let int = builder.add_int("int", 4, 1);
+        let proto = builder.add("", Info::new(Kind::FuncProto, 0, false), int, &[]);
+        let one = builder.add("f", Info::new(Kind::Func, 1, false), proto, &[]);
+        let two = builder.add("f", Info::new(Kind::Func, 2, false), proto, &[]);
+        let tag = builder.add("t", Info::new(Kind::DeclTag, 0, false), two, &[u32::MAX]);
+        let gone = builder.add("g", Info::new(Kind::Func, 1, false), proto, &[]);
+        let btf = Btf::parse(builder.finish()).unwrap();
+        let apart = dedup(&btf, &Known::default());
+        assert_ne!(apart.id(one), apart.id(two));
+        let known = Known {
+            replaced: vec![(two, one)],
+            dropped: vec![gone],
+        };
+        let found = dedup(&btf, &known);
+        assert_eq!(found.id(one), found.id(two));
+        assert_eq!(found.id(gone), 0);
+        let btf = Btf::parse(found.builder.finish()).unwrap();
+        assert_eq!(
+            btf.get(found.id(tag)).unwrap().type_id(),
+            Some(found.id(one))
+        );
+    }
+}
