@@ -129,7 +129,7 @@ fn what_does_not_fit_is_named() {
     let whole = linked(&["main"]).unwrap();
     let undefined = Object::parse(&whole, &Options::default()).unwrap_err();
     assert!(
-        undefined.to_string().contains("is not defined"),
+        undefined.to_string().contains("declared extern"),
         "{undefined}"
     );
 }
