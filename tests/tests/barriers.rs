@@ -1,15 +1,16 @@
-//! Where speculation is stopped for loaders without CAP_PERFMON: in the code of this verifier's proof, and in the kernel's.
+//! Where speculation is stopped for loaders without CAP_PERFMON, and where pointers are kept in their memory: in the code of
+//! this verifier's proof, and in the kernel's.
 
 use skep::{CodeKind, Kernel};
-use skep_abi::ProgType;
-use skep_bpf::{Backend, ProgLoad};
-use skep_isa::Slot;
+use skep_abi::{MapType, ProgType};
+use skep_bpf::{Backend, MapCreate, ProgLoad};
 use skep_isa::asm::{NoFacts, assemble_insns};
+use skep_isa::{AluOp, Slot, opcode as op};
 use skep_sys::process::{CAP_PERFMON, CAP_SYS_ADMIN, drop_capabilities};
 use skep_tests::need::{Need, met};
-use skep_verifier::{Caps, Request, verify};
+use skep_verifier::{Caps, MapDesc, PointerLimit, Request, verify};
 use skep_vm::jit::{Tier, compile};
-use skep_vm::lowered::Op;
+use skep_vm::lowered::{MoveOp, Op, direction};
 use skep_vm::{Fold, lower};
 
 /// The kernel's own instruction for a barrier (`BPF_ST | BPF_NOSPEC`).
@@ -144,9 +145,8 @@ fn spec(insns: Vec<Slot>) -> ProgLoad {
     }
 }
 
-/// The places in the kernel's code, loaded by a thread that may not look into the kernel.
-fn kernels(programs: &[Vec<Slot>]) -> Vec<Result<Places, String>> {
-    let kernel = Kernel::new();
+/// The kernel's code of the programs, loaded by a thread that may not look into the kernel.
+fn kernels(kernel: &Kernel, programs: &[Vec<Slot>]) -> Vec<Result<Vec<u8>, String>> {
     let handles = std::thread::scope(|scope| {
         let load = || {
             drop_capabilities(&[CAP_SYS_ADMIN, CAP_PERFMON]).unwrap();
@@ -158,11 +158,11 @@ fn kernels(programs: &[Vec<Slot>]) -> Vec<Result<Places, String>> {
         };
         scope.spawn(load).join().unwrap()
     });
-    let places = |handle: Result<_, String>| {
+    let code = |handle: Result<_, String>| {
         let code = kernel.prog_code(handle?, CodeKind::Xlated);
-        code.map(|code| in_kernel(&code)).map_err(|e| e.to_string())
+        code.map_err(|e| e.to_string())
     };
-    handles.into_iter().map(places).collect()
+    handles.into_iter().map(code).collect()
 }
 
 #[test]
@@ -180,8 +180,235 @@ fn speculation_stops_where_the_kernel_stops_it() {
     if !met(&[Need::Root, Need::Bpf]) {
         return;
     }
-    for ((ours, kernel), text) in found.iter().zip(kernels(&programs)).zip(PROGRAMS) {
-        match (ours, kernel) {
+    let kernels = kernels(&Kernel::new(), &programs);
+    for ((ours, kernel), text) in found.iter().zip(kernels).zip(PROGRAMS) {
+        match (ours, kernel.map(|code| in_kernel(&code))) {
+            (Err(_), Err(_)) => {}
+            (ours, kernel) => assert_eq!(ours, &kernel, "{text}"),
+        }
+    }
+}
+
+/// Bytes of the value that `r8` points to in [`MOVES`].
+const VALUE_BYTES: u32 = 64;
+
+/// Programs that move a pointer: `r8` points to a value, `r7` is any number.
+#[rustfmt::skip] // one instruction a line
+const MOVES: &[&str] = &[
+    // To the right, by a register on either side.
+    "r7 &= 31
+     r8 += r7
+     r0 = *(u8 *)(r8 + 0)
+     exit",
+    "r7 &= 31
+     r7 += r8
+     r0 = *(u8 *)(r7 + 0)
+     exit",
+    "if r7 > 40 goto out
+     r8 += r7
+     r0 = *(u64 *)(r8 + 8)
+   out:
+     exit",
+    // To the left.
+    "r7 &= 31
+     r8 += 40
+     r8 -= r7
+     r0 = *(u8 *)(r8 + 0)
+     exit",
+    // By numbers below zero.
+    "r7 &= 31
+     r7 += -32
+     r8 += 40
+     r8 += r7
+     r0 = *(u8 *)(r8 + 0)
+     exit",
+    "r7 &= 31
+     r7 += -32
+     r8 -= r7
+     r0 = *(u8 *)(r8 + 0)
+     exit",
+    "r7 &= 31
+     r7 += -32
+     r8 += 40
+     r7 += r8
+     r0 = *(u8 *)(r7 + 0)
+     exit",
+    // By constants.
+    "r7 = 8
+     r8 += r7
+     r0 = *(u8 *)(r8 + 0)
+     exit",
+    "r7 = 8
+     r7 += r8
+     r0 = *(u8 *)(r7 + 0)
+     exit",
+    "r7 = -8
+     r8 += 16
+     r8 += r7
+     r0 = *(u8 *)(r8 + 0)
+     exit",
+    "r7 = 8
+     r8 += 16
+     r8 -= r7
+     r0 = *(u8 *)(r8 + 0)
+     exit",
+    "r7 = -8
+     r8 -= r7
+     r0 = *(u8 *)(r8 + 0)
+     exit",
+    // On the stack.
+    "r2 = r10
+     r3 = -16
+     r2 += r3
+     *(u64 *)(r2 + 0) = r7
+     r0 = *(u32 *)(r10 - 16)
+     exit",
+    // Twice, and in a loop.
+    "r7 &= 7
+     r8 += r7
+     r7 += 3
+     r8 += r7
+     r0 = *(u8 *)(r8 + 0)
+     exit",
+    "r0 = 0
+     r6 = 0
+   again:
+     r7 &= 15
+     r3 = r8
+     r3 += r7
+     r3 += r6
+     r4 = *(u8 *)(r3 + 0)
+     r0 += r4
+     r6 += 1
+     if r6 < 8 goto again
+     exit",
+    // Numbers are not limited.
+    "r7 += r7
+     r7 -= r0
+     r0 = r7
+     exit",
+];
+
+/// A limit on pointer arithmetic: most bytes, whether they are always as many, and where the pointer goes.
+type Moves = Vec<(u32, bool, MoveOp)>;
+
+/// A program of [`MOVES`] whose map operand is of kind `map` and names `number`.
+fn moving(text: &str, map: u8, number: i32) -> Vec<Slot> {
+    let mut insns = vec![
+        Slot::new(op::LDX | op::MEM | op::W, 7, 1, 0, 0),
+        Slot::new(op::ST | op::MEM | op::W, 10, 0, -4, 0),
+        Slot::new(op::ALU64 | op::MOV | op::X, 2, 10, 0, 0),
+        Slot::new(op::ALU64 | op::ADD, 2, 0, 0, -4),
+        Slot::new(op::LDDW, 1, map, 0, number),
+        Slot::new(0, 0, 0, 0, 0),
+        Slot::new(op::JMP | op::CALL, 0, 0, 0, 1),
+        Slot::new(op::JMP | op::JNE, 0, 0, 1, 0),
+        Slot::new(op::JMP | op::EXIT, 0, 0, 0, 0),
+        Slot::new(op::ALU64 | op::MOV | op::X, 8, 0, 0, 0),
+        Slot::new(op::ALU64 | op::MOV, 0, 0, 0, 0),
+    ];
+    insns.extend(assemble_insns(text, &NoFacts).unwrap());
+    insns
+}
+
+/// The limits in the kernel's code: it loads each into its own eleventh register, and then moves by that.
+fn limits_in_kernel(code: &[u8]) -> Moves {
+    let own = |slot: &Slot| slot.dst() == 11;
+    let slots: Vec<Slot> = code
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|b| Slot::from_le_bytes(*b))
+        .collect();
+    let starts = slots
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| own(s) && s.code == op::ALU | op::MOV);
+    let limit = |(at, slot): (usize, &Slot)| {
+        let variable = slots[at + 1].code == op::ALU64 | op::SUB | op::X && own(&slots[at + 1]);
+        let by = slots[at..]
+            .iter()
+            .find(|s| s.src() == 11 && !own(s) && s.code & 7 == op::ALU64);
+        let to = match by.unwrap().code & 0xf0 {
+            op::ADD => MoveOp::Add,
+            _ => MoveOp::Sub,
+        };
+        (slot.imm.cast_unsigned(), !variable, to)
+    };
+    starts.map(limit).collect()
+}
+
+/// The limits in our code. What both compilers make must have as many masks, the sign of a number spread over a register.
+fn our_limits(text: &str) -> Result<Moves, String> {
+    let insns = moving(text, op::PSEUDO_MAP_IDX, 0);
+    let map = MapDesc {
+        name: String::new(),
+        map_type: MapType::Array,
+        key_size: 4,
+        value_size: VALUE_BYTES,
+        max_entries: 1,
+        map_flags: 0,
+        map_extra: 0,
+        record: Default::default(),
+        has_btf: false,
+        btf: None,
+        inner: None,
+        frozen: None,
+        owner: None,
+    };
+    let request = Request {
+        caps: Caps::Bpf,
+        maps: &[map],
+        ..Request::plain("case", ProgType::SocketFilter, &insns)
+    };
+    let verified = verify(&request).map_err(|r| r.message())?;
+    let lowered = lower(&verified, Fold::Facts).map_err(|e| e.to_string())?;
+    let limit = |(at, op): (usize, &Op)| {
+        let limit: PointerLimit = lowered.fact(at as u32).pointer_limit?;
+        let to = match *op {
+            Op::MovePointer { op, .. } => direction(op, limit),
+            Op::Alu { op: AluOp::Add, .. } => MoveOp::Add,
+            Op::Alu { op: AluOp::Sub, .. } => MoveOp::Sub,
+            _ => return None,
+        };
+        Some((limit.limit, limit.constant, to))
+    };
+    let limits: Moves = lowered.ops.iter().enumerate().filter_map(limit).collect();
+    let masks = limits.iter().filter(|(_, constant, _)| !constant).count();
+    for (tier, look_ups) in [(Tier::Baseline, 0), (Tier::Optimised, 1)] {
+        let code = compile(&lowered, tier, false).code;
+        let is_mask = |w: &&[u8]| w[0] == 0xc1 && w[1] >= 0xf8 && w[2] == 63;
+        // The optimising compiler also confines the key of the look-up.
+        let found = code.windows(3).filter(is_mask).count();
+        assert!(
+            found >= masks && found <= masks + look_ups,
+            "{tier:?}: {found} of {masks}: {text}"
+        );
+    }
+    Ok(limits)
+}
+
+#[test]
+fn pointers_are_limited_where_the_kernel_limits_them() {
+    let ours: Vec<_> = MOVES.iter().map(|text| our_limits(text)).collect();
+    let (last, moves) = ours.split_last().unwrap();
+    assert_eq!(last, &Ok(Moves::new()));
+    // Behind some of the moves nobody knows the upper bound.
+    let limited = moves.iter().flatten().filter(|m| !m.is_empty()).count();
+    assert!(limited >= 10, "{moves:?}");
+    if !met(&[Need::Root, Need::Bpf]) {
+        return;
+    }
+    let kernel = Kernel::new();
+    let map = kernel
+        .map_create(&MapCreate::new(MapType::Array, 4, VALUE_BYTES, 1))
+        .unwrap();
+    let programs: Vec<_> = MOVES
+        .iter()
+        .map(|text| moving(text, op::PSEUDO_MAP_FD, map.0))
+        .collect();
+    for ((ours, kernel), text) in ours.iter().zip(kernels(&kernel, &programs)).zip(MOVES) {
+        match (ours, kernel.map(|code| limits_in_kernel(&code))) {
             (Err(_), Err(_)) => {}
             (ours, kernel) => assert_eq!(ours, &kernel, "{text}"),
         }

@@ -27,5 +27,6 @@ mod packet_diff;
 mod packets;
 mod tidy;
 mod typed;
+mod unusual;
 mod unwritten_stack;
 mod verifier_cases;

@@ -5,6 +5,7 @@
 //! `BPF_F_LOCK`. Programs update the current CPU's copy of a per-CPU array, user space all copies.
 
 use crate::body::Body;
+use crate::confine::confine;
 use crate::fields::copy_value;
 use crate::header::{MapHeader, Ops, Runner, no_delete};
 use crate::region::{Layout, Memory, Region};
@@ -43,7 +44,8 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
 unsafe fn offset_of(map: &MapHeader, key: *const u8) -> Option<usize> {
     // SAFETY: keys of arrays have 4 bytes.
     let index = unsafe { key.cast::<u32>().read_unaligned() };
-    (index < map.max_entries).then(|| index as usize * map.elem_size as usize)
+    (index < map.max_entries)
+        .then(|| confine(index, map.max_entries) as usize * map.elem_size as usize)
 }
 
 unsafe extern "C" fn lookup(map: *const MapHeader, key: *const u8, _: Runner) -> *mut u8 {

@@ -22,6 +22,7 @@ mod bloom;
 mod body;
 mod calls;
 mod check;
+mod confine;
 mod elem;
 mod fields;
 mod hash;
@@ -42,6 +43,7 @@ mod sync;
 mod target;
 
 pub use calls::{ForEach, RecordEnd, ringbuf_commit};
+pub use confine::confine;
 pub use elem::{holds_objects, is_storage};
 pub use fields::{FieldHook, FieldOwner, spin_lock_offset};
 pub use header::{DeleteFn, LookupFn, MapHeader, Runner, UpdateFn};

@@ -8,6 +8,7 @@
 //! that saw it end.
 
 use crate::body::Body;
+use crate::confine::confine;
 use crate::header::{MapHeader, Ops, Runner, no_delete, no_lookup, no_update};
 use crate::map::Map;
 use crate::region::{Layout, Memory, Region};
@@ -170,8 +171,9 @@ impl MapHeader {
 impl Objects {
     #[inline]
     fn word(&self, index: u64) -> Option<&AtomicU64> {
+        let index = u32::try_from(index).ok().filter(|i| *i < self.slots)?;
         // SAFETY: there are `slots` words.
-        (index < u64::from(self.slots)).then(|| unsafe { &*self.words.add(index as usize) })
+        Some(unsafe { &*self.words.add(confine(index, self.slots) as usize) })
     }
 
     fn at(&self, key: &[u8]) -> Option<&AtomicU64> {

@@ -3,9 +3,19 @@
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::reg::{Flags, Kind, Reg};
-use crate::verified::{AccessFact, Branch, CallFact, InsnFact, Region};
+use crate::verified::{AccessFact, Branch, CallFact, InsnFact, PointerLimit, Region};
 use skep_abi::ctx::Access;
 use std::collections::HashMap;
+
+/// How masked arithmetic works, as far as two paths must agree on it.
+pub(crate) mod alu {
+    /// The offset is a constant.
+    pub(crate) const CONSTANT: u8 = 1;
+    pub(crate) const NEGATIVE: u8 = 2;
+    pub(crate) const POINTER_IS_DST: u8 = 4;
+    /// No pointer takes part: nothing is masked.
+    pub(crate) const SCALARS: u8 = 16;
+}
 
 /// Facts under construction.
 #[derive(Debug)]
@@ -32,7 +42,16 @@ impl Recorder {
     }
 
     /// The facts, complete.
-    pub(crate) fn finish(self) -> Vec<InsnFact> {
+    pub(crate) fn finish(mut self) -> Vec<InsnFact> {
+        for (at, (state, limit)) in self.alu_limits {
+            let is = |bit: u8| state & bit != 0;
+            self.facts[at].pointer_limit = (!is(alu::SCALARS)).then_some(PointerLimit {
+                limit,
+                negative: is(alu::NEGATIVE),
+                constant: is(alu::CONSTANT),
+                pointer_is_dst: is(alu::POINTER_IS_DST),
+            });
+        }
         self.facts
     }
 

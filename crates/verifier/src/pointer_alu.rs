@@ -2,18 +2,12 @@
 
 use crate::cause::Cause;
 use crate::code;
+use crate::facts::alu;
 use crate::fail::{Check, errno, fail};
 use crate::reg::{Flags, Kind, Reg};
 use crate::verifier::Verifier;
 use skep_abi::limits::{BPF_MAX_VAR_OFF, MAX_BPF_STACK};
 use skep_isa::{AluOp, Reg as R, Src, Width};
-
-/// How masked arithmetic works, as far as two paths must agree on it.
-const ALU_IMMEDIATE: u8 = 1;
-const ALU_NEGATIVE: u8 = 2;
-const ALU_POINTER_IS_DST: u8 = 4;
-const ALU_POINTER_IS_SRC: u8 = 8;
-const ALU_SCALARS: u8 = 16;
 
 impl Verifier<'_> {
     /// `ptr op= off`, or `off op= ptr` if the pointer is not the destination.
@@ -59,9 +53,8 @@ impl Verifier<'_> {
         check_movable(op, ptr, off)?;
         check_offset_sane(off, ptr)?;
         check_offset_sane(ptr, ptr)?;
-        let limited = matches!(op, AluOp::Add | AluOp::Sub)
-            && matches!(src, Src::Reg(_))
-            && !self.privileges.speculation;
+        let limited =
+            matches!(op, AluOp::Add | AluOp::Sub) && matches!(src, Src::Reg(_)) && self.is_masked();
         let left = if limited {
             self.limit_pointer_alu(op, dst, ptr, off, ptr_is_dst)?
         } else {
@@ -210,9 +203,14 @@ impl Verifier<'_> {
         }
     }
 
+    /// Must arithmetic at this instruction be masked? Behind a barrier it need not.
+    fn is_masked(&self) -> bool {
+        !self.privileges.speculation && !self.rec.has_barrier(self.insn)
+    }
+
     /// Arithmetic on two scalars: the instruction must not also do pointer arithmetic on other paths.
     pub(crate) fn limit_scalar_alu(&mut self) -> Check {
-        if self.privileges.speculation || self.rec.alu_limit(self.insn, ALU_SCALARS, 0) {
+        if !self.is_masked() || self.rec.alu_limit(self.insn, alu::SCALARS, 0) {
             return Ok(());
         }
         mixed_paths()
@@ -237,13 +235,9 @@ impl Verifier<'_> {
             }
             let to_left = (op == AluOp::Add && negative) || (op == AluOp::Sub && !negative);
             let limit = self.pointer_limit(ptr, to_left)?;
-            let state = u8::from(known) * ALU_IMMEDIATE
-                + u8::from(negative) * ALU_NEGATIVE
-                + if ptr_is_dst {
-                    ALU_POINTER_IS_DST
-                } else {
-                    ALU_POINTER_IS_SRC
-                };
+            let state = u8::from(known) * alu::CONSTANT
+                + u8::from(negative) * alu::NEGATIVE
+                + u8::from(ptr_is_dst) * alu::POINTER_IS_DST;
             self.strict_scalars |= !known;
             // The limit proper is noted after the move, when the window is known; the first limit takes part in it.
             self.rec.narrow_pending(self.insn, state, limit);

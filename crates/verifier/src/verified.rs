@@ -110,6 +110,21 @@ pub struct InsnFact {
     pub barrier: bool,
     /// Speculation must stop behind it: it writes stack that a later load must not see as it was before.
     pub barrier_after: bool,
+    /// How far this addition or subtraction may move its pointer, whatever the processor guesses (`--caps bpf`).
+    pub pointer_limit: Option<PointerLimit>,
+}
+
+/// A bound on pointer arithmetic that must hold under misprediction too: the engine has to mask the offset.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PointerLimit {
+    /// Most bytes that the pointer moves.
+    pub limit: u32,
+    /// The offset is a number below zero.
+    pub negative: bool,
+    /// The offset is always the same: `limit` bytes, or as many below zero.
+    pub constant: bool,
+    /// The pointer is in the destination register; else the offset is.
+    pub pointer_is_dst: bool,
 }
 
 /// Which ways a conditional jump was seen to go.

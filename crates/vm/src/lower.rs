@@ -7,10 +7,10 @@
 
 use crate::ctx;
 use crate::helpers;
-use crate::lowered::{ArenaView, Callee, Func, Lowered, Mem, Op, OpIdx, Space};
+use crate::lowered::{ArenaView, Callee, Func, Lowered, Mem, MoveOp, Op, OpIdx, Space, direction};
 use crate::proof::Proof;
 use skep_abi::MapType;
-use skep_isa::{Call, Imm64, Insn, JmpOp, Reg, Size, Src, Width};
+use skep_isa::{AluOp, Call, Imm64, Insn, JmpOp, Reg, Size, Src, Width};
 use skep_verifier::{Branch, InsnFact, Region, Subprog, Verified};
 
 /// Number of the tail call helper, which is an op of its own.
@@ -237,15 +237,7 @@ impl Lowering<'_> {
                 op,
                 dst,
                 src,
-            } => self.emit(
-                slot,
-                Op::Alu {
-                    width,
-                    op,
-                    dst,
-                    src,
-                },
-            ),
+            } => return self.alu(slot, width, op, dst, src),
             Insn::Neg { width, dst } => self.emit(slot, Op::Neg { width, dst }),
             Insn::Mov { width, dst, src } => self.mov(slot, width, dst, src),
             Insn::Movsx {
@@ -285,6 +277,64 @@ impl Lowering<'_> {
             Insn::CallReg { .. } => return Err(LowerError::Inconsistent { slot }),
             Insn::Exit => self.emit(slot, Op::Exit),
         }
+        Ok(())
+    }
+
+    /// Arithmetic; that on pointers is limited where the proof says so.
+    fn alu(
+        &mut self,
+        slot: u32,
+        width: Width,
+        op: AluOp,
+        dst: Reg,
+        src: Src,
+    ) -> Result<(), LowerError> {
+        let plain = Op::Alu {
+            width,
+            op,
+            dst,
+            src,
+        };
+        let op = match (self.fact(slot).pointer_limit, op, src) {
+            (Some(limit), AluOp::Add, Src::Reg(src)) => (limit, MoveOp::Add, src),
+            (Some(limit), AluOp::Sub, Src::Reg(src)) => (limit, MoveOp::Sub, src),
+            _ => {
+                self.emit(slot, plain);
+                return Ok(());
+            }
+        };
+        let (limit, op, src) = op;
+        if !limit.constant {
+            self.emit(
+                slot,
+                Op::MovePointer {
+                    op,
+                    dst,
+                    src,
+                    limit,
+                },
+            );
+            return Ok(());
+        }
+        // The register may hold another number in mispredicted code, but this never changes.
+        if !limit.pointer_is_dst {
+            self.mov(slot, width, dst, Src::Reg(src));
+        }
+        let distance = i32::try_from(limit.limit).map_err(|_| LowerError::Inconsistent { slot })?;
+        let op = match direction(op, limit) {
+            MoveOp::Add => AluOp::Add,
+            MoveOp::Sub => AluOp::Sub,
+        };
+        let src = Src::Imm(distance);
+        self.emit(
+            slot,
+            Op::Alu {
+                width,
+                op,
+                dst,
+                src,
+            },
+        );
         Ok(())
     }
 

@@ -11,7 +11,7 @@
 use crate::helpers::HelperFn;
 use crate::proof::Proof;
 use skep_isa::{AluOp, AtomicOp, EndOp, Extend, JmpOp, Reg, Size, Src, Width};
-use skep_verifier::InsnFact;
+use skep_verifier::{InsnFact, PointerLimit};
 
 /// Index into [`Lowered::ops`].
 pub type OpIdx = u32;
@@ -47,6 +47,51 @@ pub enum ArenaView {
     User,
 }
 
+/// In which direction an offset moves a pointer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MoveOp {
+    /// `+`
+    Add,
+    /// `-`
+    Sub,
+}
+
+/// `distance` if it is `0..=limit`, else 0, without a branch.
+#[must_use]
+pub const fn confined(distance: u64, limit: u32) -> u64 {
+    let beyond = ((limit as u64).wrapping_sub(distance) | distance).cast_signed() >> 63;
+    distance & !beyond.cast_unsigned()
+}
+
+/// In which direction the distance, which is not negative, moves the pointer.
+#[must_use]
+pub const fn direction(op: MoveOp, limit: PointerLimit) -> MoveOp {
+    match (op, limit.negative) {
+        (MoveOp::Add, false) | (MoveOp::Sub, true) => MoveOp::Add,
+        (MoveOp::Add, true) | (MoveOp::Sub, false) => MoveOp::Sub,
+    }
+}
+
+/// What [`Op::MovePointer`] computes.
+#[must_use]
+pub const fn moved(op: MoveOp, dst: u64, src: u64, limit: PointerLimit) -> u64 {
+    let (pointer, offset) = if limit.pointer_is_dst {
+        (dst, src)
+    } else {
+        (src, dst)
+    };
+    let distance = if limit.negative {
+        offset.wrapping_neg()
+    } else {
+        offset
+    };
+    let distance = confined(distance, limit.limit);
+    match direction(op, limit) {
+        MoveOp::Add => pointer.wrapping_add(distance),
+        MoveOp::Sub => pointer.wrapping_sub(distance),
+    }
+}
+
 /// A lowered instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "field names are those of RFC 9669")]
@@ -57,6 +102,15 @@ pub enum Op {
         op: AluOp,
         dst: Reg,
         src: Src,
+    },
+    /// Moves a pointer as far as `limit` allows (`--caps bpf`): `dst = pointer op offset`, where one of `dst` and `src` is the
+    /// pointer and the other the offset. The offset counts as 0 if it is out of `limit`, which happens in mispredicted code
+    /// only; see [`moved`].
+    MovePointer {
+        op: MoveOp,
+        dst: Reg,
+        src: Reg,
+        limit: PointerLimit,
     },
     /// `dst = -dst`
     Neg { width: Width, dst: Reg },

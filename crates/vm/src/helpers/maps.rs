@@ -4,7 +4,7 @@ use super::{Args, HelperFn, Row, helpers};
 use crate::env::RunEnv;
 use crate::world::Redirect;
 use skep_abi::MapType;
-use skep_maps::MapHeader;
+use skep_maps::{MapHeader, confine};
 use std::ops::ControlFlow;
 
 pub(super) const HELPERS: &[Row] = helpers! {
@@ -46,7 +46,8 @@ unsafe extern "C" fn lookup_array(
     if index >= map.max_entries {
         return 0;
     }
-    map.data as u64 + u64::from(index) * u64::from(map.elem_size)
+    let index = u64::from(confine(index, map.max_entries));
+    map.data as u64 + index * u64::from(map.elem_size)
 }
 
 fn lookup(a: &Args) -> *mut u8 {

@@ -3,9 +3,10 @@
 //! Instructions correspond one to one to the ops of [`crate::lowered::Lowered`], so that op indexes stay valid; a fused pair
 //! leaves its second half in place for jumps.
 
-use crate::lowered::{ArenaView, Lowered, Mem, Op, Space};
+use crate::lowered::{ArenaView, Lowered, Mem, MoveOp, Op, Space};
 use crate::program::MapSlot;
 use skep_isa::{AtomicOp, EndOp, Extend, Reg, Size, Src, Width};
+use skep_verifier::PointerLimit;
 
 /// What an instruction does. `R` takes a register as second operand, `K` an immediate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,7 +19,7 @@ pub(super) enum Code {
     Lsh64R, Lsh64K, Lsh32R, Lsh32K, Rsh64R, Rsh64K, Rsh32R, Rsh32K,
     Mod64R, Mod64K, Mod32R, Mod32K, Smod64R, Smod64K, Smod32R, Smod32K,
     Xor64R, Xor64K, Xor32R, Xor32K, Arsh64R, Arsh64K, Arsh32R, Arsh32K,
-    Neg64, Neg32, Mov64, Mov32, Const,
+    MovePointer, Neg64, Neg32, Mov64, Mov32, Const,
     Movsx64B, Movsx64H, Movsx64W, Movsx32B, Movsx32H,
     Be16, Be32, Be64, Le16, Le32, Nop,
     LoadB, LoadH, LoadW, LoadD, LoadSB, LoadSH, LoadSW, LoadGuarded,
@@ -118,6 +119,16 @@ pub(super) mod guarded {
     pub(in crate::interp) const IMM: u8 = 16;
 }
 
+/// Bits of [`Inst::kind`] for limited moves of pointers.
+pub(super) mod moving {
+    /// It is a subtraction.
+    pub(in crate::interp) const SUB: u8 = 1;
+    /// The offset is a negative number.
+    pub(in crate::interp) const NEGATIVE: u8 = 2;
+    /// The pointer is in `dst`.
+    pub(in crate::interp) const POINTER_IS_DST: u8 = 4;
+}
+
 impl Inst {
     fn new(code: Code, dst: u8, src: u8, offset: i32, imm: u64) -> Self {
         Self {
@@ -159,6 +170,12 @@ fn one(op: &Op, lowered: &Lowered, maps: &[MapSlot]) -> Inst {
             src,
             target,
         } => with_operand(JMP[op as usize], width, dst, src, target.cast_signed()),
+        Op::MovePointer {
+            op,
+            dst,
+            src,
+            limit,
+        } => move_pointer(op, dst, src, limit),
         Op::Neg { width, dst } => unary(pick(width, Code::Neg64, Code::Neg32), dst),
         Op::Mov { width, dst, src } => binary(pick(width, Code::Mov64, Code::Mov32), dst, src),
         Op::Movsx {
@@ -230,6 +247,21 @@ fn unary(code: Code, dst: Reg) -> Inst {
 
 fn binary(code: Code, dst: Reg, src: Reg) -> Inst {
     Inst::new(code, dst.number(), src.number(), 0, 0)
+}
+
+fn move_pointer(op: MoveOp, dst: Reg, src: Reg, limit: PointerLimit) -> Inst {
+    let mut kind = 0;
+    if op == MoveOp::Sub {
+        kind |= moving::SUB;
+    }
+    if limit.negative {
+        kind |= moving::NEGATIVE;
+    }
+    if limit.pointer_is_dst {
+        kind |= moving::POINTER_IS_DST;
+    }
+    let limit = u64::from(limit.limit);
+    Inst::new(Code::MovePointer, dst.number(), src.number(), 0, limit).with_kind(kind)
 }
 
 fn constant(dst: Reg, value: u64) -> Inst {

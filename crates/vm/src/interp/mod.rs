@@ -9,6 +9,7 @@
 mod inst;
 mod ops;
 mod run;
+mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! One function a kind of instruction: the reference semantics (RFC 9669 §4, §5).
 
-use super::inst::{Inst, atomic, guarded};
+use super::inst::{Inst, atomic, guarded, moving};
+use crate::lowered::{MoveOp, moved};
+use skep_verifier::PointerLimit;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// The registers `r0`–`r10`.
@@ -60,6 +62,23 @@ pub(super) fn mov(r: &mut Regs, i: &Inst, f: impl Fn(u64) -> u64) {
 #[inline(always)]
 pub(super) fn unary(r: &mut Regs, i: &Inst, f: impl Fn(u64) -> u64) {
     set(r, i.dst, f(get(r, i.dst)));
+}
+
+/// A limited move of a pointer.
+pub(super) fn move_pointer(r: &mut Regs, i: &Inst) {
+    let is = |bit: u8| i.kind & bit != 0;
+    let op = if is(moving::SUB) {
+        MoveOp::Sub
+    } else {
+        MoveOp::Add
+    };
+    let limit = PointerLimit {
+        limit: i.imm as u32,
+        negative: is(moving::NEGATIVE),
+        constant: false,
+        pointer_is_dst: is(moving::POINTER_IS_DST),
+    };
+    set(r, i.dst, moved(op, get(r, i.dst), get(r, i.src), limit));
 }
 
 /// Operations of both widths; division by zero and shifts as the RFC defines them.

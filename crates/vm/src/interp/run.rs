@@ -2,6 +2,7 @@
 
 use super::inst::{Code, Inst, atomic, guarded};
 use super::ops::{self, Regs, w32, w64};
+use super::table::{arms, dispatch};
 use super::{Flow, FrameView, Hook, Step};
 use crate::env::RunEnv;
 use crate::fault;
@@ -360,10 +361,6 @@ impl Machine<'_> {
     ///
     /// # Safety
     /// `start` must be an instruction of the program; see [`super::entry`].
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one line for each kind of instruction"
-    )]
     #[rustfmt::skip] // one kind of instruction per line
     unsafe fn execute<H: Hook>(&mut self, start: u32, hook: &mut H) -> u64 {
         // Copies in registers: every store of the program could otherwise change the originals.
@@ -393,162 +390,23 @@ impl Machine<'_> {
             let i = unsafe { &*pc };
             pc = pc.wrapping_add(1);
             let r = &mut self.regs;
-            match i.code {
-                Code::Add64R => ops::alu64r(r, i, u64::wrapping_add),
-                Code::Add64K => ops::alu64k(r, i, u64::wrapping_add),
-                Code::Add32R => ops::alu32r(r, i, u32::wrapping_add),
-                Code::Add32K => ops::alu32k(r, i, u32::wrapping_add),
-                Code::Sub64R => ops::alu64r(r, i, u64::wrapping_sub),
-                Code::Sub64K => ops::alu64k(r, i, u64::wrapping_sub),
-                Code::Sub32R => ops::alu32r(r, i, u32::wrapping_sub),
-                Code::Sub32K => ops::alu32k(r, i, u32::wrapping_sub),
-                Code::Mul64R => ops::alu64r(r, i, u64::wrapping_mul),
-                Code::Mul64K => ops::alu64k(r, i, u64::wrapping_mul),
-                Code::Mul32R => ops::alu32r(r, i, u32::wrapping_mul),
-                Code::Mul32K => ops::alu32k(r, i, u32::wrapping_mul),
-                Code::Div64R => ops::alu64r(r, i, w64::div),
-                Code::Div64K => ops::alu64k(r, i, w64::div),
-                Code::Div32R => ops::alu32r(r, i, w32::div),
-                Code::Div32K => ops::alu32k(r, i, w32::div),
-                Code::Sdiv64R => ops::alu64r(r, i, w64::sdiv),
-                Code::Sdiv64K => ops::alu64k(r, i, w64::sdiv),
-                Code::Sdiv32R => ops::alu32r(r, i, w32::sdiv),
-                Code::Sdiv32K => ops::alu32k(r, i, w32::sdiv),
-                Code::Or64R => ops::alu64r(r, i, |a, b| a | b),
-                Code::Or64K => ops::alu64k(r, i, |a, b| a | b),
-                Code::Or32R => ops::alu32r(r, i, |a, b| a | b),
-                Code::Or32K => ops::alu32k(r, i, |a, b| a | b),
-                Code::And64R => ops::alu64r(r, i, |a, b| a & b),
-                Code::And64K => ops::alu64k(r, i, |a, b| a & b),
-                Code::And32R => ops::alu32r(r, i, |a, b| a & b),
-                Code::And32K => ops::alu32k(r, i, |a, b| a & b),
-                Code::Lsh64R => ops::alu64r(r, i, w64::lsh),
-                Code::Lsh64K => ops::alu64k(r, i, w64::lsh),
-                Code::Lsh32R => ops::alu32r(r, i, w32::lsh),
-                Code::Lsh32K => ops::alu32k(r, i, w32::lsh),
-                Code::Rsh64R => ops::alu64r(r, i, w64::rsh),
-                Code::Rsh64K => ops::alu64k(r, i, w64::rsh),
-                Code::Rsh32R => ops::alu32r(r, i, w32::rsh),
-                Code::Rsh32K => ops::alu32k(r, i, w32::rsh),
-                Code::Mod64R => ops::alu64r(r, i, w64::rem),
-                Code::Mod64K => ops::alu64k(r, i, w64::rem),
-                Code::Mod32R => ops::alu32r(r, i, w32::rem),
-                Code::Mod32K => ops::alu32k(r, i, w32::rem),
-                Code::Smod64R => ops::alu64r(r, i, w64::srem),
-                Code::Smod64K => ops::alu64k(r, i, w64::srem),
-                Code::Smod32R => ops::alu32r(r, i, w32::srem),
-                Code::Smod32K => ops::alu32k(r, i, w32::srem),
-                Code::Xor64R => ops::alu64r(r, i, |a, b| a ^ b),
-                Code::Xor64K => ops::alu64k(r, i, |a, b| a ^ b),
-                Code::Xor32R => ops::alu32r(r, i, |a, b| a ^ b),
-                Code::Xor32K => ops::alu32k(r, i, |a, b| a ^ b),
-                Code::Arsh64R => ops::alu64r(r, i, w64::arsh),
-                Code::Arsh64K => ops::alu64k(r, i, w64::arsh),
-                Code::Arsh32R => ops::alu32r(r, i, w32::arsh),
-                Code::Arsh32K => ops::alu32k(r, i, w32::arsh),
-                Code::Neg64 => ops::unary(r, i, u64::wrapping_neg),
-                Code::Neg32 => ops::unary(r, i, |v| u64::from((v as u32).wrapping_neg())),
-                Code::Mov64 => ops::mov(r, i, |v| v),
-                Code::Mov32 => ops::mov(r, i, |v| u64::from(v as u32)),
-                Code::Const => ops::set(r, i.dst, i.imm),
-                Code::Movsx64B => ops::mov(r, i, |v| v as i8 as u64),
-                Code::Movsx64H => ops::mov(r, i, |v| v as i16 as u64),
-                Code::Movsx64W => ops::mov(r, i, |v| v as i32 as u64),
-                Code::Movsx32B => ops::mov(r, i, |v| u64::from(v as i8 as u32)),
-                Code::Movsx32H => ops::mov(r, i, |v| u64::from(v as i16 as u32)),
-                Code::Be16 => ops::unary(r, i, |v| u64::from((v as u16).swap_bytes())),
-                Code::Be32 => ops::unary(r, i, |v| u64::from((v as u32).swap_bytes())),
-                Code::Be64 => ops::unary(r, i, u64::swap_bytes),
-                Code::Le16 => ops::unary(r, i, |v| u64::from(v as u16)),
-                Code::Le32 => ops::unary(r, i, |v| u64::from(v as u32)),
-                Code::Nop => {}
+            dispatch! { i.code, r, i, jump; {
                 // SAFETY: all accesses were proven by the verifier.
-                Code::LoadB => unsafe { ops::load::<u8>(r, i, u64::from) },
+                Code::LoadAcquire => unsafe { let at = self.guarded_address(i.src, i); ops::set(&mut self.regs, i.dst, ops::load_acquire(at, i.kind)) },
                 // SAFETY: as above.
-                Code::LoadH => unsafe { ops::load::<u16>(r, i, u64::from) },
-                // SAFETY: as above.
-                Code::LoadW => unsafe { ops::load::<u32>(r, i, u64::from) },
-                // SAFETY: as above.
-                Code::LoadD => unsafe { ops::load::<u64>(r, i, |v| v) },
-                // SAFETY: as above.
-                Code::LoadSB => unsafe { ops::load::<i8>(r, i, |v| v as u64) },
-                // SAFETY: as above.
-                Code::LoadSH => unsafe { ops::load::<i16>(r, i, |v| v as u64) },
-                // SAFETY: as above.
-                Code::LoadSW => unsafe { ops::load::<i32>(r, i, |v| v as u64) },
-                // SAFETY: as above.
-                Code::StoreBR => unsafe { ops::store_reg(r, i, |v| v as u8) },
-                // SAFETY: as above.
-                Code::StoreHR => unsafe { ops::store_reg(r, i, |v| v as u16) },
-                // SAFETY: as above.
-                Code::StoreWR => unsafe { ops::store_reg(r, i, |v| v as u32) },
-                // SAFETY: as above.
-                Code::StoreDR => unsafe { ops::store_reg(r, i, |v| v) },
-                // SAFETY: as above.
-                Code::StoreBK => unsafe { ops::store_imm(r, i, |v| v as u8) },
-                // SAFETY: as above.
-                Code::StoreHK => unsafe { ops::store_imm(r, i, |v| v as u16) },
-                // SAFETY: as above.
-                Code::StoreWK => unsafe { ops::store_imm(r, i, |v| v as u32) },
-                // SAFETY: as above.
-                Code::StoreDK => unsafe { ops::store_imm(r, i, |v| v) },
+                Code::StoreRelease => unsafe { ops::store_release(self.guarded_address(i.dst, i), i.kind, ops::get(&self.regs, i.src)) },
                 // SAFETY: as above, and the verifier demands alignment.
                 Code::AtomicW => unsafe { let at = ops::address(r, i.dst, i); ops::atomic_u32(r, i, at) },
                 // SAFETY: as above.
                 Code::AtomicD => unsafe { let at = ops::address(r, i.dst, i); ops::atomic_u64(r, i, at) },
-                // SAFETY: as above.
-                Code::LoadAcquire => unsafe { let at = self.guarded_address(i.src, i); ops::set(&mut self.regs, i.dst, ops::load_acquire(at, i.kind)) },
-                // SAFETY: as above.
-                Code::StoreRelease => unsafe { ops::store_release(self.guarded_address(i.dst, i), i.kind, ops::get(&self.regs, i.src)) },
                 Code::LoadGuarded => self.load_guarded(i),
                 Code::StoreGuarded => self.store_guarded(i),
                 Code::AtomicArena => self.atomic_arena(i),
                 Code::ArenaToUser => self.arena_to_user(i),
+                Code::Nop => {}
+                Code::Const => ops::set(r, i.dst, i.imm),
+                Code::MovePointer => ops::move_pointer(r, i),
                 Code::Jump => jump!(i, true),
-                Code::Jeq64R => jump!(i, ops::cmp64r(r, i, |a, b| a == b)),
-                Code::Jeq64K => jump!(i, ops::cmp64k(r, i, |a, b| a == b)),
-                Code::Jeq32R => jump!(i, ops::cmp32r(r, i, |a, b| a == b)),
-                Code::Jeq32K => jump!(i, ops::cmp32k(r, i, |a, b| a == b)),
-                Code::Jne64R => jump!(i, ops::cmp64r(r, i, |a, b| a != b)),
-                Code::Jne64K => jump!(i, ops::cmp64k(r, i, |a, b| a != b)),
-                Code::Jne32R => jump!(i, ops::cmp32r(r, i, |a, b| a != b)),
-                Code::Jne32K => jump!(i, ops::cmp32k(r, i, |a, b| a != b)),
-                Code::Jgt64R => jump!(i, ops::cmp64r(r, i, |a, b| a > b)),
-                Code::Jgt64K => jump!(i, ops::cmp64k(r, i, |a, b| a > b)),
-                Code::Jgt32R => jump!(i, ops::cmp32r(r, i, |a, b| a > b)),
-                Code::Jgt32K => jump!(i, ops::cmp32k(r, i, |a, b| a > b)),
-                Code::Jge64R => jump!(i, ops::cmp64r(r, i, |a, b| a >= b)),
-                Code::Jge64K => jump!(i, ops::cmp64k(r, i, |a, b| a >= b)),
-                Code::Jge32R => jump!(i, ops::cmp32r(r, i, |a, b| a >= b)),
-                Code::Jge32K => jump!(i, ops::cmp32k(r, i, |a, b| a >= b)),
-                Code::Jlt64R => jump!(i, ops::cmp64r(r, i, |a, b| a < b)),
-                Code::Jlt64K => jump!(i, ops::cmp64k(r, i, |a, b| a < b)),
-                Code::Jlt32R => jump!(i, ops::cmp32r(r, i, |a, b| a < b)),
-                Code::Jlt32K => jump!(i, ops::cmp32k(r, i, |a, b| a < b)),
-                Code::Jle64R => jump!(i, ops::cmp64r(r, i, |a, b| a <= b)),
-                Code::Jle64K => jump!(i, ops::cmp64k(r, i, |a, b| a <= b)),
-                Code::Jle32R => jump!(i, ops::cmp32r(r, i, |a, b| a <= b)),
-                Code::Jle32K => jump!(i, ops::cmp32k(r, i, |a, b| a <= b)),
-                Code::Jset64R => jump!(i, ops::cmp64r(r, i, |a, b| a & b != 0)),
-                Code::Jset64K => jump!(i, ops::cmp64k(r, i, |a, b| a & b != 0)),
-                Code::Jset32R => jump!(i, ops::cmp32r(r, i, |a, b| a & b != 0)),
-                Code::Jset32K => jump!(i, ops::cmp32k(r, i, |a, b| a & b != 0)),
-                Code::Jsgt64R => jump!(i, ops::cmp64r(r, i, |a, b| a as i64 > b as i64)),
-                Code::Jsgt64K => jump!(i, ops::cmp64k(r, i, |a, b| a as i64 > b as i64)),
-                Code::Jsgt32R => jump!(i, ops::cmp32r(r, i, |a, b| a as i32 > b as i32)),
-                Code::Jsgt32K => jump!(i, ops::cmp32k(r, i, |a, b| a as i32 > b as i32)),
-                Code::Jsge64R => jump!(i, ops::cmp64r(r, i, |a, b| a as i64 >= b as i64)),
-                Code::Jsge64K => jump!(i, ops::cmp64k(r, i, |a, b| a as i64 >= b as i64)),
-                Code::Jsge32R => jump!(i, ops::cmp32r(r, i, |a, b| a as i32 >= b as i32)),
-                Code::Jsge32K => jump!(i, ops::cmp32k(r, i, |a, b| a as i32 >= b as i32)),
-                Code::Jslt64R => jump!(i, ops::cmp64r(r, i, |a, b| (a as i64) < b as i64)),
-                Code::Jslt64K => jump!(i, ops::cmp64k(r, i, |a, b| (a as i64) < b as i64)),
-                Code::Jslt32R => jump!(i, ops::cmp32r(r, i, |a, b| (a as i32) < b as i32)),
-                Code::Jslt32K => jump!(i, ops::cmp32k(r, i, |a, b| (a as i32) < b as i32)),
-                Code::Jsle64R => jump!(i, ops::cmp64r(r, i, |a, b| a as i64 <= b as i64)),
-                Code::Jsle64K => jump!(i, ops::cmp64k(r, i, |a, b| a as i64 <= b as i64)),
-                Code::Jsle32R => jump!(i, ops::cmp32r(r, i, |a, b| a as i32 <= b as i32)),
-                Code::Jsle32K => jump!(i, ops::cmp32k(r, i, |a, b| a as i32 <= b as i32)),
                 Code::MayGoto => jump!(i, self.may_goto()),
                 Code::Call => go!(self.call(i, index(pc))),
                 Code::CallFunc => go!(self.call_func(index(pc), i.offset as u32)),
@@ -558,7 +416,7 @@ impl Machine<'_> {
                 Code::Exit => go!(self.exit()),
                 Code::Barrier => fault::speculation_barrier(),
                 Code::Unreachable => return 0,
-            }
+            } }
         }
     }
 }

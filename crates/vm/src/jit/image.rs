@@ -51,6 +51,8 @@ pub enum Runtime {
     TailCallEntry,
     /// [`super::runtime::make_current`]
     MakeCurrent,
+    /// [`super::runtime::ktime_get_ns`]
+    KtimeGetNs,
 }
 
 /// Eight bytes of the code that the linker fills with an address.

@@ -119,6 +119,7 @@ fn runtime_address(f: Runtime) -> u64 {
         Runtime::LoadPacket => crate::helpers::load_packet as *const () as usize,
         Runtime::TailCallEntry => runtime::tail_call_entry as *const () as usize,
         Runtime::MakeCurrent => runtime::make_current as *const () as usize,
+        Runtime::KtimeGetNs => runtime::ktime_get_ns as *const () as usize,
     };
     address as u64
 }

@@ -5,6 +5,8 @@
 //! convention: templates ([`Tier::Baseline`]) give code at once, the optimising compiler ([`Tier::Optimised`]) better code;
 //! [`tiers`] says which one a program runs.
 
+#[cfg(test)]
+mod elsewhere_tests;
 mod fault;
 pub mod image;
 #[cfg(test)]

@@ -44,6 +44,11 @@ pub unsafe extern "C" fn tail_call_entry(env: *mut RunEnv, map: u64, index: u64)
     }
 }
 
+/// `bpf_ktime_get_ns`: the vDSO's clock, without what other helper calls pass on.
+pub extern "C" fn ktime_get_ns() -> u64 {
+    skep_sys::clock::monotonic_ns()
+}
+
 /// Makes `program` the running one again, after a function that may have gone to another one by tail call; returns `r0`.
 ///
 /// # Safety

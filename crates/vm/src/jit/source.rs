@@ -112,6 +112,10 @@ pub(crate) fn each_read(op: &Op, mut f: impl FnMut(Reg)) {
             src(Src::Reg(dst));
             src(s);
         }
+        Op::MovePointer { dst, src: s, .. } => {
+            f(dst);
+            f(s);
+        }
         Op::Neg { dst, .. } | Op::End { dst, .. } => f(dst),
         Op::Mov { src, .. } | Op::Movsx { src, .. } | Op::ArenaCast { src, .. } => f(src),
         Op::Load { mem, .. } | Op::LoadAcquire { mem, .. } => f(mem.base),

@@ -7,9 +7,9 @@ use super::image::{CodeImage, Symbol, Tier};
 use super::link::Code;
 use super::source::Source;
 use crate::env::RunEnv;
-use crate::lowered::{Func, Mem, Op, OpIdx, Space};
+use crate::lowered::{Func, Mem, MoveOp, Op, OpIdx, Space, moved};
 use skep_isa::{AluOp, AtomicOp, EndOp, Extend, JmpOp, Reg, Size, Src, Width};
-use skep_verifier::{Caps, InsnFact, MapDesc};
+use skep_verifier::{Caps, InsnFact, MapDesc, PointerLimit};
 use std::sync::atomic::AtomicU32;
 
 /// Bytes of the only map's only value.
@@ -190,6 +190,12 @@ fn step(op: Op, r: &mut [u64; 11]) {
             dst,
             src,
         } => r[dst.index()] = alu(width, op, r[dst.index()], operand(r, src)),
+        Op::MovePointer {
+            op,
+            dst,
+            src,
+            limit,
+        } => r[dst.index()] = moved(op, r[dst.index()], r[src.index()], limit),
         Op::Neg {
             width: Width::W64,
             dst,
@@ -515,8 +521,19 @@ fn random_alu(rng: &mut Random, ops: &mut Vec<Op>) {
         AluOp::Xor,
         AluOp::Arsh,
     ];
-    ops.push(match rng.below(12) {
+    ops.push(match rng.below(13) {
         0 => Op::Neg { width, dst },
+        12 => Op::MovePointer {
+            op: rng.pick(&[MoveOp::Add, MoveOp::Sub]),
+            dst,
+            src: any_reg(rng),
+            limit: PointerLimit {
+                limit: rng.pick(&[0, 1, 8, 511, 1 << 20]),
+                negative: rng.below(2) == 0,
+                constant: false,
+                pointer_is_dst: rng.below(2) == 0,
+            },
+        },
         1 | 2 => Op::Mov {
             width,
             dst,

@@ -66,7 +66,7 @@ fn templates_compute_what_the_evaluator_does() {
 }
 
 /// `r0 = *(u64 *)bad` where the load may fault, plus 5.
-fn faulting_program() -> TestProgram {
+pub(super) fn faulting_program() -> TestProgram {
     let mem = Mem {
         base: Reg::R2,
         offset: 8,

@@ -12,10 +12,11 @@ use super::{BinOp, Block, Cmp, Graph, Inst, Place, Target, Term, Value};
 use crate::jit::image::{Runtime, Symbol};
 use crate::jit::layout;
 use crate::jit::source::Source;
-use crate::lowered::{ArenaView, Mem, Op, OpIdx, Space};
+use crate::lowered::{ArenaView, Mem, MoveOp, Op, OpIdx, Space, direction};
 use shape::{OpBlocks, ends_block};
 use skep_abi::limits::BPF_MAX_LOOPS;
 use skep_isa::{AluOp, AtomicOp, EndOp, Extend, JmpOp, Reg, Size, Src, Width};
+use skep_verifier::PointerLimit;
 
 /// Ops of a function that is inlined wherever it is called.
 const INLINE_OPS: usize = 120;
@@ -405,6 +406,12 @@ impl Builder<'_> {
                 let v = self.bin(bin_op(op), width, a, b);
                 self.set(dst, v);
             }
+            Op::MovePointer {
+                op,
+                dst,
+                src,
+                limit,
+            } => self.move_pointer(i, op, dst, src, limit),
             Op::Neg { width, dst } => {
                 let v = self.reg(i, dst);
                 let v = self.push(Inst::Neg(width, v));
@@ -461,6 +468,26 @@ impl Builder<'_> {
             | Op::Exit
             | Op::Unreachable => {}
         }
+    }
+
+    fn move_pointer(&mut self, i: &Instance, op: MoveOp, dst: Reg, src: Reg, limit: PointerLimit) {
+        let (d, s) = (self.reg(i, dst), self.reg(i, src));
+        let (pointer, offset) = if limit.pointer_is_dst { (d, s) } else { (s, d) };
+        let value = if limit.negative {
+            self.push(Inst::Neg(Width::W64, offset))
+        } else {
+            offset
+        };
+        let distance = self.push(Inst::Confine {
+            value,
+            limit: limit.limit,
+        });
+        let op = match direction(op, limit) {
+            MoveOp::Add => BinOp::Add,
+            MoveOp::Sub => BinOp::Sub,
+        };
+        let v = self.bin(op, Width::W64, pointer, distance);
+        self.set(dst, v);
     }
 
     fn byte_order(&mut self, i: &Instance, op: EndOp, size: Size, dst: Reg) {

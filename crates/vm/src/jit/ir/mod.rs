@@ -117,6 +117,12 @@ pub(crate) enum Inst {
         width: Width,
         value: Value,
     },
+    /// `value` if it is `0..=limit`, else 0: see [`confined`](crate::lowered::confined). What is known of `value` on the way
+    /// to it must not make this go away, since a mispredicted way may have led here.
+    Confine {
+        value: Value,
+        limit: u32,
+    },
     /// Byte swap of the lower bytes; the upper ones become zero.
     Bswap(Size, Value),
     Select {
@@ -207,6 +213,7 @@ impl Inst {
             }
             Self::Neg(_, v)
             | Self::Sext { value: v, .. }
+            | Self::Confine { value: v, .. }
             | Self::Bswap(_, v)
             | Self::Throw(v)
             | Self::Sum { addr: v, .. } => f(v),
@@ -268,6 +275,7 @@ impl Inst {
                 | Self::Bin(..)
                 | Self::Neg(..)
                 | Self::Sext { .. }
+                | Self::Confine { .. }
                 | Self::Bswap(..)
                 | Self::Select { .. }
                 | Self::EnvField(_)

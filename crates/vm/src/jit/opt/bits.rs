@@ -55,6 +55,7 @@ fn transfer(g: &Graph, zeros: &[u64], v: Value) -> u64 {
                 _ => of(*value) | !(2 * sign - 1),
             }
         }
+        Inst::Confine { value, limit } => of(*value) | top(limit.leading_zeros() + u32::BITS),
         Inst::Bswap(size, _) => above(*size),
         Inst::Select { then, other, .. } => of(*then) & of(*other),
         Inst::Load {

@@ -7,7 +7,7 @@ use super::bits;
 use super::hash::FastMap;
 use crate::jit::ir::dom::Shape;
 use crate::jit::ir::{BinOp, Block, Cmp, Graph, Inst, Place, Term, Value};
-use crate::lowered::OpIdx;
+use crate::lowered::{OpIdx, confined};
 use skep_isa::{JmpOp, Size, Width};
 
 /// The lower half.
@@ -218,6 +218,10 @@ impl Simplifier<'_> {
                 None => Fold::Keep,
             },
             Inst::Sext { from, width, value } => self.sext(from, width, value, origin),
+            Inst::Confine { value, limit } => match self.g.constant(value) {
+                Some(c) => Fold::Into(Inst::Const(confined(c, limit))),
+                None => Fold::Keep,
+            },
             Inst::Bswap(size, x) => match self.g.constant(x) {
                 Some(c) => Fold::Into(Inst::Const(c.swap_bytes() >> (64 - size.bits()))),
                 None => Fold::Keep,

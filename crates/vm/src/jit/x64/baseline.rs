@@ -9,6 +9,7 @@ use super::frame::Prologue;
 mod atomic;
 mod blinding;
 mod divide;
+mod limit;
 mod registers;
 
 use crate::jit::image::{CodeImage, Fault, FuncCode, Line, Runtime, Symbol, Tier};
@@ -282,6 +283,12 @@ impl Baseline<'_> {
                 dst,
                 src,
             } => self.alu(op, width(w), reg(dst), src),
+            Op::MovePointer {
+                op,
+                dst,
+                src,
+                limit,
+            } => self.move_pointer(op, reg(dst), reg(src), limit),
             Op::Neg { width: w, dst } => self.a.neg(width(w), reg(dst)),
             Op::Mov { width: w, dst, src } => self.a.mov_rr(width(w), reg(dst), reg(src)),
             Op::Movsx {

@@ -321,6 +321,7 @@ impl Selector<'_> {
                 });
             }
             Inst::Sext { from, width, value } => self.sext(v, from, width, value),
+            Inst::Confine { value, limit } => self.confine(v, value, limit),
             Inst::Bswap(size, a) => self.bswap(v, size, a),
             Inst::Select { cmp, then, other } => self.select(v, cmp, then, other),
             Inst::EnvField(offset) => {

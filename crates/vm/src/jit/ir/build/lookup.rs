@@ -1,17 +1,18 @@
 //! Helper calls that become instructions, or calls of code that is made for the map.
 
 use super::{Builder, Instance, LOW};
-use crate::jit::image::{MapOp, Symbol};
+use crate::jit::image::{MapOp, Runtime, Symbol};
 use crate::jit::ir::{BinOp, Cmp, Inst, Place, Target, Value};
 use crate::jit::layout::{ENV_PID_TGID, ENV_RUNNER};
 use skep_abi::MapType;
 use skep_isa::{Extend, JmpOp, Reg, Size, Width};
-use skep_verifier::MapDesc;
+use skep_verifier::{Caps, MapDesc};
 
 // Numbers of helpers.
 const MAP_LOOKUP_ELEM: u32 = 1;
 const MAP_UPDATE_ELEM: u32 = 2;
 const MAP_DELETE_ELEM: u32 = 3;
+const KTIME_GET_NS: u32 = 5;
 const GET_SMP_PROCESSOR_ID: u32 = 8;
 const GET_CURRENT_PID_TGID: u32 = 14;
 const GET_NUMA_NODE_ID: u32 = 42;
@@ -27,6 +28,10 @@ impl Builder<'_> {
             Some(MAP_DELETE_ELEM) => self.map_call(i, MapOp::Delete),
             Some(GET_SMP_PROCESSOR_ID) => Some(self.cpu()),
             Some(GET_CURRENT_PID_TGID) => Some(self.push(Inst::EnvField(ENV_PID_TGID))),
+            Some(KTIME_GET_NS) => Some(self.push(Inst::Call {
+                target: Target::Runtime(Runtime::KtimeGetNs),
+                args: Vec::new(),
+            })),
             Some(GET_NUMA_NODE_ID) => Some(self.constant(0)),
             _ => None,
         };
@@ -115,8 +120,15 @@ impl Builder<'_> {
         })
     }
 
-    /// The address of an element, of the first CPU.
-    fn element(&mut self, array: &Array, key: Value) -> Value {
+    /// The address of an element, of the first CPU. Where the processor may go on with a key that is none, as the kernel's
+    /// code does, the key is confined.
+    fn element(&mut self, array: &Array, mut key: Value) -> Value {
+        if self.src.caps == Caps::Bpf {
+            key = self.push(Inst::Confine {
+                value: key,
+                limit: array.entries.saturating_sub(1),
+            });
+        }
         let stride = self.constant(u64::from(array.bytes));
         let offset = self.bin(BinOp::Mul, Width::W64, key, stride);
         let base = self.push(Inst::Symbol(Symbol::MapValue {

@@ -62,7 +62,10 @@ fn note_registers(op: Op, used: &mut [bool; Reg::COUNT]) {
         | Op::MapAddr { dst, .. }
         | Op::MapValueAddr { dst, .. }
         | Op::FuncAddr { dst, .. } => note(dst),
-        Op::Mov { dst, src, .. } | Op::Movsx { dst, src, .. } | Op::ArenaCast { dst, src, .. } => {
+        Op::Mov { dst, src, .. }
+        | Op::Movsx { dst, src, .. }
+        | Op::MovePointer { dst, src, .. }
+        | Op::ArenaCast { dst, src, .. } => {
             note(dst);
             note(src);
         }

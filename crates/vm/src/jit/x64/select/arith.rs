@@ -248,6 +248,35 @@ impl Selector<'_> {
         });
     }
 
+    /// `dst = value & !((limit - value | value) >>s 63)`
+    pub(super) fn confine(&mut self, v: Value, value: Value, limit: u32) {
+        let (dst, beyond, src) = (self.def(v), self.fresh(), self.reg(value));
+        let (w, value) = (W::Q, u64::from(limit));
+        self.emit(MInst::Imm { dst: beyond, value });
+        for op in [Alu::Sub, Alu::Or] {
+            self.emit(MInst::Alu {
+                op,
+                w,
+                dst: beyond,
+                src: Operand::Reg(src),
+            });
+        }
+        self.emit(MInst::ShiftImm {
+            op: Shift::Sar,
+            w,
+            dst: beyond,
+            count: 63,
+        });
+        self.emit(MInst::Not { w, dst: beyond });
+        self.emit(MInst::Mov { dst, src });
+        self.emit(MInst::Alu {
+            op: Alu::And,
+            w,
+            dst,
+            src: Operand::Reg(beyond),
+        });
+    }
+
     pub(super) fn bswap(&mut self, v: Value, size: Size, value: Value) {
         let dst = self.def(v);
         self.put(dst, value);
