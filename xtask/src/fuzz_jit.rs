@@ -1,6 +1,8 @@
 //! `cargo xtask fuzz-jit [COUNT] [SEED]`: random verified programs in every engine: interpreter, templates, blinded templates,
 //! optimised code, and the kernel (root). Return value, packet, context and maps must be the same.
 //!
+//! A COUNT of 1 prints the program.
+//!
 //! A program counts as accepted if both verifiers accept it; then it has run on every input in every engine. What our verifier
 //! refuses is not loaded into the kernel: `fuzz-verify` compares verdicts. Every so often a program also runs in the
 //! interpreter in checked mode: each step must lie in the states that the verifier recorded. The instructions of these runs
@@ -24,6 +26,7 @@ use serde_json::json;
 use skep_verifier::Verified;
 use state::{End, Named, Start};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Programs tried unless told otherwise.
 const COUNT: u64 = 20_000;
@@ -63,13 +66,19 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
         None => Ok(default),
     };
     let (count, seed) = (number(0, COUNT)?, number(1, 1)?);
-    let mut kernel = KernelSide::new()?;
-    let mut engines = Engines::new(kernel.cpus())?;
+    let kernel_btf = Arc::new(skep::target::running_btf().map_err(|e| e.to_string())?);
+    let throw = kernel_btf.find_by_name_kind("bpf_throw", skep_btf::Kind::Func);
+    let throw = throw.ok_or("this kernel has no bpf_throw")?;
+    let mut kernel = KernelSide::new(throw)?;
+    let mut engines = Engines::new(kernel.cpus(), kernel_btf, throw)?;
     let mut tally = Tally::default();
     let begun = std::time::Instant::now();
     for i in 0..count {
         // Each program has a seed of its own, so that one can be tried again alone.
         let own = seed.wrapping_add(i);
+        if count == 1 {
+            print_program(&Case::new(own, Form::Plain, kernel.cpus()).program.insns);
+        }
         one(&mut kernel, &mut engines, own, &mut tally)?;
         if (i + 1) % PROGRESS == 0 {
             eprintln!(

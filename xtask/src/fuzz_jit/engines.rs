@@ -1,14 +1,14 @@
 //! skep's side: a program is verified once and runs in every engine.
 
 use super::FUNC_TYPE;
-use super::generate::Generated;
-use super::state::{Elements, End, MAPS, Maps, Named, Start, is_map};
+use super::generate::{Generated, TARGETS, targets};
+use super::state::{Elements, End, MAPS, Maps, Named, Start, name_operands};
 use crate::TaskError;
 use crate::corpus::checked::{Quiet, unfolded};
 use skep_abi::MapType;
 use skep_btf::Btf;
 use skep_isa::{Slot, opcode as op};
-use skep_maps::{Map, MapSpec, Memory, Runner};
+use skep_maps::{Map, MapSpec, Memory, ObjectTable, Runner};
 use skep_verifier::{
     Caps, FuncInfo, MapDesc, Rejection, Request, Trace, Verified, verify, verify_traced,
 };
@@ -37,26 +37,56 @@ pub(super) struct Engines {
     handles: Vec<Map>,
     descs: Vec<MapDesc>,
     btf: Btf,
+    kernel_btf: Arc<Btf>,
+    /// BTF id of `bpf_throw`.
+    throw: u32,
+    /// What the ids in the prog array mean: the targets, as programs of the engine that runs.
+    table: Arc<ObjectTable>,
+    /// The targets, by engine.
+    targets: Vec<Vec<Program>>,
 }
 
 struct OurMaps(Vec<Map>);
 
 impl Engines {
     /// Makes the maps, for as many CPUs as the kernel has.
-    pub(super) fn new(cpus: usize) -> Result<Self, TaskError> {
+    pub(super) fn new(cpus: usize, kernel_btf: Arc<Btf>, throw: u32) -> Result<Self, TaskError> {
         let count = u32::try_from(cpus).map_err(|e| e.to_string())?;
         let create = |&(map_type, key, value, entries): &(MapType, u32, u32, u32)| {
             let spec = MapSpec::new(map_type, key, value, entries, count);
             Map::create(&spec, &Memory::Anonymous).map_err(|e| format!("maps: {e}"))
         };
         let handles: Vec<Map> = MAPS.iter().map(create).collect::<Result<_, _>>()?;
-        Ok(Self {
+        let table = Arc::new(ObjectTable::default());
+        let array = &handles[TARGETS as usize];
+        array.set_objects(Arc::clone(&table));
+        for key in 0..targets().len() as u32 {
+            let set = array.set_object(&key.to_ne_bytes(), key + 1, 0, RUNNER);
+            set.map_err(|e| format!("prog array: {e}"))?;
+        }
+        let mut side = Self {
             worker: Worker::new(Arc::new(Quiet(count)), RUNNER, Arc::new(AtomicU32::new(0))),
             maps: Maps::new(OurMaps(handles.clone()), cpus),
             handles,
             descs: MAPS.iter().map(describe).collect(),
             btf: Btf::parse(super::function_btf()).map_err(|e| e.to_string())?,
-        })
+            kernel_btf,
+            throw,
+            table,
+            targets: Vec::new(),
+        };
+        for engine in 0..ENGINES.len() {
+            let compile = |target: Generated| {
+                let verified = side.verify(&target).map_err(|r| r.message())?;
+                side.compile(&verified, engine)
+            };
+            let compiled = targets()
+                .into_iter()
+                .map(compile)
+                .collect::<Result<_, _>>()?;
+            side.targets.push(compiled);
+        }
+        Ok(side)
     }
 
     /// Our verdict.
@@ -74,9 +104,9 @@ impl Engines {
 
     fn request<T>(&self, program: &Generated, then: impl FnOnce(&Request<'_>) -> T) -> T {
         let mut insns = program.insns.clone();
-        for slot in insns.iter_mut().filter(|s| is_map(s)) {
-            *slot = Slot::new(op::LDDW, slot.dst(), op::PSEUDO_MAP_IDX, 0, slot.imm);
-        }
+        name_operands(&mut insns, self.throw, |map| {
+            Slot::new(0, 0, op::PSEUDO_MAP_IDX, 0, map)
+        });
         let func = |&insn: &u32| FuncInfo {
             insn,
             type_id: FUNC_TYPE,
@@ -86,6 +116,7 @@ impl Engines {
             btf: Some(&self.btf),
             func_info: &funcs,
             maps: &self.descs,
+            kernel_btf: Some(&self.kernel_btf),
             ..Request::plain("fuzz", skep_abi::ProgType::SchedCls, &insns)
         })
     }
@@ -99,18 +130,13 @@ impl Engines {
         engines: usize,
         mut each: impl FnMut(&'static str, Vec<End>) -> bool,
     ) -> Result<(), TaskError> {
-        for &(name, engine, tiers, blinding) in &ENGINES[..engines] {
-            let options = ProgramOptions {
-                engine,
-                fold: Fold::Facts,
-                code: CodeOptions {
-                    tiers,
-                    blinding,
-                    observer: None,
-                },
-            };
-            let program = Program::new(verified, self.handles.clone(), options);
-            let program = program.map_err(|e| format!("{name}: {e}"))?;
+        for (engine, &(name, ..)) in ENGINES[..engines].iter().enumerate() {
+            let program = self.compile(verified, engine)?;
+            for (id, target) in (1u32..).zip(&self.targets[engine]) {
+                let pointer = std::ptr::from_ref(target).cast_mut().cast();
+                let set = self.table.set(id, pointer);
+                set.map_err(|e| format!("{name}: {e}"))?;
+            }
             let ends = starts.iter().map(|s| self.once(&program, s, named));
             let ends = ends.collect::<Result<_, _>>();
             if !each(name, ends.map_err(|e| format!("{name}: {e}"))?) {
@@ -118,6 +144,22 @@ impl Engines {
             }
         }
         Ok(())
+    }
+
+    /// The program in an engine.
+    fn compile(&self, verified: &Verified, engine: usize) -> Result<Program, TaskError> {
+        let (name, engine, tiers, blinding) = ENGINES[engine];
+        let options = ProgramOptions {
+            engine,
+            fold: Fold::Facts,
+            code: CodeOptions {
+                tiers,
+                blinding,
+                observer: None,
+            },
+        };
+        let program = Program::new(verified, self.handles.clone(), options);
+        program.map_err(|e| format!("{name}: {e}"))
     }
 
     fn once(&mut self, program: &Program, start: &Start, named: Named) -> Result<End, TaskError> {

@@ -1,12 +1,13 @@
 //! The kernel's side.
 
-use super::generate::Generated;
-use super::state::{CTX_BYTES, Elements, End, MAPS, Maps, Named, Start, is_map};
+use super::generate::{Generated, TARGETS, targets};
+use super::state::{CTX_BYTES, Elements, End, MAPS, Maps, Named, Start, name_operands};
 use super::{FUNC_TYPE, function_btf};
 use crate::TaskError;
 use skep::Kernel;
 use skep_abi::ProgType;
 use skep_bpf::{Backend, Handle, MapCreate, ProgLoad, TestRun};
+use skep_isa::{Slot, opcode as op};
 use std::sync::Arc;
 
 /// The kernel with the maps of the programs.
@@ -16,6 +17,8 @@ pub(super) struct KernelSide {
     maps: Maps<KernelMaps>,
     /// Names of functions: callbacks must have one.
     btf: Handle,
+    /// BTF id of `bpf_throw`.
+    throw: u32,
 }
 
 struct KernelMaps {
@@ -25,7 +28,7 @@ struct KernelMaps {
 
 impl KernelSide {
     /// Makes maps and BTF.
-    pub(super) fn new() -> Result<Self, TaskError> {
+    pub(super) fn new(throw: u32) -> Result<Self, TaskError> {
         let kernel = Arc::new(Kernel::new());
         let create = |&(map_type, key, value, entries): &_| {
             let spec = MapCreate::new(map_type, key, value, entries);
@@ -40,12 +43,20 @@ impl KernelSide {
             handles: handles.clone(),
         };
         let cpus = kernel.possible_cpus();
-        Ok(Self {
+        let side = Self {
             kernel,
             handles,
             maps: Maps::new(elements, cpus),
             btf,
-        })
+            throw,
+        };
+        for (key, target) in (0u32..).zip(targets()) {
+            let program = side.load(&target)?;
+            let (array, value) = (side.handles[TARGETS as usize], program.0.to_ne_bytes());
+            let set = side.kernel.map_update(array, &key.to_ne_bytes(), &value, 0);
+            set.map_err(|e| e.to_string())?;
+        }
+        Ok(side)
     }
 
     pub(super) fn cpus(&self) -> usize {
@@ -55,9 +66,10 @@ impl KernelSide {
     /// Loads a program; the kernel's answer.
     pub(super) fn load(&self, program: &Generated) -> Result<Handle, String> {
         let mut insns = program.insns.clone();
-        for slot in insns.iter_mut().filter(|s| is_map(s)) {
-            slot.imm = self.handles[slot.imm as usize].0;
-        }
+        name_operands(&mut insns, self.throw, |map| {
+            let fd = self.handles[map as usize].0;
+            Slot::new(0, 0, op::PSEUDO_MAP_FD, 0, fd)
+        });
         let spec = ProgLoad {
             name: "fuzz".to_owned(),
             btf: Some(self.btf),

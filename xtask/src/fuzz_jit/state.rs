@@ -11,7 +11,10 @@ pub(super) const MAPS: &[(MapType, u32, u32, u32)] = &[
     (MapType::Array, 4, VALUE as u32, 1),
     (MapType::PercpuArray, 4, ELEMENT as u32, PERCPU_ENTRIES),
     (MapType::Hash, 8, ELEMENT as u32, 6),
+    (MapType::ProgArray, 4, 4, TARGETS),
 ];
+/// Elements of the prog array; the first ones hold the targets.
+pub(super) const TARGETS: u32 = 4;
 /// Bytes of an element of the maps but the array.
 pub(super) const ELEMENT: usize = 16;
 /// Elements of the per-CPU array.
@@ -110,6 +113,23 @@ impl Named {
 /// True if the slot names a map.
 pub(super) fn is_map(slot: &Slot) -> bool {
     slot.code == op::LDDW && slot.src() == op::PSEUDO_MAP_FD
+}
+
+/// True if the slot calls `bpf_throw`, whose BTF id goes into its immediate.
+pub(super) fn is_throw(slot: &Slot) -> bool {
+    slot.code == op::JMP | op::CALL && slot.src() == op::PSEUDO_KFUNC_CALL
+}
+
+/// Puts in `insns` what their maps and `bpf_throw` are called by one side.
+pub(super) fn name_operands(insns: &mut [Slot], throw: u32, map: impl Fn(i32) -> Slot) {
+    for slot in insns {
+        if is_map(slot) {
+            let to = map(slot.imm);
+            *slot = Slot::new(op::LDDW, slot.dst(), to.src(), 0, to.imm);
+        } else if is_throw(slot) {
+            slot.imm = throw.cast_signed();
+        }
+    }
 }
 
 /// Element commands of one side's maps, by index of the map.
