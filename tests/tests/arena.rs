@@ -7,12 +7,16 @@ use skep_bpf::{Backend, TestRun};
 use skep_object::{Object, Options};
 use skep_tests::workspace_root;
 use skep_user::Universe;
+use skep_vm::{Engine, Tiers};
 use std::sync::Arc;
 
 /// What `add` returns in its first two runs: 100 + 3 + 7, and again.
 const SUMS: [u32; 2] = [110, 120];
+/// Runs of each program.
+const RUNS: usize = 5;
 
-fn sums(backend: &Arc<dyn Backend>) {
+/// What each program returns in its runs; `None` if the kernel has no arenas.
+fn results(backend: &Arc<dyn Backend>) -> Option<Vec<(String, Vec<u32>)>> {
     let bytes = std::fs::read(workspace_root().join("tests/objects/arena.bpf.o")).unwrap();
     let name = "arena.bpf.o".to_owned();
     let object = Object::parse(&bytes, &Options { name }).unwrap();
@@ -23,21 +27,44 @@ fn sums(backend: &Arc<dyn Backend>) {
         // Kernels before 6.9 have no arenas.
         Err(error) if target.kernel_version < 6 << 16 | 9 << 8 => {
             println!("arena: {error}");
-            return;
+            return None;
         }
         Err(error) => panic!("{error}"),
     };
-    for sum in SUMS {
-        let handle = loaded.programs[0].handle;
-        let run = backend.prog_test_run(handle, &TestRun::default()).unwrap();
-        assert_eq!(run.retval, sum, "{}", backend.kind());
-    }
+    let run = |handle| {
+        backend
+            .prog_test_run(handle, &TestRun::default())
+            .unwrap()
+            .retval
+    };
+    let runs = loaded.programs.iter().map(|p| {
+        let results = (0..RUNS).map(|_| run(p.handle)).collect();
+        (p.spec.name.clone(), results)
+    });
+    Some(runs.collect())
 }
 
 #[test]
-fn variables_have_their_values() {
-    sums(&(Arc::new(Universe::new(skep_user::Options::default()).unwrap()) as Arc<dyn Backend>));
-    if needs() {
-        sums(&(Arc::new(Kernel::new()) as Arc<dyn Backend>));
+fn programs_see_the_same_memory_in_every_engine() {
+    let mut all = Vec::new();
+    for (engine, tiers) in [
+        (Engine::Interp, Tiers::Adaptive),
+        (Engine::Jit, Tiers::Templates),
+        (Engine::Jit, Tiers::Optimised),
+    ] {
+        let options = skep_user::Options {
+            engine,
+            tiers,
+            ..skep_user::Options::default()
+        };
+        let universe = Universe::new(options).unwrap();
+        all.extend(results(&(Arc::new(universe) as Arc<dyn Backend>)));
     }
+    if needs() {
+        all.extend(results(&(Arc::new(Kernel::new()) as Arc<dyn Backend>)));
+    }
+    let first = &all[0];
+    let add = first.iter().find(|(name, _)| name == "add").unwrap();
+    assert_eq!(add.1[..SUMS.len()], SUMS);
+    assert!(all.iter().all(|results| results == first), "{all:x?}");
 }

@@ -27,6 +27,7 @@ impl Verifier<'_> {
         }
         self.check_no_pointer(src.index())?;
         self.check_atomic_memory(dst.index())?;
+        self.check_arena_atomic(dst.index(), op)?;
         let fetched = match op {
             AtomicOp::Cmpxchg => Some(0),
             op if op.fetches() => Some(src.index()),
@@ -83,6 +84,26 @@ impl Verifier<'_> {
             );
         }
         Ok(())
+    }
+
+    /// In an arena the kernel's JIT for x86 has no operations that it makes of a loop of instructions.
+    fn check_arena_atomic(&self, i: usize, op: AtomicOp) -> Check {
+        let looped = matches!(
+            op,
+            AtomicOp::Or { fetch: true }
+                | AtomicOp::And { fetch: true }
+                | AtomicOp::Xor { fetch: true }
+        );
+        if !looped || self.reg(i).kind != Kind::Arena {
+            return Ok(());
+        }
+        let message = Cause::about(
+            i,
+            format!(
+                "r{i} points into an arena, where an atomic and, or, xor cannot return the old value"
+            ),
+        );
+        fail(code::ATOMIC_TARGET, errno::EACCES, message)
     }
 
     /// Atomic access needs plain memory.

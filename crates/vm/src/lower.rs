@@ -423,69 +423,13 @@ impl Lowering<'_> {
         {
             return Ok(());
         }
-        let mem = |base, offset: i16| Mem {
-            base,
-            offset: i32::from(offset) + native.map_or(0, |n| n.delta),
+        let place = NativeMem {
             space,
+            delta: native.map_or(0, |n| n.delta),
+            load: native.map(|_| Size::DW),
+            store: stored.map(|_| Size::H),
         };
-        let op = match insn {
-            Insn::Load {
-                size,
-                extend,
-                dst,
-                src,
-                offset,
-            } => Op::Load {
-                size: native.map_or(size, |_| Size::DW),
-                extend,
-                dst,
-                mem: mem(src, offset),
-            },
-            Insn::Store {
-                size,
-                dst,
-                src,
-                offset,
-            } => Op::Store {
-                size: stored.map_or(size, |_| Size::H),
-                src,
-                mem: mem(dst, offset),
-            },
-            Insn::Atomic {
-                size,
-                op,
-                dst,
-                src,
-                offset,
-            } => Op::Atomic {
-                size,
-                op,
-                src,
-                mem: mem(dst, offset),
-            },
-            Insn::LoadAcquire {
-                size,
-                dst,
-                src,
-                offset,
-            } => Op::LoadAcquire {
-                size,
-                dst,
-                mem: mem(src, offset),
-            },
-            Insn::StoreRelease {
-                size,
-                dst,
-                src,
-                offset,
-            } => Op::StoreRelease {
-                size,
-                src,
-                mem: mem(dst, offset),
-            },
-            _ => Op::Unreachable,
-        };
-        self.emit(slot, op);
+        self.emit(slot, place.op(insn));
         Ok(())
     }
 
@@ -627,6 +571,86 @@ impl Lowering<'_> {
         });
         let callee = u32::try_from(index).unwrap_or(u32::MAX);
         self.emit(slot, Op::Call { callee });
+    }
+}
+
+/// Where an access goes, if not to where the program says, and how wide it is there.
+struct NativeMem {
+    space: Space,
+    /// Bytes between the program's view of the context and the native structure.
+    delta: i32,
+    /// Width of loads and stores, if it is another one.
+    load: Option<Size>,
+    store: Option<Size>,
+}
+
+impl NativeMem {
+    fn mem(&self, base: Reg, offset: i16) -> Mem {
+        Mem {
+            base,
+            offset: i32::from(offset) + self.delta,
+            space: self.space,
+        }
+    }
+
+    fn op(&self, insn: Insn) -> Op {
+        match insn {
+            Insn::Load {
+                size,
+                extend,
+                dst,
+                src,
+                offset,
+            } => Op::Load {
+                size: self.load.unwrap_or(size),
+                extend,
+                dst,
+                mem: self.mem(src, offset),
+            },
+            Insn::Store {
+                size,
+                dst,
+                src,
+                offset,
+            } => Op::Store {
+                size: self.store.unwrap_or(size),
+                src,
+                mem: self.mem(dst, offset),
+            },
+            Insn::Atomic {
+                size,
+                op,
+                dst,
+                src,
+                offset,
+            } => Op::Atomic {
+                size,
+                op,
+                src,
+                mem: self.mem(dst, offset),
+            },
+            Insn::LoadAcquire {
+                size,
+                dst,
+                src,
+                offset,
+            } => Op::LoadAcquire {
+                size,
+                dst,
+                mem: self.mem(src, offset),
+            },
+            Insn::StoreRelease {
+                size,
+                dst,
+                src,
+                offset,
+            } => Op::StoreRelease {
+                size,
+                src,
+                mem: self.mem(dst, offset),
+            },
+            _ => Op::Unreachable,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod matrix;
 
+use crate::cmd::open::CapsArg;
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
 use crate::render::sarif::Sarif;
@@ -10,7 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use skep::check::{CheckOptions, Checker, Report, Verdict};
 use skep::diagnose::{Diagnosis, LineCost, Note};
 use skep_abi::ProgType;
-use skep_verifier::{Caps, Stats};
+use skep_verifier::Stats;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,24 +72,6 @@ pub(crate) struct Args {
 enum LogArg {
     /// As at the end of the kernel's log
     Kernel,
-}
-
-/// The capability sets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-enum CapsArg {
-    /// A privileged loader
-    All,
-    /// CAP_BPF and CAP_NET_ADMIN only
-    Bpf,
-}
-
-impl CapsArg {
-    fn name(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Bpf => "bpf",
-        }
-    }
 }
 
 /// Time between two looks at the objects.
@@ -226,13 +209,6 @@ fn chosen(args: &Args, checker: &Checker) -> Vec<String> {
         .collect()
 }
 
-fn caps(args: &Args) -> Caps {
-    match args.caps {
-        CapsArg::All => Caps::All,
-        CapsArg::Bpf => Caps::Bpf,
-    }
-}
-
 /// What a verdict means for the exit code.
 fn outcome_of(verdict: &Verdict) -> Outcome {
     match verdict {
@@ -252,7 +228,7 @@ fn object(
     out: &mut Output,
 ) -> Result<Option<Outcome>, CliError> {
     let checker = open(path, base)?;
-    let caps = caps(args);
+    let caps = args.caps.caps();
     let mut outcome = None;
     for name in &chosen(args, &checker) {
         let Some(report) = checker.check(name, caps) else {
@@ -307,7 +283,7 @@ fn print(
     diagnoses: &[Diagnosis],
     out: &mut Output,
 ) -> Result<(), CliError> {
-    let caps = caps(args);
+    let caps = args.caps.caps();
     if out.is_json() {
         let mut row = json(args, path, kernel, report, diagnoses);
         if args.stats {

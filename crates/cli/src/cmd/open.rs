@@ -36,18 +36,46 @@ pub(crate) enum EngineArg {
     Jit,
 }
 
+/// `--caps`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum CapsArg {
+    /// A privileged loader
+    All,
+    /// CAP_BPF and CAP_NET_ADMIN only
+    Bpf,
+}
+
+impl CapsArg {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Bpf => "bpf",
+        }
+    }
+
+    pub(crate) fn caps(self) -> Caps {
+        match self {
+            Self::All => Caps::All,
+            Self::Bpf => Caps::Bpf,
+        }
+    }
+}
+
 /// How programs of the user backend run.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct EngineOptions {
     /// Which engine of the user backend
     #[arg(long, value_enum, default_value_t = EngineArg::Jit)]
-    engine: EngineArg,
+    pub(crate) engine: EngineArg,
     /// Tell profilers of compiled programs: /tmp/perf-PID.map, or jit-PID.dump in the current directory
     #[arg(long, value_enum)]
-    perf: Option<PerfArg>,
+    pub(crate) perf: Option<PerfArg>,
     /// Hide immediates of programs in compiled code; slower
     #[arg(long)]
-    blinding: bool,
+    pub(crate) blinding: bool,
+    /// What the loader may do: programs of one without CAP_PERFMON mask their pointer arithmetic
+    #[arg(long, value_enum, default_value_t = CapsArg::All)]
+    pub(crate) caps: CapsArg,
 }
 
 impl EngineOptions {
@@ -56,6 +84,7 @@ impl EngineOptions {
         engine: EngineArg::Jit,
         perf: None,
         blinding: false,
+        caps: CapsArg::All,
     };
 }
 
@@ -97,6 +126,11 @@ pub(crate) fn backend(
         (BackendArg::User, _) | (BackendArg::Auto, Purpose::TestRun) => BackendKind::User,
         (BackendArg::Kernel, _) | (BackendArg::Auto, Purpose::Attach) => BackendKind::Kernel,
     };
+    if kind == BackendKind::Kernel && engine.caps != CapsArg::All {
+        return Err(CliError::usage(
+            "--caps is for the user backend: what a loader may do in the kernel is up to the process",
+        ));
+    }
     let backend: Arc<dyn Backend> = match kind {
         BackendKind::Kernel => Arc::new(Kernel::new()),
         BackendKind::User => Arc::new(universe(engine, object)?),
@@ -124,6 +158,7 @@ pub(crate) fn universe(
             EngineArg::Jit => Engine::Jit,
         },
         blinding: engine.blinding,
+        caps: engine.caps.caps(),
         profile: profile
             .transpose()
             .map_err(|e| CliError::environment(format!("--perf: {e}")))?

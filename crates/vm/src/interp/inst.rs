@@ -195,20 +195,11 @@ fn one(op: &Op, lowered: &Lowered, maps: &[MapSlot]) -> Inst {
             ArenaView::Program => binary(Code::Mov32, dst, src),
             ArenaView::User => binary(Code::ArenaToUser, dst, src),
         },
-        Op::Load {
-            size,
-            extend,
-            dst,
-            mem,
-        } => load(size, extend, dst, mem),
-        Op::Store { size, src, mem } => store(size, src, mem),
-        Op::Atomic { size, op, src, mem } => atomic_op(size, op, src, mem),
-        Op::LoadAcquire { size, dst, mem } => {
-            access(Code::LoadAcquire, dst, mem.base, mem).with_kind(size as u8 | arena_bit(mem))
-        }
-        Op::StoreRelease { size, src, mem } => {
-            access(Code::StoreRelease, mem.base, src, mem).with_kind(size as u8 | arena_bit(mem))
-        }
+        Op::Load { .. }
+        | Op::Store { .. }
+        | Op::Atomic { .. }
+        | Op::LoadAcquire { .. }
+        | Op::StoreRelease { .. } => memory(op),
         Op::LoadPacket { size, index, imm } => {
             let (src, has_index) = index.map_or((0, 0), |r| (r.number(), 1));
             Inst::new(
@@ -231,6 +222,27 @@ fn one(op: &Op, lowered: &Lowered, maps: &[MapSlot]) -> Inst {
         Op::Exit => Inst::new(Code::Exit, 0, 0, 0, 0),
         Op::Barrier => Inst::new(Code::Barrier, 0, 0, 0, 0),
         Op::Unreachable => Inst::new(Code::Unreachable, 0, 0, 0, 0),
+    }
+}
+
+/// Accesses of memory.
+fn memory(op: &Op) -> Inst {
+    match *op {
+        Op::Load {
+            size,
+            extend,
+            dst,
+            mem,
+        } => load(size, extend, dst, mem),
+        Op::Store { size, src, mem } => store(size, src, mem),
+        Op::Atomic { size, op, src, mem } => atomic_op(size, op, src, mem),
+        Op::LoadAcquire { size, dst, mem } => {
+            access(Code::LoadAcquire, dst, mem.base, mem).with_kind(size as u8 | arena_bit(mem))
+        }
+        Op::StoreRelease { size, src, mem } => {
+            access(Code::StoreRelease, mem.base, src, mem).with_kind(size as u8 | arena_bit(mem))
+        }
+        _ => Inst::new(Code::Unreachable, 0, 0, 0, 0),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `skep check --kernel A,B,…`: which kernel takes which program, and why not.
 
-use super::{Args, caps, chosen, json, open, outcome_of, unreadable};
+use super::{Args, chosen, json, open, outcome_of, unreadable};
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
 use skep::check::{CheckOptions, Report, Verdict};
@@ -39,7 +39,9 @@ fn object(
         let column = match open(path, options) {
             Ok(checker) => {
                 let names = chosen(args, &checker);
-                let reports = names.iter().filter_map(|n| checker.check(n, caps(args)));
+                let reports = names
+                    .iter()
+                    .filter_map(|n| checker.check(n, args.caps.caps()));
                 Ok(reports.collect::<Vec<_>>())
             }
             Err(CliError::Environment(message)) => Err(message),

@@ -9,7 +9,6 @@ use serde_json::{Value as Json, json};
 use skep::CodeKind;
 use skep_bpf::ObjKind;
 use skep_isa::{Slot, Style};
-use skep_user::listing::Which;
 use std::path::Path;
 
 /// Bytes of machine code printed on a line.
@@ -17,20 +16,13 @@ const LINE_BYTES: usize = 16;
 
 /// Prints the code: `KIND PROGRAM [opcodes | file PATH]`.
 pub(super) fn run(words: &[String], out: &mut Output) -> Result<(), CliError> {
-    const USAGE: &str = "usage: skep prog dump xlated|jited PROGRAM [opcodes | file PATH], or skep prog dump jited OBJ [NAME] [first]";
+    const USAGE: &str = "usage: skep prog dump xlated|jited PROGRAM [opcodes | file PATH], or skep prog dump jited OBJ [NAME] [first] [caps all|bpf]";
     let (kind, rest) = words.split_first().ok_or_else(|| CliError::usage(USAGE))?;
     if let ("jited", [object, options @ ..]) = (kind.as_str(), rest)
         && Path::new(object).is_file()
     {
-        return match options {
-            [] => machine::run(object, None, Which::Best, out),
-            [word] if word == "first" => machine::run(object, None, Which::Current, out),
-            [name] => machine::run(object, Some(name), Which::Best, out),
-            [name, word] if word == "first" => {
-                machine::run(object, Some(name), Which::Current, out)
-            }
-            _ => Err(CliError::usage(USAGE)),
-        };
+        let request = machine::Request::parse(object, options);
+        return machine::run(&request.ok_or_else(|| CliError::usage(USAGE))?, out);
     }
     let kind = match kind.as_str() {
         "xlated" => CodeKind::Xlated,

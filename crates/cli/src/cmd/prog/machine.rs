@@ -1,9 +1,10 @@
 //! Machine code of an object's program as skep compiles it, between its BPF instructions and source lines.
 
-use crate::cmd::open::{self, Chosen, EngineOptions};
+use crate::cmd::open::{self, CapsArg, Chosen, EngineOptions};
 use crate::error::CliError;
 use crate::output::Output;
 use crate::render::value;
+use clap::ValueEnum;
 use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter};
 use serde_json::{Value as Json, json};
 use skep::test_run;
@@ -15,15 +16,50 @@ use std::sync::Arc;
 /// Bytes of the longest instructions that share a column with their text.
 const COLUMN_BYTES: usize = 11;
 
-/// Prints the code of a program of an object; of the only one if none is named.
-pub(super) fn run(
-    object: &str,
-    program: Option<&str>,
+/// What to print: `OBJ [NAME] [first] [caps all|bpf]`.
+pub(super) struct Request<'a> {
+    object: &'a str,
+    program: Option<&'a str>,
     which: Which,
-    out: &mut Output,
-) -> Result<(), CliError> {
+    caps: CapsArg,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the words behind the object; `None` if they mean nothing.
+    pub(super) fn parse(object: &'a str, words: &'a [String]) -> Option<Self> {
+        let mut request = Self {
+            object,
+            program: None,
+            which: Which::Best,
+            caps: CapsArg::All,
+        };
+        let mut words = words.iter().map(String::as_str);
+        while let Some(word) = words.next() {
+            match word {
+                "first" => request.which = Which::Current,
+                "caps" => request.caps = CapsArg::from_str(words.next()?, false).ok()?,
+                name if request.program.is_none() => request.program = Some(name),
+                _ => return None,
+            }
+        }
+        Some(request)
+    }
+}
+
+/// Prints the code of a program of an object; of the only one if none is named.
+pub(super) fn run(request: &Request<'_>, out: &mut Output) -> Result<(), CliError> {
+    let &Request {
+        object,
+        program,
+        which,
+        caps,
+    } = request;
     let file = open::object(Path::new(object))?;
-    let universe = open::universe(&EngineOptions::JIT, Some(&file))?;
+    let engine = EngineOptions {
+        caps,
+        ..EngineOptions::JIT
+    };
+    let universe = open::universe(&engine, Some(&file))?;
     let chosen = Chosen {
         backend: Arc::new(universe.clone()),
         automatic: false,

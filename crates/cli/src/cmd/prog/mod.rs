@@ -65,7 +65,7 @@ enum Verb {
         #[arg(long, value_name = "SECONDS")]
         duration: Option<f64>,
     },
-    /// Print the code of a loaded program, xlated|jited PROGRAM [opcodes | file PATH], or skep's own: jited OBJ, perhaps NAME, perhaps first
+    /// Print the code of a loaded program, xlated|jited PROGRAM [opcodes | file PATH], or skep's own: jited OBJ, perhaps NAME, first, caps bpf
     Dump {
         /// xlated or jited, id N | pinned PATH | name NAME, then options
         #[arg(required = true)]

@@ -412,28 +412,7 @@ impl Builder<'_> {
                 src,
                 limit,
             } => self.move_pointer(i, op, dst, src, limit),
-            Op::Neg { width, dst } => {
-                let v = self.reg(i, dst);
-                let v = self.push(Inst::Neg(width, v));
-                self.set(dst, v);
-            }
-            Op::Mov { width, dst, src } => {
-                let mut v = self.reg(i, src);
-                if width == Width::W32 {
-                    v = self.and(v, LOW);
-                }
-                self.set(dst, v);
-            }
-            Op::Movsx {
-                width,
-                from,
-                dst,
-                src,
-            } => {
-                let value = self.reg(i, src);
-                let v = self.push(Inst::Sext { from, width, value });
-                self.set(dst, v);
-            }
+            Op::Neg { .. } | Op::Mov { .. } | Op::Movsx { .. } => self.unary(i, op),
             Op::End { op, size, dst } => self.byte_order(i, op, size, dst),
             Op::Const { dst, value } => {
                 let v = self.constant(value);
@@ -467,6 +446,35 @@ impl Builder<'_> {
             | Op::Throw
             | Op::Exit
             | Op::Unreachable => {}
+        }
+    }
+
+    /// Operations on one register.
+    fn unary(&mut self, i: &Instance, op: Op) {
+        match op {
+            Op::Neg { width, dst } => {
+                let v = self.reg(i, dst);
+                let v = self.push(Inst::Neg(width, v));
+                self.set(dst, v);
+            }
+            Op::Mov { width, dst, src } => {
+                let mut v = self.reg(i, src);
+                if width == Width::W32 {
+                    v = self.and(v, LOW);
+                }
+                self.set(dst, v);
+            }
+            Op::Movsx {
+                width,
+                from,
+                dst,
+                src,
+            } => {
+                let value = self.reg(i, src);
+                let v = self.push(Inst::Sext { from, width, value });
+                self.set(dst, v);
+            }
+            _ => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! Loops: preheaders, induction variables, how often a loop runs.
 
-use super::simplify::holds;
+use super::constants::holds;
 use crate::jit::ir::dom::{Loop, Shape};
 use crate::jit::ir::{BinOp, Block, Cmp, Graph, Inst, Term, Value};
 use skep_isa::{JmpOp, Width};

@@ -2,6 +2,7 @@
 
 pub(crate) mod bits;
 mod cfg;
+mod constants;
 pub(crate) mod hash;
 mod idiom;
 mod loops;

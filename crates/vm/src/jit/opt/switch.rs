@@ -1,7 +1,7 @@
 //! Chains and trees of comparisons of one small value become a jump table.
 
 use super::bits;
-use super::simplify::holds;
+use super::constants::holds;
 use crate::jit::ir::dom::Shape;
 use crate::jit::ir::{Block, Cmp, Graph, Inst, Term, Value};
 use skep_isa::{JmpOp, Width};

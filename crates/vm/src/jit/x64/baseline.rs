@@ -307,9 +307,7 @@ impl Baseline<'_> {
                 self.a
                     .mov_symbol(reg(dst), Symbol::MapValue { map, offset });
             }
-            Op::FuncAddr { dst, func } => {
-                self.a.lea_label(reg(dst), self.func_labels[func as usize]);
-            }
+            Op::FuncAddr { dst, func } => self.func_addr(reg(dst), func),
             Op::ArenaCast { view, dst, src } => self.arena_cast(view, reg(dst), reg(src)),
             Op::Load {
                 size,
@@ -342,10 +340,21 @@ impl Baseline<'_> {
             Op::Barrier => self.a.lfence(),
             Op::Unreachable => self.a.ud2(),
         }
-        if last && !matches!(op, Op::Exit) {
+        if last {
+            self.last(op);
+        }
+    }
+
+    fn func_addr(&mut self, dst: Gpr, func: u32) {
+        self.a.lea_label(dst, self.func_labels[func as usize]);
+    }
+
+    /// Ends a function behind its last op.
+    fn last(&mut self, op: Op) {
+        if !matches!(op, Op::Exit) {
             // Never reached: the last op of a function does not fall through.
             self.a.ud2();
-        } else if last && self.frame.index == 0 && self.src.throws {
+        } else if self.frame.index == 0 && self.src.throws {
             self.a.jmp(self.frame.exit);
         }
     }
