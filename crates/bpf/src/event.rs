@@ -26,6 +26,15 @@ pub enum Event<'a> {
     Trace(&'a str),
 }
 
+/// How full a buffer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fill {
+    /// Bytes that wait, with the headers of their records.
+    pub bytes: u64,
+    /// Bytes that there is room for.
+    pub capacity: u64,
+}
+
 /// A stream of events.
 pub trait EventReader: Send {
     /// A descriptor that polls readable when events wait (an epoll descriptor, where there are several); `None` if the
@@ -37,4 +46,15 @@ pub trait EventReader: Send {
     /// # Errors
     /// Those of the backend's reads.
     fn drain(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<usize>;
+
+    /// Records that had no room, as far as they were drained; `None` where nobody counts them: a program learns from
+    /// `bpf_ringbuf_reserve` that a ring buffer is full, its reader does not. See [`Self::fill`] for those.
+    fn lost(&self) -> Option<u64> {
+        None
+    }
+
+    /// How full the buffer is; `None` where that cannot be told. A ring buffer near its capacity is about to lose records.
+    fn fill(&self) -> Option<Fill> {
+        None
+    }
 }

@@ -13,7 +13,7 @@ mod memory;
 pub use command::{
     BatchCursor, LinkCreate, LinkTarget, MapCreate, ProgLoad, TestRun, TestRunResult,
 };
-pub use event::{Event, EventReader};
+pub use event::{Event, EventReader, Fill};
 pub use info::{BtfInfo, LinkDetail, LinkInfo, MapInfo, ObjKind, ProgInfo};
 pub use memory::{MapAccess, MapMemory};
 pub use skep_abi::Errno;

@@ -17,6 +17,8 @@ pub mod iterator;
 mod kernel;
 pub mod load;
 pub mod net;
+#[cfg(feature = "tokio")]
+pub mod stream;
 pub mod target;
 pub mod test_run;
 pub mod time;

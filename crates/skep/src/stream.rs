@@ -22,7 +22,7 @@
 use crate::typed::{Plain, TypedEvent, TypedReader};
 use skep_bpf::{Errno, Error, Event, EventReader, Result};
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -32,8 +32,8 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// Reads events as they come.
 pub struct Stream {
-    /// Watches the reader's descriptor, and is dropped before it.
-    ready: Option<AsyncFd<RawFd>>,
+    /// Watches a descriptor of the reader's, which stays open on its own.
+    ready: Option<AsyncFd<OwnedFd>>,
     reader: Box<dyn EventReader>,
 }
 
@@ -49,7 +49,6 @@ impl Stream {
     /// # Errors
     /// If the descriptor cannot be watched.
     pub fn new(reader: Box<dyn EventReader>) -> io::Result<Self> {
-        let watch = |fd| AsyncFd::with_interest(fd, Interest::READABLE);
         Ok(Self {
             ready: reader.descriptor().map(watch).transpose()?,
             reader,
@@ -80,6 +79,14 @@ impl Stream {
     pub fn lost(&self) -> Option<u64> {
         self.reader.lost()
     }
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe, for descriptors that may be closed meanwhile; this one is owned"
+)]
+fn watch(fd: RawFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(skep_sys::bpf::duplicate(fd)?, Interest::READABLE)
 }
 
 fn failed(error: io::Error) -> Error {

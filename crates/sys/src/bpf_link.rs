@@ -58,26 +58,9 @@ struct Held {
     path: Option<CString>,
 }
 
-/// `BPF_LINK_CREATE`. `target` is a descriptor or an interface index.
+/// `BPF_LINK_CREATE`. `prog_or_map` is a map for structures of operations; `target` is a descriptor or an interface index.
 pub fn create(
-    prog: BorrowedFd<'_>,
-    target: u32,
-    attach_type: u32,
-    flags: u32,
-    extra: &Extra<'_>,
-) -> io::Result<OwnedFd> {
-    create_raw(
-        prog.as_raw_fd().cast_unsigned(),
-        target,
-        attach_type,
-        flags,
-        extra,
-    )
-}
-
-/// As [`create`], for links whose first descriptor is a map (struct_ops).
-pub fn create_raw(
-    prog_or_map: u32,
+    prog_or_map: BorrowedFd<'_>,
     target: u32,
     attach_type: u32,
     flags: u32,
@@ -147,7 +130,7 @@ pub fn create_raw(
         }
     };
     let mut attr = LinkCreate {
-        prog_fd: prog_or_map,
+        prog_fd: prog_or_map.as_raw_fd().cast_unsigned(),
         target_fd: target,
         attach_type,
         flags,

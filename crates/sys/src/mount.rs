@@ -2,10 +2,12 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// `FSOPEN_CLOEXEC`, `FSMOUNT_CLOEXEC`
 const CLOEXEC: libc::c_long = 1;
+/// `FSCONFIG_SET_STRING`
+const SET_STRING: libc::c_long = 1;
 /// `FSCONFIG_CMD_CREATE`
 const CREATE: libc::c_long = 6;
 
@@ -18,29 +20,86 @@ fn descriptor(value: libc::c_long) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// A filesystem that is being made (`fsopen(2)`). It belongs to the user namespace of who opened it, whoever goes on with it.
+#[derive(Debug)]
+pub struct Context(OwnedFd);
+
+impl From<OwnedFd> for Context {
+    /// Of a descriptor that another process opened.
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl AsFd for Context {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Context {
+    /// Begins a filesystem.
+    ///
+    /// # Errors
+    /// Those of `fsopen`; `EPERM` without CAP_SYS_ADMIN in a user namespace.
+    pub fn open(filesystem: &CStr) -> io::Result<Self> {
+        // SAFETY: the name is a terminated string.
+        descriptor(unsafe { libc::syscall(libc::SYS_fsopen, filesystem.as_ptr(), CLOEXEC) })
+            .map(Self)
+    }
+
+    fn config(&self, command: libc::c_long, texts: Option<(&CStr, &CStr)>) -> io::Result<()> {
+        let none = std::ptr::null();
+        let (key, value) = texts.map_or((none, none), |(k, v)| (k.as_ptr(), v.as_ptr()));
+        // SAFETY: key and value are terminated strings, or null for the command that takes none.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_fsconfig,
+                self.0.as_raw_fd(),
+                command,
+                key,
+                value,
+                0,
+            )
+        };
+        if done < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// Those of `fsconfig`: `EINVAL` for an option that does not exist, `EPERM` for one that is not the caller's to set.
+    pub fn set(&self, key: &CStr, value: &CStr) -> io::Result<()> {
+        self.config(SET_STRING, Some((key, value)))
+    }
+
+    /// Makes the filesystem.
+    ///
+    /// # Errors
+    /// Those of `fsconfig`.
+    pub fn create(&self) -> io::Result<()> {
+        self.config(CREATE, None)
+    }
+
+    /// A detached mount; its root is `/proc/self/fd/N`.
+    ///
+    /// # Errors
+    /// Those of `fsmount`.
+    pub fn mount(&self) -> io::Result<OwnedFd> {
+        // SAFETY: numbers only.
+        descriptor(unsafe { libc::syscall(libc::SYS_fsmount, self.0.as_raw_fd(), CLOEXEC, 0) })
+    }
+}
+
 /// A detached mount of a filesystem; its root is `/proc/self/fd/N`.
 ///
 /// # Errors
 /// Those of `fsopen`, `fsconfig` and `fsmount`; `EPERM` without CAP_SYS_ADMIN.
 pub fn detached(filesystem: &CStr) -> io::Result<OwnedFd> {
-    // SAFETY: the name is a terminated string.
-    let context =
-        descriptor(unsafe { libc::syscall(libc::SYS_fsopen, filesystem.as_ptr(), CLOEXEC) })?;
-    let none = std::ptr::null::<u8>();
-    // SAFETY: this command takes no key and no value.
-    let created = unsafe {
-        libc::syscall(
-            libc::SYS_fsconfig,
-            context.as_raw_fd(),
-            CREATE,
-            none,
-            none,
-            0,
-        )
-    };
-    if created < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: numbers only.
-    descriptor(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), CLOEXEC, 0) })
+    let context = Context::open(filesystem)?;
+    context.create()?;
+    context.mount()
 }

@@ -1,6 +1,7 @@
 //! Processes: capabilities, memory of others.
 
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// `CAP_NET_ADMIN`
 pub const CAP_NET_ADMIN: u32 = 12;
@@ -72,6 +73,25 @@ pub fn read_memory(pid: u32, address: u64, buffer: &mut [u8]) -> io::Result<usiz
     // SAFETY: the local buffer is writable for its length; the remote address is only read, by the kernel, which checks it.
     let count = unsafe { libc::process_vm_readv(pid.cast_signed(), &local, 1, &remote, 1, 0) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// A descriptor of another process, as one of our own (`pidfd_getfd(2)`).
+///
+/// # Errors
+/// `EPERM` without the right to trace it, `EBADF` if it has no such descriptor.
+pub fn take_descriptor(pid: u32, number: RawFd) -> io::Result<OwnedFd> {
+    let own = |value: libc::c_long| {
+        let fd = RawFd::try_from(value).unwrap_or(-1);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made it for us.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    };
+    // SAFETY: numbers only.
+    let process = own(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: numbers only.
+    own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })
 }
 
 /// The effective user id.

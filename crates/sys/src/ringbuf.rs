@@ -83,6 +83,14 @@ impl Ringbuf {
         count
     }
 
+    /// Bytes between the positions of producer and consumer, with the headers of their records, and bytes that there is room for.
+    #[must_use]
+    pub fn fill(&self) -> (u64, u64) {
+        let consumed = self.consumer_position().load(Ordering::Relaxed);
+        let produced = self.producer_position().load(Ordering::Acquire);
+        (produced.wrapping_sub(consumed), self.size)
+    }
+
     /// The record at a position and its length with header and padding; `None` while it is being written. A discarded
     /// record has no bytes.
     fn record(&self, position: u64) -> Option<(Option<&[u8]>, u64)> {

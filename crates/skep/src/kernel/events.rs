@@ -4,7 +4,7 @@ use super::Kernel;
 use super::convert::failed;
 use super::tracefs::Tracefs;
 use skep_abi::MapType;
-use skep_bpf::{Errno, Error, Event, EventReader, Handle, Result};
+use skep_bpf::{Errno, Error, Event, EventReader, Fill, Handle, Result};
 use skep_sys::bpf_map::Map;
 use skep_sys::epoll::Epoll;
 use skep_sys::{cpus, perf, ringbuf};
@@ -55,11 +55,17 @@ impl EventReader for RingReader {
     fn drain(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<usize> {
         Ok(self.0.drain(&mut |record| each(Event::Record(record))))
     }
+
+    fn fill(&self) -> Option<Fill> {
+        let (bytes, capacity) = self.0.fill();
+        Some(Fill { bytes, capacity })
+    }
 }
 
 struct PerfReader {
     epoll: Epoll,
     buffers: Vec<(u32, perf::Buffer)>,
+    lost: u64,
 }
 
 impl PerfReader {
@@ -76,7 +82,11 @@ impl PerfReader {
             epoll.add(buffer.descriptor(), u64::from(cpu))?;
             buffers.push((cpu, buffer));
         }
-        Ok(Self { epoll, buffers })
+        Ok(Self {
+            epoll,
+            buffers,
+            lost: 0,
+        })
     }
 }
 
@@ -86,17 +96,25 @@ impl EventReader for PerfReader {
     }
 
     fn drain(&mut self, each: &mut dyn FnMut(Event<'_>)) -> Result<usize> {
+        let Self { buffers, lost, .. } = self;
         let mut count = 0;
-        for (cpu, buffer) in &mut self.buffers {
+        for (cpu, buffer) in buffers {
             let cpu = *cpu;
             count += buffer.drain(&mut |record| {
                 each(match record {
                     perf::Record::Sample(data) => Event::Sample { cpu, data },
-                    perf::Record::Lost(count) => Event::Lost { cpu, count },
+                    perf::Record::Lost(count) => {
+                        *lost += count;
+                        Event::Lost { cpu, count }
+                    }
                 });
             });
         }
         Ok(count)
+    }
+
+    fn lost(&self) -> Option<u64> {
+        Some(self.lost)
     }
 }
 

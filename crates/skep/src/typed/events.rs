@@ -1,7 +1,7 @@
 //! Records of ring and perf buffers with their type.
 
 use super::{MapHandle, Plain};
-use skep_bpf::{Event, EventReader, Result};
+use skep_bpf::{Event, EventReader, Fill, Result};
 use std::marker::PhantomData;
 use std::os::fd::RawFd;
 
@@ -74,11 +74,37 @@ impl<T: Plain> TypedReader<T> {
     /// # Errors
     /// Those of the backend.
     pub fn drain(&mut self, mut each: impl FnMut(TypedEvent<'_, T>)) -> Result<usize> {
-        self.reader.drain(&mut |event| match event {
+        self.reader
+            .drain(&mut |event| TypedEvent::of(event, &mut each))
+    }
+
+    /// Records that had no room so far, see [`EventReader::lost`].
+    #[must_use]
+    pub fn lost(&self) -> Option<u64> {
+        self.reader.lost()
+    }
+
+    /// How full the buffer is, see [`EventReader::fill`].
+    #[must_use]
+    pub fn fill(&self) -> Option<Fill> {
+        self.reader.fill()
+    }
+
+    /// The reader without the type.
+    #[must_use]
+    pub fn into_inner(self) -> Box<dyn EventReader> {
+        self.reader
+    }
+}
+
+impl<'a, T: Plain> TypedEvent<'a, T> {
+    /// Hands an event to `each` with its type; lines of the trace stream have none.
+    pub(crate) fn of(event: Event<'a>, each: &mut impl FnMut(Self)) {
+        match event {
             Event::Record(data) | Event::Sample { data, .. } => each(typed(data)),
             Event::Lost { cpu, count } => each(TypedEvent::Lost { cpu, count }),
             Event::Trace(_) => {}
-        })
+        }
     }
 }
 

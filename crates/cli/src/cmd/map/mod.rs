@@ -1,5 +1,6 @@
 //! `skep map`: maps of the kernel.
 
+mod batch;
 mod create;
 mod events;
 mod queue;
@@ -99,6 +100,15 @@ enum Verb {
         #[arg(required = true)]
         words: Vec<String>,
     },
+    /// Many elements at once: MAP dump | take | update FILE | delete FILE; files hold what dump prints as JSON
+    Batch {
+        /// id N | pinned PATH | name NAME, then what to do
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// Elements of one call at most
+        #[arg(long, value_name = "N", default_value_t = batch::COUNT)]
+        count: u32,
+    },
     /// Keep a map at a path of a bpf filesystem: MAP PATH
     Pin {
         /// id N | pinned PATH | name NAME, then the path
@@ -128,6 +138,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
         Verb::Update { words } => update(&kernel, words)?,
         Verb::Delete { words } => delete(&kernel, words)?,
         Verb::Getnext { words } => next(&kernel, words, out)?,
+        Verb::Batch { words, count } => batch::run(&kernel, words, *count, out)?,
         Verb::Pin { words } => {
             let (map, path) = words.split_at(2);
             let opened = one(&kernel, map)?;
