@@ -11,6 +11,7 @@ mod cases;
 mod classic;
 mod combine;
 mod corners;
+mod counters;
 mod debug_info;
 mod deferred;
 mod encodings;

@@ -20,6 +20,7 @@ const TESTS: &[&str] = &[
     "arena::",
     "attach::",
     "attach_more::",
+    "counters::",
     "kernel_backend::",
     "packets::",
 ];

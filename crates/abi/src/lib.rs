@@ -11,6 +11,7 @@ pub mod lsm;
 pub mod map;
 pub mod map_flags;
 pub mod prog;
+pub mod prog_flags;
 pub mod section;
 pub mod since;
 pub mod struct_ops;

@@ -79,6 +79,51 @@ fn json(words: &str) -> Json {
     serde_json::from_str(text.trim()).expect("JSON")
 }
 
+/// Everything of bpftool's answer is in ours, under the same names; `kept` chooses rows of lists that others change, too.
+fn agrees(words: &str, kept: impl Fn(&Json) -> bool) {
+    let mut command = Command::new("bpftool");
+    let output = command.arg("-j").args(words.split_whitespace()).output();
+    let Ok(output) = output else {
+        println!("skipped: bpftool");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let theirs: Json = serde_json::from_str(text.trim()).expect("JSON of bpftool");
+    let rows = |all: &Json| -> Json {
+        match all.as_array() {
+            Some(rows) => rows.iter().filter(|r| kept(r)).cloned().collect(),
+            None => all.clone(),
+        }
+    };
+    let (theirs, ours) = (rows(&theirs), rows(&json(words)));
+    assert_ne!(
+        theirs,
+        Json::Array(Vec::new()),
+        "{words}: nothing to compare"
+    );
+    covers(&theirs, &ours, words);
+}
+
+/// `ours` has at least what `theirs` has.
+fn covers(theirs: &Json, ours: &Json, place: &str) {
+    match (theirs, ours) {
+        (Json::Object(fields), Json::Object(_)) => {
+            for (name, value) in fields {
+                let same = ours.get(name);
+                let same = same.unwrap_or_else(|| panic!("{place}: no {name} in {ours}"));
+                covers(value, same, &format!("{place}.{name}"));
+            }
+        }
+        (Json::Array(items), Json::Array(own)) => {
+            assert_eq!(items.len(), own.len(), "{place}: {theirs} {ours}");
+            for (a, b) in items.iter().zip(own) {
+                covers(a, b, place);
+            }
+        }
+        _ => assert_eq!(theirs, ours, "{place}"),
+    }
+}
+
 /// One program of an object, loaded and pinned.
 fn pinned(object: &str, program: &str, path: &str) -> Loaded {
     let bytes = std::fs::read(root().join(object)).expect("an object");
@@ -207,6 +252,8 @@ fn groups_get_and_lose_programs() {
     let shown = json(&format!("cgroup show {path}"));
     assert_eq!(shown[0]["attach_type"], "cgroup_inet_egress", "{shown}");
     assert_eq!(shown[0]["attach_flags"], "multi");
+    agrees(&format!("cgroup show {path}"), |_| true);
+    agrees(&format!("cgroup tree {path}"), |_| true);
     assert_eq!(
         json(&format!("cgroup tree {path}"))[0]["cgroup"],
         path.as_str()
@@ -248,6 +295,7 @@ fn devices_get_and_lose_programs() {
     skep(&format!("net attach xdpgeneric pinned {program} dev lo")).expect("attaches");
     let shown = json("net show dev lo");
     assert_eq!(shown[0]["xdp"][0]["mode"], "generic", "{shown}");
+    agrees("net show", |_| true);
     assert!(skep(&format!("net attach xdpgeneric pinned {program} dev lo")).is_err());
     skep(&format!(
         "net attach xdpgeneric pinned {program} dev lo overwrite"
@@ -327,7 +375,8 @@ fn structures_of_operations_are_registered() {
         .and_then(|l| l.rsplit(' ').next());
     let id = id.expect("an id");
     let shown = json(&format!("struct_ops show id {id}"));
-    assert_eq!(shown[0]["kernel_struct"], "tcp_congestion_ops", "{shown}");
+    assert_eq!(shown["kernel_struct_ops"], "tcp_congestion_ops", "{shown}");
+    agrees(&format!("struct_ops show id {id}"), |_| true);
     let dumped = json(&format!("struct_ops dump id {id}"));
     assert!(dumped.to_string().contains("skep_value"), "{dumped}");
     skep(&format!("struct_ops unregister id {id}")).expect("unregisters");
@@ -337,6 +386,137 @@ fn structures_of_operations_are_registered() {
         "struct_ops"
     );
     skep(&format!("link detach pinned {link}")).expect("detaches");
+}
+
+#[test]
+fn programs_on_events_are_listed() {
+    let Some(pins) = Pins::new("perf") else {
+        return;
+    };
+    let program = pins.path("tracepoint");
+    let loaded = pinned(ATTACH, "on_tracepoint", &program);
+    let hook = skep::attach::Hook::Tracepoint {
+        category: "syscalls".to_owned(),
+        name: "sys_enter_getpid".to_owned(),
+    };
+    let link = skep::attach::attach(loaded.backend(), loaded.programs[0].handle, &hook);
+    let _link = link.expect("attaches");
+    let pid = std::process::id();
+    agrees("perf show", |row| row["pid"] == pid);
+}
+
+#[test]
+fn many_elements_are_moved_at_once() {
+    let Some(pins) = Pins::new("batch") else {
+        return;
+    };
+    let (map, file) = (pins.path("map"), std::env::temp_dir());
+    let file = file.join(format!("skep-batch-{}", std::process::id()));
+    let file = file.display();
+    skep(&format!(
+        "map create {map} type hash key 4 value 8 entries 100 name batch"
+    ))
+    .expect("a map");
+    for key in 0..50 {
+        skep(&format!(
+            "map update pinned {map} key {key} 0 0 0 value {key} 2 3 4 5 6 7 8"
+        ))
+        .expect("an element");
+    }
+    let count = |words: &str| json(words).as_array().map(Vec::len);
+    let dumped = skep(&format!("-j map batch pinned {map} dump --count 7")).expect("a dump");
+    std::fs::write(file.to_string(), &dumped).expect("a file");
+    assert_eq!(count(&format!("map dump pinned {map}")), Some(50));
+    let one_by_one = json(&format!("map dump pinned {map}"));
+    let mut rows: Vec<String> = one_by_one
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(Json::to_string)
+        .collect();
+    let many: Json = serde_json::from_str(dumped.trim()).expect("JSON");
+    let mut same: Vec<String> = many
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(Json::to_string)
+        .collect();
+    rows.sort();
+    same.sort();
+    assert_eq!(rows, same);
+    skep(&format!("map batch pinned {map} delete {file}")).expect("deletes");
+    assert_eq!(count(&format!("map dump pinned {map}")), Some(0));
+    skep(&format!("map batch pinned {map} update {file} --count 8")).expect("updates");
+    assert_eq!(count(&format!("map batch pinned {map} take")), Some(50));
+    assert_eq!(count(&format!("map dump pinned {map}")), Some(0));
+    std::fs::write(file.to_string(), "[{\"key\":[\"0x01\"]}]").expect("a file");
+    let wrong = skep(&format!("map batch pinned {map} update {file}"));
+    assert!(wrong.expect_err("a short key").contains("element 0"));
+    std::fs::remove_file(file.to_string()).expect("is removed");
+}
+
+#[test]
+fn events_are_piped() {
+    let Some(pins) = Pins::new("pipe") else {
+        return;
+    };
+    let program = pins.path("emit");
+    let loaded = pinned("tests/objects/emit.bpf.o", "emit", &program);
+    let backend = loaded.backend();
+    for (map, kind) in [("records", "record"), ("samples", "sample")] {
+        let path = pins.path(map);
+        let handle = loaded.map(map).expect("a map").handle;
+        backend
+            .obj_pin(handle, Path::new(&path))
+            .expect("is pinned");
+        let piping = std::thread::spawn(move || {
+            skep(&format!("-j map event_pipe pinned {path} --duration 1"))
+        });
+        let run = skep_bpf::TestRun {
+            data_in: Some(vec![0; 64]),
+            ..skep_bpf::TestRun::default()
+        };
+        while !piping.is_finished() {
+            let handle = loaded.programs[0].handle;
+            backend.prog_test_run(handle, &run).expect("runs");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let text = piping.join().expect("no panic").expect("pipes");
+        let row: Json = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+        assert_eq!(row["type"], kind, "{row}");
+        assert!(
+            row["data"].as_array().is_some_and(|d| d.len() >= 8),
+            "{row}"
+        );
+    }
+}
+
+#[test]
+fn rows_say_whose_they_are() {
+    let Some(pins) = Pins::new("owners") else {
+        return;
+    };
+    let program = pins.path("packets");
+    let _loaded = pinned("examples/packets.bpf.o", "packets", &program);
+    let universe = skep_user::Universe::new(skep_user::Options::default()).expect("a universe");
+    let map = skep_bpf::MapCreate {
+        name: "whose".to_owned(),
+        ..skep_bpf::MapCreate::new(skep_abi::MapType::Hash, 4, 4, 1)
+    };
+    universe.map_create(&map).expect("a map");
+    let listed = skep_user::registry::announce(&universe, None).expect("is listed");
+    let rows = json("map show name whose");
+    assert_eq!(rows[0]["backend"], "user", "{rows}");
+    assert_eq!(rows[0]["pid"], std::process::id(), "{rows}");
+    let text = skep("map show name whose").expect("a row");
+    assert!(text.contains("backend user"), "{text}");
+    drop(listed);
+    assert!(skep("map show name whose").is_err());
+    for noun in ["prog", "map", "link"] {
+        let rows = json(&format!("{noun} show"));
+        let named = |r: &Json| r["backend"] == "kernel" || r["backend"] == "user";
+        assert!(rows.as_array().expect("rows").iter().all(named), "{rows}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::resolve::Externs;
 use crate::spec::{MapKind, MapSpec};
 use crate::struct_ops::{self, Operation};
 use crate::target::Target;
+use skep_abi::prog_flags::{BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS};
 use skep_abi::section::{self, SectionName};
 use skep_abi::{AttachType, MapType, ProgType};
 use skep_btf::{Btf, FuncInfo, Kind, LineInfo};
@@ -22,10 +23,6 @@ use skep_isa::opcode::{
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// `BPF_F_SLEEPABLE`
-const BPF_F_SLEEPABLE: u32 = 1 << 4;
-/// `BPF_F_XDP_HAS_FRAGS`
-const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 /// Every `src` of a wide instruction that names a map.
 const MAP_OPERANDS: [u8; 4] = [
     PSEUDO_MAP_FD,

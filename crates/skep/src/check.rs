@@ -1,12 +1,12 @@
 //! Would the kernel accept it? Verifies the programs of an object without loading anything: maps are described from the
 //! object's specifications as a loader would create them.
 
-use crate::feature::SLEEPABLE;
 use crate::target;
 use skep_abi::helper::{ArgKind, HelperProto, ProgEnv, Ret};
 use skep_abi::kernel::{Kernel, Known};
 use skep_abi::map::{self, Create};
 use skep_abi::prog::Capability;
+use skep_abi::prog_flags::BPF_F_SLEEPABLE;
 use skep_abi::{Errno, ProgType};
 use skep_btf::{Btf, Record};
 use skep_isa::{Call, Insn};
@@ -358,7 +358,7 @@ impl Checker {
         let env = ProgEnv {
             prog_type,
             attach: program.attach,
-            sleepable: program.prog_flags & SLEEPABLE != 0,
+            sleepable: program.prog_flags & BPF_F_SLEEPABLE != 0,
             perfmon: true,
             target: "",
             kernel: None,

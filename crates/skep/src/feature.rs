@@ -3,6 +3,7 @@
 pub mod ask;
 
 use crate::kernel::Kernel;
+use skep_abi::prog_flags::BPF_F_SLEEPABLE;
 use skep_abi::{AttachType, MapType, ProgType, map_flags};
 use skep_bpf::{Backend, Errno, Error, MapCreate, ProgLoad};
 use skep_btf::{Btf, Kind};
@@ -53,9 +54,6 @@ const ATTACH_TYPES: &[(ProgType, AttachType)] = &[
 /// Functions that every kernel has, to try a trampoline on.
 const TRAMPOLINE_TARGETS: &[&str] = &["bpf_fentry_test1", "do_unlinkat", "vfs_read"];
 
-/// `BPF_F_SLEEPABLE`
-pub const SLEEPABLE: u32 = 1 << 4;
-
 fn number(path: &str) -> Option<u32> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
@@ -74,7 +72,7 @@ fn load(kernel: &Kernel, prog_type: ProgType, btf_id: u32) -> Result<(), Error> 
         expected_attach_type: attach,
         name: "probe".to_owned(),
         prog_flags: if prog_type == ProgType::Syscall {
-            SLEEPABLE
+            BPF_F_SLEEPABLE
         } else {
             0
         },

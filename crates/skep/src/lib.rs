@@ -7,6 +7,7 @@ pub mod attach;
 pub mod btf_file;
 pub mod cgroup;
 pub mod check;
+pub mod counters;
 pub mod diagnose;
 pub mod dump;
 pub mod element;

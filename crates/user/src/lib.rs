@@ -20,6 +20,7 @@ mod names;
 mod objects;
 mod pin;
 pub mod profile;
+pub mod registry;
 mod run;
 mod state;
 mod storage;

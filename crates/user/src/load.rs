@@ -8,6 +8,7 @@ use crate::profile::Named;
 use crate::state::Mode;
 use crate::tag;
 use crate::universe::Shared;
+use skep_abi::prog_flags::{BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS};
 use skep_abi::{Errno, MapType};
 use skep_bpf::{Error, Handle, ProgInfo, ProgLoad, Result};
 use skep_isa::Slot;
@@ -23,10 +24,6 @@ const INSNS_MAX: usize = skep_abi::limits::BPF_COMPLEXITY_LIMIT_INSNS as usize;
 /// Shortest record of `func_info` and of `line_info`.
 const FUNC_INFO_BYTES: usize = 8;
 const LINE_INFO_BYTES: usize = 16;
-/// `BPF_F_SLEEPABLE`
-const SLEEPABLE: u32 = 1 << 4;
-/// `BPF_F_XDP_HAS_FRAGS`
-const XDP_HAS_FRAGS: u32 = 1 << 5;
 /// Licenses that make a program GPL-compatible (`license_is_gpl_compatible`).
 const GPL_COMPATIBLE: &[&str] = &[
     "GPL",
@@ -103,8 +100,8 @@ fn owner_class(spec: &ProgLoad) -> ProgArrayOwner {
     ProgArrayOwner {
         prog_type: spec.prog_type,
         attach: spec.expected_attach_type,
-        xdp_has_frags: spec.prog_flags & XDP_HAS_FRAGS != 0,
-        sleepable: spec.prog_flags & SLEEPABLE != 0,
+        xdp_has_frags: spec.prog_flags & BPF_F_XDP_HAS_FRAGS != 0,
+        sleepable: spec.prog_flags & BPF_F_SLEEPABLE != 0,
     }
 }
 

@@ -45,6 +45,22 @@ pub(crate) fn default_dir() -> PathBuf {
     }
 }
 
+/// Makes a directory if it is not there; it must be the user's alone.
+pub(crate) fn make_own(dir: &Path) -> std::result::Result<(), Errno> {
+    match DirBuilder::new().mode(DIR_MODE).create(dir) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(errno(&e)),
+        _ => {}
+    }
+    let found = std::fs::symlink_metadata(dir).map_err(|e| errno(&e))?;
+    if !found.is_dir() {
+        return Err(Errno::ENOTDIR);
+    }
+    if found.uid() != skep_sys::process::user_id() || found.mode() & OTHERS != 0 {
+        return Err(Errno::EPERM);
+    }
+    Ok(())
+}
+
 /// What a map's file keeps for those who open it: name and BTF.
 pub(crate) fn notes(created: &MapCreate, btf: Option<&BtfObject>) -> Arc<[u8]> {
     let mut notes = vec![0u8; BPF_OBJ_NAME_LEN];
@@ -106,17 +122,7 @@ impl Shared {
     /// The pin directory, made if it is not there; it must be the user's alone.
     fn own_pin_dir(&self) -> std::result::Result<PathBuf, Errno> {
         let dir = self.pin_dir();
-        match DirBuilder::new().mode(DIR_MODE).create(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(errno(&e)),
-            _ => {}
-        }
-        let found = std::fs::symlink_metadata(&dir).map_err(|e| errno(&e))?;
-        if !found.is_dir() {
-            return Err(Errno::ENOTDIR);
-        }
-        if found.uid() != skep_sys::process::user_id() || found.mode() & OTHERS != 0 {
-            return Err(Errno::EPERM);
-        }
+        make_own(&dir)?;
         self.share_leases(&dir)?;
         Ok(dir)
     }

@@ -124,6 +124,9 @@ struct Row {
     attach_type: AttachType,
     flags: String,
     name: String,
+    /// BTF object and type of an LSM hook, zeros for others.
+    hook: (u32, u32),
+    hook_name: String,
 }
 
 impl Row {
@@ -131,6 +134,7 @@ impl Row {
     fn json(&self) -> Json {
         json!({
             "id": self.id, "attach_type": self.attach_type.name(), "attach_flags": self.flags, "name": self.name,
+            "attach_btf_name": self.hook_name, "attach_btf_obj_id": self.hook.0, "attach_btf_id": self.hook.1,
         })
     }
 }
@@ -156,24 +160,36 @@ fn programs(kernel: &Kernel, group: &Path, flags: u32) -> Result<Vec<Row>, CliEr
         let words = FLAGS.iter().filter(|(bit, _)| attach_flags & bit != 0);
         let words: Vec<&str> = words.map(|(_, word)| *word).collect();
         for id in ids {
+            let (name, hook) = describe(kernel, id);
             rows.push(Row {
                 id,
                 attach_type: *attach_type,
                 flags: words.join(","),
-                name: name(kernel, id),
+                name,
+                hook,
+                hook_name: hook_name(kernel, hook),
             });
         }
     }
     Ok(rows)
 }
 
-fn name(kernel: &Kernel, id: u32) -> String {
+/// Its name, and the BTF object and type of what it was loaded for; nothing of one that is gone meanwhile.
+fn describe(kernel: &Kernel, id: u32) -> (String, (u32, u32)) {
     let Ok(handle) = kernel.by_id(ObjKind::Prog, id) else {
-        return String::new();
+        return (String::new(), (0, 0));
     };
-    let info = kernel.prog_info(handle);
+    let name = kernel.prog_name(handle).unwrap_or_default();
+    let hook = kernel.attach_target(handle).unwrap_or_default();
     kernel.close(handle);
-    info.map(|i| i.name).unwrap_or_default()
+    (name, hook)
+}
+
+/// The name of an LSM hook.
+fn hook_name(kernel: &Kernel, (object, id): (u32, u32)) -> String {
+    let btf = noun::btf(kernel, object);
+    let found = btf.as_ref().and_then(|b| b.get(id));
+    found.map_or_else(String::new, |t| t.name().to_owned())
 }
 
 fn text(rows: &[Row], indent: &str, out: &mut Output) -> Result<(), CliError> {

@@ -1,6 +1,6 @@
 //! `skep link`: links of the kernel.
 
-use super::noun::{self, Selector};
+use super::noun::{self, Owner, Selector};
 use super::pins::Pins;
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
@@ -117,7 +117,7 @@ fn row(backend: &dyn Backend, info: &LinkInfo, names: &Names) -> Json {
     if !pins.is_empty() {
         row["pinned"] = json!(pins);
     }
-    row["backend"] = json!(backend.kind().to_string());
+    Owner::Kernel.enter(&mut row);
     row
 }
 
@@ -147,7 +147,12 @@ impl Names {
 }
 
 fn text(info: &LinkInfo, names: &Names) -> String {
-    let mut text = format!("{}: {}  prog {}", info.id, info.link_type, info.prog_id);
+    // Links of user backends attach to nothing that outlives their process.
+    let owner = Owner::Kernel;
+    let mut text = format!(
+        "{}: {}  prog {}  {owner}",
+        info.id, info.link_type, info.prog_id
+    );
     let mut parts = Vec::new();
     if info.ifindex != 0 {
         parts.push(format!(

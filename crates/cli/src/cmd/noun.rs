@@ -4,7 +4,7 @@ use crate::error::CliError;
 use crate::output::Output;
 use serde_json::Value as Json;
 use skep::Kernel;
-use skep_bpf::{Backend, BtfInfo, Errno, Handle, ObjKind};
+use skep_bpf::{Backend, BackendKind, BtfInfo, Errno, Handle, ObjKind};
 use skep_btf::Btf;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,69 @@ impl Selector {
                 "an object is named by: id N | pinned PATH | name NAME",
             )),
         }
+    }
+}
+
+/// Whose an object is; every row says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    /// The kernel's.
+    Kernel,
+    /// The user backend's of a process.
+    Process(u32),
+    /// The user backend's, pinned: of no process.
+    File,
+}
+
+impl Owner {
+    fn backend(self) -> BackendKind {
+        match self {
+            Self::Kernel => BackendKind::Kernel,
+            Self::Process(_) | Self::File => BackendKind::User,
+        }
+    }
+
+    /// Says it in a row.
+    pub(crate) fn enter(self, row: &mut Json) {
+        row["backend"] = Json::from(self.backend().to_string());
+        if let Self::Process(pid) = self {
+            row["pid"] = Json::from(pid);
+        }
+    }
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "backend {}", self.backend())?;
+        match self {
+            Self::Process(pid) => write!(f, "  pid {pid}"),
+            Self::Kernel | Self::File => Ok(()),
+        }
+    }
+}
+
+/// Does the selector mean an object of this name? One that selects by something else is asked elsewhere.
+pub(crate) fn has_name(selector: Option<&Selector>, name: &str) -> bool {
+    match selector {
+        Some(Selector::Name(wanted)) => wanted == name,
+        _ => true,
+    }
+}
+
+/// What was found; where `others` are to be listed, a kernel that answers nothing is no failure, but is told.
+///
+/// # Errors
+/// The failure, where nothing else is to be listed.
+pub(crate) fn or_nothing<'a>(
+    found: Result<Vec<Opened<'a>>, CliError>,
+    others: bool,
+) -> Result<Vec<Opened<'a>>, CliError> {
+    match found {
+        Err(error) if others => {
+            eprintln!("skep: {error}");
+            Ok(Vec::new())
+        }
+        found => found,
     }
 }
 

@@ -11,6 +11,7 @@ use skep_btf::Btf;
 use skep_object::{Linked, Object, Options};
 use skep_user::Universe;
 use skep_user::profile::{Form, Profile};
+use skep_user::registry::{self, Announcement};
 use skep_verifier::Caps;
 use skep_vm::Engine;
 use std::path::{Path, PathBuf};
@@ -177,6 +178,14 @@ fn kernel_btf(object: &Object) -> Option<Btf> {
         linked.is_ok_and(|l| uses_kernel_types(&l))
     };
     (needs.kernel_btf || speaks_of_them()).then(|| target::reference_btf(&needs))
+}
+
+/// Lets `skep prog show` and `map show` of other processes list what the user backend has in this one. That they cannot is no
+/// reason not to run.
+pub(crate) fn announce(chosen: &Chosen) -> Option<Announcement> {
+    let backend = chosen.backend.as_ref();
+    let is_user = backend.kind() == BackendKind::User;
+    is_user.then(|| registry::announce(backend, None).ok())?
 }
 
 /// Reads an object.

@@ -98,13 +98,13 @@ fn show(words: &[String], out: &mut Output) -> Result<(), CliError> {
     for (_, info) in &found {
         let structure = structure(btf.as_ref(), info);
         if out.is_json() {
-            rows.push(json!({"id": info.id, "name": info.name, "kernel_struct": structure}));
+            rows.push(json!({"id": info.id, "name": info.name, "kernel_struct_ops": structure}));
         } else {
             out.line(format_args!("{}: {:<15} {structure}", info.id, info.name))?;
         }
     }
     if out.is_json() {
-        out.json(&rows.into_iter().collect::<Json>())?;
+        noun::print_rows(Selector::parse(words)?.as_ref(), rows, out)?;
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! Asks the running kernel what a profile holds: each answer is one load of a few instructions. Nothing is attached.
 
-use super::{Answer, SLEEPABLE, map_type};
+use super::{Answer, map_type};
 use crate::kernel::Kernel;
 use skep_abi::helper::ProgEnv;
 use skep_abi::kernel::{Kernel as Facts, Rule, Subject as Row};
+use skep_abi::prog_flags::BPF_F_SLEEPABLE;
 use skep_abi::{AttachType, MapType, ProgType, kfunc};
 use skep_bpf::{Backend, Errno, Error, MapCreate, ProgLoad};
 use skep_btf::{Btf, Kind};
@@ -151,7 +152,7 @@ pub fn subjects(btf: &Btf) -> Vec<Subject> {
     let mut all = Vec::new();
     for prog_type in plain_types() {
         let prog_flags = if prog_type == ProgType::Syscall {
-            SLEEPABLE
+            BPF_F_SLEEPABLE
         } else {
             0
         };
@@ -183,7 +184,7 @@ fn with_target(btf: &Btf, target: &Target) -> Option<Subject> {
     Some(Subject {
         prog_type,
         attach,
-        prog_flags: if sleepable { SLEEPABLE } else { 0 },
+        prog_flags: if sleepable { BPF_F_SLEEPABLE } else { 0 },
         target: (id, format!("{name}{member}")),
     })
 }

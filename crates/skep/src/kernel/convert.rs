@@ -46,9 +46,16 @@ pub(super) fn load_failed(what: &str, spec: &ProgLoad, refused: bpf_prog::LoadEr
 /// A refused map; what the kernel is too old for is said.
 pub(super) fn map_failed(what: &str, spec: &MapCreate, refused: &io::Error) -> Error {
     let mut error = failed(what, refused);
-    if error.errno == Errno::EINVAL {
-        let reason = denied::map(spec, crate::target::running_version());
-        error.detail = reason.unwrap_or_default();
+    match error.errno {
+        Errno::EINVAL => {
+            let reason = denied::map(spec, crate::target::running_version());
+            error.detail = reason.unwrap_or_default();
+        }
+        Errno::EPERM => {
+            let caps = skep_sys::process::effective_capabilities().unwrap_or(Capabilities(0));
+            error.detail = denied::create(spec.map_type, caps, denied::in_user_namespace());
+        }
+        _ => {}
     }
     error
 }

@@ -64,6 +64,26 @@ pub(super) fn load(prog_type: ProgType, caps: Capabilities, lockdown: Option<&st
     )
 }
 
+/// Is this process in a user namespace other than the first?
+pub(super) fn in_user_namespace() -> bool {
+    const ALL: [&str; 3] = ["0", "0", "4294967295"];
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && !map.split_whitespace().eq(ALL)
+}
+
+/// Why making a map was refused to a process with these capabilities.
+pub(super) fn create(map_type: MapType, caps: Capabilities, in_user_namespace: bool) -> String {
+    if in_user_namespace {
+        return format!(
+            "in a user namespace a map of type {map_type} takes a BPF token of the namespace's owner"
+        );
+    }
+    if !caps.has(CAP_BPF) && !caps.has(CAP_SYS_ADMIN) {
+        return format!("a map of type {map_type} needs CAP_BPF; this process lacks it");
+    }
+    String::new()
+}
+
 /// That a type is younger than the kernel with this `LINUX_VERSION_CODE`; nothing if it is not.
 fn too_old(what: &dyn std::fmt::Display, since: Option<Release>, running: u32) -> Option<String> {
     let (major, minor) = since?;
@@ -108,6 +128,14 @@ mod tests {
         assert!(map(&linked, LINUX_6_1).is_some_and(|t| t.contains("6.4")));
         assert!(prog(ProgType::Netfilter, LINUX_6_1).is_some());
         assert_eq!(prog(ProgType::Xdp, LINUX_6_1), None);
+    }
+
+    #[test]
+    fn refused_maps_name_token_or_capability() {
+        let all = Capabilities(u64::MAX);
+        assert!(create(MapType::Hash, all, true).contains("BPF token"));
+        assert!(create(MapType::Hash, Capabilities(0), false).contains("CAP_BPF"));
+        assert_eq!(create(MapType::Hash, all, false), "");
     }
 
     #[test]

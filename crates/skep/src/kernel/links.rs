@@ -43,22 +43,22 @@ impl Kernel {
             LinkTarget::Loaded { cookie: 0 } => bpf_link::raw_tracepoint(prog, None, 0),
             target => {
                 let names = names(target).map_err(|e| failed(&what, &e))?;
-                let number = self.number_of(target, &what)?;
+                let other = match target {
+                    LinkTarget::Function { prog, .. } => Some(*prog),
+                    _ => None,
+                };
+                let other = self.optional(other, &what)?;
+                let number = match target {
+                    LinkTarget::Ifindex(number) => *number,
+                    LinkTarget::Ordered { target, .. } => *target,
+                    LinkTarget::Fd { fd, .. } => fd.cast_unsigned(),
+                    _ => other.number(),
+                };
                 let extra = extra(link, &names);
                 bpf_link::create(prog, number, link.attach_type.id(), link.flags, &extra)
             }
         };
         done.map_err(|e| explain(failed(&what, &e), link))
-    }
-
-    /// The number that a target goes by: a device, a descriptor, or nothing.
-    fn number_of(&self, target: &LinkTarget, what: &str) -> Result<u32> {
-        match target {
-            LinkTarget::Ifindex(number) | LinkTarget::Ordered { target: number, .. } => Ok(*number),
-            LinkTarget::Function { prog, .. } => self.number(Some(*prog), what),
-            LinkTarget::Fd { fd, .. } => Ok(fd.cast_unsigned()),
-            _ => Ok(0),
-        }
     }
 }
 

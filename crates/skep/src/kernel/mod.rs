@@ -41,6 +41,17 @@ impl AsFd for Entry {
     }
 }
 
+/// An object that a structure may name.
+struct Optional(Option<Entry>);
+
+impl Optional {
+    /// Its descriptor; 0 for none.
+    fn number(&self) -> u32 {
+        let entry = self.0.as_ref();
+        entry.map_or(0, |e| e.as_fd().as_raw_fd().cast_unsigned())
+    }
+}
+
 /// The running kernel.
 #[derive(Default)]
 pub struct Kernel {
@@ -115,6 +126,17 @@ impl Kernel {
         ))
     }
 
+    /// What a program was loaded for: ids of a BTF object and of a function in it, zeros if it was loaded for nothing of that
+    /// kind.
+    ///
+    /// # Errors
+    /// Those of `BPF_OBJ_GET_INFO_BY_FD`.
+    pub fn attach_target(&self, prog: Handle) -> Result<(u32, u32)> {
+        const WHAT: &str = "BPF_OBJ_GET_INFO_BY_FD of a program";
+        let info = bpf_prog::info(self.entry(prog, WHAT)?.as_fd()).map_err(|e| failed(WHAT, &e))?;
+        Ok((info.attach_btf_obj_id, info.attach_btf_id))
+    }
+
     /// What an open object is: its kind and id.
     #[must_use]
     pub fn identify(&self, handle: Handle) -> Option<(ObjKind, u32)> {
@@ -164,7 +186,8 @@ impl Kernel {
         ) -> std::result::Result<T, bpf_prog::LoadError>,
     ) -> Result<T> {
         let what = format!("BPF_PROG_LOAD for program \"{}\"", spec.name);
-        let attach_object = spec.attach_prog.or(spec.attach_btf);
+        let attach_object = self.optional(spec.attach_prog.or(spec.attach_btf), &what)?;
+        let btf = self.optional(spec.btf, &what)?;
         let (token_flag, prog_token_fd) = self.token();
         let attr = attr::ProgLoad {
             prog_type: spec.prog_type.id(),
@@ -176,9 +199,9 @@ impl Kernel {
             expected_attach_type: spec
                 .expected_attach_type
                 .map_or(0, skep_abi::AttachType::id),
-            prog_btf_fd: self.number(spec.btf, &what)?,
+            prog_btf_fd: btf.number(),
             attach_btf_id: spec.attach_btf_id,
-            attach_prog_fd: self.number(attach_object, &what)?,
+            attach_prog_fd: attach_object.number(),
             ..attr::ProgLoad::default()
         };
         let insns: Vec<u8> = spec
@@ -243,12 +266,10 @@ impl Kernel {
         }
     }
 
-    /// The number to put into a structure for an optional object.
-    fn number(&self, handle: Option<Handle>, what: &str) -> Result<u32> {
-        handle.map_or(Ok(0), |h| {
-            self.entry(h, what)
-                .map(|e| e.as_fd().as_raw_fd().cast_unsigned())
-        })
+    /// An optional object, kept open as long as its number stands in a structure.
+    fn optional(&self, handle: Option<Handle>, what: &str) -> Result<Optional> {
+        let entry = handle.map(|h| self.entry(h, what)).transpose()?;
+        Ok(Optional(entry))
     }
 }
 
@@ -264,17 +285,19 @@ impl Backend for Kernel {
     fn map_create(&self, spec: &MapCreate) -> Result<Handle> {
         let what = format!("BPF_MAP_CREATE for map \"{}\"", spec.name);
         let (token_flag, map_token_fd) = self.token();
+        let inner_map = self.optional(spec.inner_map, &what)?;
+        let btf = self.optional(spec.btf, &what)?;
         let attr = attr::MapCreate {
             map_type: spec.map_type.id(),
             key_size: spec.key_size,
             value_size: spec.value_size,
             max_entries: spec.max_entries,
             map_flags: spec.map_flags | token_flag,
-            inner_map_fd: self.number(spec.inner_map, &what)?,
+            inner_map_fd: inner_map.number(),
             numa_node: spec.numa_node.unwrap_or(0),
             map_name: convert::name(&spec.name),
             map_ifindex: 0,
-            btf_fd: self.number(spec.btf, &what)?,
+            btf_fd: btf.number(),
             btf_key_type_id: spec.btf_key_type_id,
             btf_value_type_id: spec.btf_value_type_id,
             btf_vmlinux_value_type_id: spec.btf_vmlinux_value_type_id,

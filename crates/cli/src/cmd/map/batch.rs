@@ -23,7 +23,8 @@ pub(super) fn run(
     out: &mut Output,
 ) -> Result<(), CliError> {
     let (map, rest) = words.split_at(words.len().min(2));
-    let map = one(backend, map)?.handle;
+    let opened = one(backend, map)?;
+    let map = opened.handle;
     let info = backend.map_info(map).map_err(CliError::environment)?;
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
     let count = count.max(1) as usize;

@@ -4,14 +4,13 @@ mod batch;
 mod create;
 mod events;
 mod queue;
+mod show;
 
 use super::noun::{self, Selector};
-use super::pins::Pins;
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
 use crate::render::element::Typed;
 use serde_json::{Value as Json, json};
-use skep::Kernel;
 use skep::element::{self, Element};
 use skep_bpf::{Backend, Handle, MapInfo, ObjKind};
 use std::path::PathBuf;
@@ -127,7 +126,7 @@ enum Verb {
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     let kernel = noun::kernel();
     match &args.verb {
-        Verb::Show { map, bpffs } => show(&kernel, map, *bpffs, out)?,
+        Verb::Show { map, bpffs } => show::run(&kernel, map, *bpffs, out)?,
         Verb::Create { words } => create::run(&kernel, words)?,
         Verb::Peek { map } => queue::peek(&kernel, map, out)?,
         Verb::Push { words } => queue::push(&kernel, words)?,
@@ -157,73 +156,6 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
 fn one<'a>(backend: &'a dyn Backend, words: &[String]) -> Result<noun::Opened<'a>, CliError> {
     let selector = Selector::parse(words)?.ok_or_else(|| CliError::usage("name a map"))?;
     noun::select_one(backend, ObjKind::Map, &selector)
-}
-
-fn show(backend: &Kernel, words: &[String], bpffs: bool, out: &mut Output) -> Result<(), CliError> {
-    let selector = Selector::parse(words)?;
-    let pins = Pins::read(backend, bpffs);
-    let mut rows = Vec::new();
-    for map in noun::select(backend, ObjKind::Map, selector.as_ref())? {
-        let info = backend
-            .map_info(map.handle)
-            .map_err(CliError::environment)?;
-        let pinned = pins.of(ObjKind::Map, info.id);
-        if out.is_json() {
-            let mut row = info_json(backend, &info);
-            if let Some((prog_type, jited)) = backend.map_owner(map.handle) {
-                row["owner_prog_type"] = json!(prog_type.name());
-                row["owner_jited"] = json!(jited);
-            }
-            if !pinned.is_empty() {
-                row["pinned"] = json!(pinned);
-            }
-            rows.push(row);
-        } else {
-            print_info(&info, out)?;
-            for path in pinned {
-                out.line(format_args!("\tpinned {path}"))?;
-            }
-        }
-    }
-    if out.is_json() {
-        noun::print_rows(selector.as_ref(), rows, out)?;
-    }
-    Ok(())
-}
-
-/// bpftool's fields, and which backend has the map.
-fn info_json(backend: &dyn Backend, info: &MapInfo) -> Json {
-    let mut row = json!({
-        "id": info.id, "type": info.map_type.name(), "name": info.name, "flags": info.map_flags,
-        "bytes_key": info.key_size, "bytes_value": info.value_size, "max_entries": info.max_entries,
-        "bytes_memlock": info.bytes_memlock, "frozen": u8::from(info.frozen),
-    });
-    if info.btf_id != 0 {
-        row["btf_id"] = json!(info.btf_id);
-    }
-    if info.name.is_empty()
-        && let Some(row) = row.as_object_mut()
-    {
-        row.shift_remove("name");
-    }
-    row["backend"] = json!(backend.kind().to_string());
-    row
-}
-
-fn print_info(info: &MapInfo, out: &mut Output) -> Result<(), CliError> {
-    let frozen = if info.frozen { "  frozen" } else { "" };
-    out.line(format_args!(
-        "{}: {}  name {}  flags {:#x}",
-        info.id, info.map_type, info.name, info.map_flags
-    ))?;
-    out.line(format_args!(
-        "\tkey {}B  value {}B  max_entries {}  memlock {}B{frozen}",
-        info.key_size, info.value_size, info.max_entries, info.bytes_memlock
-    ))?;
-    if info.btf_id != 0 {
-        out.line(format_args!("\tbtf_id {}", info.btf_id))?;
-    }
-    Ok(())
 }
 
 fn dump(backend: &dyn Backend, words: &[String], out: &mut Output) -> Result<(), CliError> {

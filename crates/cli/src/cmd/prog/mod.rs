@@ -4,6 +4,7 @@ mod attach;
 mod dump;
 mod load;
 mod machine;
+mod profile;
 mod run;
 mod show;
 mod stat;
@@ -51,13 +52,18 @@ enum Verb {
         words: Vec<String>,
     },
     /// Count runs and time of programs
-    #[command(visible_alias = "profile")]
     Stat {
         /// id N | pinned PATH | name NAME
         program: Vec<String>,
         /// Count for this many seconds
         #[arg(long, value_name = "SECONDS")]
         duration: Option<f64>,
+    },
+    /// Count what a program's runs cost the processor: PROGRAM [duration SECONDS] cycles|instructions|…
+    Profile {
+        /// id N | pinned PATH | name NAME, then how long, then what to count
+        #[arg(required = true)]
+        words: Vec<String>,
     },
     /// Print what programs print with bpf_trace_printk
     Tracelog {
@@ -89,6 +95,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
         Verb::Attach { words } => attach::run(words, skep_sys::bpf_prog::attach)?,
         Verb::Detach { words } => attach::run(words, skep_sys::bpf_prog::detach)?,
         Verb::Stat { program, duration } => stat::run(program, *duration, out)?,
+        Verb::Profile { words } => profile::run(words, out)?,
         Verb::Tracelog { duration } => stat::tracelog(*duration, out)?,
         Verb::Dump { words } => dump::run(words, out)?,
         Verb::Pin { words } => {

@@ -93,6 +93,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     };
     let loaded = test_run::load_one(&linked, &chosen.backend, &name, prog_type)
         .map_err(|e| open::refused(&e, args.object.as_ref(), chosen.backend.kind()))?;
+    let _listed = open::announce(&chosen);
     let program = loaded
         .program(&name)
         .ok_or_else(|| CliError::environment("the program was not loaded"))?;

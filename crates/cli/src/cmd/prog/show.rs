@@ -1,36 +1,46 @@
 //! `skep prog show`.
 
-use crate::cmd::noun::{self, Selector};
+use crate::cmd::noun::{self, Owner, Selector};
 use crate::cmd::pins::Pins;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::render::{time, value};
 use serde_json::{Value as Json, json};
 use skep_bpf::{Backend, ObjKind, ProgInfo};
+use skep_user::registry;
 
 /// Lists the programs that the words select.
 pub(super) fn run(words: &[String], bpffs: bool, out: &mut Output) -> Result<(), CliError> {
     let kernel = noun::kernel();
     let selector = Selector::parse(words)?;
     let pins = Pins::read(&kernel, bpffs);
+    let elsewhere = elsewhere(selector.as_ref());
     let mut rows = Vec::new();
-    for program in noun::select(&kernel, ObjKind::Prog, selector.as_ref())? {
+    let found = noun::select(&kernel, ObjKind::Prog, selector.as_ref());
+    for program in noun::or_nothing(found, !elsewhere.is_empty())? {
         let mut info = kernel
             .prog_info(program.handle)
             .map_err(CliError::environment)?;
         info.name = kernel.prog_name(program.handle).unwrap_or(info.name);
         let pinned = pins.of(ObjKind::Prog, info.id);
         if out.is_json() {
-            let mut row = row(&kernel, &info);
+            let mut row = row(&info, Owner::Kernel);
             if !pinned.is_empty() {
                 row["pinned"] = json!(pinned);
             }
             rows.push(row);
         } else {
-            print(&info, out)?;
+            print(&info, Owner::Kernel, out)?;
             for path in pinned {
                 out.line(format_args!("\tpinned {path}"))?;
             }
+        }
+    }
+    for (pid, info) in elsewhere {
+        if out.is_json() {
+            rows.push(row(&info, Owner::Process(pid)));
+        } else {
+            print(&info, Owner::Process(pid), out)?;
         }
     }
     if out.is_json() {
@@ -39,13 +49,27 @@ pub(super) fn run(words: &[String], bpffs: bool, out: &mut Output) -> Result<(),
     Ok(())
 }
 
+/// Programs of the user backends of other processes; they have no names of their own but by name.
+fn elsewhere(selector: Option<&Selector>) -> Vec<(u32, ProgInfo)> {
+    let processes = match selector {
+        None | Some(Selector::Name(_)) => registry::announced(None),
+        Some(_) => Vec::new(),
+    };
+    let programs = processes
+        .into_iter()
+        .flat_map(|p| p.programs.into_iter().map(move |i| (p.pid, i)));
+    programs
+        .filter(|(_, i)| noun::has_name(selector, &i.name))
+        .collect()
+}
+
 /// Seconds since 1970 of a load.
 fn loaded_at(info: &ProgInfo) -> u64 {
     skep::time::epoch_seconds(info.load_time_ns)
 }
 
 /// bpftool's fields, and which backend has the program.
-fn row(backend: &dyn Backend, info: &ProgInfo) -> Json {
+fn row(info: &ProgInfo, owner: Owner) -> Json {
     let mut row = json!({"id": info.id, "type": info.prog_type.name()});
     if !info.name.is_empty() {
         row["name"] = json!(info.name);
@@ -73,11 +97,11 @@ fn row(backend: &dyn Backend, info: &ProgInfo) -> Json {
     if info.btf_id != 0 {
         row["btf_id"] = json!(info.btf_id);
     }
-    row["backend"] = json!(backend.kind().to_string());
+    owner.enter(&mut row);
     row
 }
 
-fn print(info: &ProgInfo, out: &mut Output) -> Result<(), CliError> {
+fn print(info: &ProgInfo, owner: Owner, out: &mut Output) -> Result<(), CliError> {
     let gpl = if info.gpl_compatible { "  gpl" } else { "" };
     let stats = match info.run_cnt {
         0 => String::new(),
@@ -106,7 +130,7 @@ fn print(info: &ProgInfo, out: &mut Output) -> Result<(), CliError> {
         format!("  map_ids {}", maps.join(","))
     };
     out.line(format_args!(
-        "\txlated {}B  {jited}  memlock {}B{maps}",
+        "\txlated {}B  {jited}  memlock {}B{maps}  {owner}",
         info.xlated_len, info.bytes_memlock
     ))?;
     if info.btf_id != 0 {

@@ -36,7 +36,7 @@ pub(super) fn run(
     let before = read();
     let started = Instant::now();
     let interrupts = Interrupts::open().map_err(|e| CliError::environment(io_text(&e)))?;
-    wait(&interrupts, Duration::from_secs_f64(seconds))?;
+    wait(&interrupts, Some(Duration::from_secs_f64(seconds)))?;
     let (after, elapsed) = (read(), started.elapsed());
     kernel.close(statistics);
     let mut rows = Vec::new();
@@ -79,12 +79,12 @@ fn row(before: &ProgInfo, after: &ProgInfo, elapsed: Duration) -> Json {
     })
 }
 
-/// Waits for the end of a time, or an interrupt.
-fn wait(interrupts: &Interrupts, time: Duration) -> Result<(), CliError> {
+/// Waits for the end of a time, if there is one, or an interrupt.
+pub(super) fn wait(interrupts: &Interrupts, time: Option<Duration>) -> Result<(), CliError> {
     let system = |e: std::io::Error| CliError::environment(io_text(&e));
     let epoll = Epoll::new().map_err(system)?;
     epoll.add(interrupts.descriptor(), 0).map_err(system)?;
-    epoll.wait(Some(time)).map_err(system).map(drop)
+    epoll.wait(time).map_err(system).map(drop)
 }
 
 /// Prints lines of `bpf_trace_printk`, of all programs, until interrupted.

@@ -95,6 +95,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
         });
     }
     announce(&chosen, purpose);
+    let _listed = open::announce(&chosen);
     let mut streams = emit::Streams::open(&loaded)?;
     match capture {
         Some(capture) => capture::run(&loaded, &capture, &mut streams, out)?,
