@@ -6,7 +6,7 @@ use skep::child::Child;
 use skep::load::{LoadOptions, Loaded, load};
 use skep::{Kernel, iterator, target};
 use skep_abi::AttachType;
-use skep_bpf::{Backend, Errno};
+use skep_bpf::{Backend, Errno, ObjKind};
 use skep_object::{Object, Options};
 use skep_sys::namespace::enter_new_network;
 use skep_sys::netlink;
@@ -132,6 +132,7 @@ impl Case {
             assert!(Instant::now() < deadline, "{name} did not fire");
             fire();
         }
+        self.answers(&link, name);
         drop(link);
         // Runs under way may still count.
         std::thread::sleep(Duration::from_millis(5));
@@ -142,6 +143,46 @@ impl Case {
             before,
             "{name} still fires after it was detached"
         );
+    }
+}
+
+/// Kinds of link whose program can be swapped; the kernel refuses it to others as invalid.
+const SWAPPED: &[&str] = &["xdp", "tcx", "netkit", "cgroup", "netns"];
+
+impl Case {
+    /// The link tells what it is, is found by its id and at a path, and swaps its program where it can.
+    fn answers(&self, link: &Link, name: &str) {
+        let (backend, path) = (
+            &self.backend,
+            format!("/sys/fs/bpf/skep-{}-{name}", std::process::id()),
+        );
+        if link.handles().is_empty() {
+            let refused = link.pin(path.as_ref()).unwrap_err();
+            assert_eq!(refused.errno, Errno::EOPNOTSUPP, "{name}");
+            return;
+        }
+        let program = backend.prog_info(self.prog()).unwrap();
+        for handle in link.handles() {
+            let info = backend.link_info(handle).unwrap();
+            assert_eq!(info.prog_id, program.id, "{name}");
+            let same = backend.by_id(ObjKind::Link, info.id).unwrap();
+            assert_eq!(backend.link_info(same).unwrap(), info, "{name}");
+            backend.close(same);
+            backend.obj_pin(handle, path.as_ref()).unwrap();
+            let pinned = backend.obj_get(path.as_ref());
+            std::fs::remove_file(&path).unwrap();
+            let pinned = pinned.unwrap();
+            assert_eq!(backend.link_info(pinned).unwrap().id, info.id, "{name}");
+            backend.close(pinned);
+            let swapped = backend.link_update(handle, self.prog(), None);
+            match swapped {
+                Ok(()) => {}
+                Err(error) => {
+                    assert!(!SWAPPED.contains(&info.link_type), "{name}: {error}");
+                    assert_eq!(error.errno, Errno::EINVAL, "{name}: {error}");
+                }
+            }
+        }
     }
 }
 

@@ -95,3 +95,36 @@ fn rows_have_bpftools_fields() {
         }
     }
 }
+
+#[test]
+fn types_are_dumped_as_bpftool_dumps_them() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    let root = root.expect("the workspace");
+    let dump = |program: &str, options: &[&str], file: &Path| {
+        let mut command = Command::new(program);
+        command
+            .args(options)
+            .args(["btf", "dump", "file"])
+            .arg(file);
+        let output = command.output().ok().filter(|o| o.status.success())?;
+        String::from_utf8(output.stdout).ok()
+    };
+    let objects = ["tests/objects", "examples"].map(|f| std::fs::read_dir(root.join(f)));
+    let entries = objects.into_iter().flatten().flatten().flatten();
+    let mut files: Vec<_> = entries.map(|e| e.path()).collect();
+    files.retain(|p| p.to_string_lossy().ends_with(".bpf.o"));
+    files.push("/sys/kernel/btf/vmlinux".into());
+    for file in files {
+        for options in [&[][..], &["-j"]] {
+            let Some(theirs) = dump("bpftool", options, &file) else {
+                println!("skipped: bpftool, or no BTF in {}", file.display());
+                continue;
+            };
+            let ours = dump(env!("CARGO_BIN_EXE_skep"), options, &file);
+            let ours = ours.expect("bpftool dumps it");
+            let differs = theirs.lines().zip(ours.lines()).find(|(a, b)| a != b);
+            assert_eq!(differs, None, "{}", file.display());
+            assert_eq!(theirs.lines().count(), ours.lines().count());
+        }
+    }
+}

@@ -2,6 +2,12 @@
 //!
 //! An archive (`RELEASE.btf.tar.xz`) holds one file, `RELEASE.btf`. A folder of them is laid out
 //! `DISTRIBUTION/VERSION/MACHINE/RELEASE.btf.tar.xz`; from one the archive of the running kernel is taken.
+//!
+//! ```no_run
+//! let btf = skep::btf_file::read("5.4.0-1009-aws.btf.tar.xz".as_ref(), None)?;
+//! println!("{} types", btf.type_count());
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use skep_btf::Btf;
 use std::io::{self, Read};

@@ -1,4 +1,10 @@
 //! Control groups of the v2 hierarchy.
+//!
+//! ```no_run
+//! let group = skep::cgroup::Group::create()?; // root; removed when it goes out of scope
+//! println!("{} has id {}", group.path().display(), skep::cgroup::id(group.path())?);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use std::fs;
 use std::io;

@@ -1,5 +1,16 @@
 //! Would the kernel accept it? Verifies the programs of an object without loading anything: maps are described from the
 //! object's specifications as a loader would create them.
+//!
+//! ```
+//! use skep::check::{CheckOptions, Checker, Verdict};
+//! use skep_verifier::Caps;
+//!
+//! let bytes = std::fs::read("../../tests/objects/bad_packet.bpf.o")?;
+//! let checker = Checker::open(&bytes, &CheckOptions::default())?;
+//! let report = checker.check("bad_packet", Caps::All).ok_or("no such program")?;
+//! assert!(matches!(report.verdict, Verdict::Reject(_)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use crate::target;
 use skep_abi::helper::{ArgKind, HelperProto, ProgEnv, Ret};

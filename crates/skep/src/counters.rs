@@ -3,6 +3,20 @@
 //! Two small programs are attached to the entry and the exit of the measured one (`fentry`, `fexit`). The first reads the
 //! counter of the CPU, the second reads it again and adds the difference. That takes trampolines, and BTF of the measured program;
 //! what is missing is said before anything is attached.
+//!
+//! ```no_run
+//! use skep::counters::{Counter, METRICS, Reading};
+//! # fn cost(
+//! #     kernel: std::sync::Arc<dyn skep_bpf::Backend>,
+//! #     program: skep_bpf::Handle,
+//! # ) -> Result<(), skep_bpf::Error> {
+//! let counter = Counter::start(&kernel, program, "packets", &METRICS[0])?;
+//! std::thread::sleep(std::time::Duration::from_secs(1));
+//! let Reading { value, runs, .. } = counter.read()?;
+//! println!("{runs} runs took {value} {}", METRICS[0].name);
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::attach::{Hook, Link, attach};
 use crate::load::function_id;

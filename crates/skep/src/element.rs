@@ -1,4 +1,16 @@
 //! All elements of a map.
+//!
+//! ```
+//! use skep::element::{Element, elements};
+//! use skep_bpf::{Backend, MapCreate};
+//!
+//! let universe = skep_user::Universe::new(skep_user::Options::default())?;
+//! let map = universe.map_create(&MapCreate::new(skep_abi::MapType::Hash, 4, 4, 8))?;
+//! universe.map_update(map, &[1, 0, 0, 0], &[2, 0, 0, 0], 0)?;
+//! let all: Vec<Element> = elements(&universe, map, &universe.map_info(map)?)?;
+//! assert_eq!(all[0].value, [2, 0, 0, 0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use skep_abi::MapType;
 use skep_bpf::{Backend, Errno, Handle, MapInfo, Result};

@@ -1,4 +1,18 @@
 //! What this kernel can do, found out by asking it: a short probe, and the long one of [`ask`].
+//!
+//! ```
+//! use skep::feature::{Answer, probe};
+//! use skep_abi::ProgType;
+//!
+//! let features = probe();
+//! let (_, answer) = features.prog_types.iter().find(|(t, _)| *t == ProgType::Xdp).ok_or("a type")?;
+//! match answer {
+//!     Answer::Yes => println!("{} loads XDP programs", features.release),
+//!     Answer::No => println!("{} does not", features.release),
+//!     Answer::Unknown => println!("only root can tell"),
+//! }
+//! # Ok::<(), &str>(())
+//! ```
 
 pub mod ask;
 

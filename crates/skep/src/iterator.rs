@@ -1,4 +1,12 @@
 //! Iterators: programs that print what the kernel walks over.
+//!
+//! ```no_run
+//! # fn tasks(kernel: skep::Kernel, program: skep_bpf::Handle) -> Result<(), skep_bpf::Error> {
+//! let text = skep::iterator::read_over(&kernel, program, skep::iterator::Over::All)?;
+//! println!("{}", String::from_utf8_lossy(&text));
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::kernel::{Kernel, errno};
 use skep_abi::AttachType;

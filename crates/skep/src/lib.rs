@@ -2,6 +2,26 @@
 //!
 //! [`Kernel`] drives the running kernel through `bpf(2)`; `skep_user` has the other implementation of the same trait,
 //! [`skep_bpf::Backend`]. Everything else here works on either.
+//!
+//! An object on a packet, in the user backend; with [`Kernel`] instead of `Universe` the same runs in the kernel.
+//!
+//! ```
+//! use skep::load::{LoadOptions, load};
+//! use skep_bpf::{Backend, TestRun};
+//! use skep_object::{Object, Options};
+//! use std::sync::Arc;
+//!
+//! let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+//! let object = Object::parse(&bytes, &Options { name: "packets.bpf.o".to_owned() })?;
+//! let universe = skep_user::Universe::new(skep_user::Options::default())?;
+//! let backend: Arc<dyn Backend> = Arc::new(universe);
+//! let target = skep::target::of(backend.as_ref(), &object.needs())?;
+//! let loaded = load(&object.relocate(&target)?, &backend, &LoadOptions::default())?;
+//! let run = TestRun { data_in: Some(vec![0; 64]), ..TestRun::default() };
+//! let verdict = backend.prog_test_run(loaded.programs[0].handle, &run)?.retval;
+//! assert_eq!(verdict, 2, "XDP_PASS");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod attach;
 pub mod btf_file;

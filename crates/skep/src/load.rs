@@ -1,4 +1,26 @@
 //! Loading a linked object through a backend: BTF, maps with their contents, programs, references among them.
+//!
+//! What a kernel lacks need not fail a load: programs may be optional, and sections that begin with `?` are loaded on request.
+//!
+//! ```
+//! use skep::load::{LoadOptions, Loaded, load};
+//!
+//! # let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+//! # let options = skep_object::Options { name: "packets.bpf.o".to_owned() };
+//! # let object = skep_object::Object::parse(&bytes, &options)?;
+//! # let backend: std::sync::Arc<dyn skep_bpf::Backend> =
+//! #     std::sync::Arc::new(skep_user::Universe::new(skep_user::Options::default())?);
+//! # let target = skep::target::of(backend.as_ref(), &object.needs())?;
+//! # let linked = object.relocate(&target)?;
+//! let options = LoadOptions { optional: true, ..LoadOptions::default() };
+//! let loaded: Loaded = load(&linked, &backend, &options)?;
+//! for (program, why) in &loaded.refused {
+//!     eprintln!("{program} is left out: {why}");
+//! }
+//! let flows = loaded.map("flows").ok_or("no such map")?;
+//! assert_eq!(backend.map_info(flows.handle)?.max_entries, 4096);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use crate::attach::Hook;
 use skep_abi::{MapType, ProgType};

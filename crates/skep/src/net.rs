@@ -1,4 +1,12 @@
 //! Which programs sit on which network devices.
+//!
+//! ```no_run
+//! let overview = skep::net::overview()?;
+//! for attached in overview.xdp.iter().chain(&overview.tc) {
+//!     println!("{} {}: program {}", attached.device, attached.kind, attached.prog_id);
+//! }
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use skep_abi::AttachType;
 use skep_sys::netlink::{Side, Socket};

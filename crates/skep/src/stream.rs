@@ -68,7 +68,11 @@ impl Stream {
                 return Ok(count);
             }
             match &self.ready {
-                Some(ready) => ready.readable().await.map_err(failed)?.clear_ready(),
+                Some(ready) => ready
+                    .readable()
+                    .await
+                    .map_err(|e| failed(&e))?
+                    .clear_ready(),
                 None => tokio::time::sleep(POLL).await,
             }
         }
@@ -89,7 +93,7 @@ fn watch(fd: RawFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(skep_sys::bpf::duplicate(fd)?, Interest::READABLE)
 }
 
-fn failed(error: io::Error) -> Error {
+fn failed(error: &io::Error) -> Error {
     Error {
         errno: Errno(error.raw_os_error().unwrap_or(Errno::EIO.0)),
         what: "events of a map".to_owned(),

@@ -1,4 +1,22 @@
 //! Test runs (`BPF_PROG_TEST_RUN`) of any program type: which inputs and outputs each type has.
+//!
+//! ```
+//! use skep::test_run::{Input, load_one, run};
+//!
+//! # let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+//! # let options = skep_object::Options { name: "packets.bpf.o".to_owned() };
+//! # let object = skep_object::Object::parse(&bytes, &options)?;
+//! # let backend: std::sync::Arc<dyn skep_bpf::Backend> =
+//! #     std::sync::Arc::new(skep_user::Universe::new(skep_user::Options::default())?);
+//! # let target = skep::target::of(backend.as_ref(), &object.needs())?;
+//! # let linked = object.relocate(&target)?;
+//! let loaded = load_one(&linked, &backend, "packets", None)?;
+//! let program = &loaded.programs[0];
+//! let input = Input { data: Some(vec![0; 64]), ..Input::default() };
+//! let result = run(backend.as_ref(), program.handle, program.spec.prog_type, &input, 1)?;
+//! assert_eq!(result.data_out.len(), 64);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use crate::load::{LoadError, LoadOptions, Loaded};
 use skep_abi::{MapType, ProgType};

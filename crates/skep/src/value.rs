@@ -1,4 +1,18 @@
 //! Bytes as their BTF type says: map keys and values, event records.
+//!
+//! ```
+//! use skep::value::{Value, decode};
+//! use skep_btf::{Btf, Builder, Order};
+//!
+//! let mut types = Builder::new(Order::HOST);
+//! let int = types.add_int("int", 4, 1);
+//! let point = types.add_struct("point", 8, &[("x", int, 0), ("y", int, 32)]);
+//! let btf = Btf::parse(types.finish())?;
+//! let bytes: Vec<u8> = [3i32, -4].iter().flat_map(|n| n.to_ne_bytes()).collect();
+//! let Value::Fields(fields) = decode(&btf, point, &bytes) else { panic!("a structure") };
+//! assert_eq!(fields[1], ("y".to_owned(), Value::Signed(-4)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use skep_btf::{Btf, Int, Kind, Member, Type};
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,15 @@
 //! Global variables of an object, set before it is loaded.
+//!
+//! ```
+//! # let bytes = std::fs::read("../../tests/objects/emit.bpf.o")?;
+//! # let options = skep_object::Options { name: "emit.bpf.o".to_owned() };
+//! # let mut object = skep_object::Object::parse(&bytes, &options)?;
+//! # let backend: std::sync::Arc<dyn skep_bpf::Backend> =
+//! #     std::sync::Arc::new(skep_user::Universe::new(skep_user::Options::default())?);
+//! skep::variable::set(&mut object, "step", "5")?; // const volatile __u32 step
+//! assert!(skep::variable::set(&mut object, "stop", "5").is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use skep_btf::{Btf, Kind, Type};
 use skep_object::{MapSpec, Object};

@@ -207,7 +207,7 @@ fn raw(found: &Btf, roots: Option<&[u32]>, out: &mut Output) -> Result<(), CliEr
         return out.json(&json!({"types": types}));
     }
     for ty in types {
-        out.line(btf::text(&btf::json(ty)))?;
+        out.line(btf::text(ty))?;
     }
     Ok(())
 }

@@ -116,22 +116,48 @@ fn members(ty: Type<'_>) -> Json {
     ty.members().map(row).collect()
 }
 
-/// The same as text: fields on a line, members below.
-pub(crate) fn text(row: &Json) -> String {
+/// As bpftool prints a type.
+pub(crate) fn text(ty: Type<'_>) -> String {
+    let row = json(ty);
     let word = |key: &str| row[key].as_str().unwrap_or_default();
     let mut text = format!("[{}] {} '{}'", row["id"], word("kind"), word("name"));
     let mut below = String::new();
     for (key, value) in row.as_object().into_iter().flatten() {
         match value {
             _ if matches!(key.as_str(), "id" | "kind" | "name") => {}
-            Json::Array(items) => items.iter().for_each(|item| below += &member(item)),
+            Json::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    below += &member(item);
+                    below += &note(ty, at);
+                }
+            }
             value => {
+                // As bpftool: a comma, but only there.
+                let comma = if ty.kind() == Kind::Var && key == "linkage" {
+                    ","
+                } else {
+                    ""
+                };
                 // Writing to a string cannot fail.
-                let _ = write!(text, " {key}={}", plain(value));
+                let _ = write!(text, "{comma} {key}={}", plain(value));
             }
         }
     }
     text + &below
+}
+
+/// What bpftool's text says of a member beyond its JSON.
+fn note(ty: Type<'_>, at: usize) -> String {
+    match ty.kind() {
+        Kind::Enum64 if ty.flag() => "LL".to_owned(),
+        Kind::Enum64 => "ULL".to_owned(),
+        Kind::Datasec => {
+            let var = ty.vars().nth(at).and_then(|v| ty.btf().get(v.type_id));
+            let named = |v: Type<'_>| format!(" ({} '{}')", v.kind().name(), v.name());
+            var.map_or_else(String::new, named)
+        }
+        _ => String::new(),
+    }
 }
 
 /// A value without quotes.

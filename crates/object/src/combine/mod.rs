@@ -3,6 +3,17 @@
 //! Sections of one name are joined, in the order of the files; symbols that one file needs and another defines meet by name, a
 //! weak definition gives way; equal types become one. Loaders still do the rest: nothing is relocated here, only moved. What
 //! Documentation/bpf/libbpf says of static linking is the model; license and version must agree, debug information is left out.
+//!
+//! ```
+//! use skep_object::combine::{Input, combine};
+//!
+//! let halves = ["main", "part"].map(|n| std::fs::read(format!("../../tests/objects/linked/{n}.bpf.o")));
+//! let [main, part] = halves;
+//! let (main, part) = (main?, part?);
+//! let whole = combine(&[Input { name: "main", bytes: &main }, Input { name: "part", bytes: &part }])?;
+//! skep_object::Object::parse(&whole, &skep_object::Options::default())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod error;
 mod sections;

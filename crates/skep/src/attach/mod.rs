@@ -2,6 +2,21 @@
 //!
 //! A [`Link`] is the attachment; dropping it detaches. Hooks that are events of `perf_event_open(2)` keep the event open
 //! for as long as the link lives.
+//!
+//! ```no_run
+//! use skep::attach::{Hook, Link, XdpMode, attach};
+//! # fn replace(
+//! #     kernel: std::sync::Arc<dyn skep_bpf::Backend>,
+//! #     loaded: skep::load::Loaded,
+//! #     newer: skep::load::Loaded,
+//! # ) -> Result<(), skep_bpf::Error> {
+//! let hook = Hook::Xdp { ifindex: 2, mode: XdpMode::Any };
+//! let link: Link = attach(&kernel, loaded.programs[0].handle, &hook)?;
+//! link.replace(newer.programs[0].handle)?; // no packet goes by unseen
+//! link.pin("/sys/fs/bpf/my_link".as_ref())?; // stays when this process ends
+//! # Ok(())
+//! # }
+//! ```
 
 mod cgroup;
 mod elf;

@@ -2,6 +2,31 @@
 //!
 //! [`bindings!`](crate::bindings) includes what a build script made with `skep_gen::Builder`. Keys and values are plain structures
 //! ([`Plain`]): any bytes are a valid one, so that reading is a copy.
+//!
+//! They can be used without generated code, too:
+//!
+//! ```
+//! use skep::typed::{Events, Map, Program, RawMap, map};
+//!
+//! # let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+//! # let options = skep_object::Options { name: "packets.bpf.o".to_owned() };
+//! # let object = skep_object::Object::parse(&bytes, &options)?;
+//! # let backend: std::sync::Arc<dyn skep_bpf::Backend> =
+//! #     std::sync::Arc::new(skep_user::Universe::new(skep_user::Options::default())?);
+//! # let target = skep::target::of(backend.as_ref(), &object.needs())?;
+//! # let linked = object.relocate(&target)?;
+//! let loaded = skep::load::load(&linked, &backend, &skep::load::LoadOptions::default())?;
+//! let services: Map<'_, u32, [u64; 2]> = map(&loaded, "services").ok_or("no such map")?;
+//! services.insert(&7, &[1, 2])?;
+//! assert_eq!(services.get(&7)?, Some([1, 2]));
+//! assert_eq!(services.iter().count(), 1);
+//! let program = Program::of(&loaded, "packets").ok_or("no such program")?;
+//! program.test_run(&skep::test_run::Input { data: Some(vec![0; 64]), ..Default::default() })?;
+//! let raw: RawMap<'_> = map(&loaded, "new_flows").ok_or("no such map")?;
+//! let mut reader = Events::<[u8; 40]>::from(raw).open()?;
+//! reader.drain(|event| println!("{event:?}"))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod bytes;
 mod events;
