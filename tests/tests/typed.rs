@@ -11,7 +11,7 @@ use skep_verifier::Caps;
 use std::sync::Arc;
 
 /// Objects whose programs are named `ok_…`, `bad_CODE_…`, or `odd_CODE_…` for what the kernel accepts by an error.
-const OBJECTS: &[&str] = &["kptrs", "trust", "calls"];
+const OBJECTS: &[&str] = &["kptrs", "trust", "calls", "shared", "shapes", "members"];
 
 fn bytes(name: &str) -> Vec<u8> {
     let path = format!("tests/objects/{name}.bpf.o");

@@ -265,11 +265,11 @@ impl Verifier<'_> {
             );
             return fail(code::MALFORMED, errno::EINVAL, message);
         }
-        if !self.has_arena() {
+        if !self.uses_arena {
             return fail(
                 code::MAP_PROGRAM_MISMATCH,
                 errno::EINVAL,
-                "addr_space_cast needs an arena map in the program",
+                "addr_space_cast needs a program that names an arena",
             );
         }
         self.check_readable(src.index())?;

@@ -13,7 +13,10 @@ use skep_abi::helper::{Arg, ArgFlags, ArgKind, DynptrKind, HelperProto};
 /// Slots of a dynptr.
 const DYNPTR_SLOTS: usize = 2;
 /// Set in the id that a pointer carries which `bpf_dynptr_slice` gave, not `bpf_dynptr_data`.
-pub(crate) const SLICE: u32 = 1 << 31;
+const SLICE: u32 = 1 << 31;
+/// Above the id that a slice carries: the frame that its buffer lies in, 0 for none or the outermost.
+const BUFFER_SHIFT: u32 = 28;
+const BUFFER_MASK: u32 = !(SLICE | ((1 << BUFFER_SHIFT) - 1));
 
 /// An initialised dynptr that a call was given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -176,7 +179,7 @@ impl Verifier<'_> {
         for (at, id) in self.dynptrs_with(|r| r.ref_id == ref_id) {
             self.remove_special(at, DYNPTR_SLOTS);
             // Slices too, which the kernel forgets (docs/kernels.md): the record is no longer the program's.
-            self.forget_data(|of| of & !SLICE == id);
+            self.forget_data(|of| of & !(SLICE | BUFFER_MASK) == id);
         }
         Ok(true)
     }
@@ -192,6 +195,23 @@ impl Verifier<'_> {
             }
         }
         found
+    }
+
+    /// What a slice of dynptr `id` carries, if argument `buffer` is where its bytes may be copied to.
+    pub(crate) fn slice_of(&mut self, id: u32, buffer: usize) -> u32 {
+        let reg = self.reg(buffer);
+        let frame = if reg.kind == Kind::Stack { reg.aux } else { 0 };
+        self.slices_in_frames |= frame > 0;
+        id | SLICE | ((frame << BUFFER_SHIFT) & BUFFER_MASK)
+    }
+
+    /// Frame `frame` ends: slices may be a buffer in it. The kernel forgets that (docs/kernels.md).
+    pub(crate) fn forget_slices_of_frame(&mut self, frame: usize) {
+        if self.slices_in_frames {
+            self.forget_data(|of| {
+                of & SLICE != 0 && (of & BUFFER_MASK) >> BUFFER_SHIFT == frame as u32
+            });
+        }
     }
 
     /// Pointers into the memory of a dynptr become unusable.

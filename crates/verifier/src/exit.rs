@@ -61,6 +61,9 @@ impl Verifier<'_> {
         let callsite = callee.callsite as usize;
         if callback.is_none() {
             *self.reg_mut(0) = r0;
+        }
+        self.forget_slices_of_frame(self.cur.frames.len());
+        if callback.is_none() {
             return Ok(Flow::Next(callsite + 1));
         }
         // The helper may call it again: back to the call, where another round is scheduled unless nothing new can happen.

@@ -8,7 +8,7 @@ use crate::fail::{Check, errno, fail, fail_nowhere};
 use crate::program::Func;
 use crate::reg::{Flags, Kind, Reg, source};
 use crate::verifier::Verifier;
-use skep_abi::ProgType;
+use skep_abi::{AttachType, ProgType};
 use skep_btf::{Btf, Kind as BtfKind, Type};
 
 /// What a parameter of a global function accepts.
@@ -68,7 +68,6 @@ const CTX_STRUCTS: &[(&[ProgType], &str)] = &[
     (&[ProgType::Kprobe], "pt_regs"),
     (&[ProgType::Kprobe], "bpf_user_pt_regs_t"),
     (&[ProgType::PerfEvent], "bpf_perf_event_data"),
-    (&[ProgType::PerfEvent], "pt_regs"),
     (
         &[ProgType::RawTracepoint, ProgType::RawTracepointWritable],
         "bpf_raw_tracepoint_args",
@@ -80,6 +79,28 @@ const CTX_STRUCTS: &[(&[ProgType], &str)] = &[
     (&[ProgType::SkLookup], "bpf_sk_lookup"),
     (&[ProgType::Netfilter], "bpf_nf_ctx"),
 ];
+
+/// Tags that parameters of global functions may have, without `arg:`. Source: verdicts of Linux 6.18.
+const TAGS: &[&str] = &[
+    "arena",
+    "ctx",
+    "nonnull",
+    "nullable",
+    "trusted",
+    "untrusted",
+];
+
+/// Program types whose context is an array of numbers of 8 bytes.
+const CTX_WORDS: &[ProgType] = &[
+    ProgType::RawTracepoint,
+    ProgType::RawTracepointWritable,
+    ProgType::Tracing,
+    ProgType::Lsm,
+    ProgType::StructOps,
+];
+
+/// Program types whose context has no type: a tagged pointer may point to anything but a pointer.
+const CTX_ANYTHING: &[ProgType] = &[ProgType::Tracepoint, ProgType::Syscall, ProgType::Ext];
 
 /// Is `name` the context structure of the program type?
 pub(crate) fn is_ctx_name(prog_type: ProgType, name: &str) -> bool {
@@ -136,6 +157,7 @@ impl Verifier<'_> {
             .collect()
     }
 
+    /// A parameter of this type with these tags (without `arg:`). The order of the questions is the kernel's.
     fn param(&self, btf: &Btf, type_id: u32, tags: &[&str], name: &str, i: usize) -> Check<Param> {
         let bad = |why: String| {
             fail(
@@ -144,6 +166,11 @@ impl Verifier<'_> {
                 format!("parameter {i} of global function {name} {why}"),
             )
         };
+        if let Some(unknown) = tags.iter().find(|t| !TAGS.contains(t)) {
+            let message =
+                format!("parameter {i} of global function {name} has an unknown tag arg:{unknown}");
+            return fail(code::GLOBAL_ARGS, errno::EOPNOTSUPP, message);
+        }
         let Some(ty) = btf.resolve(type_id) else {
             return bad("has no type".into());
         };
@@ -157,11 +184,31 @@ impl Verifier<'_> {
         if ty.kind() != BtfKind::Ptr {
             return bad(format!("is passed by value as {}", ty.kind().name()));
         }
+        let target = ty.target().map(Type::resolve);
         if tags.contains(&"ctx") {
-            return Ok(Param::Ctx);
+            return if tags.len() > 1 {
+                bad("is the context and has other tags".into())
+            } else if self.may_be_ctx(ty, target) {
+                Ok(Param::Ctx)
+            } else {
+                bad("is tagged as the context, but points to something else".into())
+            };
         }
-        if tags.contains(&"arena") {
-            return Ok(Param::Arena);
+        if let Some(target) = target
+            && self.is_ctx_struct(ty, target)
+        {
+            return if tags.is_empty() {
+                Ok(Param::Ctx)
+            } else {
+                bad("is the context and has a tag".into())
+            };
+        }
+        if target.is_some_and(|t| t.kind() == BtfKind::Struct && t.name() == "bpf_dynptr") {
+            return if tags.is_empty() {
+                Ok(Param::Dynptr)
+            } else {
+                bad("is a dynptr and has a tag".into())
+            };
         }
         if tags.iter().any(|t| matches!(*t, "trusted" | "untrusted")) {
             return self.struct_param(ty, tags).or_else(|e| match e.code {
@@ -169,19 +216,19 @@ impl Verifier<'_> {
                 _ => bad(e.cause.to_string()),
             });
         }
-        let Some(target) = ty.target().map(Type::resolve) else {
-            return bad("points to void".into());
-        };
-        if tags.is_empty() && self.is_ctx_struct(ty, target) {
-            return Ok(Param::Ctx);
-        }
-        if target.kind() == BtfKind::Struct && target.name() == "bpf_dynptr" {
-            return if tags.is_empty() {
-                Ok(Param::Dynptr)
+        if tags.contains(&"arena") {
+            return if tags.len() == 1 {
+                Ok(Param::Arena)
             } else {
-                bad("is a dynptr and has a tag".into())
+                bad("is an arena pointer and has other tags".into())
             };
         }
+        if tags.contains(&"nullable") {
+            return bad("is memory, which may be NULL unless its tag says otherwise".into());
+        }
+        let Some(target) = target else {
+            return bad("points to void".into());
+        };
         match btf.size_of(target.id()) {
             Ok(size) if target.kind() != BtfKind::Func && target.kind() != BtfKind::FuncProto => {
                 Ok(Param::Memory {
@@ -230,6 +277,27 @@ impl Verifier<'_> {
             flags = flags.with(Flags::NULLABLE);
         }
         Ok(Param::Struct { id: t.id(), flags })
+    }
+
+    /// May a pointer to `target` be tagged as the context?
+    fn may_be_ctx(&self, pointer: Type<'_>, target: Option<Type<'_>>) -> bool {
+        let Some(target) = target.filter(|t| t.kind() != BtfKind::Void) else {
+            return true;
+        };
+        if target.kind() == BtfKind::Ptr {
+            return false;
+        }
+        let prog_type = self.env.prog_type;
+        let is_word = || target.kind() == BtfKind::Int && target.size() == Some(8);
+        if self.env.attach == Some(AttachType::TraceIter) {
+            return target.kind() == BtfKind::Struct && target.name().starts_with("bpf_iter__");
+        }
+        CTX_ANYTHING.contains(&prog_type)
+            || (CTX_WORDS.contains(&prog_type) && is_word())
+            || (prog_type == ProgType::PerfEvent && target.name() == "pt_regs")
+            || (self.env.attach == Some(AttachType::TraceRawTp)
+                && target.name() == "bpf_raw_tracepoint_args")
+            || self.is_ctx_struct(pointer, target)
     }
 
     fn is_ctx_struct(&self, pointer: Type<'_>, target: Type<'_>) -> bool {

@@ -113,6 +113,12 @@ impl Verifier<'_> {
             || has_rule(self.req.kernel, Rule::RegisterComparison)
     }
 
+    /// Is this the side on which two numbers differ, in a kernel that takes nothing from that?
+    fn learns_nothing(&self, op: JmpOp, outcome: bool) -> bool {
+        let differ = matches!((op, outcome), (JmpOp::Eq, false) | (JmpOp::Ne, true));
+        differ && !has_rule(self.req.kernel, Rule::UnequalEnds)
+    }
+
     /// Both sides are possible: the jump waits, the fall-through goes on.
     #[expect(
         clippy::too_many_arguments,
@@ -142,6 +148,9 @@ impl Verifier<'_> {
         let mut sides = [(d, s), (d, s)];
         if d.is_scalar() && s.is_scalar() && self.compares_bounds(width, op, &d, &s) {
             for (outcome, (a, b)) in sides.iter_mut().enumerate() {
+                if self.learns_nothing(op, outcome == 1) {
+                    continue;
+                }
                 if src_reg == Some(dst.index()) {
                     refine_self(width, op, outcome == 1, &mut a.var);
                     repair(a);

@@ -5,7 +5,7 @@ use crate::cause::{Cause, Section};
 use crate::cfg::CallNature;
 use crate::code;
 use crate::domain::Scalar;
-use crate::dynptr::{DynptrUse, SLICE};
+use crate::dynptr::DynptrUse;
 use crate::fail::{Check, errno, fail, fail_at};
 use crate::graph::{Graph, inserts};
 use crate::reg::{Flags, Kind, Reg};
@@ -65,6 +65,9 @@ pub(crate) struct KfuncCall<'k> {
     /// Bytes of the memory it returns, and whether they are read-only.
     pub buffer: Option<(u32, bool)>,
 }
+
+/// Register with the buffer of `bpf_dynptr_slice`.
+const BUFFER_ARG: usize = 3;
 
 impl<'a> Verifier<'a> {
     /// Before the walk: what the kernel demands of every kfunc call, reached or not.
@@ -396,7 +399,7 @@ impl<'a> Verifier<'a> {
         Ok(Reg {
             flags,
             aux: u32::try_from(size).unwrap_or(0),
-            aux2: dynptr.id | SLICE,
+            aux2: self.slice_of(dynptr.id, BUFFER_ARG),
             ..Reg::pointer(Kind::Mem)
         })
     }

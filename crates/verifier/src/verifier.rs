@@ -71,6 +71,10 @@ pub(crate) struct Verifier<'a> {
     pub target: Option<Target<'a>>,
     /// The function that runs when an exception is thrown.
     pub exception_callback: Option<usize>,
+    /// Some slice may be a buffer in a frame that ends before the program.
+    pub slices_in_frames: bool,
+    /// Does an instruction name an arena?
+    pub uses_arena: bool,
     /// Special fields of structures that were asked for: by BTF and type id.
     pub records: HashMap<(u32, u32), Arc<Record>>,
     pub privileges: Privileges,
@@ -131,6 +135,8 @@ impl<'a> Verifier<'a> {
             env,
             target: None,
             exception_callback: None,
+            uses_arena: false,
+            slices_in_frames: false,
             records: HashMap::new(),
             privileges: Privileges {
                 leak_pointers: privileged,
