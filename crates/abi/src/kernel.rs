@@ -64,6 +64,7 @@ rules! {
     ArenaCast "arena_cast" "casts between address spaces"
     UninitStack "uninit_stack" "reads of stack that was never written, by privileged programs"
     KnownKeys "known_keys" "array lookups that cannot fail since the key is known"
+    UnequalEnds "unequal_ends" "what it tells that a number is not the first or last of its range"
     RegisterComparison "reg_compare" "bounds that a comparison of two unknown registers gives"
 }
 

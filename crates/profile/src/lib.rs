@@ -54,6 +54,22 @@ impl Profile {
         }
     }
 
+    /// The kernel that was asked just now: its answers, configuration and BTF (without layers).
+    #[must_use]
+    pub fn of_running(facts: Kernel, kconfig: String, btf: Btf) -> Self {
+        Self {
+            name: Cow::Borrowed("host"),
+            version: facts.version,
+            types: Cow::Borrowed(&[]),
+            functions: Cow::Borrowed(&[]),
+            kconfig: Cow::Borrowed(&[]),
+            facts: Some(facts),
+            types_btf: OnceLock::from(btf.clone()),
+            functions_btf: OnceLock::from(btf),
+            kconfig_text: OnceLock::from(kconfig),
+        }
+    }
+
     /// Reads a file that `skep feature dump` wrote, and all of it, so that later uses cannot fail.
     ///
     /// # Errors

@@ -135,6 +135,8 @@ fn map_shape(map_type: MapType) -> MapCreate {
     };
     MapCreate {
         map_flags: flags,
+        // Without any they are refused as maps of unknown types are; this one is no structure of operations.
+        btf_vmlinux_value_type_id: u32::from(map_type == MapType::StructOps),
         ..MapCreate::new(map_type, key, value, entries)
     }
 }
@@ -170,7 +172,9 @@ fn map_type(kernel: &Kernel, map_type: MapType) -> Answer {
         }
         Err(e) if e.errno == Errno::EPERM => Answer::Unknown,
         Err(e) if needs_more(map_type) && e.errno != Errno::EINVAL => Answer::Yes,
-        Err(_) if needs_more(map_type) => storage(kernel, map_type),
+        Err(_) if needs_more(map_type) && map_type != MapType::StructOps => {
+            storage(kernel, map_type)
+        }
         Err(_) => Answer::No,
     };
     if let Some(inner) = inner {
@@ -199,9 +203,6 @@ fn storage(kernel: &Kernel, map_type: MapType) -> Answer {
             Answer::Yes
         }
         Err(e) if e.errno == Errno::EPERM => Answer::Unknown,
-        // struct_ops wants a type of the kernel; a kernel that knows the map type says so.
-        Err(e) if map_type == MapType::StructOps && e.errno != Errno::EINVAL => Answer::Yes,
-        Err(_) if map_type == MapType::StructOps => Answer::Unknown,
         Err(_) => Answer::No,
     }
 }

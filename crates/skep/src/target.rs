@@ -98,20 +98,28 @@ const CONFIG: &str = "/proc/config.gz";
 /// Bytes of a configuration at most; those of distributions have 300 kB.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
-/// The configuration of the running kernel: its own account, or the file that its package left.
-fn running_config() -> Option<String> {
-    packed_config().or_else(|| {
-        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
-        std::fs::read_to_string(format!("/boot/config-{}", release.trim())).ok()
-    })
+/// The configuration of the running kernel: its own account, or the file that its package left; `None` if there is neither.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`] if the kernel's account is longer than one can be.
+fn running_config() -> io::Result<Option<String>> {
+    if let Ok(file) = std::fs::File::open(CONFIG) {
+        return unpack_config(file).map(Some);
+    }
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok(std::fs::read_to_string(format!("/boot/config-{}", release.trim())).ok())
 }
 
-fn packed_config() -> Option<String> {
-    let file = std::fs::File::open(CONFIG).ok()?;
+fn unpack_config(packed: impl Read) -> io::Result<String> {
+    let place = |e: io::Error| io::Error::new(e.kind(), format!("{CONFIG}: {e}"));
     let mut text = String::new();
-    let mut unpacked = flate2::read::GzDecoder::new(file).take(CONFIG_BYTES_MAX);
-    unpacked.read_to_string(&mut text).ok()?;
-    Some(text)
+    let mut unpacked = flate2::read::GzDecoder::new(packed).take(CONFIG_BYTES_MAX + 1);
+    let bytes = unpacked.read_to_string(&mut text).map_err(place)?;
+    if bytes as u64 > CONFIG_BYTES_MAX {
+        let why = format!("more than {CONFIG_BYTES_MAX} bytes");
+        return Err(place(io::Error::new(io::ErrorKind::FileTooLarge, why)));
+    }
+    Ok(text)
 }
 
 fn common(cpus: usize) -> Target {
@@ -127,7 +135,7 @@ fn common(cpus: usize) -> Target {
 /// The running kernel, with the parts that the object asks for.
 ///
 /// # Errors
-/// If the object needs the kernel's BTF and it cannot be read.
+/// If the object needs the kernel's BTF or configuration and it cannot be read.
 pub fn running(needs: &Needs) -> io::Result<Target> {
     let btf = needs.kernel_btf.then(running_btf).transpose()?;
     running_with(needs, btf)
@@ -152,7 +160,7 @@ fn running_with(needs: &Needs, btf: Option<Btf>) -> io::Result<Target> {
             .map_or_else(Vec::new, |b| running_modules(b, &needs.names)),
         btf,
         kconfig: if needs.kconfig {
-            running_config()
+            running_config()?
         } else {
             None
         },
@@ -274,28 +282,8 @@ pub fn of_profile(profile: &Profile, needs: &Needs, btf: Option<Btf>) -> Target 
     }
 }
 
-/// The running kernel as it answers now (root, some seconds).
-///
-/// # Errors
-/// If its BTF cannot be read, or it loads no program for this process.
-pub fn host_profile() -> io::Result<Profile> {
-    let parts = dump_profile(None)?;
-    let profile = Profile::read("host", &parts.to_file()).map_err(io::Error::other)?;
-    let loads = |k: &Kernel| k.subjects.iter().any(|(_, s)| s.loads);
-    if profile.facts().is_some_and(loads) {
-        Ok(profile)
-    } else {
-        let why =
-            "the running kernel loads no program for this process: it can be asked as root only";
-        Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
-    }
-}
-
-/// The profile of the running kernel, made by asking it (root, some seconds); `config` is its configuration, if neither it nor /boot says it.
-///
-/// # Errors
-/// If its BTF cannot be read.
-pub fn dump_profile(config: Option<String>) -> io::Result<Parts> {
+/// The running kernel's own account: BTF, answers and configuration; `config` is the latter, if the kernel does not say it.
+fn ask_running(config: Option<String>) -> io::Result<(Btf, Kernel, String)> {
     let btf = running_btf()?;
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let facts = Kernel {
@@ -303,15 +291,60 @@ pub fn dump_profile(config: Option<String>) -> io::Result<Parts> {
         version: running_version(),
         ..ask::ask_all(&btf)
     };
+    let config = config.map_or_else(running_config, |c| Ok(Some(c)))?;
+    let config = config.unwrap_or_default();
+    let options = config.lines().filter(|l| l.starts_with("CONFIG_"));
+    let config = options.flat_map(|line| [line, "\n"]).collect();
+    Ok((btf, facts, config))
+}
+
+/// The running kernel as it answers now (root, some seconds).
+///
+/// # Errors
+/// If its BTF or configuration cannot be read, or it loads no program for this process.
+pub fn host_profile() -> io::Result<Profile> {
+    let (btf, facts, config) = ask_running(None)?;
+    if facts.subjects.iter().any(|(_, s)| s.loads) {
+        return Ok(Profile::of_running(facts, config, btf));
+    }
+    let why = "the running kernel loads no program for this process: it can be asked as root only";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+}
+
+/// The profile of the running kernel, made by asking it (root, some seconds); `config` is its configuration, if neither it nor /boot says it.
+///
+/// # Errors
+/// If its BTF or configuration cannot be read.
+pub fn dump_profile(config: Option<String>) -> io::Result<Parts> {
+    let (btf, facts, config) = ask_running(config)?;
     let (types, functions) =
         skep_profile::layers(&btf).map_err(|e| io::Error::other(e.to_string()))?;
-    let config = config.or_else(running_config).unwrap_or_default();
-    let options = config.lines().filter(|l| l.starts_with("CONFIG_"));
-    let config: String = options.flat_map(|line| [line, "\n"]).collect();
     Ok(Parts {
         facts: pack(facts.to_string().as_bytes())?,
         kconfig: pack(config.as_bytes())?,
         types: pack(&types)?,
         functions: pack(&functions)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_configuration_is_read_whole_or_not_at_all() {
+        let packed = |bytes: usize| {
+            let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gz.write_all(&vec![b'#'; bytes]).unwrap();
+            gz.finish().unwrap()
+        };
+        let text = unpack_config(packed(100).as_slice()).unwrap();
+        assert_eq!(text, "#".repeat(100));
+        let most = CONFIG_BYTES_MAX as usize;
+        let error = unpack_config(packed(most + 1).as_slice()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert!(unpack_config(packed(most).as_slice()).is_ok());
+        assert!(unpack_config(&packed(100)[..30]).is_err());
+    }
 }

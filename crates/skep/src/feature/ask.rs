@@ -233,6 +233,11 @@ const RULES: &[(Rule, &[Slot], &str)] = &[
         STACK_SLOT, Slot::new(0xbf, 2, 10, 0, 0), Slot::new(0x07, 2, 0, 0, -8), THE_MAP, Slot::new(0, 0, 0, 0, 0), call(1),
         Slot::new(0x61, 0, 0, 0, 0), EXIT,
     ], ""),
+    // one byte of the stack, at an offset of at most 8 that is not 8
+    (Rule::UnequalEnds, &[
+        STACK_SLOT, Slot::new(0x61, 6, 1, 0, 0), set(0), Slot::new(0x25, 6, 0, 5, 8), Slot::new(0x15, 6, 0, 4, 8),
+        Slot::new(0xbf, 1, 10, 0, 0), Slot::new(0x07, 1, 0, 0, -8), Slot::new(0x0f, 1, 6, 0, 0), Slot::new(0x71, 0, 1, 0, 0), EXIT,
+    ], ""),
     // one byte of the stack, at an offset that is not above another one that is below 8
     (Rule::RegisterComparison, &[
         STACK_SLOT, Slot::new(0x61, 6, 1, 0, 0), Slot::new(0x61, 7, 1, 4, 0), set(0), Slot::new(0x25, 7, 0, 5, 7),
