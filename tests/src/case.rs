@@ -18,7 +18,8 @@
 
 use skep_abi::ProgType;
 use skep_isa::Slot;
-use skep_isa::asm::{Facts, assemble_insns};
+use skep_isa::asm::assemble_insns;
+use skep_object::write::LinuxNames;
 use std::path::{Path, PathBuf};
 
 /// A case file.
@@ -88,19 +89,6 @@ pub fn result_text(r0: u64, before: &[u8], after: &[u8]) -> String {
     text
 }
 
-/// Names of the kernel's helpers and map types, for programs and objects.
-pub(crate) struct Names;
-
-impl Facts for Names {
-    fn helper(&self, name: &str) -> Option<i32> {
-        i32::try_from(skep_abi::helper::by_name(name)?.id).ok()
-    }
-
-    fn map_type(&self, name: &str) -> Option<u32> {
-        skep_abi::MapType::from_name(name).map(|t| t as u32)
-    }
-}
-
 impl Case {
     /// Reads a case file.
     ///
@@ -108,7 +96,7 @@ impl Case {
     /// What is wrong with it, with its place.
     pub fn read(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let insns = assemble_insns(&text, &Names)
+        let insns = assemble_insns(&text, &LinuxNames)
             .map_err(|errors| format!("{}:{}", path.display(), errors[0]))?;
         let mut case = Self {
             path: path.to_owned(),

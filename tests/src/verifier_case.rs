@@ -13,8 +13,8 @@
 //!
 //! The last two are verdicts; the kernel's must be the same, in its own words, unless the case says that it errs.
 
-use crate::case::Names;
 use skep_isa::asm::{Options, assemble};
+use skep_object::write::LinuxNames;
 use skep_verifier::Caps;
 use std::path::Path;
 
@@ -66,7 +66,7 @@ impl VerifierCase {
         let verdict = lines.iter().position(is_verdict);
         let verdict = verdict.ok_or(format!("{place}: no verdict"))?;
         let options = Options {
-            facts: &Names,
+            facts: &LinuxNames,
             section,
             ..Options::default()
         };

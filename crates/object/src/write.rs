@@ -5,12 +5,27 @@
 
 mod map_btf;
 
+use skep_abi::MapType;
 use skep_btf::Order;
 use skep_isa::asm::{
-    Assembly, Binding, Endian, Relocation, RelocationTarget, Section, Symbol, SymbolKind,
+    Assembly, Binding, Endian, Facts, Relocation, RelocationTarget, Section, Symbol, SymbolKind,
 };
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// Names of Linux's helpers and map types, for the assembler.
+#[derive(Clone, Copy, Debug)]
+pub struct LinuxNames;
+
+impl Facts for LinuxNames {
+    fn helper(&self, name: &str) -> Option<i32> {
+        i32::try_from(skep_abi::helper::by_name(name)?.id).ok()
+    }
+
+    fn map_type(&self, name: &str) -> Option<u32> {
+        MapType::from_name(name).map(|t| t as u32)
+    }
+}
 
 /// Why an assembled file is not an object.
 #[derive(Clone, PartialEq, Eq, Debug)]

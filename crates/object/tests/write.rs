@@ -1,15 +1,8 @@
 //! Objects that we write can be read, by us and, where they are installed, by LLVM and libbpf.
 
-use skep_isa::asm::{Facts, Options, assemble};
+use skep_isa::asm::{Options, assemble};
 use skep_object::image::{Image, ImageSymbol, relocation_name};
-
-struct Maps;
-
-impl Facts for Maps {
-    fn map_type(&self, name: &str) -> Option<u32> {
-        (name == "array").then_some(2)
-    }
-}
+use skep_object::write::LinuxNames;
 
 const TEXT: &str = r#"
 .map counts type=array key_size=4 value_size=8 max_entries=16
@@ -35,7 +28,7 @@ twice:
 
 fn options(endian: skep_isa::asm::Endian) -> Options<'static> {
     Options {
-        facts: &Maps,
+        facts: &LinuxNames,
         endian,
         ..Options::default()
     }

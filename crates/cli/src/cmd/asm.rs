@@ -3,7 +3,8 @@
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
 use serde_json::json;
-use skep_isa::asm::{AsmError, Endian, Facts, Options, assemble};
+use skep_isa::asm::{AsmError, Endian, Options, assemble};
+use skep_object::write::LinuxNames;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -23,25 +24,11 @@ pub(crate) struct Args {
     big_endian: bool,
 }
 
-/// Names of helpers and map types, from the kernel's tables.
-struct KernelFacts;
-
-impl Facts for KernelFacts {
-    fn helper(&self, name: &str) -> Option<i32> {
-        let helper = skep_abi::helper::by_name(name)?;
-        i32::try_from(helper.id).ok()
-    }
-
-    fn map_type(&self, name: &str) -> Option<u32> {
-        skep_abi::types::MapType::from_name(name).map(|t| t as u32)
-    }
-}
-
 /// Assembles.
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
     let text = read(args)?;
     let options = Options {
-        facts: &KernelFacts,
+        facts: &LinuxNames,
         endian: if args.big_endian {
             Endian::Big
         } else {
