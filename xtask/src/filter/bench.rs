@@ -170,8 +170,26 @@ fn matching(oracle: &Oracle) -> Result<Vec<[f64; 2]>, TaskError> {
     Ok(all)
 }
 
-/// The part of libpcap's time that compiling takes, over many expressions (geometric mean).
-fn compiling(oracle: &Oracle) -> Result<f64, TaskError> {
+/// Kinds of expressions whose compile times are told apart.
+const CLASSES: [&str; 4] = [
+    "one primitive",
+    "no alternatives",
+    "alternatives",
+    "tunnels",
+];
+
+fn class_of(expression: &str) -> usize {
+    let joined = |word: &str| expression.contains(word);
+    match expression {
+        _ if joined("geneve") => 3,
+        _ if joined(" or ") => 2,
+        _ if joined(" and ") || joined("not ") => 1,
+        _ => 0,
+    }
+}
+
+/// The part of libpcap's time that compiling takes, over many expressions: all, and each kind (geometric means), the worst.
+fn compiling(oracle: &Oracle) -> Result<Compiling, TaskError> {
     const ROUNDS: u32 = 20;
     let names = system_names();
     let target = Target {
@@ -183,25 +201,59 @@ fn compiling(oracle: &Oracle) -> Result<f64, TaskError> {
         .filter(|e| Filter::compile(e, &target).is_ok())
         .collect();
     let theirs = oracle.compile_ns(LinkType::ETHERNET, &all, ROUNDS)?;
-    let mut log_ratio = 0.0;
+    let mut ratios = Vec::new();
     for (expression, theirs) in all.iter().zip(&theirs) {
         let least = (0..ROUNDS).map(|_| {
             let start = Instant::now();
             black_box(Filter::compile(expression, &target).is_ok());
             start.elapsed().as_secs_f64() * 1e9
         });
-        log_ratio += (least.fold(f64::MAX, f64::min) / theirs).ln();
+        ratios.push((least.fold(f64::MAX, f64::min) / theirs, expression));
     }
-    let ratio = (log_ratio / all.len() as f64).exp();
-    println!(
-        "compiling {} expressions: {ratio:.2} of libpcap's time (geometric mean)",
-        all.len()
-    );
-    Ok(ratio)
+    let mean = |class: Option<usize>| {
+        let of_class = ratios
+            .iter()
+            .filter(|(_, e)| class.is_none_or(|c| c == class_of(e)));
+        let (count, sum) = of_class.fold((0, 0.0), |(n, sum), (r, _)| (n + 1, sum + r.ln()));
+        (count, (sum / f64::from(count)).exp())
+    };
+    let (count, whole) = mean(None);
+    println!("compiling {count} expressions: {whole:.2} of libpcap's time (geometric mean)");
+    let mut classes = [0.0; CLASSES.len()];
+    for (class, name) in CLASSES.iter().enumerate() {
+        let (count, ratio) = mean(Some(class));
+        println!("  {name}: {ratio:.2} ({count})");
+        classes[class] = ratio;
+    }
+    ratios.sort_by(|a, b| b.0.total_cmp(&a.0));
+    for (ratio, expression) in ratios.iter().take(WORST_SHOWN) {
+        println!("  worst: {ratio:.2}  {expression}");
+    }
+    Ok(Compiling {
+        whole,
+        classes,
+        worst: ratios.first().map_or(f64::NAN, |(ratio, _)| *ratio),
+    })
 }
 
-/// Runs the bench.
-pub(crate) fn bench(_: &[String]) -> Result<(), TaskError> {
+/// Expressions named whose compile time is the greatest part of libpcap's.
+const WORST_SHOWN: usize = 5;
+
+/// Parts of libpcap's compile time.
+struct Compiling {
+    whole: f64,
+    classes: [f64; CLASSES.len()],
+    worst: f64,
+}
+
+/// Runs the bench: all of it, or with `compile` compile times alone.
+pub(crate) fn bench(arguments: &[String]) -> Result<(), TaskError> {
+    let oracle = Oracle::build()?;
+    if arguments.iter().any(|a| a == "compile") {
+        let compile = compiling(&oracle)?;
+        println!("{{\"bench\":\"filter\",{}}}", compile.fields());
+        return Ok(());
+    }
     let input = work_folder()?.join("million.pcap");
     if !input.exists() {
         capture(&input)?;
@@ -209,13 +261,23 @@ pub(crate) fn bench(_: &[String]) -> Result<(), TaskError> {
     let skep = build_skep()?;
     let simple = throughput(&skep, &input, SIMPLE)?;
     let complex = throughput(&skep, &input, COMPLEX)?;
-    let oracle = Oracle::build()?;
     let [[simple_one, simple_all], [complex_one, complex_all]] = matching(&oracle)?[..] else {
         return Err("libpcap did not match both expressions".to_owned());
     };
-    let compile = compiling(&oracle)?;
+    let compile = compiling(&oracle)?.fields();
     println!(
-        "{{\"bench\":\"filter\",\"simple_vs_tcpdump\":{simple:.2},\"complex_vs_tcpdump\":{complex:.2},\"match_simple\":{simple_all:.2},\"match_complex\":{complex_all:.2},\"match_simple_one_by_one\":{simple_one:.2},\"match_complex_one_by_one\":{complex_one:.2},\"compile_vs_libpcap\":{compile:.2}}}"
+        "{{\"bench\":\"filter\",\"simple_vs_tcpdump\":{simple:.2},\"complex_vs_tcpdump\":{complex:.2},\"match_simple\":{simple_all:.2},\"match_complex\":{complex_all:.2},\"match_simple_one_by_one\":{simple_one:.2},\"match_complex_one_by_one\":{complex_one:.2},{compile}}}"
     );
     Ok(())
+}
+
+impl Compiling {
+    /// As fields of the last line.
+    fn fields(&self) -> String {
+        let [primitive, joined, alternatives, tunnels] = self.classes;
+        format!(
+            "\"compile_vs_libpcap\":{:.2},\"compile_primitive\":{primitive:.2},\"compile_joined\":{joined:.2},\"compile_alternatives\":{alternatives:.2},\"compile_tunnels\":{tunnels:.2},\"compile_worst\":{:.2}",
+            self.whole, self.worst
+        )
+    }
 }

@@ -195,12 +195,14 @@ impl Facts {
     }
 
     /// Whether whatever may reject a packet when a value is computed has been done on this way.
-    pub(crate) fn covers(&self, arena: &Arena, known: FactId, value: Value) -> bool {
-        let mut all = true;
-        needs(arena, value, &mut |need| {
-            all &= self.way(known).any(|f| step_covers(arena, f.step, need));
-        });
-        all
+    pub(crate) fn covers(&self, needs: &Needs, known: FactId, value: Value) -> bool {
+        let all = needs.of(value);
+        // Most often a step has computed this very value.
+        all.is_empty()
+            || self.way(known).any(|f| computes(f.step, value))
+            || all
+                .iter()
+                .all(|need| self.way(known).any(|f| needs.met_by(f.step, *need)))
     }
 }
 
@@ -221,53 +223,106 @@ pub(crate) enum Need {
     Value(Value),
 }
 
-/// Whether a step does what is needed.
-pub(crate) fn step_covers(arena: &Arena, step: Step, need: Need) -> bool {
-    let mut covers = false;
-    let mut see = |value| {
-        needs(arena, value, &mut |done| {
-            covers |= match (done, need) {
-                (Need::Bytes(base, end), Need::Bytes(wanted, least)) => {
-                    base == wanted && end >= least
-                }
-                (done, need) => done == need,
-            };
-        });
-    };
+/// Whether a step computes a value.
+fn computes(step: Step, value: Value) -> bool {
     match step {
-        Step::Test(t) => {
-            see(t.left);
-            see(t.right);
-        }
-        Step::Touch(value) => see(value),
-        // A variable that nobody reads is not computed.
-        Step::Assign(..) | Step::Leaf | Step::Chain(_) => {}
+        Step::Test(t) => t.left == value || t.right == value,
+        Step::Touch(v) => v == value,
+        Step::Assign(..) | Step::Leaf | Step::Chain(_) => false,
     }
-    covers
 }
 
-/// Calls `see` with all that a value needs.
-pub(crate) fn needs(arena: &Arena, value: Value, see: &mut impl FnMut(Need)) {
-    match arena.get(value) {
-        Expr::Load { size, base, offset } => {
-            see(Need::Bytes(base, offset.saturating_add(size.bytes())));
-            if let Some(base) = base {
-                needs(arena, base, see);
+/// What each value needs.
+pub(crate) struct Needs {
+    /// By value: where its needs begin and end.
+    ends: Vec<(u32, u32)>,
+    all: Vec<Need>,
+}
+
+/// Most needs of all values together. The sums and masks of real filters have a few each.
+const NEEDS_MAX: usize = 1 << 16;
+
+impl Needs {
+    /// What all values need; `None` if that is too much to keep.
+    pub(crate) fn of_all(arena: &Arena) -> Option<Self> {
+        let mut needs = Self {
+            ends: Vec::with_capacity(arena.values()),
+            all: Vec::with_capacity(2 * arena.values()),
+        };
+        for index in 0..arena.values() {
+            let start = needs.all.len();
+            needs.add_value(arena, arena.at(index), start);
+            needs.ends.push((start as u32, needs.all.len() as u32));
+            if needs.all.len() > NEEDS_MAX {
+                return None;
             }
         }
-        Expr::Msh(offset) => see(Need::Bytes(None, offset.saturating_add(1))),
-        Expr::Bin(op, a, b) => {
-            if matches!(op, AluOp::Div | AluOp::Mod) && arena.as_const(b).is_none() {
-                see(Need::Value(value));
+        Some(needs)
+    }
+
+    /// What a value needs.
+    pub(crate) fn of(&self, value: Value) -> &[Need] {
+        let (start, end) = self.ends[Arena::index(value)];
+        &self.all[start as usize..end as usize]
+    }
+
+    /// Adds what a value needs to the list from `start` on. What it is made of comes before it in the arena.
+    fn add_value(&mut self, arena: &Arena, value: Value, start: usize) {
+        match arena.get(value) {
+            Expr::Load { size, base, offset } => {
+                self.add(
+                    Need::Bytes(base, offset.saturating_add(size.bytes())),
+                    start,
+                );
+                if let Some(base) = base {
+                    self.add_all(base, start);
+                }
             }
-            needs(arena, a, see);
-            needs(arena, b, see);
+            Expr::Msh(offset) => self.add(Need::Bytes(None, offset.saturating_add(1)), start),
+            Expr::Bin(op, a, b) => {
+                if matches!(op, AluOp::Div | AluOp::Mod) && arena.as_const(b).is_none() {
+                    self.add(Need::Value(value), start);
+                }
+                self.add_all(a, start);
+                self.add_all(b, start);
+            }
+            Expr::RadiotapPayload(header) => {
+                self.add(Need::Value(value), start);
+                self.add(Need::Bytes(Some(header), 1), start);
+                self.add_all(header, start);
+            }
+            Expr::Const(_) | Expr::Len | Expr::Ancillary(..) | Expr::Var(_) => {}
         }
-        Expr::RadiotapPayload(header) => {
-            see(Need::Value(value));
-            see(Need::Bytes(Some(header), 1));
-            needs(arena, header, see);
+    }
+
+    fn add_all(&mut self, of: Value, start: usize) {
+        let (from, to) = self.ends[Arena::index(of)];
+        for at in from..to {
+            self.add(self.all[at as usize], start);
         }
-        Expr::Const(_) | Expr::Len | Expr::Ancillary(..) | Expr::Var(_) => {}
+    }
+
+    fn add(&mut self, need: Need, start: usize) {
+        if !self.all[start..].iter().any(|done| meets(*done, need)) {
+            self.all.push(need);
+        }
+    }
+
+    /// Whether a step does what is needed.
+    pub(crate) fn met_by(&self, step: Step, need: Need) -> bool {
+        let by = |value: Value| self.of(value).iter().any(|done| meets(*done, need));
+        match step {
+            Step::Test(t) => by(t.left) || by(t.right),
+            Step::Touch(value) => by(value),
+            // A variable that nobody reads is not computed.
+            Step::Assign(..) | Step::Leaf | Step::Chain(_) => false,
+        }
+    }
+}
+
+fn meets(done: Need, need: Need) -> bool {
+    match (done, need) {
+        (Need::Bytes(base, end), Need::Bytes(wanted, least)) => base == wanted && end >= least,
+        (done, need) => done == need,
     }
 }

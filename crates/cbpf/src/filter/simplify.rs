@@ -1,7 +1,7 @@
 //! Improvement of the graph: ways that skip tests whose outcome is known, and tests of one value brought together.
 
 use super::expr::Arena;
-use super::facts::{FactId, Facts, NOTHING, Need, needs, step_covers};
+use super::facts::{FactId, Facts, NOTHING, Need, Needs};
 use super::graph::{ACCEPT, Graph, NONE, NodeId, REJECT, Step};
 use alloc::vec::Vec;
 
@@ -10,20 +10,23 @@ const ROUNDS_MAX: usize = 12;
 
 /// Improves a graph until nothing changes.
 pub(crate) fn simplify(arena: &Arena, graph: Graph) -> Graph {
-    let mut graph = settle(arena, graph);
+    let Some(needs) = Needs::of_all(arena) else {
+        return graph;
+    };
+    let mut graph = settle(arena, &needs, graph);
     for _ in 0..2 {
-        match drop_all_touches(arena, &graph) {
-            Some(fewer) => graph = settle(arena, fewer),
+        match drop_all_touches(&needs, &graph) {
+            Some(fewer) => graph = settle(arena, &needs, fewer),
             None => break,
         }
     }
     graph
 }
 
-fn settle(arena: &Arena, graph: Graph) -> Graph {
+fn settle(arena: &Arena, needs: &Needs, graph: Graph) -> Graph {
     let mut graph = graph;
     for _ in 0..ROUNDS_MAX {
-        match thread(arena, &graph) {
+        match thread(arena, needs, &graph) {
             Some(shorter) => graph = shorter,
             None => break,
         }
@@ -32,12 +35,12 @@ fn settle(arena: &Arena, graph: Graph) -> Graph {
 }
 
 /// Lets every way skip the tests whose outcome it decides; `None` if there is none.
-fn thread(arena: &Arena, graph: &Graph) -> Option<Graph> {
+fn thread(arena: &Arena, needs: &Needs, graph: &Graph) -> Option<Graph> {
     let count = graph.nodes.len();
     let mut facts = Facts::with_capacity(count);
     let mut known: Vec<FactId> = alloc::vec![NONE; count];
     let mut ways: Vec<(NodeId, NodeId)> = graph.nodes.iter().map(|n| (n.yes, n.no)).collect();
-    let root = skip(arena, graph, &facts, NOTHING, graph.root);
+    let root = skip(arena, needs, graph, &facts, NOTHING, graph.root);
     known[root as usize] = NOTHING;
     let mut changed = root != graph.root;
     for id in (2..=root as usize).rev() {
@@ -48,7 +51,7 @@ fn thread(arena: &Arena, graph: &Graph) -> Option<Graph> {
         let node = graph.nodes[id];
         let mut follow = |to: NodeId, outcome: bool| {
             let fact = facts.learn(before, node.step, outcome);
-            let target = skip(arena, graph, &facts, fact, to);
+            let target = skip(arena, needs, graph, &facts, fact, to);
             let at = &mut known[target as usize];
             *at = if *at == NONE {
                 fact
@@ -69,7 +72,14 @@ fn thread(arena: &Arena, graph: &Graph) -> Option<Graph> {
 }
 
 /// The first node from `to` on that what is known does not decide.
-fn skip(arena: &Arena, graph: &Graph, facts: &Facts, known: FactId, to: NodeId) -> NodeId {
+fn skip(
+    arena: &Arena,
+    needs: &Needs,
+    graph: &Graph,
+    facts: &Facts,
+    known: FactId,
+    to: NodeId,
+) -> NodeId {
     let mut to = to;
     loop {
         let node = graph.node(to);
@@ -77,7 +87,7 @@ fn skip(arena: &Arena, graph: &Graph, facts: &Facts, known: FactId, to: NodeId) 
             Step::Test(test) => {
                 let outcome = facts.decide(arena, known, test).filter(|_| {
                     // A test that is skipped may be the one that reads so far into the packet.
-                    facts.covers(arena, known, test.left) && facts.covers(arena, known, test.right)
+                    facts.covers(needs, known, test.left) && facts.covers(needs, known, test.right)
                 });
                 match outcome {
                     Some(true) => node.yes,
@@ -85,7 +95,7 @@ fn skip(arena: &Arena, graph: &Graph, facts: &Facts, known: FactId, to: NodeId) 
                     None => return to,
                 }
             }
-            Step::Touch(value) if facts.covers(arena, known, value) => node.yes,
+            Step::Touch(value) if facts.covers(needs, known, value) => node.yes,
             _ => return to,
         };
     }
@@ -118,10 +128,10 @@ fn rebuild(graph: &Graph, root: NodeId, ways: impl Fn(NodeId) -> (NodeId, NodeId
     new
 }
 
-fn drop_all_touches(arena: &Arena, graph: &Graph) -> Option<Graph> {
-    let mut fewer = drop_touches(arena, graph)?;
+fn drop_all_touches(needs: &Needs, graph: &Graph) -> Option<Graph> {
+    let mut fewer = drop_touches(needs, graph)?;
     for _ in 1..ROUNDS_MAX {
-        match drop_touches(arena, &fewer) {
+        match drop_touches(needs, &fewer) {
             Some(even_fewer) => fewer = even_fewer,
             None => break,
         }
@@ -130,16 +140,14 @@ fn drop_all_touches(arena: &Arena, graph: &Graph) -> Option<Graph> {
 }
 
 /// Leaves out loads made for their own sake that every way to acceptance makes anyway; `None` if there are none.
-fn drop_touches(arena: &Arena, graph: &Graph) -> Option<Graph> {
+fn drop_touches(needs: &Needs, graph: &Graph) -> Option<Graph> {
     let mut drop = alloc::vec![false; graph.nodes.len()];
     let mut any = false;
     let mut walk = Walk::default();
     for (id, node) in graph.nodes.iter().enumerate().skip(2) {
         if let Step::Touch(value) = node.step {
-            let mut all = true;
-            needs(arena, value, &mut |need| {
-                all = all && walk.anticipates(arena, graph, node.yes, need);
-            });
+            let mut all = needs.of(value).iter();
+            let all = all.all(|need| walk.anticipates(needs, graph, node.yes, *need));
             drop[id] = all;
             any |= all;
         }
@@ -173,7 +181,7 @@ struct Walk {
 
 impl Walk {
     /// Whether every way from a node to acceptance does what is needed.
-    fn anticipates(&mut self, arena: &Arena, graph: &Graph, from: NodeId, need: Need) -> bool {
+    fn anticipates(&mut self, needs: &Needs, graph: &Graph, from: NodeId, need: Need) -> bool {
         self.seen.clear();
         self.seen.resize(from as usize + 1, false);
         self.stack.clear();
@@ -186,7 +194,7 @@ impl Walk {
                 continue;
             }
             let node = graph.node(id);
-            if !step_covers(arena, node.step, need) {
+            if !needs.met_by(node.step, need) {
                 self.stack.extend([node.yes, node.no]);
             }
         }

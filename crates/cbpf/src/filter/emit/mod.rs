@@ -76,8 +76,8 @@ pub(super) struct Emitted {
 /// Why there is no code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum EmitError {
-    /// A variable is used where X does not hold it: it needs a scratch word.
-    NeedsWord(u32),
+    /// Variables, a bit each, are used where X does not hold them: they need scratch words.
+    NeedsWords(u32),
     /// More scratch words are needed than there are.
     OutOfWords,
 }
@@ -147,6 +147,8 @@ struct Emitter<'a> {
     passing: u32,
     /// How often each value was computed.
     computed: Vec<u16>,
+    /// Variables, a bit each, that are used where neither X nor a word holds them.
+    missing: u32,
 }
 
 type Emit = Result<(), EmitError>;
@@ -158,15 +160,17 @@ pub(crate) fn compile(arena: &Arena, graph: &Graph, snaplen: u32) -> Result<Vec<
     let (plain, computed) = loop {
         match emit(arena, graph, &words, zeroed) {
             Ok((emitted, computed)) => break (layout::lay_out(graph, &emitted, snaplen), computed),
-            Err(EmitError::NeedsWord(var)) => {
-                let value = (0..arena.values())
-                    .map(|i| arena.at(i))
-                    .find(|v| arena.get(*v) == Expr::Var(var));
-                match value.map(|v| (v, words.iter().position(|w| *w == v))) {
-                    Some((value, None)) => words.push(value),
-                    // Some way sets it and another does not: it starts as zero.
-                    Some((_, Some(slot))) if zeroed & (1 << slot) == 0 => zeroed |= 1 << slot,
-                    _ => return Err(EmitError::OutOfWords),
+            Err(EmitError::NeedsWords(variables)) => {
+                let wanted = (0..u32::BITS).filter(|var| variables & (1 << var) != 0);
+                for var in wanted {
+                    let value = arena.find(Expr::Var(var)).ok_or(EmitError::OutOfWords)?;
+                    match words.iter().position(|w| *w == value) {
+                        None if words.len() < BPF_MEMWORDS as usize => words.push(value),
+                        None => return Err(EmitError::OutOfWords),
+                        // Some way sets it and another does not: it starts as zero.
+                        Some(slot) if zeroed & (1 << slot) == 0 => zeroed |= 1 << slot,
+                        Some(_) => return Err(EmitError::OutOfWords),
+                    }
                 }
             }
             Err(error) => return Err(error),
@@ -241,6 +245,7 @@ fn emit(
         words: words.to_vec(),
         passing: words.len() as u32,
         computed: alloc::vec![0; arena.values()],
+        missing: 0,
     };
     let mut items: Vec<Option<Item>> = alloc::vec![None; graph.nodes.len()];
     let mut incoming = Ways::new(graph.nodes.len());
@@ -276,6 +281,9 @@ fn emit(
                 incoming.add(to, id, yes, out);
             }
         }
+    }
+    if emitter.missing != 0 {
+        return Err(EmitError::NeedsWords(emitter.missing));
     }
     let emitted = Emitted {
         code: emitter.code,

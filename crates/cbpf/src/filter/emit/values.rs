@@ -81,7 +81,11 @@ impl Emitter<'_> {
                 self.load_x(value)?;
                 self.op(MISC | TXA, 0);
             }
-            Expr::Var(var) => return Err(EmitError::NeedsWord(var)),
+            Expr::Var(var) => {
+                // This code is not used; going on tells which other variables are missing.
+                self.missing |= 1u32.checked_shl(var).ok_or(EmitError::OutOfWords)?;
+                self.op(LD | MEM, 0);
+            }
             Expr::Bin(op, a, b) => match self.arena.as_const(b) {
                 Some(k) => {
                     self.load_a(a)?;

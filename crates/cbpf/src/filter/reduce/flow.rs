@@ -9,6 +9,8 @@ use skep_isa::opcode::{ALU, IND, JMP, LD, LDX, MEM, ST, STX};
 /// Sets of registers and words of a block, a bit each.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Atoms {
+    /// Read in the block, before they are written.
+    pub(super) own: u32,
     /// Read in the block or later, before they are written.
     pub(super) used: u32,
     /// Written before they are read.
@@ -235,12 +237,16 @@ impl Reducer<'_> {
     pub(super) fn find_uses(&mut self) {
         for at in (0..self.walk.len()).rev() {
             let id = self.walk[at];
-            let mut atoms = self.own_uses(id);
+            // Nothing was changed in a settled block since its own uses were found.
+            let mut atoms = match self.known[id as usize].settled {
+                Some(_) => self.known[id as usize].atoms,
+                None => self.own_uses(id),
+            };
             let block = self.blocks.block(id);
             if !block.is_leaf() {
                 let of = |to: BlockId| self.known[to as usize].atoms.used;
                 atoms.used_after = of(block.yes) | of(block.no);
-                atoms.used |= atoms.used_after & !atoms.killed;
+                atoms.used = atoms.own | atoms.used_after & !atoms.killed;
             }
             self.known[id as usize].atoms = atoms;
         }
@@ -271,6 +277,7 @@ impl Reducer<'_> {
             read(Insn::new(block.code, block.k), written);
         }
         Atoms {
+            own: used,
             used,
             killed,
             used_after: 0,

@@ -11,26 +11,56 @@ use skep_isa::opcode::{ALU, IMM, JMP, K, LD, LDX, MEM, ST, SUB};
 const X_SOURCE: u8 = skep_isa::opcode::X;
 
 impl Reducer<'_> {
+    /// Improves a block, unless it was found good as it is, with the same values before and the same needs after it.
     pub(super) fn improve_block(&mut self, id: BlockId, depth: Depth) -> Result<(), ReduceError> {
+        let known = &self.known[id as usize];
+        let used_after = known.atoms.used_after;
+        let settled = known.settled == Some(used_after);
+        let pending = known.pending;
         let mut values = self.values_before(id);
+        let place = self.values_of(id);
+        let before = &mut self.at_start[place];
+        if settled && !(pending && depth == Depth::Statements) && *before == values[..self.atoms] {
+            self.pending |= pending;
+            return Ok(());
+        }
+        before.copy_from_slice(&values[..self.atoms]);
+        let others_pend = core::mem::replace(&mut self.pending, false);
+        self.altered = false;
+        self.improve(id, depth, &mut values)?;
+        let known = &mut self.known[id as usize];
+        known.settled = (!self.altered).then_some(used_after);
+        known.pending = self.pending;
+        self.pending |= others_pend;
+        Ok(())
+    }
+
+    fn improve(
+        &mut self,
+        id: BlockId,
+        depth: Depth,
+        values: &mut [u32; ATOMS],
+    ) -> Result<(), ReduceError> {
         let (a, x) = (values[A], values[X]);
         let range = self.blocks.block(id).insns.clone();
         for at in range {
-            self.insn(at as usize, &mut values, depth)?;
+            self.insn(at as usize, values, depth)?;
         }
-        let atoms = self.atoms;
-        self.known[id as usize].values[..atoms].copy_from_slice(&values[..atoms]);
+        let place = self.values_of(id);
+        self.at_end[place].copy_from_slice(&values[..self.atoms]);
         let kept = |before: u32, atom: usize| before != UNKNOWN && values[atom] == before;
         let unread = self.known[id as usize].atoms.used_after == 0;
         let pointless = unread && kept(a, A) && kept(x, X);
         let returns = self.blocks.block(id).code & 7 == RET;
+        let statements = !self.blocks.block(id).insns.is_empty();
         if depth == Depth::Statements && (pointless || returns) {
-            let block = &mut self.blocks.list[id as usize];
-            if !block.insns.is_empty() {
+            if statements {
+                let block = &mut self.blocks.list[id as usize];
                 block.insns.end = block.insns.start;
                 self.change();
             }
         } else {
+            self.pending |= statements && (pointless || returns);
             self.look_closely(id);
             self.drop_unread(id);
         }
@@ -38,23 +68,21 @@ impl Reducer<'_> {
         self.known[id as usize].operand = if block.code & X_SOURCE == 0 {
             self.values.constant(block.k)
         } else {
-            self.known[id as usize].values[X]
+            self.at_end(id, X)
         };
         Ok(())
     }
 
     /// What all ways into a block agree on.
     fn values_before(&self, id: BlockId) -> [u32; ATOMS] {
-        let mut ways = self.ways_into(id).iter();
-        let Some(first) = ways.next() else {
-            return [UNKNOWN; ATOMS];
-        };
         let mut values = [UNKNOWN; ATOMS];
-        let atoms = self.atoms;
-        values[..atoms].copy_from_slice(&self.known[first.from as usize].values[..atoms]);
+        let mut ways = self.ways_into(id).iter();
+        if let Some(first) = ways.next() {
+            values[..self.atoms].copy_from_slice(&self.at_end[self.values_of(first.from)]);
+        }
         for way in ways {
-            let others = &self.known[way.from as usize].values;
-            for (value, other) in values[..atoms].iter_mut().zip(others) {
+            let others = &self.at_end[self.values_of(way.from)];
+            for (value, other) in values.iter_mut().zip(others) {
                 if *value != *other {
                     *value = UNKNOWN;
                 }
@@ -65,11 +93,27 @@ impl Reducer<'_> {
 
     /// Puts a value into a register or word; an instruction that changes nothing is taken out.
     fn put(&mut self, at: usize, values: &mut [u32; ATOMS], atom: usize, value: u32, depth: Depth) {
-        if depth == Depth::Statements && value != UNKNOWN && values[atom] == value {
-            self.blocks.insns[at].code = NOP;
-        } else {
+        if value == UNKNOWN || values[atom] != value {
             values[atom] = value;
+        } else {
+            self.pend(depth);
+            if depth == Depth::Statements {
+                self.blocks.insns[at].code = NOP;
+            }
         }
+    }
+
+    /// Notes that a statement is changed, or would be.
+    fn pend(&mut self, depth: Depth) {
+        self.pending = true;
+        self.altered |= depth == Depth::Statements;
+    }
+
+    /// The constant a number stands for, if statements may be changed for it.
+    fn constant_of(&mut self, number: u32, depth: Depth) -> Option<u32> {
+        let k = self.values.as_constant(number)?;
+        self.pend(depth);
+        (depth == Depth::Statements).then_some(k)
     }
 
     fn insn(
@@ -80,7 +124,6 @@ impl Reducer<'_> {
     ) -> Result<(), ReduceError> {
         let insn = self.blocks.insns[at];
         let Some(op) = insn.op() else { return Ok(()) };
-        let alter = depth == Depth::Statements;
         match op {
             Op::LoadAbs(_) | Op::LoadImm | Op::LoadLen => {
                 let value = self.values.number(insn.code, insn.k, 0);
@@ -95,7 +138,7 @@ impl Reducer<'_> {
                 self.put(at, values, X, value, depth);
             }
             Op::LoadInd(size) => {
-                let value = match self.values.as_constant(values[X]).filter(|_| alter) {
+                let value = match self.constant_of(values[X], depth) {
                     Some(x) => {
                         let k = insn.k.wrapping_add(x);
                         let load = crate::filter::draft::code::load(size, k);
@@ -110,7 +153,7 @@ impl Reducer<'_> {
             Op::LoadMem | Op::LoadXMem => {
                 let value = values[word(insn.k)];
                 let (class, atom) = if op == Op::LoadMem { (LD, A) } else { (LDX, X) };
-                if let Some(k) = self.values.as_constant(value).filter(|_| alter) {
+                if let Some(k) = self.constant_of(value, depth) {
                     self.blocks.insns[at] = Insn::new(class | IMM, k);
                     self.change();
                 }
@@ -121,7 +164,7 @@ impl Reducer<'_> {
             Op::Tax => self.put(at, values, X, values[A], depth),
             Op::Txa => self.put(at, values, A, values[X], depth),
             Op::Neg => {
-                values[A] = match self.values.as_constant(values[A]).filter(|_| alter) {
+                values[A] = match self.constant_of(values[A], depth) {
                     Some(k) => {
                         let k = k.wrapping_neg();
                         self.blocks.insns[at] = Insn::new(LD | IMM, k);
@@ -130,7 +173,7 @@ impl Reducer<'_> {
                     None => self.values.number(insn.code, values[A], 0),
                 };
             }
-            Op::AluK(op) => return self.with_constant(at, op, insn.k, values, alter),
+            Op::AluK(op) => return self.with_constant(at, op, insn.k, values, depth),
             Op::AluX(op) => return self.with_x(at, op, values, depth),
             Op::Jump | Op::JumpK(_) | Op::JumpX(_) | Op::RetK | Op::RetA => {}
         }
@@ -151,9 +194,12 @@ impl Reducer<'_> {
         op: AluOp,
         k: u32,
         values: &mut [u32; ATOMS],
-        alter: bool,
+        depth: Depth,
     ) -> Result<(), ReduceError> {
-        if alter {
+        if k == 0 {
+            self.pend(depth);
+        }
+        if depth == Depth::Statements {
             match (op, k) {
                 (AluOp::Add | AluOp::Lsh | AluOp::Rsh | AluOp::Or | AluOp::Xor, 0) => {
                     self.blocks.insns[at].code = NOP;
@@ -167,10 +213,10 @@ impl Reducer<'_> {
                 (AluOp::Div | AluOp::Mod, 0) => return Err(ReduceError::DivisionByZero),
                 _ => {}
             }
-            if let Some(a) = self.values.as_constant(values[A]) {
-                values[A] = self.fold(at, op, a, k)?;
-                return Ok(());
-            }
+        }
+        if let Some(a) = self.constant_of(values[A], depth) {
+            values[A] = self.fold(at, op, a, k)?;
+            return Ok(());
         }
         let operand = self.values.constant(k);
         let code = u16::from(ALU | op.code() | K);
@@ -185,9 +231,8 @@ impl Reducer<'_> {
         values: &mut [u32; ATOMS],
         depth: Depth,
     ) -> Result<(), ReduceError> {
-        let alter = depth == Depth::Statements;
-        let a = self.values.as_constant(values[A]).filter(|_| alter);
-        let x = self.values.as_constant(values[X]).filter(|_| alter);
+        let a = self.constant_of(values[A], depth);
+        let x = self.constant_of(values[X], depth);
         let code = |source: u8| u16::from(ALU | op.code() | source);
         values[A] = match (a, x) {
             (Some(a), Some(x)) => self.fold(at, op, a, x)?,
@@ -307,12 +352,11 @@ impl Reducer<'_> {
     }
 
     fn comparison(&mut self, id: BlockId, last: usize) {
-        let known = self.known[id as usize];
-        let x = self.values.as_constant(known.values[X]);
-        let a = self.values.as_constant(known.values[A]);
+        let x = self.values.as_constant(self.at_end(id, X));
+        let a = self.values.as_constant(self.at_end(id, A));
         let equal = JMP | Relation::Eq.code() | K;
         let set = JMP | Relation::Set.code() | K;
-        let a_unread = known.atoms.used_after & (1 << A) == 0;
+        let a_unread = self.known[id as usize].atoms.used_after & (1 << A) == 0;
         if self.blocks.block(id).code == equal && a_unread {
             self.equality(id, last, x);
         }
@@ -327,7 +371,10 @@ impl Reducer<'_> {
         if let Some(x) = x.filter(|_| block.code & X_SOURCE != 0 && block.code & 7 == JMP) {
             block.code &= !X_SOURCE;
             block.k = x;
+            self.altered = true;
+            self.pending = true;
         }
+        self.altered |= a.is_some() || ways != (block.yes, block.no);
         if let Some(a) = a.filter(|_| block.code & X_SOURCE == 0 && block.code & 7 == JMP) {
             let relation = [Relation::Eq, Relation::Gt, Relation::Ge, Relation::Set]
                 .into_iter()

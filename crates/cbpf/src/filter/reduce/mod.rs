@@ -18,7 +18,7 @@ use crate::insn::{Insn, Op};
 use alloc::vec::Vec;
 use core::ops::Range;
 use flow::{Atoms, BitRows};
-use values::Values;
+use values::{UNKNOWN, Values};
 
 /// Most rounds in which only ways change; libpcap stops there, too.
 const ROUNDS_MAX: u32 = 100;
@@ -53,10 +53,12 @@ struct Known {
     /// Where the ways into it begin and end.
     into: (u32, u32),
     atoms: Atoms,
-    /// Numbers of the values in registers and words at the end; 0 is unknown.
-    values: [u32; ATOMS],
     /// Number of the value compared with.
     operand: u32,
+    /// There is nothing to change as long as the values at its start are the same, and `atoms.used_after` is this.
+    settled: Option<u32>,
+    /// Nothing but statements.
+    pending: bool,
 }
 
 /// A way between two blocks: from which, and whether it is the one taken when the comparison holds.
@@ -87,6 +89,9 @@ pub(super) struct Reducer<'w> {
     /// What dominates each way, by the numbers of ways; then what dominates each block, by the numbers of blocks.
     dominators: BitRows,
     values: Values,
+    /// Numbers of the values in registers and words, [`UNKNOWN`] or not, at the start of each block, and at its end.
+    at_start: Vec<u32>,
+    at_end: Vec<u32>,
     /// How many registers and words there are: those past the last word that is used are left out.
     atoms: usize,
     /// Scratch memory of walks.
@@ -96,6 +101,10 @@ pub(super) struct Reducer<'w> {
     changed: bool,
     /// Something else than the end of a way changed.
     changed_more: bool,
+    /// A statement may be changed for the better.
+    pending: bool,
+    /// The block at hand was changed, or may be when its ways are.
+    altered: bool,
 }
 
 /// Reduces blocks.
@@ -105,7 +114,9 @@ pub(super) struct Reducer<'w> {
 pub(crate) fn reduce(blocks: Blocks, walker: &mut Walker) -> Result<Blocks, ReduceError> {
     let mut reducer = Reducer::new(blocks, walker);
     reducer.rounds(Depth::Ways)?;
-    reducer.rounds(Depth::Statements)?;
+    if reducer.pending || reducer.changed || reducer.reshaped {
+        reducer.rounds(Depth::Statements)?;
+    }
     reducer.merge_same();
     reducer.settle_root();
     Ok(reducer.blocks)
@@ -127,9 +138,11 @@ impl<'w> Reducer<'w> {
             level: 0,
             into: (0, 0),
             atoms: Atoms::default(),
-            values: [0; ATOMS],
             operand: 0,
+            settled: None,
+            pending: false,
         };
+        let atoms = blocks.insns.iter().map(|i| past(*i)).max().unwrap_or(X + 1);
         let mut reducer = Self {
             known: alloc::vec![nothing; count],
             walk: Vec::with_capacity(count),
@@ -138,11 +151,15 @@ impl<'w> Reducer<'w> {
             ways: Vec::with_capacity(2 * count),
             dominators: BitRows::new(3 * count, 2 * count),
             values: Values::new(blocks.insns.len() + count),
-            atoms: blocks.insns.iter().map(|i| past(*i)).max().unwrap_or(X + 1),
+            at_start: alloc::vec![UNKNOWN; count * atoms],
+            at_end: alloc::vec![UNKNOWN; count * atoms],
+            atoms,
             walker,
             reshaped: true,
             changed: false,
             changed_more: false,
+            pending: false,
+            altered: false,
             blocks,
         };
         reducer.number();
@@ -154,6 +171,7 @@ impl<'w> Reducer<'w> {
         for _ in 0..CHANGES_MAX {
             self.changed = false;
             self.changed_more = false;
+            self.pending = false;
             if self.reshaped {
                 self.find_levels();
                 self.find_ways_in();
@@ -176,7 +194,12 @@ impl<'w> Reducer<'w> {
     }
 
     fn round(&mut self, depth: Depth) -> Result<(), ReduceError> {
-        self.values.clear();
+        if self.values.is_crowded() {
+            self.values.clear();
+            for known in &mut self.known {
+                known.settled = None;
+            }
+        }
         for at in 0..self.walk.len() {
             self.improve_block(self.walk[at], depth)?;
         }
@@ -206,6 +229,17 @@ impl<'w> Reducer<'w> {
         }
     }
 
+    /// Where the values of a block stand.
+    fn values_of(&self, id: BlockId) -> Range<usize> {
+        let start = id as usize * self.atoms;
+        start..start + self.atoms
+    }
+
+    /// The number of the value in a register or word at the end of a block.
+    fn at_end(&self, id: BlockId, atom: usize) -> u32 {
+        self.at_end[id as usize * self.atoms + atom]
+    }
+
     fn to(&self, edge: Edge) -> BlockId {
         let block = self.blocks.block(edge.from);
         if edge.yes { block.yes } else { block.no }
@@ -226,5 +260,6 @@ impl<'w> Reducer<'w> {
     fn change(&mut self) {
         self.changed = true;
         self.changed_more = true;
+        self.altered = true;
     }
 }

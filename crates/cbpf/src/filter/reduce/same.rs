@@ -1,43 +1,38 @@
 //! Merges blocks with the same code and the same ways on.
 
 use super::Reducer;
-use crate::filter::blocks::{BlockId, Blocks, NONE, NOP};
+use crate::filter::blocks::{Block, BlockId, Blocks, NONE, NOP};
 use crate::insn::{Insn, RET};
 use alloc::vec::Vec;
 use skep_isa::opcode::JMP;
 
 impl Reducer<'_> {
-    /// Merges equal blocks until none are.
+    /// Merges equal blocks: leaves first, so that what equal ways lead to is one block already.
     pub(super) fn merge_same(&mut self) {
-        // Order and numbers of the rounds are done with.
-        let mut kept = core::mem::take(&mut self.walk);
-        let mut instead = core::mem::take(&mut self.numbered);
-        instead.clear();
-        instead.resize(self.blocks.list.len(), NONE);
-        loop {
-            // Leaves first, so that what equal ways lead to is one block already.
-            kept.clear();
-            let mut merged = false;
-            for id in self.walker.leaves_up(&self.blocks) {
-                match kept.iter().find(|other| same(&self.blocks, *id, **other)) {
-                    Some(other) => {
-                        instead[*id as usize] = *other;
-                        merged = true;
-                    }
-                    None => kept.push(*id),
+        let Self { blocks, walker, .. } = self;
+        let order = walker.leaves_up(blocks);
+        let mut instead: Vec<BlockId> = alloc::vec![NONE; blocks.list.len()];
+        // Blocks with different keys differ.
+        let mut kept: Vec<(u64, BlockId)> = Vec::with_capacity(order.len());
+        for id in order {
+            let block = &mut blocks.list[*id as usize];
+            for to in [&mut block.yes, &mut block.no] {
+                if *to != NONE {
+                    *to = instead[*to as usize];
                 }
             }
-            if !merged {
-                return;
-            }
-            for block in &mut self.blocks.list {
-                for to in [&mut block.yes, &mut block.no] {
-                    if *to != NONE && instead[*to as usize] != NONE {
-                        *to = instead[*to as usize];
-                    }
+            let key = key(block);
+            let mut alike = kept.iter().filter(|(other, _)| *other == key);
+            let same = alike.find(|(_, other)| same(blocks, *id, *other));
+            instead[*id as usize] = match same {
+                Some((_, other)) => *other,
+                None => {
+                    kept.push((key, *id));
+                    *id
                 }
-            }
+            };
         }
+        blocks.root = instead[blocks.root as usize];
     }
 
     /// The root, if it decides nothing, is left out; its instructions move to the block that is the root then.
@@ -64,6 +59,12 @@ impl Reducer<'_> {
         self.blocks.insns.extend(insns);
         self.blocks.list[root as usize].insns = start..self.blocks.insns.len() as u32;
     }
+}
+
+fn key(block: &Block) -> u64 {
+    let ways = u64::from(block.yes) << 32 | u64::from(block.no);
+    let comparison = u64::from(block.code) << 32 | u64::from(block.k);
+    ways ^ comparison.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn same(blocks: &Blocks, a: BlockId, b: BlockId) -> bool {

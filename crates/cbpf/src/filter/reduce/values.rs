@@ -6,17 +6,26 @@ use skep_isa::opcode::{IMM, LD};
 /// A value that is not known.
 pub(super) const UNKNOWN: u32 = 0;
 
-/// What a number stands for: an opcode with its operand and the number of its argument.
-type Value = (u16, u32, u32);
+/// What a number stands for: an opcode, its operand and the number of its argument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Value {
+    code: u16,
+    /// How often all values had been forgotten before, plus one.
+    age: u16,
+    a: u32,
+    b: u32,
+}
 
-/// The opcode of no value.
-const NO_CODE: u16 = u16::MAX;
-
-/// The values of one round, in an open-addressed table: a number is a place in it, plus one.
+/// The values of a few rounds, in an open-addressed table: a number is a place in it, plus one.
 #[derive(Debug)]
 pub(super) struct Values {
-    /// A power of two long.
+    /// A power of two long; older values are as good as none.
     table: Vec<Value>,
+    age: u16,
+    /// Values there are.
+    count: usize,
+    /// Most new values of a round.
+    round_max: usize,
 }
 
 fn hash(code: u16, a: u32, b: u32) -> usize {
@@ -32,25 +41,48 @@ fn hash(code: u16, a: u32, b: u32) -> usize {
 impl Values {
     /// Room for what `insns` instructions compute: at most one new value each, and its operand.
     pub(super) fn new(insns: usize) -> Self {
-        let size = (insns * 3 + 8).next_power_of_two();
+        let round_max = 2 * insns;
+        let size = (3 * insns + 8).next_power_of_two();
+        let none = Value {
+            code: 0,
+            age: 0,
+            a: 0,
+            b: 0,
+        };
         Self {
-            table: alloc::vec![(NO_CODE, 0, 0); size],
+            table: alloc::vec![none; size],
+            age: 1,
+            count: 0,
+            round_max,
         }
     }
 
+    /// Whether there is no room for what another round may add.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.count + self.round_max >= self.table.len()
+    }
+
+    /// Forgets all values. There are far fewer rounds than ages.
     pub(super) fn clear(&mut self) {
-        self.table.fill((NO_CODE, 0, 0));
+        self.age += 1;
+        self.count = 0;
     }
 
     /// The number of what an instruction computes.
     pub(super) fn number(&mut self, code: u16, a: u32, b: u32) -> u32 {
         let mask = self.table.len() - 1;
         let mut at = hash(code, a, b) & mask;
-        let value = (code, a, b);
+        let value = Value {
+            code,
+            age: self.age,
+            a,
+            b,
+        };
         loop {
             let here = &mut self.table[at];
-            if here.0 == NO_CODE {
+            if here.age != self.age {
                 *here = value;
+                self.count += 1;
             }
             if *here == value {
                 return at as u32 + 1;
@@ -65,7 +97,7 @@ impl Values {
 
     /// The constant a number stands for, if it is one.
     pub(super) fn as_constant(&self, number: u32) -> Option<u32> {
-        let (code, k, _) = *self.table.get((number as usize).checked_sub(1)?)?;
-        (code == u16::from(LD | IMM)).then_some(k)
+        let value = self.table.get((number as usize).checked_sub(1)?)?;
+        (value.code == u16::from(LD | IMM)).then_some(value.a)
     }
 }

@@ -8,12 +8,11 @@ use skep_isa::opcode::{JMP, K};
 impl Reducer<'_> {
     /// Whether a register or word that is read after `to` would have another value if `from` went on there.
     fn conflict(&self, from: BlockId, to: BlockId) -> bool {
-        let (from, to) = (&self.known[from as usize], &self.known[to as usize]);
-        let mut used = to.atoms.used_after;
+        let mut used = self.known[to as usize].atoms.used_after;
         while used != 0 {
             let atom = used.trailing_zeros() as usize;
             used &= used - 1;
-            if from.values[atom] != to.values[atom] {
+            if self.at_end(from, atom) != self.at_end(to, atom) {
                 return true;
             }
         }
@@ -63,11 +62,10 @@ impl Reducer<'_> {
     /// Where a block goes after a way that was taken, if that way decides it.
     fn decided(&self, id: BlockId, taken: Edge) -> Option<BlockId> {
         let (block, other) = (self.blocks.block(id), self.blocks.block(taken.from));
-        let (this, before) = (&self.known[id as usize], &self.known[taken.from as usize]);
-        if block.code != other.code || this.values[A] != before.values[A] {
+        if block.code != other.code || self.at_end(id, A) != self.at_end(taken.from, A) {
             return None;
         }
-        if this.operand == before.operand {
+        if self.known[id as usize].operand == self.known[taken.from as usize].operand {
             return Some(if taken.yes { block.yes } else { block.no });
         }
         let equality = block.code == JMP | Relation::Eq.code() | K;
@@ -81,11 +79,8 @@ impl Reducer<'_> {
         let Some(first) = ways.first().copied() else {
             return;
         };
-        let at_hand = self.known[first.from as usize].values[A];
-        if ways
-            .iter()
-            .any(|w| self.known[w.from as usize].values[A] != at_hand)
-        {
+        let at_hand = self.at_end(first.from, A);
+        if ways.iter().any(|w| self.at_end(w.from, A) != at_hand) {
             return;
         }
         let leaves = |this: &Self, b: BlockId| {
@@ -112,7 +107,7 @@ impl Reducer<'_> {
             if !in_chain(self, at) {
                 return;
             }
-            if self.known[at as usize].values[A] != at_hand {
+            if self.at_end(at, A) != at_hand {
                 break;
             }
             other = goes_on(at);
@@ -124,7 +119,7 @@ impl Reducer<'_> {
             if !in_chain(self, at) {
                 return;
             }
-            if self.known[at as usize].values[A] == at_hand {
+            if self.at_end(at, A) == at_hand {
                 break;
             }
             same = goes_on(at);
