@@ -232,6 +232,10 @@ impl Backward<'_> {
                 let rest = self.half(low, mask as u32, low_k, yes, no);
                 return self.half(high, (mask >> 32) as u32, high_k, rest, no);
             }
+            Comparison::NotMasked(mask) => {
+                let rest = self.half(low, mask as u32, low_k, no, yes);
+                return self.half(high, (mask >> 32) as u32, high_k, rest, yes);
+            }
             Comparison::Equal => {
                 let rest = self.half(low, u32::MAX, low_k, yes, no);
                 return self.half(high, u32::MAX, high_k, rest, no);

@@ -20,5 +20,5 @@ mod policy;
 mod syscalls;
 
 pub use compile::compile;
-pub use explain::{Explained, explain};
+pub use explain::{Case, Computed, Condition, Ending, Explained, explain};
 pub use policy::{Action, Arch, Argument, Comparison, Policy, PolicyError, Rule};

@@ -208,6 +208,8 @@ pub enum Comparison {
     GreaterEqual,
     /// The bits under the mask equal the value.
     Masked(u64),
+    /// They do not.
+    NotMasked(u64),
 }
 
 /// A condition on an argument; all are unsigned 64-bit numbers.
@@ -359,13 +361,13 @@ fn argument(words: &mut Words<'_>) -> Result<Argument, PolicyError> {
         ">=" => Comparison::GreaterEqual,
         "&" => {
             let mask = value(words)?;
-            let (word, span) = words.require("==")?;
-            if word != "==" {
-                return Err(words.error(span, "expected =="));
+            match words.require("== or !=")? {
+                ("==", _) => Comparison::Masked(mask),
+                ("!=", _) => Comparison::NotMasked(mask),
+                (_, span) => return Err(words.error(span, "expected == or !=")),
             }
-            Comparison::Masked(mask)
         }
-        _ => return Err(words.error(span, "expected ==, !=, <, <=, >, >= or & MASK ==")),
+        _ => return Err(words.error(span, "expected ==, !=, <, <=, >, >= or & MASK")),
     };
     let value = value(words)?;
     Ok(Argument {

@@ -4,7 +4,7 @@ use crate::error::{CliError, Outcome, io_text};
 use crate::output::Output;
 use serde_json::json;
 use skep_cbpf::insn::Op;
-use skep_cbpf::seccomp::{Action, Arch, Policy, compile, explain};
+use skep_cbpf::seccomp::{Action, Arch, Case, Policy, compile, explain};
 use skep_cbpf::text::{Form, parse, print};
 use skep_cbpf::{Insn, check_seccomp};
 use skep_sys::notified::{Notification, supervise};
@@ -169,7 +169,7 @@ fn explained(
 ) -> Result<Outcome, CliError> {
     let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for call in explain(code, arch) {
-        let names: Vec<String> = call.actions.iter().map(Action::to_string).collect();
+        let names: Vec<String> = call.cases.iter().map(|c| c.ending.to_string()).collect();
         let wanted = |o: &str| {
             names
                 .iter()
@@ -179,19 +179,25 @@ fn explained(
             continue;
         }
         if out.is_json() {
-            out.json(&json!({"schema": 1, "arch": arch.name(), "number": call.number, "name": call.name, "actions": names}))?;
+            let cases: Vec<_> = call.cases.iter().map(case_json).collect();
+            out.json(&json!({"schema": 1, "arch": arch.name(), "number": call.number, "name": call.name, "actions": names, "cases": cases}))?;
         } else {
-            groups
-                .entry(names.join(" or "))
-                .or_default()
-                .push(call.name);
+            groups.entry(call.text()).or_default().push(call.name);
         }
     }
-    for (action, names) in groups {
-        out.line(format_args!("{action} ({}):", names.len()))?;
+    for (text, names) in groups {
+        out.line(format_args!("{text} ({}):", names.len()))?;
         out.line(format_args!("  {}", names.join(" ")))?;
     }
     Ok(Outcome::Ok)
+}
+
+/// A case; the last one of a call has no conditions: it is what happens otherwise.
+fn case_json(case: &Case) -> serde_json::Value {
+    match &case.texts()[..] {
+        [none] if none.is_empty() => json!({"action": case.ending.to_string()}),
+        texts => json!({"action": case.ending.to_string(), "if": texts}),
+    }
 }
 
 /// Whether an instruction leaves a call to a supervisor.

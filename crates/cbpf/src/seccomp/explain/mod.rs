@@ -1,10 +1,59 @@
-//! What a raw filter does, by running it for every system call.
+//! What a raw filter does with each system call: all ways through it, with the conditions of each.
+//!
+//! [`walk`] follows the ways with the values they compute, which are constants or made of the arguments' halves. The
+//! conditions of a way are exact, and no two ways of a call hold for the same arguments; ways with one ending whose
+//! conditions differ in one argument are put together.
+
+mod condition;
+mod set;
+#[cfg(test)]
+mod tests;
+mod value;
+mod walk;
+
+pub use condition::Condition;
 
 use super::policy::{Action, Arch};
-use crate::insn::{Insn, Op, Size};
-use crate::interp::{LongShift, alu};
-use alloc::vec;
+use crate::insn::Insn;
+#[cfg(test)]
+use crate::{insn::Op, interp::LongShift};
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
+use value::Value;
+use walk::{Call, cases};
+
+/// How a call ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// In an action.
+    Action(Action),
+    /// In the action that a computed value stands for.
+    Computed(Computed),
+}
+
+/// A value that a filter computes of arguments and returns.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Computed(Value);
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Action(action) => action.fmt(f),
+            Self::Computed(Computed(value)) => write!(f, "return {value}"),
+        }
+    }
+}
+
+/// One thing that may happen to a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Case {
+    /// What happens.
+    pub ending: Ending,
+    /// When: all of these hold.
+    pub conditions: Vec<Condition>,
+}
 
 /// What a filter does with a system call.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,131 +62,197 @@ pub struct Explained {
     pub number: u32,
     /// Its name.
     pub name: &'static str,
-    /// What may happen; more than one thing if it depends on arguments.
-    pub actions: Vec<Action>,
+    /// What may happen: the first case whose conditions hold does. The last one has no conditions. Empty if the filter
+    /// computes too much to tell.
+    pub cases: Vec<Case>,
 }
 
-/// Most paths followed for one system call.
-const PATHS_MAX: usize = 4096;
+/// Most cases that are compared pair by pair.
+const MERGED_MAX: usize = 64;
+/// Most ways to meet the conditions of a case that are written out.
+const WRITTEN_MAX: usize = 8;
 
-/// What a filter does with each system call of an architecture. Comparisons of arguments go both ways.
+/// What a filter that the kernel takes does with each system call of an architecture.
 #[must_use]
 pub fn explain(code: &[Insn], arch: Arch) -> Vec<Explained> {
-    arch.syscalls()
-        .map(|(number, name)| Explained {
-            number,
-            name,
-            actions: actions(code, arch.audit(), number),
-        })
-        .collect()
+    let mut all: Vec<Explained> = arch
+        .syscalls()
+        .map(|(number, name)| explain_call(code, arch, number, name))
+        .collect();
+    let usual = usual(&all);
+    for call in &mut all {
+        let cases = core::mem::take(&mut call.cases);
+        call.cases = in_order(cases, usual.as_ref());
+    }
+    all
 }
 
-/// A state of the machine; unknown values come from arguments.
-#[derive(Clone)]
-struct Path {
-    at: usize,
-    a: Option<u32>,
-    x: Option<u32>,
-    words: [Option<u32>; 16],
+/// The cases of one call, no two of which hold for the same arguments.
+fn explain_call(code: &[Insn], arch: Arch, number: u32, name: &'static str) -> Explained {
+    let audit = arch.audit();
+    let cases = cases(code, Call { audit, number }).map(merged);
+    Explained {
+        number,
+        name,
+        cases: cases.unwrap_or_default(),
+    }
 }
 
-fn actions(code: &[Insn], audit: u32, number: u32) -> Vec<Action> {
-    let start = Path {
-        at: 0,
-        a: Some(0),
-        x: Some(0),
-        words: [Some(0); 16],
-    };
-    let mut paths = vec![start];
-    let mut found = Vec::new();
-    let mut followed = 0;
-    while let Some(mut path) = paths.pop() {
-        followed += 1;
-        if followed > PATHS_MAX {
-            break;
-        }
-        while let Some(insn) = code.get(path.at) {
-            path.at += 1;
-            let k = insn.k;
-            let slot = (k & 15) as usize;
-            match insn.op() {
-                Some(Op::LoadAbs(Size::W)) => path.a = field(k, audit, number),
-                Some(Op::LoadImm) => path.a = Some(k),
-                Some(Op::LoadXImm) => path.x = Some(k),
-                Some(Op::LoadLen) => path.a = Some(64),
-                Some(Op::LoadXLen) => path.x = Some(64),
-                Some(Op::LoadMem) => path.a = path.words[slot],
-                Some(Op::LoadXMem) => path.x = path.words[slot],
-                Some(Op::Store) => path.words[slot] = path.a,
-                Some(Op::StoreX) => path.words[slot] = path.x,
-                Some(Op::AluK(op)) => {
-                    path.a = path.a.and_then(|a| alu(op, a, k, LongShift::Modulo));
-                }
-                Some(Op::AluX(op)) => {
-                    let pair = path.a.zip(path.x);
-                    path.a = pair.and_then(|(a, x)| alu(op, a, x, LongShift::Modulo));
-                }
-                Some(Op::Neg) => path.a = path.a.map(u32::wrapping_neg),
-                Some(Op::Tax) => path.x = path.a,
-                Some(Op::Txa) => path.a = path.x,
-                Some(Op::Jump) => path.at += k as usize,
-                Some(Op::JumpK(relation)) => {
-                    branch(&mut path, &mut paths, insn, |p| {
-                        p.a.map(|a| relation.holds(a, k))
-                    });
-                }
-                Some(Op::JumpX(relation)) => {
-                    branch(&mut path, &mut paths, insn, |p| {
-                        p.a.zip(p.x).map(|(a, x)| relation.holds(a, x))
-                    });
-                }
-                Some(Op::RetK) => {
-                    note(&mut found, Action::of_value(k));
-                    break;
-                }
-                Some(Op::RetA) => {
-                    note(&mut found, path.a.map_or(Action::Kill, Action::of_value));
-                    break;
-                }
-                _ => break,
+/// The ending of most calls: what a policy calls the default.
+fn usual(all: &[Explained]) -> Option<Ending> {
+    let mut counts: Vec<(&Ending, usize)> = Vec::new();
+    for call in all {
+        if let [only] = &call.cases[..] {
+            match counts
+                .iter_mut()
+                .find(|(ending, _)| **ending == only.ending)
+            {
+                Some((_, count)) => *count += 1,
+                None => counts.push((&only.ending, 1)),
             }
         }
     }
-    found
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.map(|(ending, _)| ending.clone())
 }
 
-fn note(found: &mut Vec<Action>, action: Action) {
-    if !found.contains(&action) {
-        found.push(action);
+impl Explained {
+    /// The cases in words: `errno EACCES if arg0 == 0x9; else allow`, with the conditions as a policy has them.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Some((last, others)) = self.cases.split_last() else {
+            return "too much depends on the arguments to tell".into();
+        };
+        let mut parts: Vec<String> = Vec::new();
+        for case in others {
+            let conditions = case.texts();
+            parts.extend(conditions.iter().map(|c| format!("{} if {c}", case.ending)));
+        }
+        let ending = &last.ending;
+        parts.push(if parts.is_empty() {
+            format!("{ending}")
+        } else {
+            format!("else {ending}")
+        });
+        parts.join("; ")
     }
 }
 
-fn branch(
-    path: &mut Path,
-    paths: &mut Vec<Path>,
-    insn: &Insn,
-    holds: impl Fn(&Path) -> Option<bool>,
-) {
-    let (jt, jf) = (usize::from(insn.jt), usize::from(insn.jf));
-    match holds(path) {
-        Some(true) => path.at += jt,
-        Some(false) => path.at += jf,
-        None => {
-            let mut other = path.clone();
-            other.at += jt;
-            paths.push(other);
-            path.at += jf;
+impl Case {
+    /// The ways to meet its conditions, each in the words of a policy where it has them.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        let mut texts: Vec<String> = alloc::vec![String::new()];
+        for condition in &self.conditions {
+            let joined = |before: &String, text: &String| match before.is_empty() {
+                true => text.clone(),
+                false => format!("{before} and {text}"),
+            };
+            let mut ways = condition.alternatives();
+            if ways.len() > 1 && texts.len() * ways.len() > WRITTEN_MAX {
+                ways = alloc::vec![format!("({})", ways.join(" or "))];
+            }
+            texts = texts
+                .iter()
+                .flat_map(|before| ways.iter().map(move |text| joined(before, text)))
+                .collect();
+        }
+        texts
+    }
+
+    /// Leaves out conditions without which the case holds only where an earlier one does as well.
+    fn shorten_after(&mut self, earlier: &[Self]) {
+        let mut at = 0;
+        while at < self.conditions.len() {
+            let mut without = self.conditions.clone();
+            let opposite = without[at].opposite();
+            without[at] = opposite;
+            let implied = |c: &Condition| without.iter().any(|known| known.implies(c));
+            if earlier.iter().any(|e| e.conditions.iter().all(implied)) {
+                self.conditions.remove(at);
+            } else {
+                at += 1;
+            }
         }
     }
+
+    /// The case that holds where this or another one of the same ending does, if conditions can say so.
+    fn with(&self, other: &Self) -> Option<Self> {
+        if self.ending != other.ending {
+            return None;
+        }
+        let differ = |a: &Self, b: &Self| {
+            let own = a.conditions.iter().filter(|c| !b.conditions.contains(c));
+            own.cloned().collect::<Vec<_>>()
+        };
+        let (only_self, only_other) = (differ(self, other), differ(other, self));
+        let mut conditions = self.conditions.clone();
+        match (&only_self[..], &only_other[..]) {
+            ([], _) => {}
+            (_, []) => conditions.clone_from(&other.conditions),
+            ([one], [two]) => {
+                let at = conditions.iter().position(|c| c == one)?;
+                match one.or(two)? {
+                    Some(either) => conditions[at] = either,
+                    None => {
+                        conditions.remove(at);
+                    }
+                }
+            }
+            _ => return None,
+        }
+        let ending = self.ending.clone();
+        Some(Self { ending, conditions })
+    }
 }
 
-/// A word of `struct seccomp_data`, if it is not of an argument or the address.
-fn field(offset: u32, audit: u32, number: u32) -> Option<u32> {
-    match offset {
-        0 => Some(number),
-        4 => Some(audit),
-        _ => None,
+/// Cases put together as far as conditions can say so.
+fn merged(cases: Vec<Case>) -> Vec<Case> {
+    let mut cases = cases;
+    let mut at = 0;
+    while at < cases.len() && cases.len() <= MERGED_MAX {
+        let found = (0..at).find_map(|i| cases[i].with(&cases[at]).map(|both| (i, both)));
+        match found {
+            Some((i, both)) => {
+                cases.remove(at);
+                cases[i] = both;
+                // What was compared with it before may go with it now.
+                at = i.max(1);
+            }
+            None => at += 1,
+        }
     }
+    cases
+}
+
+/// Cases of which none holds where another does, as a list of which the first that holds counts. What happens if no
+/// other does is the usual ending, or else that with the most conditions.
+fn in_order(cases: Vec<Case>, usual: Option<&Ending>) -> Vec<Case> {
+    let complexity = |ending: &Ending| {
+        let of = cases.iter().filter(|c| c.ending == *ending);
+        let conditions = of.map(|c| 1 + c.conditions.len()).sum::<usize>();
+        (usual == Some(ending), conditions)
+    };
+    let most = cases
+        .iter()
+        .map(|c| &c.ending)
+        .max_by_key(|e| complexity(e));
+    let Some(last) = most.cloned() else {
+        return cases;
+    };
+    let mut others: Vec<Case> = cases.into_iter().filter(|c| c.ending != last).collect();
+    if others.len() <= MERGED_MAX {
+        for at in 1..others.len() {
+            let (earlier, later) = others.split_at_mut(at);
+            later[0].shorten_after(earlier);
+        }
+        others = merged(others);
+    }
+    others.push(Case {
+        ending: last,
+        conditions: Vec::new(),
+    });
+    others
 }
 
 /// Runs a filter for one call, on a little-endian machine.
@@ -166,7 +281,7 @@ pub(super) fn steps(code: &[Insn], audit: u32, number: u32) -> usize {
         at += 1;
         steps += 1;
         match insn.op() {
-            Some(Op::LoadAbs(_)) => a = field(insn.k, audit, number).unwrap(),
+            Some(Op::LoadAbs(_)) => a = if insn.k == 0 { number } else { audit },
             Some(Op::JumpK(r)) => {
                 at += usize::from(if r.holds(a, insn.k) { insn.jt } else { insn.jf });
             }
