@@ -1,7 +1,8 @@
 //! `cargo xtask matrix OBJECTS KERNEL.jsonl…`: `skep check --kernel KERNEL` against what that kernel said when it was booted.
 //!
 //! A file has a row for each program (`object`, `program`, `verdict`, `errno`, `log_last`), as the corpus's oracle prints it for a
-//! privileged loader in that kernel; its name names the kernel. A "no" is a rejection, or a loader that gives up before.
+//! privileged loader in that kernel; its name names the kernel. Rows in which the loader gave up before it asked the kernel (its log begins
+//! with `libbpf:`), because of any part of the object, hold no verdict of the kernel: they are counted, and compared with nothing.
 
 use crate::TaskError;
 use serde_json::{Value, json};
@@ -32,6 +33,9 @@ enum Said {
     Unknown,
 }
 
+/// How the last line of the log begins if the kernel was not asked.
+const NOT_ASKED: &str = "libbpf:";
+
 /// Counts of one kernel.
 #[derive(Default)]
 struct Tally {
@@ -41,15 +45,20 @@ struct Tally {
     only_we_refuse: usize,
     only_kernel_refuses: usize,
     unknown: usize,
+    not_asked: usize,
     slowest: Duration,
     groups: BTreeMap<String, usize>,
 }
 
 impl Tally {
     fn add(&mut self, row: &Value, said: Said, why: &str, list: bool) {
-        self.rows += 1;
         let kernel_no = row["verdict"] != "accept";
         let text = |field: &str| row[field].as_str().unwrap_or_default();
+        if kernel_no && text("log_last").starts_with(NOT_ASKED) {
+            self.not_asked += 1;
+            return;
+        }
+        self.rows += 1;
         let group = match (said, kernel_no) {
             (Said::No, true) => {
                 self.both_no += 1;
@@ -91,6 +100,7 @@ impl Tally {
         }
         json!({
             "rows": self.rows,
+            "not_asked": self.not_asked,
             "precision": percent(self.both_no, self.both_no + self.only_we_refuse),
             "recall": percent(self.both_no, self.both_no + self.only_kernel_refuses),
             "unknown": percent(self.unknown, self.rows),

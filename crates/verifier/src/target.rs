@@ -12,6 +12,7 @@ use crate::request::Request;
 use crate::verified::Region;
 use crate::verifier::Verifier;
 use skep_abi::ctx::{Access, CtxAccess, Yields};
+use skep_abi::kernel::{Kernel, Known};
 use skep_abi::prog::{self, Sleep, TargetReturns};
 use skep_abi::struct_ops::{self, Sleepable, StructOps};
 use skep_abi::trust::{self, IterArg, MayBe};
@@ -146,6 +147,10 @@ impl<'a> Verifier<'a> {
             && !name.starts_with("security_")
         {
             return refused(format!("the return value of {name} cannot be changed"));
+        }
+        let refuses = |k: &Kernel| k.knows_target(&self.env) && k.loads(&self.env) == Known::No;
+        if self.req.kernel.is_some_and(refuses) {
+            return refused(format!("this kernel refuses programs at function {name}"));
         }
         Ok(())
     }

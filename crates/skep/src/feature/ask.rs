@@ -124,6 +124,8 @@ const TRAMPOLINES: &[Target] = {
         (ProgType::Tracing, Some(A::TraceFentry), true, Kind::Func, "__x64_sys_nanosleep"),
         (ProgType::Tracing, Some(A::TraceFexit), false, Kind::Func, "vfs_read"),
         (ProgType::Tracing, Some(A::TraceFexit), true, Kind::Func, "__x64_sys_nanosleep"),
+        // not in all kernels; the last one stands for functions that are not named here
+        (ProgType::Tracing, Some(A::ModifyReturn), false, Kind::Func, "bpf_modify_return_test"),
         (ProgType::Tracing, Some(A::ModifyReturn), false, Kind::Func, "security_file_open"),
         (ProgType::Lsm, Some(A::LsmMac), false, Kind::Func, "bpf_lsm_file_open"),
         (ProgType::Lsm, Some(A::LsmMac), true, Kind::Func, "bpf_lsm_file_open"),
