@@ -1,5 +1,6 @@
 //! Cross-crate tests: ours against the kernel, engine against engine. This library is what the tests share.
 
+pub mod btf_rules;
 pub mod case;
 pub mod examples;
 pub mod fuzz;
@@ -9,6 +10,7 @@ pub mod helper_diff;
 pub mod lifecycle;
 pub mod map_diff;
 pub mod need;
+pub mod object_rules;
 pub mod packet_diff;
 pub mod random;
 pub mod verifier_case;

@@ -6,7 +6,7 @@
 //! ; test: verify                 source: what the case is named after
 //! ; section: syscall
 //! ; caps: bpf                    the loader has CAP_BPF and CAP_NET_ADMIN only; else everything
-//! ; kernel: accepts wrongly      the kernel's verdict is an error of the kernel (see docs/kernels.md)
+//! ; kernel: accepts wrongly      the kernel's verdict is an error of the kernel (see docs/kernels.md); or: refuses wrongly
 //! ; accept
 //! ; error V0101 at 2: r1 is read but was never written on this path
 //! ```
@@ -26,7 +26,7 @@ pub struct VerifierCase {
     verdict: usize,
     /// What the loader may do.
     pub caps: Caps,
-    /// The kernel accepts what must be refused.
+    /// The kernel's verdict is the other one, and wrong.
     pub kernel_errs: bool,
     /// The object.
     pub object: Vec<u8>,
@@ -59,7 +59,7 @@ impl VerifierCase {
         };
         let kernel_errs = match directive("kernel:") {
             None => false,
-            Some("accepts wrongly") => true,
+            Some("accepts wrongly" | "refuses wrongly") => true,
             Some(other) => return Err(format!("{place}: kernel: {other} has no meaning")),
         };
         let is_verdict = |l: &String| l == "; accept" || l.starts_with("; error");

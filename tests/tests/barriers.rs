@@ -355,6 +355,7 @@ fn our_limits(text: &str) -> Result<Moves, String> {
         inner: None,
         frozen: None,
         owner: None,
+        id: 0,
     };
     let request = Request {
         caps: Caps::Bpf,

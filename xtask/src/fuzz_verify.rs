@@ -8,7 +8,9 @@
 //! be started as one.
 
 mod generate;
+mod kernel_errors;
 mod mutate;
+mod relation;
 pub(crate) mod shrink;
 mod states;
 mod typed;
@@ -18,15 +20,16 @@ use crate::corpus::accepted;
 use crate::corpus::checked::{Checked, check_runs};
 use generate::{Coverage, generate};
 use mutate::mutate;
+use relation::{Difference, FULL_LOG, Relation, relate};
 use serde_json::json;
 use skep::Kernel;
-use skep::check::{CheckOptions, Checker, Verdict};
+use skep::check::{CheckOptions, Checker};
 use skep::load::{LoadOptions, Loaded, command, load};
 use skep_abi::ProgType;
-use skep_bpf::{Backend, ProgLoad, TestRun};
+use skep_bpf::{Backend, TestRun};
 use skep_isa::{Insn, Slot, opcode as op};
 use skep_object::Program;
-use skep_verifier::{Caps, Class};
+use skep_verifier::Caps;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -42,8 +45,6 @@ const SLOW_BASES: &[&str] = &["big__"];
 const PRINTED_MAX: usize = 40;
 /// As [`PRINTED_MAX`] for differences of states, which take long to shrink.
 const STATES_PRINTED_MAX: usize = 12;
-/// `BPF_LOG_LEVEL2`: the state at every instruction.
-const FULL_LOG: u32 = 2;
 /// Lines of the kernel's log printed for a difference.
 const LOG_LINES_MAX: usize = 400;
 /// The object whose context and map the generated programs use.
@@ -125,7 +126,7 @@ struct Tally {
     lengths: Vec<usize>,
     complexity: u64,
     kernel_bugs: u64,
-    differences: BTreeMap<String, u64>,
+    differences: BTreeMap<Difference, u64>,
     /// Accepted programs that were not run, by reason.
     not_run: BTreeMap<String, u64>,
     printed: usize,
@@ -280,85 +281,6 @@ fn calls_kfunc(program: &Program) -> bool {
         .any(|s| s.code == op::JMP | op::CALL && s.src() == op::PSEUDO_KFUNC_CALL)
 }
 
-/// How the verdicts on one program relate.
-enum Relation {
-    Agree {
-        accepted: bool,
-    },
-    Complexity,
-    KernelBug,
-    /// Both verdicts in words, numbers taken out.
-    Differ(String),
-}
-
-fn relate(kernel: &Kernel, subject: &Subject, program: &Program, how: How) -> Option<Relation> {
-    let load = command(
-        program,
-        subject.checker.linked(),
-        &subject.loaded,
-        &LoadOptions::default(),
-    );
-    let load = load.ok()?;
-    let theirs = kernel.verifier_statistics(&load);
-    let ours = subject.checker.verify(program, program.prog_type, how.caps);
-    let log = match &theirs {
-        Ok(_) => String::new(),
-        Err(e) => e.log.clone(),
-    };
-    let said = last_message(&log);
-    let is_complex = said.contains("too large. Processed") || said.contains("jumps is too complex");
-    let kind = match (&theirs, &ours) {
-        (Ok(_), Ok(_)) => return same_states(kernel, subject, program, &load, true, how),
-        (Err(_), Err(_)) => return same_states(kernel, subject, program, &load, false, how),
-        (_, Err(Verdict::Reject(r))) if r.code == "V0999" => {
-            return Some(Relation::Agree { accepted: true });
-        }
-        (Err(_), Ok(_)) if is_complex => return Some(Relation::Complexity),
-        (Ok(_), Err(Verdict::Reject(r))) if r.class == Class::Complexity => {
-            return Some(Relation::Complexity);
-        }
-        // The kernel's own mistake: the end of a frame taken for its first slot (docs/kernels.md).
-        (Ok(_), Err(Verdict::Reject(r)))
-            if r.message().contains("points to the end of the frame") =>
-        {
-            return Some(Relation::KernelBug);
-        }
-        // The kernel's own mistake: a callback that no path runs.
-        (Err(_), _) if said.contains("verifier bug: No program to jit") => {
-            return Some(Relation::KernelBug);
-        }
-        (Err(_), _) => format!("false accept: {}", shape(said)),
-        (Ok(_), Err(Verdict::Reject(r))) => {
-            format!("false reject: {} {}", r.code, shape(&r.message()))
-        }
-        (Ok(_), Err(other)) => format!("no verdict: {other:?}"),
-    };
-    Some(Relation::Differ(kind))
-}
-
-/// Both accept or both refuse: with `--states` what they knew on the way counts too.
-fn same_states(
-    kernel: &Kernel,
-    subject: &Subject,
-    program: &Program,
-    load: &ProgLoad,
-    accepted: bool,
-    how: How,
-) -> Option<Relation> {
-    if how.mode == Mode::States {
-        let mut load = load.clone();
-        load.log_level = FULL_LOG;
-        let log = kernel.verifier_statistics(&load);
-        let log = log.unwrap_or_else(|e| e.log);
-        if let Ok((_, trace)) = subject.checker.record(program, how.caps)
-            && let Some(text) = states::difference(&log, &trace)
-        {
-            return Some(Relation::Differ(format!("states: {}", shape(&text))));
-        }
-    }
-    Some(Relation::Agree { accepted })
-}
-
 fn compare(kernel: &Kernel, subject: &Subject, program: &Program, tally: &mut Tally, how: How) {
     let Some(relation) = relate(kernel, subject, program, how) else {
         return;
@@ -436,10 +358,7 @@ fn run_checked(subject: &Subject, program: &Program, random: &mut Random, tally:
         Err(what) => {
             println!("{what}\n  {}", subject.name);
             print_program(&program.insns);
-            *tally
-                .differences
-                .entry("a run left the states of the walk".to_owned())
-                .or_default() += 1;
+            *tally.differences.entry(Difference::Run).or_default() += 1;
         }
     }
 }
@@ -463,12 +382,15 @@ fn random_input(random: &mut Random) -> Vec<u8> {
 }
 
 /// Prints the smallest program found with the same difference, and what both verifiers say of it.
-fn print_shrunk(kernel: &Kernel, subject: &Subject, program: &Program, kind: &str, how: How) {
+fn print_shrunk(
+    kernel: &Kernel,
+    subject: &Subject,
+    program: &Program,
+    kind: &Difference,
+    how: How,
+) {
     let same = |less: &Program| match relate(kernel, subject, less, how) {
-        // States differ in many words: any such difference is kept.
-        Some(Relation::Differ(found)) => {
-            found == kind || (found.starts_with("states") && kind.starts_with("states"))
-        }
+        Some(Relation::Differ(found)) => found.is_like(kind),
         _ => false,
     };
     let small = shrink::shrink(program, &same);

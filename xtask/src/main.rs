@@ -21,6 +21,7 @@ mod matrix;
 mod packets;
 mod probe;
 mod probe_maps;
+mod probe_objects;
 mod profile;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("hammer", "[SECONDS]: processes that share maps, one of them killed again and again", hammer::run),
     ("probe", "the tables of abi against the running kernel, cell by cell", probe::run),
     ("probe-maps", "maps x programs, maps x helpers, access modes: our verdicts against the running kernel's", probe_maps::run),
+    ("probe-objects", "[SEED]: programs of one map, maps in maps, damaged BTF: our answers against the running kernel's", probe_objects::run),
     ("kernels", "[KERNEL...]: the kernel tests inside virtual machines", kernels::run),
     ("fuzz-jit", "[COUNT] [SEED]: random programs in both engines, every tier and the kernel", fuzz_jit::run),
     ("fuzz-verify", "[COUNT] [SEED]: random programs, our verdict against the kernel's", fuzz_verify::run),

@@ -331,6 +331,7 @@ fn plain_maps(kernel: &Kernel) -> Vec<Subjected> {
                     inner: None,
                     frozen: None,
                     owner: None,
+                    id: 0,
                 };
                 maps.push(Subjected { desc, handle });
                 // The last shape is an array of one entry, whose value has an address.

@@ -22,14 +22,22 @@ impl Named {
     }
 }
 
-/// Types of one blob by essential name: a hash table of chains through ids.
+/// Types of one blob by essential name: a hash table of chains. Small, because most of the time to build it goes to fresh
+/// pages of memory.
 pub(crate) struct Names {
-    first_id: u32,
-    /// First id of each bucket's chain, 0 for none.
+    /// Place + 1 of the first entry of each bucket's chain, 0 for none.
     buckets: Vec<u32>,
-    /// For each type of the blob the next id of its chain, 0 for none.
-    next: Vec<u32>,
+    entries: Vec<Entry>,
 }
+
+/// A named type, and the place + 1 of the next one in its chain, 0 for none.
+struct Entry {
+    id: u32,
+    next: u32,
+}
+
+/// Types of a blob for each bucket: most have no name, and each index holds a part of the others.
+const TYPES_PER_BUCKET: usize = 8;
 
 /// The part of a name that CO-RE compares: without the flavor, which is what follows the last `___` (three underscores
 /// between other characters).
@@ -111,27 +119,18 @@ fn hash_with_underscores(text: &[u8]) -> usize {
 
 impl Names {
     pub(crate) fn build(btf: &Btf, what: Named) -> Self {
-        let first_id = btf.first_id();
-        let count = (btf.type_count() - first_id) as usize;
-        // About half of the types have no name, and each index holds a part of the others.
-        let mut buckets = vec![0u32; (count / 2 + 1).next_power_of_two()];
-        let mut next = vec![0u32; count];
+        let count = (btf.type_count() - btf.first_id()) as usize;
+        let mut buckets = vec![0u32; (count / TYPES_PER_BUCKET + 1).next_power_of_two()];
         let mask = buckets.len() - 1;
+        let mut entries = Vec::with_capacity(buckets.len());
         // From the last to the first, so that chains ascend.
-        for id in (first_id..btf.type_count()).rev() {
-            let (name_off, is_function) = btf.own_name_off(id);
-            if name_off == 0 || is_function != (what == Named::Functions) {
-                continue;
-            }
-            let bucket = &mut buckets[hash(btf.str_rest(name_off)) & mask];
-            next[(id - first_id) as usize] = *bucket;
-            *bucket = id;
-        }
-        Self {
-            first_id,
-            buckets,
-            next,
-        }
+        btf.for_each_name_backwards(what, &mut |id, name| {
+            let bucket = &mut buckets[hash(name) & mask];
+            entries.push(Entry { id, next: *bucket });
+            // No more entries than types, whose ids are u32.
+            *bucket = entries.len() as u32;
+        });
+        Self { buckets, entries }
     }
 
     /// The types whose essential name is that of `name`, ascending; with their names.
@@ -144,8 +143,8 @@ impl Names {
         let name = essential_name(name).to_owned();
         std::iter::from_fn(move || {
             while at != 0 {
-                let id = at;
-                at = self.next[(id - self.first_id) as usize];
+                let Entry { id, next } = self.entries[at as usize - 1];
+                at = next;
                 let found = btf.str(btf.get(id)?.name_off());
                 if essential_name(found) == name {
                     return Some((id, found));

@@ -25,7 +25,7 @@ pub use build::Builder;
 pub use error::{BtfError, BtfProblem};
 pub use ext::{CoreRelo, Ext, FuncInfo, LineInfo};
 pub use index::essential_name;
-pub use parsed::Btf;
+pub use parsed::{Btf, Kept};
 pub use raw::Order;
 pub use record::{Field, FieldKind, KptrTag, Record};
 pub use types::{Array, DeclTag, EnumValue, Int, Kind, Linkage, Member, Param, Type, VarSecInfo};

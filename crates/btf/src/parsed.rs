@@ -16,9 +16,29 @@ pub struct Btf {
     inner: Arc<Inner>,
 }
 
+/// Bytes that somebody else keeps, unchanged for as long as it lives.
+pub type Kept = Box<dyn AsRef<[u8]> + Send + Sync>;
+
+/// Where a blob lies.
+enum Data {
+    Owned(Vec<u8>),
+    Kept(Kept),
+}
+
+impl std::ops::Deref for Data {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Kept(kept) => (**kept).as_ref(),
+        }
+    }
+}
+
 struct Inner {
     /// The whole blob.
-    data: Vec<u8>,
+    data: Data,
     header: Header,
     base: Option<Btf>,
     /// First id of this blob; 1 without base.
@@ -51,7 +71,27 @@ impl Btf {
     /// # Errors
     /// If the sections do not lie in the blob, or a record has an unknown kind or goes past the end.
     pub fn parse(data: impl Into<Vec<u8>>) -> Result<Self, BtfError> {
-        Self::parse_any(data.into(), None)
+        whole(Self::parse_any(Data::Owned(data.into()), None)?)
+    }
+
+    /// As [`Self::parse`], and validated as `BPF_BTF_LOAD` does, in the kernel's order.
+    ///
+    /// # Errors
+    /// The first problem that the kernel's checks would meet, with its errno.
+    pub fn load(data: impl Into<Vec<u8>>) -> Result<Self, BtfError> {
+        let (btf, broken) = Self::parse_any(Data::Owned(data.into()), None)?;
+        btf.validate_records()?;
+        let btf = whole((btf, broken))?;
+        btf.validate_relations()?;
+        Ok(btf)
+    }
+
+    /// As [`Self::parse`], in place: the kernel's BTF is large, and copying it takes as long as everything else.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_kept(data: Kept) -> Result<Self, BtfError> {
+        whole(Self::parse_any(Data::Kept(data), None)?)
     }
 
     /// Parses split BTF, whose ids and string offsets go on where `base` ends.
@@ -59,10 +99,13 @@ impl Btf {
     /// # Errors
     /// As [`Self::parse`]; also if the byte orders differ.
     pub fn parse_split(data: impl Into<Vec<u8>>, base: &Self) -> Result<Self, BtfError> {
-        Self::parse_any(data.into(), Some(base.clone()))
+        whole(Self::parse_any(
+            Data::Owned(data.into()),
+            Some(base.clone()),
+        )?)
     }
 
-    fn parse_any(data: Vec<u8>, base: Option<Self>) -> Result<Self, BtfError> {
+    fn parse_any(data: Data, base: Option<Self>) -> Result<Parsed, BtfError> {
         let header = Header::read(&data)?;
         // No more of a header counts than it says to have: neither magic number nor version.
         match header.hdr_len {
@@ -95,8 +138,8 @@ impl Btf {
             Some(base) if base.order() != header.order => return Err(layout()),
             Some(base) => (base.type_count(), base.str_end()),
         };
-        let starts = index_types(&data, header.order, types, first_id)?;
-        Ok(Self {
+        let (starts, broken) = index_types(&data, header.order, types, first_id);
+        let btf = Self {
             inner: Arc::new(Inner {
                 data,
                 header,
@@ -109,7 +152,8 @@ impl Btf {
                 functions: OnceLock::new(),
                 tags: OnceLock::new(),
             }),
-        })
+        };
+        Ok((btf, broken))
     }
 
     /// The raw blob.
@@ -170,7 +214,8 @@ impl Btf {
     /// The string section of this blob itself.
     #[must_use]
     pub fn strings(&self) -> &[u8] {
-        &self.inner.data[self.inner.strings.clone()]
+        let strings = self.inner.data.get(self.inner.strings.clone());
+        strings.unwrap_or_default()
     }
 
     /// The type with `id`; 0 is `void`.
@@ -206,13 +251,31 @@ impl Btf {
         inner
     }
 
-    /// Where the name of a type of this blob itself begins, 0 for none; and whether it is a function.
-    pub(crate) fn own_name_off(&self, id: u32) -> (u32, bool) {
-        let Inner { data, header, .. } = &*self.inner;
-        let start = self.inner.starts[(id - self.inner.first_id) as usize] as usize;
-        let info = Info(header.order.u32_at(data, start + 4));
-        let is_function = info.kind_number() == Kind::Func as u32;
-        (header.order.u32_at(data, start), is_function)
+    /// Gives the types of this blob itself that belong to an index and have a name, from the last to the first: id, and the
+    /// string section from the name on.
+    pub(crate) fn for_each_name_backwards<'a>(
+        &'a self,
+        what: Named,
+        each: &mut impl FnMut(u32, &'a [u8]),
+    ) {
+        let Inner { header, starts, .. } = &*self.inner;
+        let (data, strings) = (self.bytes(), self.strings());
+        let (order, first_str) = (header.order, self.first_str());
+        let functions = what == Named::Functions;
+        for id in (self.first_id()..self.type_count()).rev() {
+            let start = starts[(id - self.first_id()) as usize] as usize;
+            let offset = order.u32_at(data, start);
+            let kind = Info(order.u32_at(data, start + 4)).kind_number();
+            if offset == 0 || (kind == Kind::Func as u32) != functions {
+                continue;
+            }
+            let own = offset.checked_sub(first_str);
+            let text = own.map_or_else(
+                || self.str_rest(offset),
+                |own| strings.get(own as usize..).unwrap_or_default(),
+            );
+            each(id, text);
+        }
     }
 
     /// All types but `void`, the base's first.
@@ -233,8 +296,9 @@ impl Btf {
         {
             inner = &base.inner;
         }
-        let strings = &inner.data[inner.strings.clone()];
+        let strings = inner.data.get(inner.strings.clone());
         strings
+            .unwrap_or_default()
             .get((offset - inner.first_str) as usize..)
             .unwrap_or_default()
     }
@@ -363,34 +427,42 @@ impl Btf {
     }
 }
 
-/// Finds where each record begins; the last entry is the end.
+/// What could be parsed, and what the first record that could not is.
+type Parsed = (Btf, Option<BtfError>);
+
+/// All of it, or the error.
+fn whole((btf, broken): Parsed) -> Result<Btf, BtfError> {
+    broken.map_or(Ok(btf), Err)
+}
+
+/// Finds where each record begins; the last entry is the end, or where the first record begins that is broken.
 fn index_types(
     data: &[u8],
     order: Order,
     types: Range<usize>,
     first_id: u32,
-) -> Result<Vec<u32>, BtfError> {
+) -> (Vec<u32>, Option<BtfError>) {
     let mut starts = Vec::with_capacity(types.len() / 24 + 1);
     let mut at = types.start;
     let mut id = first_id;
     while at < types.end {
-        if id > MAX_TYPE {
-            return Err(BtfProblem::TooManyTypes.into());
-        }
         // Data of more than 4 GiB cannot reach here: section offsets are 32 bits and the sum was checked.
-        starts.push(u32::try_from(at).map_err(|_| BtfProblem::Layout)?);
+        starts.push(at as u32);
+        if id > MAX_TYPE {
+            return (starts, Some(BtfProblem::TooManyTypes.into()));
+        }
         let info = Info(order.u32_at(data, at + 4));
         let extra = info.extra_bytes().filter(|_| info.kind_number() != 0);
         let Some(extra) = extra else {
             let kind = info.kind_number();
-            return Err(BtfError::at(id, BtfProblem::Kind { kind }));
+            return (starts, Some(BtfError::at(id, BtfProblem::Kind { kind })));
         };
         at += TYPE_BYTES + extra;
         if at > types.end {
-            return Err(BtfError::at(id, BtfProblem::TypeTruncated));
+            return (starts, Some(BtfError::at(id, BtfProblem::TypeTruncated)));
         }
         id += 1;
     }
-    starts.push(u32::try_from(at).map_err(|_| BtfProblem::Layout)?);
-    Ok(starts)
+    starts.push(at as u32);
+    (starts, None)
 }

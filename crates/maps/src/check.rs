@@ -2,6 +2,7 @@
 
 use crate::elem::is_storage;
 use crate::spec::MapSpec;
+use skep_abi::map::NeedsBtf;
 use skep_abi::map_flags::{
     BPF_F_CLONE, BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC,
     BPF_F_NO_USER_CONV, BPF_F_NUMA_NODE, BPF_F_PRESERVE_ELEMS, BPF_F_RDONLY, BPF_F_RDONLY_PROG,
@@ -66,7 +67,10 @@ impl MapSpec {
             Errno::EINVAL,
         )?;
         self.check_sizes()?;
-        self.check_fields()
+        self.check_fields()?;
+        let facts = skep_abi::map::facts(self.map_type);
+        let takes_btf = facts.is_none_or(|f| f.btf != NeedsBtf::Refused);
+        require(takes_btf || !self.has_btf, Errno::ENOTSUPP)
     }
 
     /// The sizes and flags that the type takes.

@@ -520,6 +520,7 @@ fn describe(spec: &MapSpec, btf: Option<&Arc<Btf>>) -> Result<MapDesc, Unreadabl
         inner: inner.map(Arc::new),
         frozen: spec.is_frozen().then(|| contents(spec)),
         owner: None,
+        id: 0,
     })
 }
 

@@ -24,9 +24,11 @@ pub(crate) const fn version_code(major: u32, minor: u32, patch: u32) -> u32 {
 /// # Errors
 /// If it cannot be read or parsed.
 pub fn running_btf() -> io::Result<Btf> {
-    let mapped = skep_sys::mem::read_sysfs(&std::fs::File::open(KERNEL_BTF)?);
-    let bytes = mapped.or_else(|_| std::fs::read(KERNEL_BTF))?;
-    Btf::parse(bytes).map_err(|e| io::Error::other(e.to_string()))
+    let parsed = match skep_sys::mem::Constant::of_sysfs(&std::fs::File::open(KERNEL_BTF)?) {
+        Ok(mapped) => Btf::parse_kept(Box::new(mapped)),
+        Err(_) => Btf::parse(std::fs::read(KERNEL_BTF)?),
+    };
+    parsed.map_err(|e| io::Error::other(e.to_string()))
 }
 
 /// Where the running kernel's modules show their BTF, beside its own.

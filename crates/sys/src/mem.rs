@@ -106,24 +106,30 @@ pub fn link_file(file: &File, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads a file of sysfs through a mapping, which takes one call where reading takes one a page.
-///
-/// # Errors
-/// Those of `mmap`; kernels before 6.16 map no such file.
-pub fn read_sysfs(file: &File) -> io::Result<Vec<u8>> {
-    let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-    let prot = Access::Read.prot();
-    let base = map(
-        std::ptr::null_mut(),
-        len,
-        prot,
-        libc::MAP_PRIVATE,
-        file.as_raw_fd(),
-        0,
-    )?;
-    let mapping = Mapping { base, len };
-    // SAFETY: the mapping is this long; files of sysfs with a size keep it, and nobody writes to the kernel's.
-    Ok(unsafe { std::slice::from_raw_parts(mapping.base(), len) }.to_vec())
+/// The contents of a file that nobody changes, in place.
+#[derive(Debug)]
+pub struct Constant(Mapping);
+
+impl Constant {
+    /// Maps a file of sysfs that shows constant data of the kernel: reading it would take one call a page.
+    ///
+    /// # Errors
+    /// Those of `mmap`; kernels before 6.16 map no such file.
+    pub fn of_sysfs(file: &File) -> io::Result<Self> {
+        let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        let prot = Access::Read.prot();
+        let fd = file.as_raw_fd();
+        let base = map(std::ptr::null_mut(), len, prot, libc::MAP_PRIVATE, fd, 0)?;
+        Ok(Self(Mapping { base, len }))
+    }
+}
+
+impl AsRef<[u8]> for Constant {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: the mapping is this long and lives as long as the slice; files of sysfs with a size keep it, and nobody
+        // writes to the kernel's constants.
+        unsafe { std::slice::from_raw_parts(self.0.base(), self.0.len()) }
+    }
 }
 
 /// Writes to memory of this process that may not be there: what would be a signal is an error.

@@ -178,8 +178,7 @@ impl Backend for Universe {
 
     fn btf_load(&self, data: &[u8]) -> Result<Handle> {
         const WHAT: &str = "BPF_BTF_LOAD";
-        let valid = Btf::parse(data).and_then(|btf| btf.validate().map(|()| btf));
-        let btf = valid.map_err(|e| refused(e.errno(), WHAT, &e.to_string()))?;
+        let btf = Btf::load(data).map_err(|e| refused(e.errno(), WHAT, &e.to_string()))?;
         let object = self.shared.register_btf(Arc::new(btf)).named(WHAT)?;
         self.open(Object::Btf(object), WHAT)
     }

@@ -3,7 +3,7 @@
 use crate::map_object::MapObject;
 use crate::objects::Object;
 use crate::universe::Shared;
-use skep_abi::map_flags::BPF_F_INNER_MAP;
+use skep_abi::map_flags::{BPF_F_INNER_MAP, BPF_F_RDONLY, BPF_F_WRONLY};
 use skep_abi::{Errno, MapType};
 use skep_bpf::MapCreate;
 use skep_maps::MapSpec;
@@ -68,6 +68,11 @@ pub(crate) fn template(shared: &Shared, spec: &MapCreate) -> Result<Option<Arc<M
     Ok(Some(Arc::new(inner.describe())))
 }
 
+/// Flags without those that only say what user space may do with the map.
+const fn program_flags(map_flags: u32) -> u32 {
+    map_flags & !(BPF_F_RDONLY | BPF_F_WRONLY)
+}
+
 /// Is `map` like the template (`bpf_map_meta_equal`)?
 pub(crate) fn check_fits(template: Option<&MapDesc>, map: &MapObject) -> Result<(), Errno> {
     let template = template.ok_or(Errno::EINVAL)?;
@@ -75,7 +80,7 @@ pub(crate) fn check_fits(template: Option<&MapDesc>, map: &MapObject) -> Result<
     let same = template.map_type == m.map_type
         && template.key_size == m.key_size
         && template.value_size == m.value_size
-        && template.map_flags == m.map_flags
+        && program_flags(template.map_flags) == program_flags(m.map_flags)
         && *template.record == *map.map.spec().record;
     let any_length = m.map_type != MapType::Array || m.map_flags & BPF_F_INNER_MAP != 0;
     if same && (any_length || template.max_entries == m.max_entries) {

@@ -8,12 +8,11 @@ use crate::profile::Named;
 use crate::state::Mode;
 use crate::tag;
 use crate::universe::Shared;
-use skep_abi::prog_flags::{BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS};
-use skep_abi::{Errno, MapType};
+use skep_abi::Errno;
 use skep_bpf::{Error, Handle, ProgInfo, ProgLoad, Result};
 use skep_isa::Slot;
 use skep_isa::opcode as op;
-use skep_verifier::{FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Rejection, Request};
+use skep_verifier::{FuncInfo, LineInfo, MapDesc, MapOwner, Rejection, Request};
 use skep_vm::jit::CodeObserver;
 use skep_vm::{CodeOptions, Program, ProgramOptions};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +42,8 @@ pub(crate) struct ProgObject {
     pub(crate) maps: Mutex<Vec<Arc<MapObject>>>,
     btf: Option<Arc<BtfObject>>,
     tag: [u8; 8],
+    /// What it has in common with other programs of one map.
+    pub(crate) class: MapOwner,
     pub(crate) names: Arc<Names>,
     load_time_ns: u64,
     verified_insns: u32,
@@ -61,11 +62,6 @@ impl Drop for ProgObject {
 }
 
 impl ProgObject {
-    /// What it has in common with other programs of one prog array.
-    pub(crate) fn owner_class(&self) -> ProgArrayOwner {
-        owner_class(&self.loaded)
-    }
-
     /// `BPF_OBJ_GET_INFO_BY_FD`
     pub(crate) fn info(&self) -> ProgInfo {
         let p = &self.loaded;
@@ -96,15 +92,6 @@ impl ProgObject {
     }
 }
 
-fn owner_class(spec: &ProgLoad) -> ProgArrayOwner {
-    ProgArrayOwner {
-        prog_type: spec.prog_type,
-        attach: spec.expected_attach_type,
-        xdp_has_frags: spec.prog_flags & BPF_F_XDP_HAS_FRAGS != 0,
-        sleepable: spec.prog_flags & BPF_F_SLEEPABLE != 0,
-    }
-}
-
 fn is_gpl_compatible(license: &str) -> bool {
     GPL_COMPATIBLE.contains(&license)
 }
@@ -112,6 +99,7 @@ fn is_gpl_compatible(license: &str) -> bool {
 /// What is worked out of a program when it is loaded.
 struct Facts {
     tag: [u8; 8],
+    class: MapOwner,
     names: Arc<Names>,
     verified_insns: u32,
 }
@@ -172,12 +160,19 @@ impl Shared {
         };
         let verified = skep_verifier::verify(&request).map_err(|no| rejected(&no, what))?;
         let verified_insns = verified.stats().insns_processed;
+        let class = MapOwner::of(
+            spec.prog_type,
+            spec.expected_attach_type,
+            spec.attach_btf_id,
+            spec.prog_flags,
+            &descs,
+        );
         for map in resolved
             .maps
             .iter()
-            .filter(|m| m.map.map_type == MapType::ProgArray)
+            .filter(|m| skep_verifier::has_owner(m.map.map_type))
         {
-            map.admit(&owner_class(spec)).named(what)?;
+            map.admit(&class).named(what)?;
         }
         let maps = resolved.maps.iter().map(|m| m.map.clone()).collect();
         let tag = tag::of(&spec.insns);
@@ -192,6 +187,7 @@ impl Shared {
         })?;
         let facts = Facts {
             tag,
+            class,
             names,
             verified_insns,
         };
@@ -232,6 +228,7 @@ impl Shared {
             id,
             program,
             tag: facts.tag,
+            class: facts.class,
             names: facts.names,
             loaded: spec.clone(),
             maps: Mutex::new(maps),

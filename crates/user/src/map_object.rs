@@ -12,7 +12,7 @@ use skep_abi::{Errno, MapType};
 use skep_bpf::{Handle, MapCreate, MapInfo, Result};
 use skep_btf::{Kind, Record};
 use skep_maps::{Map, MapSpec, holds_objects, is_storage};
-use skep_verifier::{MapDesc, ProgArrayOwner};
+use skep_verifier::{MapDesc, MapOwner};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -33,8 +33,8 @@ pub(crate) struct MapObject {
     pub(crate) users: AtomicU32,
     /// Writable mappings of the values.
     pub(crate) writers: Mutex<u32>,
-    /// What all programs in (and users of) a prog array have in common.
-    pub(crate) owner: Mutex<Option<ProgArrayOwner>>,
+    /// The kind of all programs in a map of programs, and of those that name it.
+    pub(crate) owner: Mutex<Option<MapOwner>>,
     /// References of the objects in the map: by id, with how often they are in it.
     held: Mutex<HashMap<u32, (Reference, u32)>>,
     charged: u64,
@@ -303,7 +303,7 @@ impl MapObject {
         let object = shared.state().entry(handle)?.object;
         let (id, reference): (u32, Reference) = match (self.map.map_type, object) {
             (MapType::ProgArray, Object::Prog(prog)) => {
-                self.admit(&prog.owner_class())?;
+                self.admit(&prog.class)?;
                 (prog.id, prog)
             }
             (MapType::ArrayOfMaps | MapType::HashOfMaps, Object::Map(map)) => {
@@ -371,15 +371,15 @@ impl MapObject {
         }
     }
 
-    /// A program of this class is put into the prog array, or uses it: all must be of one class.
-    pub(crate) fn admit(&self, class: &ProgArrayOwner) -> std::result::Result<(), Errno> {
+    /// A program of this kind is put into the map, or names it: all must be of one kind.
+    pub(crate) fn admit(&self, class: &MapOwner) -> std::result::Result<(), Errno> {
         let mut owner = lock(&self.owner);
         match &*owner {
             None => {
                 *owner = Some(*class);
                 Ok(())
             }
-            Some(known) if known == class => Ok(()),
+            Some(known) if known.admits(class, self.map.map_type) => Ok(()),
             Some(_) => Err(Errno::EINVAL),
         }
     }
@@ -415,6 +415,7 @@ impl MapObject {
             inner: self.inner.clone(),
             frozen: self.constant_bytes(),
             owner: *lock(&self.owner),
+            id: self.id,
         }
     }
 

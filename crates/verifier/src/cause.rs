@@ -1,19 +1,17 @@
 //! What a refusal found: facts, of which one function makes the sentence.
 //!
-//! Explanations read the facts, never the sentence. A rule that has no facts of its own is a [`Cause::Rule`].
+//! Explanations read the facts, never the sentence (`sentence.rs`). A rule that has no facts of its own is a [`Cause::Rule`].
 
 use crate::domain::Scalar;
 use skep_abi::ctx::CtxDenied;
-use skep_abi::limits::{BPF_COMPLEXITY_LIMIT_INSNS, MAX_BPF_STACK};
 use skep_abi::prog::MapDenied;
 use skep_abi::{MapType, ProgType};
 use std::borrow::Cow;
-use std::fmt;
 
 /// Text that is mostly constant.
 pub(crate) type Text = Cow<'static, str>;
 
-/// The facts of a refusal. [`fmt::Display`] makes a sentence of them: lower case, no full stop.
+/// The facts of a refusal. [`std::fmt::Display`] makes a sentence of them: lower case, no full stop.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Cause {
@@ -86,6 +84,13 @@ pub enum Cause {
         to: i64,
         /// Lowest byte of the frame.
         lowest: i64,
+    },
+    /// The end of the frame, where an object on the stack is expected.
+    FrameEnd {
+        /// Register that points there.
+        reg: u8,
+        /// What is expected.
+        missing: &'static str,
     },
     /// A reference is still held where that must not be.
     Leak {
@@ -228,18 +233,6 @@ pub enum Section {
     Irq,
 }
 
-impl Section {
-    /// Words that say that one is inside.
-    const fn inside(self) -> &'static str {
-        match self {
-            Self::Lock => "while a spin lock is held",
-            Self::Rcu => "inside of an RCU section",
-            Self::Preempt => "with preemption disabled",
-            Self::Irq => "with interrupts disabled",
-        }
-    }
-}
-
 /// What is returned.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Returned {
@@ -288,6 +281,14 @@ impl Cause {
         }
     }
 
+    /// Register `reg` points to the end of the frame, where no such thing is.
+    pub(crate) fn frame_end(reg: usize, missing: &'static str) -> Self {
+        Self::FrameEnd {
+            reg: register(reg),
+            missing,
+        }
+    }
+
     /// The register that the refusal is about.
     #[must_use]
     pub fn reg(&self) -> Option<usize> {
@@ -300,6 +301,7 @@ impl Cause {
             | Self::Dereference { reg, .. }
             | Self::Bounds { reg, .. }
             | Self::StackRange { reg, .. }
+            | Self::FrameEnd { reg, .. }
             | Self::OutlivesSection { reg } => Some(usize::from(*reg)),
             _ => None,
         }
@@ -309,210 +311,4 @@ impl Cause {
 /// The number of a register as facts hold it.
 pub(crate) fn register(i: usize) -> u8 {
     u8::try_from(i).unwrap_or(u8::MAX)
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rule(rule) => f.write_str(rule),
-            Self::Register { says, .. } => f.write_str(says),
-            Self::Unwritten { reg } => {
-                write!(f, "r{reg} is read but was never written on this path")
-            }
-            Self::Argument {
-                reg,
-                function,
-                found,
-                wanted,
-            } => write!(f, "r{reg} passes {found} where {function} takes {wanted}"),
-            Self::NullArgument {
-                reg,
-                function,
-                found,
-            } => write!(
-                f,
-                "r{reg} passes {found}, which {function} does not take: check it for NULL first"
-            ),
-            Self::Size { reg, fault, range } => size(f, *reg, *fault, range),
-            Self::Dereference { reg, found } => {
-                write!(f, "r{reg} is {found} and must not be dereferenced")
-            }
-            Self::Bounds { reg, memory, reach } => bounds(f, *reg, memory, reach),
-            Self::StackRange {
-                reg,
-                from,
-                to,
-                lowest,
-            } => write!(
-                f,
-                "r{reg} accesses bytes {from} to {to} of a stack that ends at 0 and starts at {lowest}"
-            ),
-            Self::Leak { by, acquired } => write!(
-                f,
-                "{by} would leak the reference acquired at instruction {acquired}"
-            ),
-            Self::Held { by, section } => write!(f, "{by} {}", section.inside()),
-            Self::NeedsSection { function, section } => {
-                write!(f, "{function} works only {}", section.inside())
-            }
-            Self::OutlivesSection { reg } => write!(
-                f,
-                "the iterator behind r{reg} is only good inside the RCU section it began in"
-            ),
-            Self::UnderLock { function } => {
-                write!(f, "{function} is called while a spin lock is held")
-            }
-            Self::Sleeps { function, section } => match section {
-                Some(section) => write!(
-                    f,
-                    "{function} may sleep, but is called {}",
-                    section.inside()
-                ),
-                None => write!(f, "{function} may sleep, but the program is not sleepable"),
-            },
-            Self::Context { .. } => self.context(f),
-            Self::Returned {
-                who,
-                value,
-                allowed: (least, most),
-            } => match value {
-                Returned::Number(n) => write!(
-                    f,
-                    "{who} may return {} to {}, allowed are {least} to {most}",
-                    n.min, n.max
-                ),
-                Returned::Other(what) => write!(
-                    f,
-                    "{who} returns {what}, allowed are numbers from {least} to {most}"
-                ),
-            },
-            Self::MapUse {
-                map,
-                prog_type,
-                denied,
-            } => write!(
-                f,
-                "map \"{map}\" in this {prog_type} program: {}",
-                map_denied(*denied)
-            ),
-            Self::MapHelper {
-                helper,
-                map,
-                map_type,
-            } => {
-                write!(
-                    f,
-                    "{helper} does not work on map \"{map}\" of type {map_type}"
-                )
-            }
-            Self::StackDepth { chain, bytes } => {
-                let chain: Vec<String> = chain
-                    .iter()
-                    .map(|(name, bytes)| format!("{name} ({bytes} bytes)"))
-                    .collect();
-                write!(
-                    f,
-                    "the frames of the call chain {} take {bytes} bytes, the stack has {MAX_BPF_STACK}",
-                    chain.join(" -> ")
-                )
-            }
-            Self::NoProgress { at } => write!(
-                f,
-                "the loop at slot {at} comes back to the same state: it would never end"
-            ),
-            Self::TooLarge => write!(
-                f,
-                "more than {BPF_COMPLEXITY_LIMIT_INSNS} instructions had to be walked over all paths"
-            ),
-        }
-    }
-}
-
-impl Cause {
-    fn context(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Context {
-            denied,
-            prog_type,
-            offset,
-            size,
-            write,
-        } = self
-        else {
-            return Ok(());
-        };
-        let verb = if *write { "written" } else { "read" };
-        match denied {
-            CtxDenied::NoField => write!(
-                f,
-                "the context of {prog_type} programs has no field of {size} bytes at byte {offset}"
-            ),
-            CtxDenied::Hidden(field) => write!(
-                f,
-                "field {field} of the context cannot be {verb} by this program or attach type"
-            ),
-            CtxDenied::ReadOnly(field) => write!(
-                f,
-                "field {field} of the context is read-only for this program"
-            ),
-            CtxDenied::Size(field) => write!(
-                f,
-                "field {field} of the context cannot be {verb} with {size} bytes at byte {offset}"
-            ),
-            CtxDenied::SignedPointer(field) => write!(
-                f,
-                "field {field} of the context is a pointer and has no sign to extend"
-            ),
-            CtxDenied::Btf => {
-                f.write_str("the context of this program holds the arguments of its target")
-            }
-        }
-    }
-}
-
-fn size(f: &mut fmt::Formatter<'_>, reg: u8, fault: SizeFault, range: &Interval) -> fmt::Result {
-    match fault {
-        SizeFault::Negative => write!(
-            f,
-            "the size in r{reg} may be negative (as low as {}): make it unsigned or bound it",
-            range.min
-        ),
-        SizeFault::Zero => write!(f, "the size in r{reg} may be zero"),
-        SizeFault::Unbounded => write!(f, "the size in r{reg} has no upper bound"),
-    }
-}
-
-fn bounds(f: &mut fmt::Formatter<'_>, reg: u8, memory: &str, reach: &Reach) -> fmt::Result {
-    match reach {
-        Reach::Before(byte) => write!(
-            f,
-            "the offset of r{reg} into {memory} may be negative (as low as {byte}): test it, or use an unsigned index"
-        ),
-        Reach::Behind { end, limit } => write!(
-            f,
-            "r{reg} may reach byte {end} of {memory}; {limit} bytes are accessible"
-        ),
-        Reach::Unbounded => write!(
-            f,
-            "the offset of r{reg} into {memory} has no upper bound: check it before the access"
-        ),
-        Reach::Unchecked { end, proven } => write!(
-            f,
-            "r{reg} may reach byte {end} of {memory}; {proven} bytes were checked against data_end"
-        ),
-    }
-}
-
-fn map_denied(denied: MapDenied) -> &'static str {
-    match denied {
-        MapDenied::TracingGraphRoot => "tracing programs cannot use lists and trees in maps",
-        MapDenied::SocketFilterSpinLock => "socket filters cannot use spin locks",
-        MapDenied::TracingSpinLock => "tracing programs cannot use spin locks",
-        MapDenied::TracingTimer => "tracing programs cannot use timers",
-        MapDenied::TracingWorkQueue => "tracing programs cannot use work queues",
-        MapDenied::StructOps => "struct_ops maps cannot be used in programs",
-        MapDenied::Sleepable => {
-            "sleepable programs can only use array, hash, ring buffer and local storage maps"
-        }
-        MapDenied::Arena => "arenas need CAP_PERFMON",
-    }
 }

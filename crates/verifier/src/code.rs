@@ -117,6 +117,7 @@ codes! {
     TOO_MANY_BRANCHES    "C0103" Complexity "too many branches wait for exploration"
     TOO_MANY_SUBPROGS    "C0104" Complexity "the program has too many functions"
     TOO_MANY_MAPS        "C0105" Complexity "the program uses too many maps"
+    TOO_MANY_STATES      "C0106" Complexity "too many states wait for their paths to end"
 
     UNKNOWN_HELPER       "E0101" Environment "no such helper"
     HELPER_NOT_ALLOWED   "E0102" Environment "this program type cannot use this helper"
@@ -130,6 +131,7 @@ codes! {
     ATTACH_TARGET        "E0110" Environment "the attach target does not exist or is not allowed"
     KERNEL_LACKS         "E0111" Environment "the kernel that is meant lacks something"
     NOT_KNOWN            "E0112" Environment "the profile of the kernel that is meant does not say"
+    MAP_OWNER            "E0113" Environment "a map belongs to another kind of programs"
 
     NEEDS_KERNEL_BTF     "E0111" Environment "the kernel's BTF is needed and was not given"
 

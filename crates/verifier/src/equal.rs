@@ -181,12 +181,14 @@ impl Compare<'_> {
         if !old.precise && !self.all_precise && exact == Exact::No {
             return true;
         }
-        if old.id & ADD_CONST != cur.id & ADD_CONST
-            || (old.id & ADD_CONST != 0 && old.off != cur.off)
-        {
+        if !within(old, cur) {
             return false;
         }
-        within(old, cur) && self.ids.check_scalar(old.id, cur.id)
+        // What was explored relied on no link of this number: one more only narrows what may be.
+        old.id == 0
+            || (old.id & ADD_CONST == cur.id & ADD_CONST
+                && (old.id & ADD_CONST == 0 || old.off == cur.off)
+                && self.ids.check_scalar(old.id, cur.id))
     }
 
     fn same(&mut self, old: &Reg, cur: &Reg) -> bool {

@@ -7,7 +7,9 @@ use crate::code::Code;
 pub(crate) mod errno {
     pub(crate) const EPERM: i32 = 1;
     pub(crate) const E2BIG: i32 = 7;
+    pub(crate) const ENOMEM: i32 = 12;
     pub(crate) const EACCES: i32 = 13;
+    pub(crate) const EBUSY: i32 = 16;
     pub(crate) const EINVAL: i32 = 22;
     pub(crate) const EOPNOTSUPP: i32 = 95;
     pub(crate) const ENOTSUPP: i32 = 524;

@@ -73,13 +73,15 @@ impl Verifier<'_> {
     /// Register `i` must be an initialised iterator of this type.
     pub(crate) fn used_iter(&mut self, i: usize, type_id: u32, slots: usize) -> Check<Place> {
         let bad = || {
-            let what = if self.is_frame_end(i) {
-                "points to the end of the frame, where no iterator is"
+            let cause = if self.is_frame_end(i) {
+                Cause::frame_end(i, "iterator")
             } else {
-                "does not point to an initialised iterator of this type"
+                Cause::about(
+                    i,
+                    format!("r{i} does not point to an initialised iterator of this type"),
+                )
             };
-            let message = Cause::about(i, format!("r{i} {what}"));
-            fail(code::ITERATOR, errno::EINVAL, message)
+            fail(code::ITERATOR, errno::EINVAL, cause)
         };
         let Found::At(at) = self.special_place(i, slots) else {
             return bad();

@@ -154,6 +154,7 @@ impl Verifier<'_> {
                 if src_reg == Some(dst.index()) {
                     refine_self(width, op, outcome == 1, &mut a.var);
                     repair(a);
+                    *b = *a;
                     continue;
                 }
                 refine(width, op, outcome == 1, &mut a.var, &mut b.var);

@@ -3,6 +3,10 @@
 use crate::state::{State, StateId};
 use std::ops::{Index, IndexMut};
 
+/// States alive at one time: a bound on memory, about a gigabyte. The kernel has none but its memory (ENOMEM). Within the million
+/// steps of a walk a path comes to one in eight, so only loads with `BPF_F_TEST_STATE_FREQ` meet it.
+const MAX_ALIVE: u32 = 1 << 17;
+
 /// A state that later paths are compared with.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -43,6 +47,11 @@ impl Store {
             lists: vec![Vec::new(); slots],
             ..Self::default()
         }
+    }
+
+    /// True if no more states may be kept.
+    pub(crate) fn is_full(&self) -> bool {
+        self.alive >= MAX_ALIVE
     }
 
     /// Keeps `kept` at slot `insn`.

@@ -37,12 +37,15 @@ mod kfunc_memory;
 mod kfunc_struct;
 mod kptr;
 mod ksym;
+#[cfg(test)]
+mod limits;
 mod live_regs;
 mod live_stack;
 mod lock;
 mod loops;
 mod memory;
 mod object;
+mod owner;
 mod pointer_alu;
 mod precision;
 mod program;
@@ -53,6 +56,7 @@ mod rejection;
 mod request;
 mod rules;
 mod sections;
+mod sentence;
 mod special;
 mod stack;
 mod stack_depth;
@@ -69,8 +73,9 @@ pub use explain::{
     Cost, Explanation, Note, costs, explain, expression_at, further_errors, instruction_text,
     kernel_log,
 };
+pub use owner::{MapOwner, has_owner};
 pub use rejection::{Class, Rejection};
-pub use request::{Caps, FuncInfo, LineInfo, MapDesc, ProgArrayOwner, Request};
+pub use request::{Caps, FuncInfo, LineInfo, MapDesc, Request};
 pub use trace::{ConcreteFrame, Known, Trace, verify_recorded, verify_traced};
 pub use verified::{
     AccessFact, Branch, CallFact, InsnFact, PointerLimit, Region, SockKind, Stats, Subprog,

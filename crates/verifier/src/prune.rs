@@ -48,6 +48,10 @@ impl Verifier<'_> {
             }
             self.count_miss(id, at, keep);
         }
+        if keep && self.kept.is_full() {
+            let message = "too many states are kept at one time";
+            return fail_at(code::TOO_MANY_STATES, errno::ENOMEM, at, message);
+        }
         if keep {
             self.keep_state();
         }

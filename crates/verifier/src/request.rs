@@ -1,5 +1,6 @@
 //! What the verifier is asked.
 
+use crate::owner::MapOwner;
 use skep_abi::kernel::Kernel;
 use skep_abi::{AttachType, MapType, ProgType};
 use skep_btf::Record;
@@ -129,8 +130,10 @@ pub struct MapDesc {
     pub inner: Option<Arc<MapDesc>>,
     /// The value of a frozen, program-read-only array: its bytes are constants.
     pub frozen: Option<Arc<[u8]>>,
-    /// What programs a prog array holds, once it has held or been used by any.
-    pub owner: Option<ProgArrayOwner>,
+    /// The kind of programs that it belongs to, once it has held or been named by any.
+    pub owner: Option<MapOwner>,
+    /// Its id if it is live, else 0.
+    pub id: u32,
 }
 
 impl MapDesc {
@@ -138,17 +141,4 @@ impl MapDesc {
     pub(crate) const fn program_flags(&self) -> u32 {
         self.map_flags | skep_abi::map::implied_flags(self.map_type)
     }
-}
-
-/// What all programs of one prog array have in common.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ProgArrayOwner {
-    /// Their program type.
-    pub prog_type: ProgType,
-    /// Their expected attach type.
-    pub attach: Option<AttachType>,
-    /// They accept packets in fragments.
-    pub xdp_has_frags: bool,
-    /// They may sleep.
-    pub sleepable: bool,
 }

@@ -16,6 +16,7 @@ use skep_abi::prog::{self, MapDenied, MapRecord, Packet, TargetReturns};
 use skep_abi::{AttachType, MapType, ProgType};
 use skep_btf::FieldKind;
 use skep_isa::{DecodeError, Imm64, opcode as op};
+use std::collections::BTreeSet;
 
 impl Verifier<'_> {
     /// The map with index `map`; for inner maps the template.
@@ -135,7 +136,7 @@ impl Verifier<'_> {
 
     /// Before the walk: every map operand names a map that this program may use.
     pub(crate) fn check_map_operands(&self) -> Check {
-        let mut used = std::collections::BTreeSet::new();
+        let mut used = BTreeSet::new();
         for at in 0..self.p.len() {
             let Some(Ok(imm)) = self.p.wide_operand(at) else {
                 continue;
@@ -161,11 +162,30 @@ impl Verifier<'_> {
             if let Some(offset) = offset {
                 check_direct_value(at, map, offset)?;
             }
-            used.insert(index);
+            if used.insert(index) {
+                self.check_only_storage(at, map, &used)?;
+            }
             if used.len() > MAX_USED_MAPS {
                 let message = format!("the program uses more than {MAX_USED_MAPS} maps");
                 return fail_at(code::TOO_MANY_MAPS, errno::E2BIG, at, message);
             }
+        }
+        Ok(())
+    }
+
+    /// A program has at most one cgroup storage of each type.
+    fn check_only_storage(&self, at: usize, map: &MapDesc, used: &BTreeSet<i32>) -> Check {
+        let is_storage = matches!(
+            map.map_type,
+            MapType::CgroupStorage | MapType::PercpuCgroupStorage
+        );
+        let is_same = |i: &&i32| {
+            let other = usize::try_from(**i).ok().and_then(|i| self.req.maps.get(i));
+            other.is_some_and(|other| other.map_type == map.map_type)
+        };
+        if is_storage && used.iter().filter(is_same).count() > 1 {
+            let message = format!("the program uses a second map of type {}", map.map_type);
+            return fail_at(code::MAP_PROGRAM_MISMATCH, errno::EBUSY, at, message);
         }
         Ok(())
     }

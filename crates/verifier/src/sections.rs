@@ -139,13 +139,12 @@ impl Verifier<'_> {
             _ => None,
         };
         let Some((at, id)) = saved else {
-            let what = if self.is_frame_end(i) {
-                "points to the end of the frame, where no irq flag is"
+            let cause = if self.is_frame_end(i) {
+                Cause::frame_end(i, "irq flag")
             } else {
-                "does not point to a saved irq flag"
+                Cause::about(i, format!("r{i} does not point to a saved irq flag"))
             };
-            let message = Cause::about(i, format!("r{i} {what}"));
-            return fail(code::IRQ_FLAG, errno::EINVAL, message);
+            return fail(code::IRQ_FLAG, errno::EINVAL, cause);
         };
         self.read_special(at, 1);
         if self.special_slots(at, 1)[0].reg.aux != class as u32 {

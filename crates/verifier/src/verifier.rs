@@ -30,6 +30,7 @@ pub(crate) mod prog_flags {
     pub(crate) const STRICT_ALIGNMENT: u32 = 1;
     pub(crate) const TEST_STATE_FREQ: u32 = 8;
     pub(crate) const SLEEPABLE: u32 = 16;
+    pub(crate) const XDP_HAS_FRAGS: u32 = 32;
 }
 
 /// What the loader's capabilities allow the program.

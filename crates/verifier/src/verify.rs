@@ -1,8 +1,9 @@
 //! The steps of a verification, in the kernel's order.
 
 use crate::cfg::{self, CallNature};
+use crate::code;
 use crate::exception::callback_start;
-use crate::fail::Fail;
+use crate::fail::{Fail, errno, fail_nowhere};
 use crate::live_regs;
 use crate::program::Program;
 use crate::reg::{Kind, Reg};
@@ -116,7 +117,18 @@ pub(crate) fn steps(v: &mut Verifier<'_>, memory: Option<u32>) -> Result<u32, Bo
         Ok(())
     })?;
     walk_global_functions(v)?;
-    stack_depth::check(&v.p, &v.env, &|at| v.throws_at(at))
+    let stack_depth = stack_depth::check(&v.p, &v.env, &|at| v.throws_at(at))?;
+    match crate::owner::foreign(v.req) {
+        None => Ok(stack_depth),
+        Some(map) => {
+            let message = format!(
+                "map \"{}\" belongs to another kind of programs: all that it holds, and that use it, have the same type, attach \
+                 type and flags",
+                map.name
+            );
+            fail_nowhere(code::MAP_OWNER, errno::EINVAL, message)
+        }
+    }
 }
 
 /// Everything about the instructions that does not depend on paths.
@@ -260,8 +272,6 @@ fn verified(v: Verifier<'_>, stack_depth: u32, memory: Option<u32>) -> Verified 
 impl Verifier<'_> {
     /// What the load itself is refused for.
     fn check_program(&self) -> Result<(), Box<Fail>> {
-        use crate::code;
-        use crate::fail::{errno, fail_nowhere};
         use skep_abi::prog::{Capability, facts};
         let capability = facts(self.env.prog_type).capability;
         if self.req.caps == Caps::Bpf
@@ -269,6 +279,15 @@ impl Verifier<'_> {
         {
             let message = format!("{} programs need CAP_PERFMON", self.env.prog_type);
             return fail_nowhere(code::NEEDS_CAPABILITY, errno::EPERM, message);
+        }
+        let number = self.req.attach.map_or(0, skep_abi::AttachType::id);
+        if skep_abi::prog::load_attach(self.env.prog_type, number).is_none() {
+            let attach = self.req.attach.map_or("none", skep_abi::AttachType::name);
+            let message = format!(
+                "{} programs cannot be loaded with attach type {attach}",
+                self.env.prog_type
+            );
+            return fail_nowhere(code::ATTACH_TYPE, errno::EINVAL, message);
         }
         if skep_abi::prog::UNCONFIGURED.contains(&self.env.prog_type) {
             let message = format!(

@@ -1,6 +1,6 @@
-//! `cargo xtask bench verify [DIR] [OBJECT…]`: verification time, ours against the kernel's own figure (log level 4), over the
-//! accepted programs of a corpus, and all programs of the objects given (their names end in `.o`), such as those of the bench
-//! programs.
+//! `cargo xtask bench verify [DIR] [FILE…]`: verification time, ours against the kernel's own figure (log level 4), over the
+//! accepted programs of a corpus, and all programs of the objects (`.o`) and sources (`.c`) given: unless told otherwise the
+//! bench programs beside the checkout.
 //!
 //! Samples are interleaved; per program and round the minimum counts, over the rounds the median. Mutants of one base
 //! weigh as one in the geometric mean.
@@ -16,8 +16,15 @@ use skep_bpf::{Backend, ProgLoad};
 use skep_object::{Object, Options};
 use skep_verifier::Caps;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
+
+/// The bench programs, beside the checkout (ANCHORS.md), and how they are built.
+const BENCH_SOURCE: &str = "../shared/bench/bench.c";
+const CLANG: &str = "clang-19";
+#[rustfmt::skip] // one line
+const CLANG_OPTIONS: &[&str] = &["-O2", "-target", "bpf", "-mcpu=v3", "-g", "-DTGT_KERN", "-idirafter", "/usr/include/x86_64-linux-gnu", "-c"];
 
 const ROUNDS: usize = 5;
 const SAMPLES: usize = 3;
@@ -36,11 +43,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     let kernel = Arc::new(Kernel::new());
     let mut all = Vec::new();
     let mut skipped: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let (objects, dirs): (Vec<&String>, Vec<&String>) =
-        arguments.iter().partition(|a| a.ends_with(".o"));
+    let is_file = |a: &&String| a.ends_with(".o") || a.ends_with(".c");
+    let (files, dirs): (Vec<&String>, Vec<&String>) = arguments.iter().partition(is_file);
+    let mut files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+    if files.is_empty() {
+        files.push(crate::workspace_root().join(BENCH_SOURCE));
+    }
     let mut rows = accepted(dirs.first().copied())?;
-    for object in objects {
-        rows.extend(programs_of(object)?);
+    for file in files {
+        rows.extend(programs_of(&built(&file)?)?);
     }
     for row in rows {
         let name = format!("{} {}", row.object, row.program);
@@ -58,15 +69,35 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     Ok(())
 }
 
+/// The object of a file: itself, or what clang makes of it.
+fn built(file: &Path) -> Result<PathBuf, TaskError> {
+    let says = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
+    if file.extension().is_none_or(|e| e != "c") {
+        return Ok(file.to_owned());
+    }
+    let folder = crate::target_dir().join("bench-verify");
+    std::fs::create_dir_all(&folder).map_err(|e| says(&e))?;
+    let object = folder.join(file.file_name().unwrap_or_default());
+    let object = object.with_extension("o");
+    let mut clang = Command::new(CLANG);
+    clang.args(CLANG_OPTIONS).arg("-o").arg(&object).arg(file);
+    let status = clang.status().map_err(|e| format!("{CLANG}: {e}"))?;
+    status
+        .success()
+        .then_some(object)
+        .ok_or_else(|| says(&"clang failed"))
+}
+
 /// The programs of an object, each a base of its own.
-fn programs_of(object: &str) -> Result<Vec<Accepted>, TaskError> {
-    let bytes = std::fs::read(object).map_err(|e| format!("{object}: {e}"))?;
+fn programs_of(path: &Path) -> Result<Vec<Accepted>, TaskError> {
+    let object = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|e| format!("{object}: {e}"))?;
     let checker = Checker::open(&bytes, &CheckOptions::default());
     let checker = checker.map_err(|e| format!("{object}: {e}"))?;
     let programs = checker.programs().map(|program| Accepted {
-        path: object.into(),
+        path: path.to_owned(),
         base: format!("{object} {program}"),
-        object: object.to_owned(),
+        object: object.clone(),
         program: program.to_owned(),
     });
     Ok(programs.collect())

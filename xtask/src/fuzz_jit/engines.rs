@@ -254,5 +254,6 @@ fn describe(&(map_type, key_size, value_size, max_entries): &(MapType, u32, u32,
         inner: None,
         frozen: None,
         owner: None,
+        id: 0,
     }
 }

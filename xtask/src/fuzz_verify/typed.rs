@@ -3,7 +3,8 @@
 //! Objects are linked for the running kernel, so that numbers of kfuncs and types are the same in both verifiers. Bases are the
 //! programs that both accept.
 
-use super::{How, Random, Relation, SLOTS_MAX, Source, Subject, calls_kfunc, relate};
+use super::relation::{Difference, Relation, relate};
+use super::{How, Random, SLOTS_MAX, Source, Subject, calls_kfunc};
 use crate::TaskError;
 use crate::corpus::accepted;
 use crate::fuzz_verify::mutate::mutate;
@@ -115,7 +116,7 @@ fn subjects(
             match relate(kernel, &subject, &subject.program, how) {
                 Some(Relation::Agree { accepted: true }) => subjects.push(Rc::new(subject)),
                 // Without a reason: the running kernel allows no trampolines.
-                Some(Relation::Differ(kind)) if kind == "false accept: " => {}
+                Some(Relation::Differ(Difference::FalseAccept { said })) if said.is_empty() => {}
                 Some(Relation::Differ(kind)) => println!("unchanged: {}: {kind}", subject.name),
                 _ => {}
             }

@@ -16,10 +16,18 @@ impl Btf {
     /// # Errors
     /// The first problem that the kernel's checks would meet.
     pub fn validate(&self) -> Result<(), BtfError> {
+        self.validate_records()?;
+        self.validate_relations()
+    }
+
+    /// Header, strings, and every record on its own.
+    pub(crate) fn validate_records(&self) -> Result<(), BtfError> {
         header(self)?;
-        for ty in self.own_types() {
-            record::check(self, ty)?;
-        }
+        self.own_types().try_for_each(|ty| record::check(self, ty))
+    }
+
+    /// What types say of each other.
+    pub(crate) fn validate_relations(&self) -> Result<(), BtfError> {
         relation::check(self)
     }
 }
@@ -66,4 +74,27 @@ fn strings(btf: &Btf) -> Result<(), BtfError> {
         return Ok(());
     }
     Err(BtfProblem::Strings.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::raw::Info;
+    use crate::{Btf, BtfProblem, Builder, Kind, Order};
+
+    #[test]
+    fn the_first_problem_counts_though_a_later_record_cannot_be_parsed() {
+        let mut b = Builder::new(Order::HOST);
+        let int = b.add_int("int", 4, 0xd);
+        let enumeration = b.add("e", Info::new(Kind::Enum, 0, false), 4, &[]);
+        b.set_word(enumeration, 1, Info::new(Kind::Enum, 9, false).0);
+        let bytes = b.finish();
+        let parsed = Btf::parse(bytes.clone()).unwrap_err();
+        assert!(
+            matches!(parsed.problem, BtfProblem::TypeTruncated),
+            "{parsed}"
+        );
+        let loaded = Btf::load(bytes).unwrap_err();
+        assert!(matches!(loaded.problem, BtfProblem::Int { .. }), "{loaded}");
+        assert_eq!(loaded.type_id, int);
+    }
 }

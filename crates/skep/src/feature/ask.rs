@@ -36,7 +36,7 @@ impl Subject {
         ProgEnv {
             prog_type: self.prog_type,
             attach: self.attach,
-            sleepable: self.prog_flags != 0,
+            sleepable: self.prog_flags & BPF_F_SLEEPABLE != 0,
             perfmon: true,
             target: &self.target.1,
             kernel: None,

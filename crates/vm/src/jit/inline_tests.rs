@@ -29,6 +29,7 @@ fn map(map_type: MapType, key_size: u32) -> MapDesc {
         inner: None,
         frozen: None,
         owner: None,
+        id: 0,
     }
 }
 

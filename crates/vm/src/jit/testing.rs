@@ -79,6 +79,7 @@ fn array_map() -> MapDesc {
         inner: None,
         frozen: None,
         owner: None,
+        id: 0,
     }
 }
 
