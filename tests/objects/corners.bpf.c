@@ -184,4 +184,104 @@ int pages_kept_free(struct given *given)
 	return sum;
 }
 
+typedef volatile __u64 __arena word;
+
+/* Pages that are not there: loads yield zero, what is stored is lost, atomics leave their registers. */
+SEC("syscall")
+int holes_of_an_arena(struct given *given)
+{
+	word *page = (word *)bpf_arena_alloc_pages(&arena, 0, 1, -1, 0);
+	word *hole;
+	int sum = 0;
+
+	if (!page)
+		return -1;
+	hole = page + PAGE / 8;
+	*page = 7;
+	*hole = 9;
+	sum = sum * 7 + *page + 3 * *hole;
+	hole[3] = 11;
+	sum = sum * 7 + hole[3] + *(volatile char __arena *)(hole + 1);
+	sum = sum * 7 + __sync_fetch_and_add((__u64 __arena *)hole, 5);
+	sum = sum * 7 + *hole;
+	sum = sum * 7 + __sync_lock_test_and_set((__u64 __arena *)hole, 6);
+	sum = sum * 7 + *hole;
+	sum = sum * 7 + __sync_val_compare_and_swap((__u64 __arena *)hole, 8, 9);
+	sum = sum * 7 + __sync_val_compare_and_swap((__u64 __arena *)page, 7, 9);
+	sum = sum * 7 + *page + *hole;
+	bpf_arena_free_pages(&arena, (void __arena *)page, 1);
+	sum = sum * 7 + *page;
+	*page = 12;
+	sum = sum * 7 + *page;
+	page = (word *)bpf_arena_alloc_pages(&arena, (void __arena *)page, 1, -1, 0);
+	if (!page)
+		return -2;
+	sum = sum * 7 + *page;
+	*page = 13;
+	sum = sum * 7 + *page;
+	/* Across the edge of the page. */
+	sum = sum * 7 + *(word *)((char __arena *)page + PAGE - 4);
+	bpf_arena_free_pages(&arena, (void __arena *)page, 1);
+	return sum;
+}
+
+typedef struct {
+	__u32 val;
+} kuid_t, kgid_t;
+struct cred {
+	kuid_t uid, suid, euid, fsuid;
+	kgid_t gid, sgid, egid, fsgid;
+} __attribute__((preserve_access_index));
+struct task_struct {
+	int pid, tgid;
+	char comm[16];
+	struct task_struct *group_leader, *real_parent;
+	const struct cred *cred, *real_cred;
+} __attribute__((preserve_access_index));
+
+static int name_of(const char *comm)
+{
+	int sum = 0;
+
+	for (int i = 0; i < 16 && comm[i]; i++)
+		sum = sum * 31 + comm[i];
+	return sum;
+}
+
+/* The current task, its leader and its ancestors by loads. */
+SEC("raw_tp/sys_enter")
+int task_by_loads(void *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	const struct cred *cred = task->cred;
+	int sum = name_of(task->comm);
+
+	sum = sum * 7 + (task->group_leader == task) + (task->group_leader->group_leader == task->group_leader);
+	sum = sum * 7 + cred->uid.val + cred->gid.val * 3 + cred->suid.val * 5 + cred->sgid.val * 7;
+	sum = sum * 7 + cred->euid.val + cred->egid.val * 3 + cred->fsuid.val * 5 + cred->fsgid.val * 7;
+	sum = sum * 7 + task->real_cred->uid.val + task->group_leader->pid + task->real_parent->cred->uid.val;
+	for (int i = 0; i < 5; i++) {
+		sum = sum * 31 + task->pid + 3 * task->tgid + name_of(task->comm);
+		task = task->real_parent;
+	}
+	return sum;
+}
+
+/* The same by reads of addresses. */
+SEC("raw_tp/sys_enter")
+int task_by_reads(void *ctx)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	char comm[16] = {};
+	int sum = BPF_CORE_READ(task, pid) + 3 * BPF_CORE_READ(task, tgid);
+
+	sum = sum * 7 + BPF_CORE_READ_STR_INTO(&comm, task, comm);
+	sum = sum * 7 + name_of(comm);
+	sum = sum * 7 + BPF_CORE_READ(task, real_parent, tgid);
+	sum = sum * 7 + BPF_CORE_READ_STR_INTO(&comm, task, real_parent, comm);
+	sum = sum * 7 + name_of(comm);
+	sum = sum * 7 + BPF_CORE_READ(task, group_leader, pid);
+	return sum * 7 + BPF_CORE_READ(task, real_parent, real_parent, cred, euid.val);
+}
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

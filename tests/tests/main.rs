@@ -26,6 +26,8 @@ mod map_diff;
 mod opcodes;
 mod packet_diff;
 mod packets;
+mod routes;
+mod sockets;
 mod streams;
 mod tidy;
 mod token;

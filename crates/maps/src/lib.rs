@@ -42,6 +42,7 @@ mod stacks;
 mod sync;
 mod target;
 
+pub use arena::{ArenaFault, ArenaHole, arena_fault};
 pub use calls::{ForEach, RecordEnd, ringbuf_commit};
 pub use confine::confine;
 pub use elem::{holds_objects, is_storage};

@@ -47,8 +47,10 @@ impl Map {
             _ => return Err(Errno::EOPNOTSUPP),
         }(spec, memory)?;
         let map = Self(Arc::new(header));
-        if let Body::Ring(ring) = &map.body {
-            ring::list(ring)?;
+        match &map.body {
+            Body::Ring(ring) => ring::list(ring)?,
+            Body::Arena(arena) => arena::list(arena, &map),
+            _ => {}
         }
         Ok(map)
     }

@@ -28,7 +28,7 @@ pub(crate) struct Layout {
     pub(crate) control: usize,
     /// Map the data from this offset to its end a second time behind itself (ring buffers).
     pub(crate) twice_from: Option<usize>,
-    /// Map the data at this offset of a window of 4 GiB, all of whose addresses can be accessed (arenas).
+    /// Leave room for the data at this offset of a window of 4 GiB; pages of it are shown one by one (arenas).
     pub(crate) window_at: Option<usize>,
     /// Bytes of the creator's notes, a multiple of the page.
     notes: usize,
@@ -39,8 +39,6 @@ const FROZEN_AT: usize = 64;
 /// Bytes that the 32 bits of an arena's addresses reach, and those that an instruction's offset reaches beyond.
 pub(crate) const WINDOW_BYTES: usize = 1 << 32;
 const GUARD_BYTES: usize = 1 << 16;
-/// Bytes of the pages that stand, again and again, where a window has no data.
-const SCRATCH_BYTES: usize = 16 << 20;
 /// Most bytes of one map's file.
 pub(crate) const FILE_BYTES_MAX: usize = 1 << 40;
 
@@ -139,21 +137,15 @@ impl Region {
         }
     }
 
-    /// As [`Self::map`], with the data inside a window that begins at a multiple of its size. A program may access any
-    /// address of the window and a little beyond: where there is no data, it meets pages that mean nothing.
+    /// As [`Self::map`], with room for the data inside a window that begins at a multiple of its size. A program may access any
+    /// address of the window and a little beyond: all of it faults until [`Self::show`] puts data there.
     fn map_window(file: File, layout: Layout, at: usize, fresh: bool) -> std::io::Result<Self> {
-        let rw = Access::ReadWrite;
         let rest = layout.file_bytes() - layout.data;
         let mut mapping = Mapping::reserve(2 * WINDOW_BYTES + 2 * GUARD_BYTES + rest)?;
         let base = mapping.base() as usize;
         let window = (base + GUARD_BYTES).next_multiple_of(WINDOW_BYTES) - base;
         let end = window + WINDOW_BYTES + GUARD_BYTES;
-        let scratch = mem::anonymous_file(c"skep-scratch", SCRATCH_BYTES as u64)?;
-        for from in (window - GUARD_BYTES..end).step_by(SCRATCH_BYTES) {
-            mapping.overlay(from, &scratch, 0, SCRATCH_BYTES.min(end - from), rw)?;
-        }
-        mapping.overlay(window + at, &file, 0, layout.data, rw)?;
-        mapping.overlay(end, &file, layout.data as u64, rest, rw)?;
+        mapping.overlay(end, &file, layout.data as u64, rest, Access::ReadWrite)?;
         Ok(Self {
             file,
             mapping,
@@ -195,6 +187,24 @@ impl Region {
             layout,
             fresh,
         })
+    }
+
+    /// Shows `len` bytes of the data of a window, from `at` on; both are whole pages.
+    pub(crate) fn show(&self, at: usize, len: usize) -> std::io::Result<()> {
+        self.mapping
+            .show(self.data_at + at, &self.file, at as u64, len)
+    }
+
+    /// Hides them again and gives their memory back.
+    pub(crate) fn hide(&self, at: usize, len: usize) {
+        let _still_there = self.mapping.hide(self.data_at + at, len);
+        let _still_there = mem::punch(&self.file, at as u64, len as u64);
+    }
+
+    /// Puts zeros that are not the map's at an address of the window. False if that is not possible.
+    pub(crate) fn blank(&self, address: usize) -> bool {
+        let at = (address - self.mapping.base() as usize) / PAGE * PAGE;
+        self.mapping.blank(at, PAGE).is_ok()
     }
 
     /// First byte of the data.

@@ -201,7 +201,7 @@ impl Checker {
         let elapsed = started.elapsed();
         let (verdict, why_not) = match answer {
             Ok(verified) => {
-                let why_not = skep_vm::runs_in_user(&verified).err();
+                let why_not = skep_vm::runs_in_user(&verified, self.kernel_btf()).err();
                 (
                     Verdict::Accept(verified.stats()),
                     why_not.map(|w| format!("{}: {w}", w.code())),
@@ -337,7 +337,7 @@ impl Checker {
             maps: &self.maps,
             caps,
             kernel_variables: self.kernel_variables,
-            kernel_btf: self.kernel_btf.as_ref().or(self.late_btf.get()),
+            kernel_btf: self.kernel_btf(),
             kernel: self.facts(),
         };
         let answer = match verify(&request) {
@@ -354,6 +354,11 @@ impl Checker {
             answer => answer,
         };
         answer.map_err(|rejection| self.verdict_of(rejection))
+    }
+
+    /// The kernel's BTF, if a program needed it so far.
+    fn kernel_btf(&self) -> Option<&Btf> {
+        self.kernel_btf.as_ref().or(self.late_btf.get())
     }
 
     /// What the kernel that is meant answered; `None` for the reference kernel.

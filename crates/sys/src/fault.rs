@@ -5,8 +5,9 @@ use std::io;
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Where to go on after a fault at an address; `None` if nobody expected it. Runs in a signal handler.
-pub type Resolve = fn(pc: usize) -> Option<usize>;
+/// Where to go on after a fault of the instruction at `pc`; `None` if nobody expected it. `address` is what it wanted to
+/// access, 0 if that is there but bad. Runs in a signal handler.
+pub type Resolve = fn(pc: usize, address: usize) -> Option<usize>;
 
 /// The signals of bad addresses.
 const SIGNALS: [i32; 2] = [libc::SIGSEGV, libc::SIGBUS];
@@ -58,10 +59,16 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
     if let Some(pc) = program_counter(context)
         && resolve != 0
     {
-        // SAFETY: the address was a `Resolve`; `pc` points into the context that the kernel restores.
+        // SAFETY: the address was a `Resolve`; `pc` points into the context that the kernel restores, `info` is the kernel's.
         unsafe {
             let resolve = std::mem::transmute::<usize, Resolve>(resolve);
-            if let Some(to) = usize::try_from(*pc).ok().and_then(resolve) {
+            let address = if signal == libc::SIGSEGV {
+                (*info).si_addr() as usize
+            } else {
+                0
+            };
+            let at = usize::try_from(*pc).ok();
+            if let Some(to) = at.and_then(|pc| resolve(pc, address)) {
                 *pc = to as i64;
                 return;
             }

@@ -161,6 +161,20 @@ pub fn write_own(address: usize, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the memory of a range of a file back; it reads as zeros then.
+///
+/// # Errors
+/// Those of `fallocate`: not every file system can.
+pub fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let number = |n: u64| i64::try_from(n).map_err(io::Error::other);
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: numbers only.
+    match unsafe { libc::fallocate(file.as_raw_fd(), mode, number(offset)?, number(len)?) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// A range of address space that is unmapped on drop.
 #[derive(Debug)]
 pub struct Mapping {
@@ -256,6 +270,46 @@ impl Mapping {
         let to = self.base.as_ptr().wrapping_add(at);
         let flags = libc::MAP_SHARED | libc::MAP_FIXED;
         map(to, len, access.prot(), flags, file.as_raw_fd(), offset).map(drop)
+    }
+
+    fn replace(&self, at: usize, len: usize, prot: i32, flags: i32, fd: RawFd) -> io::Result<()> {
+        if at.checked_add(len).is_none_or(|end| end > self.len) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        let to = self.base.as_ptr().wrapping_add(at);
+        map(to, len, prot, flags | libc::MAP_FIXED, fd, 0).map(drop)
+    }
+
+    /// Takes what is at `at` away: from now on accesses fault. Nobody may hold references there.
+    ///
+    /// # Errors
+    /// `EINVAL` if the range leaves the mapping; those of `mmap`.
+    pub fn hide(&self, at: usize, len: usize) -> io::Result<()> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        self.replace(at, len, libc::PROT_NONE, flags, -1)
+    }
+
+    /// Puts zeros that are no file's at `at`. Can be called from a signal handler.
+    ///
+    /// # Errors
+    /// As [`Self::hide`].
+    pub fn blank(&self, at: usize, len: usize) -> io::Result<()> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        self.replace(at, len, Access::ReadWrite.prot(), flags, -1)
+    }
+
+    /// As [`Self::overlay`] for loads and stores, where nobody holds references. Can be called from a signal handler.
+    ///
+    /// # Errors
+    /// As [`Self::overlay`].
+    pub fn show(&self, at: usize, file: &File, offset: u64, len: usize) -> io::Result<()> {
+        if at.checked_add(len).is_none_or(|end| end > self.len) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        let to = self.base.as_ptr().wrapping_add(at);
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        let prot = Access::ReadWrite.prot();
+        map(to, len, prot, flags, file.as_raw_fd(), offset).map(drop)
     }
 
     /// First byte.

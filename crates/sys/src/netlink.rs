@@ -2,6 +2,12 @@
 //!
 //! Source: rtnetlink(7), include/uapi/linux/{rtnetlink,if_link,pkt_sched,pkt_cls}.h.
 
+mod routing;
+mod sockets;
+
+pub use routing::{Hop, Link, Neighbour, OwnAddress, Prefix, RouteEntry, Rule};
+pub use sockets::SocketInfo;
+
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -236,14 +242,13 @@ impl Socket {
     /// # Errors
     /// Those of `socket`.
     pub fn open() -> io::Result<Self> {
+        Self::open_for(libc::NETLINK_ROUTE)
+    }
+
+    fn open_for(protocol: i32) -> io::Result<Self> {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
         // SAFETY: numbers only.
-        let fd = unsafe {
-            libc::socket(
-                libc::AF_NETLINK,
-                libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-                libc::NETLINK_ROUTE,
-            )
-        };
+        let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, protocol) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -295,6 +300,16 @@ impl Socket {
                 rest = rest.get(size.next_multiple_of(4)..).unwrap_or_default();
             }
         }
+    }
+
+    /// Sends a request that has an answer of one message, or an error.
+    fn answer(&mut self, request: &[u8], each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let acknowledged = {
+            let mut with_ack = request.to_vec();
+            with_ack[6..8].copy_from_slice(&(F_REQUEST | F_ACK).to_ne_bytes());
+            with_ack
+        };
+        self.talk(&acknowledged, &mut |_, body| each(body))
     }
 
     fn command(&mut self, message: Message) -> io::Result<()> {

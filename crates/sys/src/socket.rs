@@ -169,14 +169,6 @@ pub fn has_device(ifindex: u32) -> bool {
     device_name(ifindex).is_some()
 }
 
-/// Does a network device pass packets of `ipv4` or `ipv6` on? `None` without device.
-#[must_use]
-pub fn device_forwards(ifindex: u32, family: &str) -> Option<bool> {
-    let name = device_name(ifindex)?;
-    let path = format!("/proc/sys/net/{family}/conf/{name}/forwarding");
-    Some(std::fs::read_to_string(path).is_ok_and(|text| text.trim() != "0"))
-}
-
 /// The address of a network device, and the one that means all; zeros if it has none of six bytes. `None` without device.
 #[must_use]
 pub fn device_addresses(ifindex: u32) -> Option<[[u8; 6]; 2]> {

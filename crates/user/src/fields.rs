@@ -2,7 +2,7 @@
 
 use crate::map_object::MapObject;
 use crate::universe::Shared;
-use skep_btf::{Btf, Field, FieldKind, Record};
+use skep_btf::{Field, FieldKind, Record};
 use skep_maps::{FieldHook, FieldOwner, MapHeader};
 use skep_vm::helpers::release_objects;
 use std::sync::{Arc, Weak};
@@ -10,8 +10,6 @@ use std::sync::{Arc, Weak};
 /// Releases the fields of one map's values.
 struct Owner {
     shared: Weak<Shared>,
-    /// The BTF that the map was made with.
-    btf: Option<Arc<Btf>>,
 }
 
 impl FieldOwner for Owner {
@@ -23,10 +21,8 @@ impl FieldOwner for Owner {
                 }
             }
             FieldKind::Kptr { .. } | FieldKind::ListHead { .. } | FieldKind::RbRoot { .. } => {
-                if let Some(btf) = &self.btf {
-                    // SAFETY: a field of a map that no other process can open ([`owns_objects`]).
-                    unsafe { release_objects(btf, &map.spec().record, field, at) };
-                }
+                // SAFETY: a field of a map that no other process can open ([`owns_objects`]).
+                unsafe { release_objects(&map.spec().record, field, at) };
             }
             _ => {}
         }
@@ -44,10 +40,10 @@ pub(crate) fn owns_objects(record: &Record) -> bool {
 }
 
 /// Makes `map` release what its values own.
-pub(crate) fn watch(shared: &Arc<Shared>, map: &skep_maps::Map, btf: Option<Arc<Btf>>) {
+pub(crate) fn watch(shared: &Arc<Shared>, map: &skep_maps::Map) {
     if !map.spec().record.fields.is_empty() {
         let shared = Arc::downgrade(shared);
-        map.set_field_hook(FieldHook(Arc::new(Owner { shared, btf })));
+        map.set_field_hook(FieldHook(Arc::new(Owner { shared })));
     }
 }
 

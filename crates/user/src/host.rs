@@ -4,6 +4,7 @@ use crate::deferred::DeferredCalls;
 use crate::universe::{Shared, lock};
 use skep_abi::Errno;
 use skep_maps::{MapHeader, Runner};
+use skep_vm::tasks::TaskLayout;
 use skep_vm::world::{Deferred, Start};
 use skep_vm::{Host, Program};
 use std::collections::VecDeque;
@@ -22,6 +23,8 @@ pub(crate) struct UniverseHost {
     cpus: u32,
     readers: Mutex<Vec<Weak<Mutex<VecDeque<String>>>>>,
     pub(crate) deferred: DeferredCalls,
+    /// Where the kernel's BTF says that fields of tasks lie.
+    task_layout: OnceLock<Option<Arc<TaskLayout>>>,
     /// The universe, set when it is made.
     pub(crate) shared: OnceLock<Weak<Shared>>,
 }
@@ -32,6 +35,7 @@ impl UniverseHost {
             cpus,
             readers: Mutex::default(),
             deferred: DeferredCalls::new(),
+            task_layout: OnceLock::new(),
             shared: OnceLock::new(),
         }
     }
@@ -64,6 +68,15 @@ impl Host for UniverseHost {
 
     fn possible_cpus(&self) -> u32 {
         self.cpus
+    }
+
+    fn task_layout(&self) -> Option<Arc<TaskLayout>> {
+        let layout = self.task_layout.get_or_init(|| {
+            let universe = self.universe().ok()?;
+            let btf = universe.options.kernel_btf.as_deref()?;
+            TaskLayout::of(btf).map(Arc::new)
+        });
+        layout.clone()
     }
 
     fn send_clone(&self, _: &[u8], _: u32, _: bool) -> Result<(), Errno> {

@@ -14,7 +14,7 @@ use skep_isa::Slot;
 use skep_isa::opcode as op;
 use skep_verifier::{FuncInfo, LineInfo, MapDesc, MapOwner, Rejection, Request};
 use skep_vm::jit::CodeObserver;
-use skep_vm::{CodeOptions, Program, ProgramOptions};
+use skep_vm::{CodeOptions, Program, ProgramOptions, WhyNot};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -159,6 +159,8 @@ impl Shared {
             kernel: None,
         };
         let verified = skep_verifier::verify(&request).map_err(|no| rejected(&no, what))?;
+        skep_vm::reads_what_is_known(&verified, self.options.kernel_btf.as_deref())
+            .map_err(|why| no_user(&why, what))?;
         let verified_insns = verified.stats().insns_processed;
         let class = MapOwner::of(
             spec.prog_type,
@@ -180,11 +182,13 @@ impl Shared {
         let names = Arc::new(Names::new(
             &spec.name, tag, btf_data, &func_info, &line_info,
         ));
-        let program = Program::new(&verified, maps, self.program_options(&names)).map_err(|e| {
-            let why_not = skep_vm::runs_in_user(&verified).err();
-            let why = why_not.map_or_else(|| e.to_string(), |w| format!("{}: {w}", w.code()));
-            refused(Errno::EOPNOTSUPP, what, &why)
-        })?;
+        let program = Program::new(&verified, maps, self.program_options(&names, btf.as_ref()))
+            .map_err(|e| {
+                match skep_vm::runs_in_user(&verified, self.options.kernel_btf.as_deref()) {
+                    Err(why) => no_user(&why, what),
+                    Ok(()) => refused(Errno::EOPNOTSUPP, what, &e.to_string()),
+                }
+            })?;
         let facts = Facts {
             tag,
             class,
@@ -196,7 +200,7 @@ impl Shared {
     }
 
     /// How this universe makes programs runnable.
-    fn program_options(&self, names: &Arc<Names>) -> ProgramOptions {
+    fn program_options(&self, names: &Arc<Names>, btf: Option<&Arc<BtfObject>>) -> ProgramOptions {
         let o = &self.options;
         let observer = o.profile.as_ref().map(|profile| {
             Arc::new(Named {
@@ -210,6 +214,7 @@ impl Shared {
                 blinding: o.blinding,
                 observer,
             },
+            btf: btf.map(|object| Arc::clone(&object.btf)),
             ..o.engine.into()
         }
     }
@@ -337,6 +342,11 @@ fn line_info(spec: &ProgLoad) -> std::result::Result<Vec<LineInfo>, Errno> {
         line_col: word(r, 3),
     };
     Ok(records.map(line).collect())
+}
+
+/// The refusal of a program that only a kernel can run.
+fn no_user(why: &WhyNot, what: &str) -> Error {
+    refused(Errno::EOPNOTSUPP, what, &format!("{}: {why}", why.code()))
 }
 
 /// A rejection as the refusal of the command.

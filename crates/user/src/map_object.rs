@@ -12,6 +12,7 @@ use skep_abi::{Errno, MapType};
 use skep_bpf::{Handle, MapCreate, MapInfo, Result};
 use skep_btf::{Kind, Record};
 use skep_maps::{Map, MapSpec, holds_objects, is_storage};
+use skep_sys::filelock::{FileLock, Sharing};
 use skep_verifier::{MapDesc, MapOwner};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,8 +32,6 @@ pub(crate) struct MapObject {
     pub(crate) inner: Option<Arc<MapDesc>>,
     /// Handles and pins.
     pub(crate) users: AtomicU32,
-    /// Writable mappings of the values.
-    pub(crate) writers: Mutex<u32>,
     /// The kind of all programs in a map of programs, and of those that name it.
     pub(crate) owner: Mutex<Option<MapOwner>>,
     /// References of the objects in the map: by id, with how often they are in it.
@@ -143,11 +142,7 @@ impl Shared {
             &self.map_table
         };
         map.set_objects(Arc::clone(table));
-        crate::fields::watch(
-            self,
-            &map,
-            btf.as_ref().map(|object| Arc::clone(&object.btf)),
-        );
+        crate::fields::watch(self, &map);
         self.map_table.set(id, map.as_ptr().cast_mut().cast())?;
         let object = Arc::new(MapObject {
             id,
@@ -156,7 +151,6 @@ impl Shared {
             btf,
             inner,
             users: AtomicU32::new(0),
-            writers: Mutex::default(),
             owner: Mutex::default(),
             held: Mutex::default(),
             charged,
@@ -389,10 +383,9 @@ impl MapObject {
         if !self.map.spec().record.fields.is_empty() {
             return Err(Errno::ENOTSUPP);
         }
-        let writers = lock(&self.writers);
-        if *writers != 0 {
-            return Err(Errno::EBUSY);
-        }
+        // Held until the map is frozen: whoever wants to write comes before or after.
+        let _writers =
+            FileLock::take(self.map.file(), Sharing::Exclusive).map_err(|_| Errno::EBUSY)?;
         self.may_write(mode)?;
         self.map.freeze();
         Ok(())

@@ -2,10 +2,10 @@
 
 use crate::map_object::MapObject;
 use crate::state::Mode;
-use crate::universe::lock;
 use skep_abi::map_flags::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG};
 use skep_abi::{Errno, MapType};
 use skep_bpf::{MapAccess, MapMemory};
+use skep_sys::filelock::{FileLock, Sharing};
 use skep_sys::mem::{Access, Mapping};
 use std::sync::Arc;
 
@@ -13,8 +13,10 @@ use std::sync::Arc;
 #[derive(Debug)]
 struct Memory {
     mapping: Mapping,
-    map: Arc<MapObject>,
-    writable: bool,
+    /// As long as there is one, nobody freezes the map, in whichever process.
+    _writes: Option<FileLock>,
+    /// The memory of a map is there as long as the map.
+    _map: Arc<MapObject>,
 }
 
 impl MapMemory for Memory {
@@ -24,14 +26,6 @@ impl MapMemory for Memory {
 
     fn len(&self) -> usize {
         self.mapping.len()
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        if self.writable {
-            *lock(&self.map.writers) -= 1;
-        }
     }
 }
 
@@ -48,8 +42,8 @@ pub(crate) fn map_values(
     if map.map.map_type != MapType::Array || !map.map.spec().record.fields.is_empty() {
         return Err(Errno::ENOTSUPP);
     }
-    // Until it is counted, nobody freezes the map.
-    let mut writers = lock(&map.writers);
+    let writes = writable.then(|| FileLock::take(map.map.file(), Sharing::Shared));
+    let writes = writes.transpose().map_err(|e| errno(&e))?;
     if writable && map.map.is_frozen() {
         return Err(Errno::EPERM);
     }
@@ -66,11 +60,13 @@ pub(crate) fn map_values(
         Access::Read
     };
     let mapping = Mapping::of_file(map.map.file(), 0, bytes, access);
-    let mapping = mapping.map_err(|e| e.raw_os_error().map_or(Errno::ENOMEM, Errno))?;
-    *writers += u32::from(writable);
     Ok(Box::new(Memory {
-        mapping,
-        map: Arc::clone(map),
-        writable,
+        mapping: mapping.map_err(|e| errno(&e))?,
+        _writes: writes,
+        _map: Arc::clone(map),
     }))
+}
+
+fn errno(e: &std::io::Error) -> Errno {
+    e.raw_os_error().map_or(Errno::ENOMEM, Errno)
 }

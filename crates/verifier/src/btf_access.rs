@@ -111,10 +111,10 @@ impl<'a> Verifier<'a> {
     /// An access through a typed pointer; `off` is its offset in the structure.
     pub(crate) fn access_btf(&mut self, a: &MemAccess, reg: &Reg, off: i64) -> Check<Reg> {
         let loaded = self.typed_access(a.base, reg, off, a.size.bytes(), a.kind)?;
-        let region = if reg.flags.has(Flags::ALLOC) && !reg.flags.has(Flags::UNTRUSTED) {
-            Region::Memory
-        } else {
-            Region::Btf { type_id: reg.aux }
+        let region = match (reg.flags.has(Flags::ALLOC), reg.flags.has(Flags::UNTRUSTED)) {
+            (true, false) => Region::Memory,
+            (true, true) => Region::Object,
+            (false, _) => Region::Btf { type_id: reg.aux },
         };
         self.rec.access(self.insn, region, Some(off));
         Ok(loaded)
@@ -123,8 +123,13 @@ impl<'a> Verifier<'a> {
     /// Memory behind a typed pointer is handed to a helper that reads it.
     pub(crate) fn btf_memory_arg(&mut self, i: usize, size: u32) -> Check {
         let reg = *self.reg(i);
-        self.typed_access(i, &reg, i64::from(reg.off), size, Access::Read)
-            .map(|_| ())
+        let off = i64::from(reg.off);
+        self.typed_access(i, &reg, off, size, Access::Read)?;
+        if !reg.flags.has(Flags::ALLOC) {
+            let region = Region::Btf { type_id: reg.aux };
+            self.rec.access(self.insn, region, Some(off));
+        }
+        Ok(())
     }
 
     fn typed_access(

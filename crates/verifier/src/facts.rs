@@ -112,7 +112,7 @@ impl Recorder {
         }
         if let Some(old) = fact {
             if old.region != region {
-                let faults = |r: Region| matches!(r, Region::Btf { .. });
+                let faults = |r: Region| matches!(r, Region::Btf { .. } | Region::Object);
                 old.region = if faults(old.region) || faults(region) {
                     Region::Btf { type_id: 0 }
                 } else {

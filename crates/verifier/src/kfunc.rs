@@ -56,6 +56,8 @@ pub(crate) struct KfuncCall<'k> {
     pub node_offset: Option<u32>,
     /// Bytes of the object it makes.
     pub alloc_bytes: Option<u32>,
+    /// Its type, in the program's BTF.
+    pub alloc_type: Option<u32>,
     /// The object of which a reference is taken is the program's own.
     pub owning: bool,
     /// Subprog passed as callback.
@@ -200,6 +202,7 @@ impl<'a> Verifier<'a> {
                 callback: call.callback,
                 map: map.filter(|m| m & crate::jump::INNER_MAP == 0),
                 alloc_bytes: call.alloc_bytes,
+                alloc_type: call.alloc_type,
                 node_offset: call.node_offset,
             },
         );
@@ -420,6 +423,7 @@ impl<'k> KfuncCall<'k> {
             graph: None,
             node_offset: None,
             alloc_bytes: None,
+            alloc_type: None,
             owning: false,
             callback: None,
             map: None,

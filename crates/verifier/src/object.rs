@@ -117,6 +117,7 @@ impl Verifier<'_> {
             }
         }
         call.alloc_bytes = Some(size);
+        call.alloc_type = Some(id);
         let flags = if percpu {
             Flags::ALLOC.with(Flags::PERCPU)
         } else {

@@ -175,6 +175,8 @@ pub enum Region {
         /// BTF id of the structure in the kernel's BTF.
         type_id: u32,
     },
+    /// An object of the program that may be gone: the load may fault and then yields zero.
+    Object,
     /// An arena: a fault yields zero.
     Arena,
     /// Different kinds of plain memory on different paths (no conversion, no fault).
@@ -203,6 +205,8 @@ pub struct CallFact {
     pub kfunc: Option<String>,
     /// Of `bpf_obj_new` and its kin: bytes of the type.
     pub alloc_bytes: Option<u32>,
+    /// Of these: the type, in the program's BTF.
+    pub alloc_type: Option<u32>,
     /// Of insertions into lists and trees: where the node lies in its object.
     pub node_offset: Option<u32>,
 }

@@ -4,8 +4,10 @@
 //! kfunc runs in user space if [`crate::helpers`] has an entry for it; for every other helper [`KERNEL_ONLY`] has a reason.
 
 use crate::helpers;
+use crate::tasks::is_known;
 use skep_abi::helper::HELPERS;
 use skep_abi::{MapType, ProgType};
+use skep_btf::Btf;
 use skep_isa::{Call, Imm64, Insn};
 use skep_verifier::{Region, Verified};
 use std::fmt::Write;
@@ -37,10 +39,12 @@ pub enum WhyNot {
         /// Slot of the load.
         slot: u32,
     },
-    /// A structure of the kernel is read.
+    /// A structure of the kernel is read, or a field of it that this process does not know.
     KernelMemory {
         /// Slot of the access.
         slot: u32,
+        /// Name of the structure, if it is always the same one.
+        structure: String,
     },
     /// A map type exists only in a kernel.
     Map {
@@ -72,7 +76,7 @@ impl WhyNot {
             Self::Helper { slot, .. }
             | Self::Kfunc { slot, .. }
             | Self::KernelVariable { slot }
-            | Self::KernelMemory { slot } => Some(*slot),
+            | Self::KernelMemory { slot, .. } => Some(*slot),
             Self::ProgType(_) | Self::Map { .. } => None,
         }
     }
@@ -94,7 +98,15 @@ impl std::fmt::Display for WhyNot {
             Self::KernelVariable { .. } => {
                 f.write_str("the address of a kernel variable exists only in a kernel")
             }
-            Self::KernelMemory { .. } => f.write_str("a structure of the kernel is read"),
+            Self::KernelMemory { structure, .. } if structure.is_empty() => {
+                f.write_str("a structure of the kernel is read")
+            }
+            Self::KernelMemory { structure, .. } => {
+                write!(
+                    f,
+                    "a field of struct {structure} is read that only a kernel has"
+                )
+            }
             Self::Map { name, map_type } => {
                 let why = map_type_reason(*map_type).unwrap_or("only a kernel has it");
                 write!(
@@ -106,11 +118,44 @@ impl std::fmt::Display for WhyNot {
     }
 }
 
-/// Can a verified program run in user space?
+/// Does a verified program read only those structures of the kernel, and fields of them, that this process knows?
+/// `kernel_btf` is what it was verified with.
+///
+/// # Errors
+/// [`WhyNot::KernelMemory`] with the first other one.
+pub fn reads_what_is_known(verified: &Verified, kernel_btf: Option<&Btf>) -> Result<(), WhyNot> {
+    for (slot, fact) in (0u32..).zip(verified.facts()) {
+        let Some(access) = fact.access.filter(|_| fact.reached) else {
+            continue;
+        };
+        let Region::Btf { type_id } = access.region else {
+            continue;
+        };
+        // A call reads as much as it was told; what begins in a field ends there.
+        let size = match skep_isa::decode(verified.insns(), slot as usize) {
+            Ok(Insn::Load { size, .. }) => u64::from(size.bytes()),
+            _ => 1,
+        };
+        let is_known = match (kernel_btf, access.offset) {
+            (Some(btf), Some(offset)) => is_known(btf, type_id, offset, size),
+            _ => false,
+        };
+        if !is_known {
+            let name = kernel_btf.and_then(|btf| Some(btf.resolve(type_id)?.name().to_owned()));
+            return Err(WhyNot::KernelMemory {
+                slot,
+                structure: name.unwrap_or_default(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Can a verified program run in user space? `kernel_btf` is what it was verified with.
 ///
 /// # Errors
 /// The first thing that exists only in a kernel.
-pub fn runs_in_user(verified: &Verified) -> Result<(), WhyNot> {
+pub fn runs_in_user(verified: &Verified, kernel_btf: Option<&Btf>) -> Result<(), WhyNot> {
     let prog_type = verified.prog_type();
     if prog_type_reason(prog_type).is_some() {
         return Err(WhyNot::ProgType(prog_type));
@@ -127,15 +172,12 @@ pub fn runs_in_user(verified: &Verified) -> Result<(), WhyNot> {
         if !fact.reached {
             continue;
         }
-        if let Some(Region::Btf { .. }) = fact.access.map(|a| a.region) {
-            return Err(WhyNot::KernelMemory { slot });
-        }
         let kfunc = fact.call.as_ref().and_then(|c| c.kfunc.as_deref());
         if let Ok(insn) = skep_isa::decode(verified.insns(), slot as usize) {
             check_insn(slot, &insn, kfunc)?;
         }
     }
-    Ok(())
+    reads_what_is_known(verified, kernel_btf)
 }
 
 fn check_insn(slot: u32, insn: &Insn, kfunc: Option<&str>) -> Result<(), WhyNot> {

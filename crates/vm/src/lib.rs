@@ -13,10 +13,12 @@ pub mod lower;
 pub mod lowered;
 pub mod program;
 mod proof;
+mod routes;
+pub mod tasks;
 pub mod test_run;
 pub mod world;
 
-pub use compat::{WhyNot, runs_in_user};
+pub use compat::{WhyNot, reads_what_is_known, runs_in_user};
 pub use jit::{CodeOptions, Tiers};
 pub use lower::{Fold, LowerError, lower};
 pub use lowered::Lowered;

@@ -406,7 +406,7 @@ impl Lowering<'_> {
     fn access(&mut self, slot: u32, insn: Insn) -> Result<(), LowerError> {
         let region = self.fact(slot).access.map(|a| a.region);
         let space = match region {
-            Some(Region::Btf { .. }) => Space::Probe,
+            Some(Region::Btf { .. } | Region::Object) => Space::Probe,
             Some(Region::Arena) => Space::Arena,
             _ => Space::Plain,
         };
@@ -541,7 +541,13 @@ impl Lowering<'_> {
         let fact = self.fact(slot).call.as_deref();
         let (dst, value) = match name {
             "bpf_obj_new_impl" | "bpf_percpu_obj_new_impl" => {
-                (Reg::R1, fact.and_then(|f| f.alloc_bytes))
+                let (bytes, value) = (
+                    fact.and_then(|f| f.alloc_bytes),
+                    u64::from(fact.and_then(|f| f.alloc_type).unwrap_or(0)),
+                );
+                let dst = Reg::R2;
+                self.emit(slot, Op::Const { dst, value });
+                (Reg::R1, bytes)
             }
             "bpf_list_push_front_impl" | "bpf_list_push_back_impl" => {
                 (Reg::R4, fact.and_then(|f| f.node_offset))

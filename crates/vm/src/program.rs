@@ -7,6 +7,7 @@ use crate::jit::{self, Code, CodeOptions};
 use crate::lower::{Fold, LowerError, lower};
 use crate::lowered::Lowered;
 use crate::world::{Host, World};
+use skep_btf::{Btf, Record};
 use skep_maps::{Map, Runner};
 use skep_verifier::Verified;
 use std::ptr::NonNull;
@@ -95,6 +96,8 @@ pub struct ProgramOptions {
     pub fold: Fold,
     /// How it is compiled, if it is.
     pub code: CodeOptions,
+    /// The program's BTF, which tells what its objects own.
+    pub btf: Option<Arc<Btf>>,
 }
 
 impl From<Engine> for ProgramOptions {
@@ -103,6 +106,7 @@ impl From<Engine> for ProgramOptions {
             engine,
             fold: Fold::Facts,
             code: CodeOptions::default(),
+            btf: None,
         }
     }
 }
@@ -116,6 +120,8 @@ pub struct Program {
     image: OnceLock<interp::Image>,
     /// Native code; without it the interpreter runs the program.
     compiled: Option<Arc<Compiled>>,
+    /// What its objects own, by type, of those that own anything.
+    objects: Vec<(u32, Arc<Record>)>,
     /// The universe's id, 0 until it has one.
     pub id: AtomicU32,
 }
@@ -143,6 +149,23 @@ impl Program {
         options: impl Into<ProgramOptions>,
     ) -> Result<Self, ProgramError> {
         let options = options.into();
+        if lowered.arena.is_some() {
+            jit::expect_faults();
+        }
+        let objects = options.btf.as_deref().map_or_else(Vec::new, |btf| {
+            let calls = lowered
+                .verified
+                .facts()
+                .iter()
+                .filter_map(|f| f.call.as_ref());
+            let mut types: Vec<u32> = calls.filter_map(|call| call.alloc_type).collect();
+            types.sort_unstable();
+            types.dedup();
+            let record = |id: &u32| Record::of(btf, *id).unwrap_or_default();
+            let all = types.iter().map(|id| (*id, Arc::new(record(id))));
+            all.filter(|(_, record)| !record.fields.is_empty())
+                .collect()
+        });
         let lowered = Arc::new(lowered);
         let maps: Arc<[MapSlot]> = maps.into_iter().map(MapSlot).collect();
         let (compiled, call_back) = match options.engine {
@@ -157,6 +180,7 @@ impl Program {
             lowered,
             maps,
             image: OnceLock::new(),
+            objects,
             compiled,
             id: AtomicU32::new(0),
         })
@@ -208,6 +232,12 @@ impl Program {
     #[must_use]
     pub fn maps(&self) -> &[MapSlot] {
         &self.maps
+    }
+
+    /// What objects of a type of the program's BTF own.
+    pub(crate) fn object_record(&self, type_id: u32) -> Option<&Arc<Record>> {
+        let found = self.objects.iter().find(|(id, _)| *id == type_id)?;
+        Some(&found.1)
     }
 
     /// The interpreter's form.

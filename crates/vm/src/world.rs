@@ -1,6 +1,9 @@
 //! What helpers need beyond the fixed part of the run environment.
 
+use crate::ctx::SockImage;
 use crate::program::Program;
+use crate::routes::Routes;
+use crate::tasks::{TaskLayout, Tasks};
 use skep_abi::Errno;
 use skep_maps::{MapHeader, Runner};
 use std::sync::Arc;
@@ -58,6 +61,11 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// `EINVAL` if there is no such device.
     fn send_clone(&self, packet: &[u8], ifindex: u32, ingress: bool) -> Result<(), Errno>;
+
+    /// Where the fields of tasks lie, if programs may know.
+    fn task_layout(&self) -> Option<Arc<TaskLayout>> {
+        None
+    }
 
     /// `bpf_timer_init`, `bpf_wq_init` for the field at address `field` in a value of `map`.
     ///
@@ -128,18 +136,6 @@ pub enum Redirect {
     },
 }
 
-/// Bytes of a task's image: programs that read fields of the kernel's structure do not run in user space.
-const TASK_BYTES: usize = 64;
-
-/// What stands for a task.
-#[repr(C)]
-#[derive(Debug)]
-pub struct TaskImage {
-    zeros: [u8; TASK_BYTES],
-    /// Number of the thread, which owns task storage.
-    pub owner: u64,
-}
-
 /// Per-worker state of the helpers.
 pub struct World {
     /// The universe.
@@ -151,7 +147,12 @@ pub struct World {
     /// Instruction and frame pointer of the code that the hook interrupted, if there is any.
     pub user_frame: Option<(u64, u64)>,
     /// What `bpf_get_current_task` points to.
-    pub task: Box<TaskImage>,
+    pub tasks: Tasks,
+    /// Sockets that programs found and did not release yet.
+    #[expect(clippy::vec_box, reason = "programs have their addresses")]
+    sockets: Vec<Box<SockImage>>,
+    /// The host's routes, once a program asked for one.
+    pub(crate) routes: Option<Routes>,
     /// `bpf_get_attach_cookie`
     pub attach_cookie: u64,
 }
@@ -166,16 +167,30 @@ impl World {
     /// Fresh state.
     #[must_use]
     pub fn new(host: Arc<dyn Host>) -> Self {
+        let layout = host.task_layout();
         Self {
             host,
             random_state: 0,
             redirect: None,
             user_frame: None,
-            task: Box::new(TaskImage {
-                zeros: [0; TASK_BYTES],
-                owner: 0,
-            }),
+            tasks: Tasks::new(layout),
+            sockets: Vec::new(),
+            routes: None,
             attach_cookie: 0,
         }
+    }
+
+    /// Keeps what stands for a socket until it is released; its address.
+    pub(crate) fn keep_socket(&mut self, image: SockImage) -> u64 {
+        let image = Box::new(image);
+        let at = (&raw const *image) as u64;
+        self.sockets.push(image);
+        at
+    }
+
+    /// Gives a found socket back.
+    pub(crate) fn release_socket(&mut self, at: u64) {
+        self.sockets
+            .retain(|image| (&raw const **image) as u64 != at);
     }
 }

@@ -157,6 +157,7 @@ impl Engines {
                 blinding,
                 observer: None,
             },
+            btf: None,
         };
         let program = Program::new(verified, self.handles.clone(), options);
         program.map_err(|e| format!("{name}: {e}"))

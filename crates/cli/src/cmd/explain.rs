@@ -35,7 +35,10 @@ const USER_CODES: &[(&str, &str)] = &[
     ("U0002", "a helper exists only in a kernel"),
     ("U0003", "a kfunc exists only in a kernel"),
     ("U0004", "the address of a kernel variable is taken"),
-    ("U0005", "a structure of the kernel is read"),
+    (
+        "U0005",
+        "a structure of the kernel is read, or a field of it that no process knows",
+    ),
     ("U0006", "a map type exists only in a kernel"),
 ];
 

@@ -53,6 +53,8 @@ fn reserve_pages(a: &Args) -> Result<i64, Errno> {
     if end > map.max_entries {
         return Err(Errno::EINVAL);
     }
-    let got = map.arena_allocate(Some(first), count, a.runner());
-    got.map(|_| 0).ok_or(Errno::EBUSY)
+    match map.arena_reserve(first, count, a.runner()) {
+        true => Ok(0),
+        false => Err(Errno::EBUSY),
+    }
 }

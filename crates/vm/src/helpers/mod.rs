@@ -10,6 +10,7 @@ mod checksum;
 mod control;
 mod cpumask;
 mod dynptr;
+mod fib;
 mod format;
 mod iter;
 mod legacy;
@@ -32,7 +33,7 @@ mod xdp;
 
 pub(crate) use args::{Args, R0};
 pub use legacy::load_packet;
-pub use objects::release_objects;
+pub use objects::{object_bytes, release_objects};
 
 use crate::env::RunEnv;
 use crate::lowered::{Callee, CalleeId};
@@ -89,6 +90,7 @@ const HELPERS: &[&[Row]] = &[
     checksum::HELPERS,
     control::HELPERS,
     dynptr::HELPERS,
+    fib::HELPERS,
     maps::HELPERS,
     objects::HELPERS,
     print::HELPERS,

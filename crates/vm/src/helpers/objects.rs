@@ -6,8 +6,9 @@
 
 use super::{Args, Row, helpers};
 use skep_abi::Errno;
-use skep_btf::{Btf, Field, FieldKind, KptrTag, Record};
+use skep_btf::{Field, FieldKind, KptrTag, Record};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) const KFUNCS: &[Row] = helpers! {
@@ -40,6 +41,8 @@ pub(super) const HELPERS: &[Row] = helpers! {
 struct Header {
     bytes: u64,
     references: AtomicU64,
+    /// What objects of its type own, from [`Arc::into_raw`]; null if nothing.
+    owns: *const Record,
 }
 
 /// `bpf_mem_alloc` has no larger objects.
@@ -47,6 +50,17 @@ const MAX_BYTES: u64 = 4096;
 /// Largest object with a copy a CPU, and bytes of all copies together.
 const PERCPU_BYTES_MAX: u64 = 512;
 const ALL_COPIES_MAX: u64 = 4 << 20;
+/// Bytes of all objects of this process at most; then there is no memory for more.
+const LIVE_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of the objects that are alive.
+static LIVE_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes of all objects of programs in this process.
+#[must_use]
+pub fn object_bytes() -> u64 {
+    LIVE_BYTES.load(Ordering::Relaxed)
+}
+
 /// Bytes of the header.
 const HEADER_BYTES: usize = size_of::<Header>();
 
@@ -55,10 +69,10 @@ fn layout(bytes: u64) -> Option<Layout> {
     Layout::from_size_align(bytes + HEADER_BYTES, 16).ok()
 }
 
-/// `r1` is the size of the type, which lowering put there, as it does with the offset of nodes below.
+/// `r1` is the size of the type and `r2` its id, which lowering put there, as it does with the offset of nodes below.
 fn obj_new(a: &Args) -> u64 {
     match a.get(1) {
-        bytes if bytes <= MAX_BYTES => allocate(bytes),
+        bytes if bytes <= MAX_BYTES => allocate(bytes, a.program().object_record(a.get32(2))),
         _ => 0,
     }
 }
@@ -70,7 +84,7 @@ fn percpu_obj_new(a: &Args) -> u64 {
     if stride > PERCPU_BYTES_MAX || bytes > ALL_COPIES_MAX {
         return 0;
     }
-    allocate(bytes)
+    allocate(bytes, None)
 }
 
 /// Alignment of the copies.
@@ -96,18 +110,25 @@ fn this_cpu_ptr(a: &Args) -> u64 {
 }
 
 /// An object of zeros with one reference.
-fn allocate(bytes: u64) -> u64 {
+fn allocate(bytes: u64, owns: Option<&Arc<Record>>) -> u64 {
     let Some(layout) = layout(bytes) else {
         return 0;
     };
+    let size = layout.size() as u64;
+    if LIVE_BYTES.fetch_add(size, Ordering::Relaxed) > LIVE_BYTES_MAX {
+        LIVE_BYTES.fetch_sub(size, Ordering::Relaxed);
+        return 0;
+    }
     // SAFETY: the layout is not empty.
     let at = unsafe { alloc_zeroed(layout) };
     if at.is_null() {
+        LIVE_BYTES.fetch_sub(size, Ordering::Relaxed);
         return 0;
     }
     let header = Header {
         bytes,
         references: AtomicU64::new(1),
+        owns: owns.map_or(std::ptr::null(), |record| Arc::into_raw(Arc::clone(record))),
     };
     // SAFETY: the block begins with room for a header and is aligned for it.
     unsafe { at.cast::<Header>().write(header) };
@@ -120,50 +141,51 @@ fn header<'a>(at: u64) -> &'a Header {
     unsafe { &*((at - HEADER_BYTES as u64) as *const Header) }
 }
 
-/// Gives one reference back.
+/// Gives one reference back; with the last one the object goes, and what it owns.
 pub(crate) fn drop_object(at: u64) {
-    drop_object_with(at, |_| {});
-}
-
-/// Gives one reference back; with the last one `release` sees the object before it is freed.
-fn drop_object_with(at: u64, release: impl FnOnce(*mut u8)) {
     let header = header(at);
     if header.references.fetch_sub(1, Ordering::AcqRel) != 1 {
         return;
     }
-    release(at as *mut u8);
+    if !header.owns.is_null() {
+        // SAFETY: `allocate` got it from `Arc::into_raw`, and this was the last reference.
+        let record = unsafe { Arc::from_raw(header.owns) };
+        for field in &record.fields {
+            let place = (at as *mut u8).wrapping_add(field.offset as usize);
+            // SAFETY: a field of an object that programs of this process made.
+            unsafe { release_objects(&record, field, place) };
+        }
+    }
     if let Some(layout) = layout(header.bytes) {
+        LIVE_BYTES.fetch_sub(layout.size() as u64, Ordering::Relaxed);
         // SAFETY: `obj_new` allocated it with this layout, and this was the last reference.
         unsafe { dealloc((at - HEADER_BYTES as u64) as *mut u8, layout) }
     }
 }
 
 /// Releases what the special field at `at`, in a value or object of `record`, owns: the object that a stored pointer names,
-/// the objects in a list or tree. Types are those of `btf`.
+/// the objects in a list or tree.
 ///
 /// # Safety
 /// `at` must be the place of the field in a value of a map (or an object) that only this process's programs wrote.
-pub unsafe fn release_objects(btf: &Btf, record: &Record, field: &Field, at: *mut u8) {
+pub unsafe fn release_objects(record: &Record, field: &Field, at: *mut u8) {
     // SAFETY: the place of a field in a value, aligned; the second word is used only if the field has one.
     let words = unsafe { [0, 8].map(|n| AtomicU64::from_ptr(at.add(n).cast())) };
     match &field.kind {
         FieldKind::Kptr {
             tag: KptrTag::Ref | KptrTag::Percpu,
             target,
-            local_type,
+            ..
         } => {
             let object = words[0].swap(0, Ordering::AcqRel);
             if object != 0 && target == "bpf_cpumask" {
                 super::cpumask::release_mask(object);
             } else if object != 0 {
                 // No kfunc of the user backend gives out other types of the kernel.
-                drop_typed(btf, *local_type, object);
+                drop_object(object);
             }
         }
-        FieldKind::ListHead {
-            value_type,
-            node_offset,
-        } => {
+        FieldKind::ListHead { node_offset, .. } => {
             let first = locked(record, field, at, || {
                 let last: *mut ListNode = words[1].swap(0, Ordering::Relaxed) as *mut ListNode;
                 let first = words[0].swap(0, Ordering::Relaxed) as *mut ListNode;
@@ -185,22 +207,19 @@ pub unsafe fn release_objects(btf: &Btf, record: &Record, field: &Field, at: *mu
                     (*node).owner = std::ptr::null_mut();
                     (*node).next
                 };
-                drop_typed(btf, *value_type, node as u64 - u64::from(*node_offset));
+                drop_object(node as u64 - u64::from(*node_offset));
                 node = next;
             }
             // An empty list pointed to its head, whose first word was written above.
             words[0].store(0, Ordering::Relaxed);
         }
-        FieldKind::RbRoot {
-            value_type,
-            node_offset,
-        } => {
+        FieldKind::RbRoot { node_offset, .. } => {
             let root = locked(record, field, at, || {
                 words[1].store(0, Ordering::Relaxed);
                 words[0].swap(0, Ordering::Relaxed) as *mut TreeNode
             });
             release_tree(root, &mut |node| {
-                drop_typed(btf, *value_type, node - u64::from(*node_offset));
+                drop_object(node - u64::from(*node_offset));
             });
         }
         _ => {}
@@ -220,17 +239,6 @@ fn locked<T>(record: &Record, field: &Field, at: *mut u8, change: impl FnOnce() 
     // SAFETY: taken above.
     unsafe { skep_maps::spin_unlock(word) };
     result
-}
-
-/// Gives one reference to an object of a type back, and with the last one what its own fields own.
-fn drop_typed(btf: &Btf, type_id: u32, object: u64) {
-    drop_object_with(object, |at| {
-        let record = Record::of(btf, type_id).unwrap_or_default();
-        for field in &record.fields {
-            // SAFETY: a field of an object that programs of this process made.
-            unsafe { release_objects(btf, &record, field, at.wrapping_add(field.offset as usize)) };
-        }
-    });
 }
 
 /// Calls `release` with every node of a tree that nobody else sees.

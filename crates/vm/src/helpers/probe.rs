@@ -23,11 +23,18 @@ pub(super) const KFUNCS: &[Row] = helpers! {
 /// Bytes read at a time, so that a string near the end of a mapping does not fail.
 const CHUNK: usize = 64;
 
+/// Where a read from `at` on has to end, `None` if nothing can be read there: of the kernel's structures only some fields
+/// exist.
+fn until(a: &Args, at: u64) -> Option<u64> {
+    a.world().tasks.readable_until(at)
+}
+
 /// destination, size, address
 fn probe_read(a: &Args) -> Result<i64, Errno> {
     let len = a.get32(2) as usize;
     let mut bytes = vec![0; len];
-    if len != 0 && !fault::read(a.get(3), &mut bytes) {
+    let readable = until(a, a.get(3)).is_some_and(|end| a.get(3).saturating_add(len as u64) <= end);
+    if len != 0 && !(readable && fault::read(a.get(3), &mut bytes)) {
         a.zero(1, len);
         return Err(Errno::EFAULT);
     }
@@ -60,7 +67,7 @@ fn probe_read_kernel_str(a: &Args) -> Result<u64, Errno> {
 /// destination, size, address: bytes with the terminating zero
 fn probe_read_str(a: &Args) -> Result<u64, Errno> {
     let len = a.get32(2) as usize;
-    match read_str(a.get(3), len) {
+    match read_str_until(a.get(3), len, |at| until(a, at)) {
         Some(text) => {
             a.write(1, &text);
             Ok(text.len() as u64)
@@ -74,12 +81,18 @@ fn probe_read_str(a: &Args) -> Result<u64, Errno> {
 
 /// The string at `at`, cut and terminated to fit in `max` bytes; `None` if it cannot be read.
 pub(super) fn read_str(at: u64, max: usize) -> Option<Vec<u8>> {
+    read_str_until(at, max, |_| Some(u64::MAX))
+}
+
+/// As [`read_str`]; reads end where `until` says.
+fn read_str_until(at: u64, max: usize, until: impl Fn(u64) -> Option<u64>) -> Option<Vec<u8>> {
     let mut text: Vec<u8> = Vec::new();
     while text.len() < max {
         let from = at.wrapping_add(text.len() as u64);
         let to_boundary = CHUNK - (from as usize % CHUNK);
         let mut chunk = [0; CHUNK];
-        let chunk = &mut chunk[..to_boundary.min(max - text.len())];
+        let to_end = usize::try_from(until(from)? - from).unwrap_or(usize::MAX);
+        let chunk = &mut chunk[..to_boundary.min(max - text.len()).min(to_end)];
         if !fault::read(from, chunk) {
             return None;
         }
@@ -109,7 +122,7 @@ fn copy_from_user_str(a: &Args) -> Result<u64, Errno> {
     if flags & PAD_ZEROS != 0 {
         a.zero(1, len);
     }
-    let text = read_str(a.get(3), len).ok_or(Errno::EFAULT)?;
+    let text = read_str_until(a.get(3), len, |at| until(a, at)).ok_or(Errno::EFAULT)?;
     a.write(1, &text);
     Ok(text.len() as u64)
 }

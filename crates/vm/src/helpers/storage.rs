@@ -18,18 +18,15 @@ fn zero(_: &Args) -> u64 {
     0
 }
 
-/// The address of the image that stands for the current task: all zeros but its owner number.
+/// The address of what stands for the current task.
 fn get_current_task(a: &Args) -> u64 {
-    let token = a.runner().token;
-    let world = a.world();
-    world.task.owner = u64::from(token);
-    (&raw const *world.task) as u64
+    let runner = a.runner();
+    a.world().tasks.current(runner)
 }
 
 /// The number that owns the storage of the task at `at`.
 fn owner(a: &Args, at: u64) -> Option<u64> {
-    let task = (&raw const *a.world().task) as u64;
-    (at == task).then(|| a.world().task.owner)
+    a.world().tasks.token(at).map(u64::from)
 }
 
 /// map, task, initial value or NULL, flags

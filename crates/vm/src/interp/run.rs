@@ -269,14 +269,32 @@ impl Machine<'_> {
             .wrapping_add(i64::from(i.offset).cast_unsigned())
     }
 
+    /// Can the `len` bytes at an arena's address be accessed? What another thread frees meanwhile becomes nobody's memory.
+    fn is_there(&self, at: u64, len: u64) -> bool {
+        // SAFETY: `env` is valid for the whole run, as is its program.
+        let program = unsafe { &*(*self.env).program };
+        let arena = program.lowered().arena;
+        arena.is_some_and(|map| program.maps()[map as usize].map().arena_has(at, len))
+    }
+
     /// `LoadGuarded`: zero if the address is bad.
     fn load_guarded(&mut self, i: &Inst) {
         let at = self.guarded_address(i.src, i);
-        let value = if i.kind & guarded::ARENA != 0 {
-            // SAFETY: every offset of 32 bits and 16 bits more lies in the arena's mapping and its guards.
-            unsafe { (at as *const u64).read_unaligned() }
+        let bytes = 1 << (i.kind & guarded::SIZE);
+        let value = if i.kind & guarded::ARENA == 0 {
+            fault::read_u64(at, bytes)
+        } else if self.is_there(at, bytes as u64) {
+            // SAFETY: there is memory; the handler of faults puts some there if it goes.
+            unsafe {
+                match bytes {
+                    1 => u64::from((at as *const u8).read()),
+                    2 => u64::from((at as *const u16).read_unaligned()),
+                    4 => u64::from((at as *const u32).read_unaligned()),
+                    _ => (at as *const u64).read_unaligned(),
+                }
+            }
         } else {
-            fault::read_u64(at, 1 << (i.kind & guarded::SIZE))
+            0
         };
         ops::set(&mut self.regs, i.dst, ops::extend(value, i.kind));
     }
@@ -289,6 +307,9 @@ impl Machine<'_> {
         } else {
             ops::get(&self.regs, i.src)
         };
+        if !self.is_there(at, 1 << (i.kind & guarded::SIZE)) {
+            return;
+        }
         // SAFETY: as in `load_guarded`; the verifier allows stores of this kind to arenas only.
         unsafe {
             match i.kind & guarded::SIZE {
@@ -303,13 +324,18 @@ impl Machine<'_> {
     /// Atomic operation in the arena.
     fn atomic_arena(&mut self, i: &Inst) {
         let offset = u64::from(ops::get(&self.regs, i.dst) as u32);
-        // SAFETY: `env` is valid for the whole run; every address lies in the arena's mapping; misaligned ones do nothing.
+        // SAFETY: `env` is valid for the whole run.
+        let base = unsafe { (*self.env).arena_base };
+        let at = base
+            .wrapping_add(offset)
+            .wrapping_add(i64::from(i.offset).cast_unsigned());
+        let is_wide = i.kind & atomic::WIDE != 0;
+        if !self.is_there(at, if is_wide { 8 } else { 4 }) {
+            return;
+        }
+        // SAFETY: as in `load_guarded`; misaligned ones do nothing.
         unsafe {
-            let at = (*self.env)
-                .arena_base
-                .wrapping_add(offset)
-                .wrapping_add(i64::from(i.offset).cast_unsigned());
-            if i.kind & atomic::WIDE != 0 && at.is_multiple_of(8) {
+            if is_wide && at.is_multiple_of(8) {
                 ops::atomic_u64(&mut self.regs, i, at);
             } else if at.is_multiple_of(4) {
                 ops::atomic_u32(&mut self.regs, i, at);

@@ -4,6 +4,7 @@
 //! base and withdrawn before its table is freed, when no run of its code is active.
 
 use super::image::Fault;
+use skep_maps::{ArenaFault, arena_fault};
 use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -38,15 +39,20 @@ unsafe impl Sync for Entry {}
 // SAFETY: as above.
 unsafe impl Send for Entry {}
 
+/// Makes faults go on where the tables say, and those of arenas too.
+pub(crate) fn install() {
+    INSTALL.call_once(|| {
+        // Without a handler a fault ends the process, as it would without a table.
+        let _ = skep_sys::fault::handle_faults(resolve);
+    });
+}
+
 /// Makes the faults of the code at `base` known; `None` if it expects none.
 pub(super) fn register(base: usize, len: usize, faults: &[Fault]) -> Option<Registration> {
     if faults.is_empty() {
         return None;
     }
-    INSTALL.call_once(|| {
-        // Without a handler a fault ends the process, as it would without a table.
-        let _ = skep_sys::fault::handle_faults(resolve);
-    });
+    install();
     let entry = claim();
     let table: Box<[Fault]> = faults.into();
     entry.count.store(table.len(), Ordering::Relaxed);
@@ -104,8 +110,20 @@ impl Drop for Registration {
     }
 }
 
-/// Where the code goes on after a fault at `pc`.
-fn resolve(pc: usize) -> Option<usize> {
+/// Where the code goes on after a fault at `pc`: at the access again if it was one to an arena, and the page is there now.
+fn resolve(pc: usize, address: usize) -> Option<usize> {
+    match arena_fault(address) {
+        ArenaFault::Elsewhere => in_tables(pc),
+        ArenaFault::Shown => Some(pc),
+        ArenaFault::Hole(hole) => in_tables(pc).or_else(|| {
+            // The interpreter had looked, but the page was freed since: what it reads or writes is nobody's.
+            hole.fill().then_some(pc)
+        }),
+    }
+}
+
+/// Where the tables say that code goes on after a fault at `pc`.
+fn in_tables(pc: usize) -> Option<usize> {
     let mut at = HEAD.load(Ordering::Acquire);
     // SAFETY: entries are never freed.
     while let Some(e) = unsafe { at.as_ref() } {

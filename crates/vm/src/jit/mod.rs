@@ -28,6 +28,7 @@ pub(crate) mod tiers;
 mod unwind_tests;
 pub(crate) mod x64;
 
+pub(crate) use fault::install as expect_faults;
 pub use image::{CodeImage, MapOp, Symbol, Tier};
 pub use link::{Code, LinkError};
 pub use tiers::{CodeObserver, CodeOptions, Tiers};

@@ -472,7 +472,7 @@ impl<'a> Emitter<'a> {
                 src,
                 may_fault,
             } => {
-                let back = self.may_fault(may_fault, Some(self.r(src)));
+                let back = self.may_fault(may_fault, None);
                 self.a.lock_xadd(w, self.addr(mem), self.r(src));
                 self.faulted(back);
             }
@@ -482,7 +482,7 @@ impl<'a> Emitter<'a> {
                 src,
                 may_fault,
             } => {
-                let back = self.may_fault(may_fault, Some(self.r(src)));
+                let back = self.may_fault(may_fault, None);
                 self.a.xchg_mr(w, self.addr(mem), self.r(src));
                 self.faulted(back);
             }
@@ -492,7 +492,7 @@ impl<'a> Emitter<'a> {
                 src,
                 may_fault,
             } => {
-                let back = self.may_fault(may_fault, Some(Gpr::RAX));
+                let back = self.may_fault(may_fault, None);
                 self.a.lock_cmpxchg(w, self.addr(mem), self.r(src));
                 self.faulted(back);
             }

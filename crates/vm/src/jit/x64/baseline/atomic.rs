@@ -32,8 +32,7 @@ impl Baseline<'_> {
 
     fn exchange(&mut self, w: W, op: AtomicOp, src: Gpr, mem: Mem, addr: Addr) {
         let cmpxchg = op == AtomicOp::Cmpxchg;
-        let result = if cmpxchg { Gpr::RAX } else { src };
-        let back = self.may_fault(mem, Some(result));
+        let back = self.may_fault(mem, None);
         match op {
             AtomicOp::Cmpxchg => self.a.lock_cmpxchg(w, addr, src),
             AtomicOp::Xchg => self.a.xchg_mr(w, addr, src),

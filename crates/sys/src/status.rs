@@ -1,0 +1,104 @@
+//! What the kernel tells everybody of a task.
+
+use std::path::PathBuf;
+
+/// Bytes of a task's name, its end included (`TASK_COMM_LEN`).
+pub const NAME_BYTES: usize = 16;
+
+/// A task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Status {
+    /// Its name, filled with zeros.
+    pub name: [u8; NAME_BYTES],
+    /// Its thread id.
+    pub thread: u32,
+    /// Its process id.
+    pub process: u32,
+    /// Process id of its parent; 0 if that is the kernel or not visible.
+    pub parent: u32,
+    /// Real, effective, saved and file system user id.
+    pub users: [u32; 4],
+    /// The same of its group.
+    pub groups: [u32; 4],
+}
+
+/// The calling thread.
+#[must_use]
+pub fn own() -> Option<Status> {
+    read("/proc/thread-self/status".into())
+}
+
+/// The thread (or the first one of a process) with this id; `None` if there is none.
+#[must_use]
+pub fn of(id: u32) -> Option<Status> {
+    read(format!("/proc/{id}/status").into())
+}
+
+fn read(path: PathBuf) -> Option<Status> {
+    std::fs::read(path).ok().and_then(|text| parse(&text))
+}
+
+fn parse(text: &[u8]) -> Option<Status> {
+    let line = |name: &str| {
+        text.split(|&b| b == b'\n')
+            .find_map(|line| line.strip_prefix(name.as_bytes()))
+    };
+    let numbers = |name: &str| {
+        let line = std::str::from_utf8(line(name)?).ok()?;
+        let mut found = [0; 4];
+        let words = line.split_ascii_whitespace();
+        for (to, word) in found.iter_mut().zip(words) {
+            *to = word.parse().ok()?;
+        }
+        Some(found)
+    };
+    Some(Status {
+        name: unescaped(line("Name:\t")?),
+        thread: numbers("Pid:")?[0],
+        process: numbers("Tgid:")?[0],
+        parent: numbers("PPid:")?[0],
+        users: numbers("Uid:")?,
+        groups: numbers("Gid:")?,
+    })
+}
+
+/// A name as it is: there `\n` and `\\` stand for a newline and a backslash.
+fn unescaped(line: &[u8]) -> [u8; NAME_BYTES] {
+    let mut name = [0; NAME_BYTES];
+    let mut rest = line.iter();
+    for to in name.iter_mut().take(NAME_BYTES - 1) {
+        *to = match rest.next() {
+            Some(b'\\') => match rest.next() {
+                Some(b'n') => b'\n',
+                Some(&other) => other,
+                None => b'\\',
+            },
+            Some(&other) => other,
+            None => break,
+        };
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read() {
+        let text = b"Name:\ta\\nb\\\\c\nUmask:\t0022\nTgid:\t7\nPid:\t9\nPPid:\t1\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n";
+        let status = parse(text).unwrap();
+        assert_eq!(&status.name[..6], b"a\nb\\c\0");
+        assert_eq!((status.thread, status.process, status.parent), (9, 7, 1));
+        assert_eq!((status.users, status.groups), ([1, 2, 3, 4], [5, 6, 7, 8]));
+        assert_eq!(parse(b"Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn this_thread_is_known() {
+        let own = own().unwrap();
+        assert_eq!(own.thread, crate::task::thread_id());
+        assert_eq!(own.process, std::process::id());
+        assert_eq!(of(own.thread), Some(own));
+    }
+}
