@@ -1,7 +1,63 @@
-//! One line a packet, in the short style of tcpdump -nn -S: sequence numbers are absolute.
+//! One line a packet, in the short style of tcpdump -nn.
+//!
+//! Numbers of a TCP conversation count from its first packet with an acknowledgment, as tcpdump has it, if [`Flows`] are
+//! kept; otherwise they are those in the packet.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt::{self, Write};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Most conversations remembered; with more, all are forgotten.
+const FLOWS_MAX: usize = 1 << 16;
+
+/// Where numbers of TCP conversations begin.
+#[derive(Debug, Default)]
+pub struct Flows {
+    /// By sender and receiver: the numbers that their bytes count from.
+    bases: RefCell<HashMap<(Peer, Peer), u32>>,
+}
+
+/// An address and a port.
+type Peer = (IpAddr, u16);
+
+impl Flows {
+    /// The sequence and acknowledgment numbers to print for a segment that acknowledges something.
+    fn relative(&self, from: Peer, to: Peer, seq: u32, ack: u32, syn: bool) -> (u32, u32) {
+        let mut bases = self.bases.borrow_mut();
+        let known = bases
+            .get(&(from, to))
+            .copied()
+            .zip(bases.get(&(to, from)).copied());
+        if let (Some((own, other)), false) = (known, syn) {
+            return (seq.wrapping_sub(own), ack.wrapping_sub(other));
+        }
+        if bases.len() >= 2 * FLOWS_MAX {
+            bases.clear();
+        }
+        bases.insert((from, to), seq);
+        bases.insert((to, from), ack.wrapping_sub(1));
+        (seq, ack)
+    }
+}
+
+/// A line under construction.
+struct Text<'f> {
+    text: String,
+    flows: Option<&'f Flows>,
+}
+
+impl Text<'_> {
+    fn push_str(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+}
+
+impl Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.text.write_str(text)
+    }
+}
 
 /// A packet as a line of text.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +70,8 @@ pub struct Line<'a> {
     pub wire_len: u32,
     /// `LINKTYPE_*`
     pub link: u16,
+    /// The conversations of the packets printed so far, if numbers are to count from their beginning.
+    pub flows: Option<&'a Flows>,
 }
 
 impl fmt::Display for Line<'_> {
@@ -30,8 +88,13 @@ impl fmt::Display for Line<'_> {
             day / 60 % 60,
             day % 60
         )?;
-        let mut text = String::new();
-        match network(&mut text, self.link, self.data) {
+        let mut out = Text {
+            text: String::new(),
+            flows: self.flows,
+        };
+        let whole = network(&mut out, self.link, self.data);
+        let text = out.text;
+        match whole {
             Some(()) => f.write_str(&text),
             // Cut inside a header that was being printed.
             None if text.is_empty() => write!(f, "length {}", self.wire_len),
@@ -53,7 +116,7 @@ fn u32_at(data: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Prints what is after the link header; `None` if the packet ends too early. Writing to a string does not fail.
-fn network(out: &mut String, link: u16, data: &[u8]) -> Option<()> {
+fn network(out: &mut Text<'_>, link: u16, data: &[u8]) -> Option<()> {
     match link {
         1 => ethernet(out, data),
         113 => typed(out, u16_at(data, 14)?, data.get(16..)?),
@@ -68,7 +131,7 @@ fn network(out: &mut String, link: u16, data: &[u8]) -> Option<()> {
     }
 }
 
-fn ethernet(out: &mut String, data: &[u8]) -> Option<()> {
+fn ethernet(out: &mut Text<'_>, data: &[u8]) -> Option<()> {
     let kind = u16_at(data, 12)?;
     if kind <= 1500 {
         let _ = write!(out, "802.3, length {kind}");
@@ -77,7 +140,7 @@ fn ethernet(out: &mut String, data: &[u8]) -> Option<()> {
     typed(out, kind, data.get(14..)?)
 }
 
-fn typed(out: &mut String, kind: u16, data: &[u8]) -> Option<()> {
+fn typed(out: &mut Text<'_>, kind: u16, data: &[u8]) -> Option<()> {
     match kind {
         0x0800 | 0x86dd => ip(out, data),
         0x0806 => arp(out, data),
@@ -92,7 +155,7 @@ fn typed(out: &mut String, kind: u16, data: &[u8]) -> Option<()> {
     }
 }
 
-fn arp(out: &mut String, data: &[u8]) -> Option<()> {
+fn arp(out: &mut Text<'_>, data: &[u8]) -> Option<()> {
     let address = |at| u32_at(data, at).map(Ipv4Addr::from);
     let (sender, target) = (address(14)?, address(24)?);
     let _ = match u16_at(data, 6)? {
@@ -119,7 +182,7 @@ fn arp(out: &mut String, data: &[u8]) -> Option<()> {
     Some(())
 }
 
-fn ip(out: &mut String, data: &[u8]) -> Option<()> {
+fn ip(out: &mut Text<'_>, data: &[u8]) -> Option<()> {
     match data.first()? >> 4 {
         4 => {
             let header = usize::from(data[0] & 0xf) * 4;
@@ -139,14 +202,7 @@ fn ip(out: &mut String, data: &[u8]) -> Option<()> {
                 return Some(());
             }
             let rest = data.get(header..).unwrap_or_default();
-            transport(
-                out,
-                *data.get(9)?,
-                &src.to_string(),
-                &dst.to_string(),
-                rest,
-                length,
-            )
+            transport(out, *data.get(9)?, src.into(), dst.into(), rest, length)
         }
         6 => {
             let address = |at: usize| -> Option<Ipv6Addr> {
@@ -158,14 +214,7 @@ fn ip(out: &mut String, data: &[u8]) -> Option<()> {
             let length = usize::from(u16_at(data, 4)?);
             out.push_str("IP6 ");
             let rest = data.get(40..).unwrap_or_default();
-            transport(
-                out,
-                data[6],
-                &src.to_string(),
-                &dst.to_string(),
-                rest,
-                length,
-            )
+            transport(out, data[6], src.into(), dst.into(), rest, length)
         }
         version => {
             let _ = write!(out, "IP version {version}");
@@ -175,14 +224,14 @@ fn ip(out: &mut String, data: &[u8]) -> Option<()> {
 }
 
 fn transport(
-    out: &mut String,
+    out: &mut Text<'_>,
     protocol: u8,
-    src: &str,
-    dst: &str,
+    src: IpAddr,
+    dst: IpAddr,
     data: &[u8],
     length: usize,
 ) -> Option<()> {
-    let ports = |out: &mut String| -> Option<()> {
+    let ports = |out: &mut Text<'_>| -> Option<()> {
         let (from, to) = (u16_at(data, 0)?, u16_at(data, 2)?);
         let _ = write!(out, "{src}.{from} > {dst}.{to}: ");
         Some(())
@@ -190,7 +239,7 @@ fn transport(
     match protocol {
         6 => {
             ports(out)?;
-            tcp(out, data, length)
+            tcp(out, src, dst, data, length)
         }
         17 => {
             ports(out)?;
@@ -229,7 +278,7 @@ const ICMP_MESSAGES: &[(bool, u8, &str)] = &[
     (true,  136, "neighbor advertisement"),
 ];
 
-fn icmp(out: &mut String, six: bool, data: &[u8]) -> Option<()> {
+fn icmp(out: &mut Text<'_>, six: bool, data: &[u8]) -> Option<()> {
     let (kind, code) = (*data.first()?, *data.get(1)?);
     out.push_str(if six { "ICMP6, " } else { "ICMP " });
     let row = ICMP_MESSAGES.iter().find(|m| (m.0, m.1) == (six, kind));
@@ -255,7 +304,7 @@ fn icmp(out: &mut String, six: bool, data: &[u8]) -> Option<()> {
     Some(())
 }
 
-fn tcp(out: &mut String, data: &[u8], length: usize) -> Option<()> {
+fn tcp(out: &mut Text<'_>, src: IpAddr, dst: IpAddr, data: &[u8], length: usize) -> Option<()> {
     const FLAGS: &[(u8, char)] = &[
         (1, 'F'),
         (2, 'S'),
@@ -266,8 +315,12 @@ fn tcp(out: &mut String, data: &[u8], length: usize) -> Option<()> {
         (64, 'E'),
         (128, 'W'),
     ];
-    let (seq, ack) = (u32_at(data, 4)?, u32_at(data, 8)?);
+    let (mut seq, mut ack) = (u32_at(data, 4)?, u32_at(data, 8)?);
     let (offset, flags, window) = (*data.get(12)?, *data.get(13)?, u16_at(data, 14)?);
+    if let (Some(flows), true) = (out.flows, flags & 0x10 != 0) {
+        let (from, to) = ((src, u16_at(data, 0)?), (dst, u16_at(data, 2)?));
+        (seq, ack) = flows.relative(from, to, seq, ack, flags & 2 != 0);
+    }
     let names: String = FLAGS
         .iter()
         .filter(|(bit, _)| flags & bit != 0)
@@ -365,6 +418,7 @@ mod tests {
                 data,
                 wire_len: 60,
                 link,
+                flows: None,
             }
             .to_string()
         };
@@ -393,6 +447,54 @@ mod tests {
         assert_eq!(line(1, &[0; 5]), "01:01:01.000001 length 60");
     }
 
+    /// A handshake and what follows, as tcpdump prints it.
+    #[test]
+    fn numbers_count_from_the_beginning() {
+        let flows = Flows::default();
+        let line = |reply: bool, seq: u32, ack: u32, flags: u8, payload: usize| {
+            let mut data = vec![0x45, 0, 0, 40 + payload as u8, 0, 0, 0, 0, 64, 6, 0, 0];
+            let (a, b) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+            let (p, q) = ([0, 80], [1, 187]);
+            data.extend(if reply { b } else { a });
+            data.extend(if reply { a } else { b });
+            data.extend(if reply { q } else { p });
+            data.extend(if reply { p } else { q });
+            data.extend(seq.to_be_bytes());
+            data.extend(ack.to_be_bytes());
+            data.extend([0x50, flags, 2, 0, 0, 0, 0, 0]);
+            data.resize(40 + payload, 0);
+            let line = Line {
+                time_ns: 0,
+                data: &data,
+                wire_len: 40 + payload as u32,
+                link: 101,
+                flows: Some(&flows),
+            };
+            let text = line.to_string();
+            text.split_once("Flags ").unwrap().1.to_owned()
+        };
+        assert_eq!(
+            line(false, 1000, 0, 2, 0),
+            "[S], seq 1000, win 512, length 0"
+        );
+        assert_eq!(
+            line(true, u32::MAX, 1001, 0x12, 0),
+            "[S.], seq 4294967295, ack 1001, win 512, length 0"
+        );
+        assert_eq!(
+            line(false, 1001, 0, 0x10, 0),
+            "[.], ack 1, win 512, length 0"
+        );
+        assert_eq!(
+            line(false, 1001, 0, 0x18, 5),
+            "[P.], seq 1:6, ack 1, win 512, length 5"
+        );
+        assert_eq!(
+            line(true, 0, 1006, 0x11, 0),
+            "[F.], seq 1, ack 6, win 512, length 0"
+        );
+    }
+
     #[test]
     fn no_cut_panics() {
         let frame: Vec<u8> = (0..200u8).collect();
@@ -403,6 +505,7 @@ mod tests {
                     data: &frame[..end],
                     wire_len: 0,
                     link,
+                    flows: Some(&Flows::default()),
                 }
                 .to_string();
             }

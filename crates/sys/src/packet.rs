@@ -11,6 +11,59 @@ pub struct PacketSocket {
     fd: OwnedFd,
 }
 
+/// Bytes of packets that may wait.
+const RECEIVE_BYTES: libc::c_int = 8 << 20;
+/// Room for ancillary data: a header and a `struct tpacket_auxdata`, in words of eight bytes.
+const CONTROL_WORDS: usize = 16;
+/// Both addresses of an Ethernet frame, behind which a VLAN tag is.
+const ADDRESSES_BYTES: usize = 12;
+
+/// Puts a tag into the frame of `stored` bytes at the start of a buffer; how many bytes there are then.
+fn put_back(buffer: &mut [u8], stored: usize, tag: [u8; 4]) -> usize {
+    let end = (stored + tag.len()).min(buffer.len());
+    let moved = ADDRESSES_BYTES + tag.len();
+    if end < moved {
+        return stored;
+    }
+    buffer.copy_within(ADDRESSES_BYTES..end - tag.len(), moved);
+    buffer[ADDRESSES_BYTES..moved].copy_from_slice(&tag);
+    end
+}
+
+/// The VLAN tag of a received packet as it was in the frame, if the kernel took one off (`struct tpacket_auxdata`).
+///
+/// # Safety
+/// The message was filled in by recvmsg(2), and its control data is still there.
+unsafe fn vlan_tag(message: &libc::msghdr) -> Option<[u8; 4]> {
+    const VALID: u32 = 1 << 4;
+    const TYPE_VALID: u32 = 1 << 6;
+    /// The usual type of a tag.
+    const ETHERTYPE_VLAN: u16 = 0x8100;
+    // SAFETY: the caller promises a whole message.
+    let mut at = unsafe { libc::CMSG_FIRSTHDR(message) };
+    while !at.is_null() {
+        // SAFETY: the pointer is to a header inside the control data.
+        let header = unsafe { *at };
+        if (header.cmsg_level, header.cmsg_type) == (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
+            // SAFETY: ancillary data of this type is a tpacket_auxdata.
+            let data = unsafe {
+                libc::CMSG_DATA(at)
+                    .cast::<libc::tpacket_auxdata>()
+                    .read_unaligned()
+            };
+            let kind = match data.tp_status & TYPE_VALID {
+                0 => ETHERTYPE_VLAN,
+                _ => data.tp_vlan_tpid,
+            };
+            let ([a, b], [c, d]) = (kind.to_be_bytes(), data.tp_vlan_tci.to_be_bytes());
+            return (data.tp_status & VALID != 0).then_some([a, b, c, d]);
+        }
+        // SAFETY: as above.
+        at = unsafe { libc::CMSG_NXTHDR(message, at) };
+    }
+    None
+}
+
 /// What the kernel counted (`PACKET_STATISTICS`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Statistics {
@@ -72,6 +125,11 @@ impl PacketSocket {
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let socket = Self { fd };
         attach_classic(socket.fd.as_fd(), filter)?;
+        socket.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+        // Bursts shall not be lost; who may not have so much gets what the system allows.
+        let _ = socket
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BYTES)
+            .or_else(|_| socket.set(libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BYTES));
         let mut address = libc::sockaddr_ll {
             sll_family: libc::AF_PACKET as u16,
             sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
@@ -111,25 +169,54 @@ impl PacketSocket {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(Received::Nothing),
             Err(e) => return Err(e),
         }
-        // SAFETY: the buffer is valid for writes of its length.
-        let length = unsafe {
-            libc::recv(
-                self.fd.as_raw_fd(),
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                libc::MSG_TRUNC | libc::MSG_DONTWAIT,
-            )
-        };
-        match usize::try_from(length) {
-            Ok(length) => Ok(Received::Packet {
-                stored: length.min(buffer.len()),
-                length,
-            }),
-            Err(_) => match io::Error::last_os_error() {
-                e if e.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
-                e => Err(e),
-            },
+        match self.receive_now(buffer) {
+            Ok((stored, length)) => Ok(Received::Packet { stored, length }),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+            Err(e) => Err(e),
         }
+    }
+
+    /// Receives a packet that is there; a VLAN tag that the kernel took off is put back. Bytes stored, and of the packet.
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<(usize, usize)> {
+        let mut part = libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        };
+        let mut control = [0u64; CONTROL_WORDS];
+        // SAFETY: all fields of a msghdr may be zero.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control);
+        let flags = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+        // SAFETY: the message names the buffer and the control words, both valid for writes of their lengths.
+        let length = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut message, flags) };
+        let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+        let stored = length.min(buffer.len());
+        // SAFETY: recvmsg(2) filled the message in, and its control words live.
+        let tag = unsafe { vlan_tag(&message) };
+        Ok(match tag {
+            Some(tag) if stored >= ADDRESSES_BYTES => {
+                (put_back(buffer, stored, tag), length + tag.len())
+            }
+            _ => (stored, length),
+        })
+    }
+
+    /// Sets an option of the socket.
+    fn set(&self, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+        // SAFETY: the value is a number of four bytes, as the size says.
+        result(unsafe {
+            libc::setsockopt(
+                self.fd.as_raw_fd(),
+                level,
+                name,
+                (&raw const value).cast(),
+                size_of_val(&value) as u32,
+            )
+        })?;
+        Ok(())
     }
 
     /// What the kernel counted since the last call.

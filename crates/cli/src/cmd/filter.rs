@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// Print only how many packets are accepted
     #[arg(long)]
     count: bool,
+    /// Print sequence numbers of TCP as they are, not from the beginning of the conversation
+    #[arg(short = 'S', long = "absolute")]
+    absolute: bool,
     /// Print the code instead: -d to read, -dd as C, -ddd as numbers
     #[arg(short = 'd', action = clap::ArgAction::Count)]
     dump: u8,

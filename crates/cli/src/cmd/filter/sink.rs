@@ -5,7 +5,7 @@ use crate::error::CliError;
 use crate::output::Output;
 use serde_json::json;
 use skep_net::capture::Record;
-use skep_net::line::Line;
+use skep_net::line::{Flows, Line};
 use skep_net::write::Writer;
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,6 +18,8 @@ pub(super) struct Sink<'o> {
     /// Link type of what is written.
     link: u16,
     quiet: bool,
+    /// TCP conversations, unless numbers are printed as they are.
+    flows: Option<Flows>,
     accepted: u64,
     limit: u64,
 }
@@ -42,6 +44,7 @@ impl<'o> Sink<'o> {
             writer,
             link,
             quiet: args.count,
+            flows: (!args.absolute).then(Flows::default),
             accepted: 0,
             limit: args.limit.unwrap_or(u64::MAX),
         })
@@ -65,6 +68,7 @@ impl<'o> Sink<'o> {
                 data: record.data,
                 wire_len: record.wire_len,
                 link: record.link,
+                flows: self.flows.as_ref(),
             })?;
         }
         Ok(self.accepted < self.limit)
