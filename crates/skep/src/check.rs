@@ -28,6 +28,7 @@ use skep_verifier::{
 };
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,11 @@ pub struct Source {
     /// Bytes of `text` that hold the expression at the column, if there is one.
     pub span: Option<Range<usize>>,
 }
+
+/// Slots from which on a program is worth a thread of its own.
+const THREAD_INSNS_MIN: usize = 2048;
+/// Stack of such a thread: as much as a process begins with.
+const STACK_BYTES: usize = 8 << 20;
 
 /// The verdict on one program.
 #[derive(Clone, PartialEq, Debug)]
@@ -225,6 +231,41 @@ impl Checker {
             why_not,
             elapsed,
         })
+    }
+
+    /// [`Self::check`] of several programs, in their order; if some are large, on all processors.
+    #[must_use]
+    pub fn check_all(&self, programs: &[String], caps: Caps) -> Vec<Option<Report>> {
+        let is_large =
+            |p: &&Program| p.insns.len() >= THREAD_INSNS_MIN && programs.contains(&p.name);
+        let large = self.linked.programs.iter().filter(is_large).count();
+        let threads = match large {
+            0 | 1 => 1,
+            _ => std::thread::available_parallelism().map_or(1, |n| n.get().min(large)),
+        };
+        self.check_on(threads, programs, caps)
+    }
+
+    fn check_on(&self, threads: usize, programs: &[String], caps: Caps) -> Vec<Option<Report>> {
+        let slots: Vec<OnceLock<Option<Report>>> =
+            programs.iter().map(|_| OnceLock::new()).collect();
+        let next = AtomicUsize::new(0);
+        let work = || loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(slot) = slots.get(at) else { return };
+            slot.get_or_init(|| self.check(&programs[at], caps));
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+                if thread.spawn_scoped(scope, work).is_err() {
+                    break; // fewer do it as well
+                }
+            }
+            work();
+        });
+        let reports = slots.into_iter().map(OnceLock::into_inner);
+        reports.map(Option::flatten).collect()
     }
 
     /// The maps of the object as the verifier sees them, in its order.
@@ -567,4 +608,25 @@ fn called_helpers(insns: &[skep_isa::Slot]) -> impl Iterator<Item = u32> {
         Ok(Insn::Call(Call::Helper(id))) => u32::try_from(id).ok(),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_change_no_verdict() {
+        let bytes = std::fs::read("../../tests/objects/calls.bpf.o").unwrap();
+        let checker = Checker::open(&bytes, &CheckOptions::default()).unwrap();
+        let mut names: Vec<String> = checker.programs().map(str::to_owned).collect();
+        names.push("no such program".to_owned());
+        let verdicts = |threads| -> Vec<_> {
+            let reports = checker.check_on(threads, &names, Caps::All).into_iter();
+            reports.map(|r| r.map(|r| (r.program, r.verdict))).collect()
+        };
+        let one = verdicts(1);
+        assert_eq!(one.len(), names.len());
+        assert!(one.last().is_some_and(Option::is_none));
+        assert_eq!(one, verdicts(4));
+    }
 }

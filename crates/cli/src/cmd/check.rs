@@ -230,8 +230,10 @@ fn object(
     let checker = open(path, base)?;
     let caps = args.caps.caps();
     let mut outcome = None;
-    for name in &chosen(args, &checker) {
-        let Some(report) = checker.check(name, caps) else {
+    let names = chosen(args, &checker);
+    let reports = checker.check_all(&names, caps);
+    for (name, report) in names.iter().zip(reports) {
+        let Some(report) = report else {
             continue;
         };
         let diagnoses = match &report.verdict {

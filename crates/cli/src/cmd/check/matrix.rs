@@ -39,10 +39,8 @@ fn object(
         let column = match open(path, options) {
             Ok(checker) => {
                 let names = chosen(args, &checker);
-                let reports = names
-                    .iter()
-                    .filter_map(|n| checker.check(n, args.caps.caps()));
-                Ok(reports.collect::<Vec<_>>())
+                let reports = checker.check_all(&names, args.caps.caps());
+                Ok(reports.into_iter().flatten().collect::<Vec<_>>())
             }
             Err(CliError::Environment(message)) => Err(message),
             Err(error) => return Err(error),
