@@ -52,7 +52,8 @@ pub struct LoadOptions {
     pub prog_type: Option<ProgType>,
     /// A loaded program whose functions `freplace` programs replace, and which other tracing programs may trace.
     pub extends: Option<Handle>,
-    /// Programs that the backend refuses are left out and listed in [`Loaded::refused`], instead of failing the load.
+    /// Maps and programs that the backend refuses are left out and listed in [`Loaded::refused`], instead of failing the load;
+    /// so are programs that use such a map.
     pub optional: bool,
 }
 
@@ -79,9 +80,11 @@ pub struct Loaded {
     backend: Arc<dyn Backend>,
     /// Its maps, in the object's order.
     pub maps: Vec<LoadedMap>,
+    /// The handle of each map of the object; `None` for one that was left out.
+    handles: Vec<Option<Handle>>,
     /// Its programs, in the object's order.
     pub programs: Vec<LoadedProgram>,
-    /// Programs that were left out because the backend refused them.
+    /// Maps and programs that were left out because the backend refused them.
     pub refused: Vec<(String, LoadError)>,
     /// The object's BTF, for decoding.
     pub btf: Option<skep_btf::Btf>,
@@ -218,6 +221,7 @@ pub fn load(
     let mut loaded = Loaded {
         backend: Arc::clone(backend),
         maps: Vec::new(),
+        handles: Vec::new(),
         programs: Vec::new(),
         refused: Vec::new(),
         btf: linked.btf.clone(),
@@ -228,11 +232,19 @@ pub fn load(
             .and_then(|b| load_btf(backend.as_ref(), b)),
     };
     for spec in &linked.maps {
-        let handle = map(spec, &loaded, options)?;
-        loaded.maps.push(LoadedMap {
+        let handle = match map(spec, &loaded, options) {
+            Ok(handle) => Some(handle),
+            Err(error) if options.optional => {
+                loaded.refused.push((spec.name.clone(), error));
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        loaded.handles.push(handle);
+        loaded.maps.extend(handle.map(|handle| LoadedMap {
             spec: spec.clone(),
             handle,
-        });
+        }));
     }
     for at in 0..loaded.maps.len() {
         fill(&loaded, &loaded.maps[at])?;
@@ -419,15 +431,11 @@ fn fill(loaded: &Loaded, map: &LoadedMap) -> Result<(), LoadError> {
     for (index, init) in &map.spec.slots {
         let SlotInit::Map(inner) = init else { continue };
         let inner = loaded
-            .maps
+            .handles
             .get(*inner)
             .ok_or_else(|| unfit(&map.spec.name, "an inner map is missing"))?;
-        backend.map_update(
-            map.handle,
-            &index.to_ne_bytes(),
-            &inner.handle.0.to_ne_bytes(),
-            0,
-        )?;
+        let Some(inner) = inner else { continue };
+        backend.map_update(map.handle, &index.to_ne_bytes(), &inner.0.to_ne_bytes(), 0)?;
     }
     Ok(())
 }
@@ -531,7 +539,7 @@ pub fn command(
     Ok(ProgLoad {
         prog_type,
         expected_attach_type: spec.attach,
-        insns: with_handles(&spec.insns, &loaded.maps),
+        insns: with_handles(spec, linked, loaded)?,
         license: linked.license.clone(),
         name: spec.name.clone(),
         prog_flags: spec.prog_flags,
@@ -618,18 +626,23 @@ pub(crate) fn function_id(
 }
 
 /// Map operands as handles instead of places in the list.
-fn with_handles(insns: &[Slot], maps: &[LoadedMap]) -> Vec<Slot> {
-    let mut insns = insns.to_vec();
+fn with_handles(spec: &Program, linked: &Linked, loaded: &Loaded) -> Result<Vec<Slot>, LoadError> {
+    let mut insns = spec.insns.clone();
     let mut at = 0;
     while let Some(slot) = insns.get_mut(at) {
         let wide = slot.code == LDDW;
         if wide && matches!(slot.src(), opcode::PSEUDO_MAP_FD | opcode::PSEUDO_MAP_VALUE) {
-            let map = usize::try_from(slot.imm).ok().and_then(|i| maps.get(i));
-            slot.imm = map.map_or(-1, |m| m.handle.0);
+            let place = usize::try_from(slot.imm).ok();
+            let handle = place.and_then(|place| loaded.handles.get(place));
+            if let Some((None, place)) = handle.zip(place) {
+                let name = linked.maps.get(place).map_or("", |m| m.name.as_str());
+                return Err(unfit(&spec.name, format!("map \"{name}\" was left out")));
+            }
+            slot.imm = handle.copied().flatten().map_or(-1, |h| h.0);
         }
         at += if wide { 2 } else { 1 };
     }
-    insns
+    Ok(insns)
 }
 
 /// Records as `bpf(2)` takes them.

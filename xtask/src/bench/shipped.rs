@@ -1,15 +1,16 @@
 //! `cargo xtask bench size`: the binary as it is shipped - static, at a fixed address, stripped, linked with optimisation over all crates:
-//! how large it is, and how long it takes from process start to exit when it has nothing to do.
+//! how large it is, how long it takes from process start to exit when it has nothing to do, and how long `skep feature` takes.
 
 use crate::TaskError;
 use crate::guest::{STATIC, TRIPLE};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Starts that are measured.
+/// Starts that are measured, and short probes of the kernel.
 const SAMPLES: usize = 200;
+const PROBES: usize = 20;
 
 /// Builds the binary as it is shipped, and tells where it is.
 pub(super) fn build() -> Result<PathBuf, TaskError> {
@@ -28,28 +29,42 @@ pub(super) fn build() -> Result<PathBuf, TaskError> {
     Ok(crate::target_dir().join(TRIPLE).join("release/skep"))
 }
 
-/// Runs the bench: bytes, and the shortest and the median start.
-pub(super) fn run(_: &[String]) -> Result<(), TaskError> {
-    let program = build()?;
-    let io = |e: std::io::Error| format!("{}: {e}", program.display());
-    let bytes = std::fs::metadata(&program).map_err(io)?.len();
-    let mut starts: Vec<Duration> = Vec::new();
-    for _ in 0..SAMPLES {
-        let mut command = Command::new(&program);
-        command.arg("--version").stdout(Stdio::null());
+/// How long a command takes: the shortest and the median, in milliseconds.
+fn times(program: &Path, argument: &str, samples: usize) -> Result<(f64, f64), TaskError> {
+    let mut times: Vec<Duration> = Vec::new();
+    for _ in 0..samples {
+        let mut command = Command::new(program);
+        command.arg(argument).stdout(Stdio::null());
         let started = Instant::now();
-        let status = command.status().map_err(io)?;
-        starts.push(started.elapsed());
+        let status = command
+            .status()
+            .map_err(|e| format!("{}: {e}", program.display()))?;
+        times.push(started.elapsed());
         if !status.success() {
-            return Err(format!("{} --version fails", program.display()));
+            return Err(format!("{} {argument} fails", program.display()));
         }
     }
-    starts.sort_unstable();
-    let ms = |at: usize| starts.get(at).map_or(f64::NAN, |d| d.as_secs_f64() * 1e3);
+    times.sort_unstable();
+    let ms = |at: usize| times.get(at).map_or(f64::NAN, |d| d.as_secs_f64() * 1e3);
     let ms = |at: usize| (ms(at) * 1000.0).round() / 1000.0;
+    Ok((ms(0), ms(samples / 2)))
+}
+
+/// Runs the bench: bytes, and the shortest and the median start and probe.
+pub(super) fn run(_: &[String]) -> Result<(), TaskError> {
+    let program = build()?;
+    let metadata = std::fs::metadata(&program);
+    let bytes = metadata
+        .map_err(|e| format!("{}: {e}", program.display()))?
+        .len();
+    let (start, start_median) = times(&program, "--version", SAMPLES)?;
+    let (feature, feature_median) = times(&program, "feature", PROBES)?;
     println!(
         "{}",
-        json!({"bench": "size", "bytes": bytes, "start_ms": ms(0), "start_ms_median": ms(SAMPLES / 2)})
+        json!({
+            "bench": "size", "bytes": bytes, "start_ms": start, "start_ms_median": start_median,
+            "feature_ms": feature, "feature_ms_median": feature_median,
+        })
     );
     Ok(())
 }
