@@ -1,6 +1,6 @@
 //! A kernel's BTF in two layers, with nothing that programs cannot name.
 
-use skep_btf::raw::Info;
+use skep_btf::dedup::copy;
 use skep_btf::{Btf, BtfError, Builder, Kind, Type};
 use std::collections::HashMap;
 
@@ -64,12 +64,8 @@ fn mark(ty: Type<'_>, marked: &mut [bool]) {
 }
 
 fn references(ty: &Type<'_>) -> Vec<u32> {
-    let mut ids: Vec<u32> = ty.type_id().into_iter().collect();
-    ids.extend(ty.array().iter().flat_map(|a| [a.element, a.index]));
-    ids.extend(ty.members().map(|m| m.type_id));
-    ids.extend(ty.params().map(|p| p.type_id));
-    ids.extend(ty.vars().map(|v| v.type_id));
-    ids
+    let words: Vec<u32> = ty.words().collect();
+    ty.type_words().map(|at| words[at]).collect()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -120,48 +116,16 @@ impl Layer<'_> {
     }
 
     fn add(&mut self, ty: Type<'_>) {
-        let third = ty.type_id().map_or(ty.size_or_type(), |id| self.id(id));
-        let mut extra = Vec::new();
-        match ty.kind() {
-            Kind::Array => {
-                let array = ty.array().into_iter();
-                extra.extend(array.flat_map(|a| [self.id(a.element), self.id(a.index), a.len]));
-            }
-            Kind::Struct | Kind::Union => {
-                for m in ty.members() {
-                    let place = m.bit_offset | (m.bit_size << 24);
-                    extra.extend([self.builder.add_str(m.name), self.id(m.type_id), place]);
-                }
-            }
-            Kind::FuncProto => {
-                for p in ty.params() {
-                    let name = match self.params {
-                        Params::Named => self.builder.add_str(p.name),
-                        Params::Unnamed => 0,
-                    };
-                    extra.extend([name, self.id(p.type_id)]);
-                }
-            }
-            Kind::Datasec => {
-                let vars = ty.vars();
-                extra.extend(vars.flat_map(|v| [self.id(v.type_id), v.offset, v.size]));
-            }
-            Kind::Enum => {
-                for v in ty.enum_values() {
-                    let low = (v.value & 0xffff_ffff) as u32;
-                    extra.extend([self.builder.add_str(v.name), low]);
-                }
-            }
-            Kind::Enum64 => {
-                for v in ty.enum_values() {
-                    let (low, high) = (v.value as u32, (v.value >> 32) as u32);
-                    extra.extend([self.builder.add_str(v.name), low, high]);
-                }
-            }
-            Kind::Int | Kind::Var | Kind::DeclTag => extra.push(ty.extra(0)),
-            _ => {}
+        if ty.kind() == Kind::FuncProto && self.params == Params::Unnamed {
+            let params = ty.params().flat_map(|p| [0, self.id(p.type_id)]);
+            let params: Vec<u32> = params.collect();
+            let result = self.id(ty.size_or_type());
+            self.builder.add(ty.name(), ty.info(), result, &params);
+        } else {
+            let ids = &self.ids;
+            copy(ty, &mut self.builder, |old| {
+                ids.get(&old).copied().unwrap_or(0)
+            });
         }
-        let info: Info = ty.info();
-        self.builder.add(ty.name(), info, third, &extra);
     }
 }
