@@ -1,6 +1,6 @@
-//! The first kernel that knows a map or program type. Source: Documentation/bpf, bpf(2), release notes of the kernel.
+//! The first kernel that knows a map, program or attach type. Source: Documentation/bpf, bpf(2), release notes of the kernel.
 
-use crate::{MapType as M, ProgType as P};
+use crate::{AttachType as A, MapType as M, ProgType as P};
 
 /// Major and minor number of a release.
 pub type Release = (u8, u8);
@@ -59,6 +59,21 @@ const PROGS: &[(Release, &[P])] = &[
     ((6, 4),  &[P::Netfilter]),
 ];
 
+/// Attach types by release, of those that a loader names when it loads a program and that are younger than 5.10.
+#[rustfmt::skip] // one release per line
+const ATTACH: &[(Release, &[A])] = &[
+    ((5, 13), &[A::SkSkbVerdict]),
+    ((5, 14), &[A::SkReuseportSelectOrMigrate]),
+    ((5, 18), &[A::TraceKprobeMulti]),
+    ((6, 0),  &[A::LsmCgroup]),
+    ((6, 4),  &[A::Netfilter]),
+    ((6, 6),  &[A::TcxIngress, A::TcxEgress, A::TraceUprobeMulti]),
+    ((6, 7),  &[A::CgroupUnixConnect, A::CgroupUnixSendmsg, A::CgroupUnixRecvmsg, A::CgroupUnixGetpeername,
+                A::CgroupUnixGetsockname, A::NetkitPrimary, A::NetkitPeer]),
+    ((6, 10), &[A::TraceKprobeSession]),
+    ((6, 13), &[A::TraceUprobeSession]),
+];
+
 fn find<T: PartialEq>(table: &[(Release, &[T])], wanted: &T) -> Option<Release> {
     let row = table.iter().find(|(_, types)| types.contains(wanted));
     row.map(|(release, _)| *release)
@@ -76,6 +91,12 @@ pub fn prog_type(prog_type: P) -> Option<Release> {
     find(PROGS, &prog_type)
 }
 
+/// The first kernel with this attach type, if that is younger than 5.10.
+#[must_use]
+pub fn attach_type(attach_type: A) -> Option<Release> {
+    find(ATTACH, &attach_type)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +105,7 @@ mod tests {
     fn releases_are_in_order_and_types_have_one() {
         assert!(MAPS.is_sorted_by(|a, b| a.0 < b.0));
         assert!(PROGS.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(ATTACH.is_sorted_by(|a, b| a.0 < b.0));
         let unspec = |t: &&P| **t != P::Unspec;
         for prog in P::ALL.iter().filter(unspec) {
             assert!(prog_type(*prog).is_some(), "{prog}");

@@ -37,7 +37,8 @@ pub(super) fn load_failed(what: &str, spec: &ProgLoad, refused: bpf_prog::LoadEr
         error.detail = denied::load(spec.prog_type, caps, denied::lockdown().as_deref());
     }
     if error.errno == Errno::EINVAL && error.log.trim().is_empty() {
-        let reason = denied::prog(spec.prog_type, crate::target::running_version());
+        let running = crate::target::running_version();
+        let reason = denied::prog(spec.prog_type, spec.expected_attach_type, running);
         error.detail = reason.unwrap_or_default();
     }
     error

@@ -5,7 +5,7 @@ use crate::target::version_code;
 use skep_abi::map_flags::BPF_F_LINK;
 use skep_abi::prog::{Capability, facts};
 use skep_abi::since::{self, Release};
-use skep_abi::{MapType, ProgType};
+use skep_abi::{AttachType, MapType, ProgType};
 use skep_bpf::MapCreate;
 use skep_sys::process::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, Capabilities};
 
@@ -103,9 +103,18 @@ pub(super) fn map(spec: &MapCreate, running: u32) -> Option<String> {
 }
 
 /// Why a program was refused as invalid before it was verified: what this kernel is too old for.
-pub(super) fn prog(prog_type: ProgType, running: u32) -> Option<String> {
+pub(super) fn prog(
+    prog_type: ProgType,
+    attach: Option<AttachType>,
+    running: u32,
+) -> Option<String> {
     let what = format!("a program of type {prog_type}");
-    too_old(&what, since::prog_type(prog_type), running)
+    let hook = || {
+        let attach = attach?;
+        let what = format!("a program for {attach}");
+        too_old(&what, since::attach_type(attach), running)
+    };
+    too_old(&what, since::prog_type(prog_type), running).or_else(hook)
 }
 
 #[cfg(test)]
@@ -126,8 +135,16 @@ mod tests {
         assert_eq!(map(&linked, LINUX_6_1), None);
         linked.map_flags = BPF_F_LINK;
         assert!(map(&linked, LINUX_6_1).is_some_and(|t| t.contains("6.4")));
-        assert!(prog(ProgType::Netfilter, LINUX_6_1).is_some());
-        assert_eq!(prog(ProgType::Xdp, LINUX_6_1), None);
+        assert!(prog(ProgType::Netfilter, None, LINUX_6_1).is_some());
+        assert_eq!(prog(ProgType::Xdp, None, LINUX_6_1), None);
+        let unix = prog(
+            ProgType::CgroupSockAddr,
+            Some(AttachType::CgroupUnixConnect),
+            LINUX_6_1,
+        );
+        assert!(unix.is_some_and(|t| t.contains("6.7")));
+        let old = Some(AttachType::CgroupInet4Connect);
+        assert_eq!(prog(ProgType::CgroupSockAddr, old, LINUX_6_1), None);
     }
 
     #[test]
