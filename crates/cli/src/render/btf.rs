@@ -66,9 +66,13 @@ pub(crate) fn json(ty: Type<'_>) -> Json {
             );
             set("size", json!(size_or_type));
             set("vlen", json!(ty.vlen()));
+            let value = |value: i64| match ty.flag() {
+                true => json!(value),
+                false => json!(value.cast_unsigned()),
+            };
             let values = ty
                 .enum_values()
-                .map(|v| json!({"name": name(v.name), "val": v.value}));
+                .map(|v| json!({"name": name(v.name), "val": value(v.value)}));
             set("values", values.collect());
         }
         Kind::Fwd => set(
