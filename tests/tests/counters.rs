@@ -21,8 +21,8 @@ fn runs_of_a_program_are_counted() {
     if !needs() {
         return;
     }
-    let bytes = std::fs::read(workspace_root().join("tests/objects/emit.bpf.o")).unwrap();
-    let name = "emit.bpf.o".to_owned();
+    let bytes = std::fs::read(workspace_root().join("tests/objects/samples.bpf.o")).unwrap();
+    let name = "samples.bpf.o".to_owned();
     let object = Object::parse(&bytes, &Options { name }).unwrap();
     let linked = object
         .relocate(&target::running(&object.needs()).unwrap())
@@ -30,7 +30,7 @@ fn runs_of_a_program_are_counted() {
     let backend: Arc<dyn Backend> = Arc::new(Kernel::new());
     let loaded = load(&linked, &backend, &LoadOptions::default()).unwrap();
     let program = loaded.programs[0].handle;
-    let start = |name| Counter::start(&backend, program, "emit", metric(name));
+    let start = |name| Counter::start(&backend, program, "sample", metric(name));
     let counter = match start("cpu_clock") {
         Ok(counter) => counter,
         Err(error) => {

@@ -11,14 +11,14 @@ use skep_user::Universe;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Records that a run of `emit` puts into each buffer.
+/// Records that a run of `sample` puts into each buffer.
 const RECORD_BYTES: usize = 8;
 /// Runs that fill a perf buffer of 64 pages with samples of 24 bytes, and more.
 const TOO_MANY_RUNS: u32 = 20_000;
 
-fn emitter(backend: &Arc<dyn Backend>) -> Loaded {
-    let bytes = std::fs::read(workspace_root().join("tests/objects/emit.bpf.o")).unwrap();
-    let name = "emit.bpf.o".to_owned();
+fn sampler(backend: &Arc<dyn Backend>) -> Loaded {
+    let bytes = std::fs::read(workspace_root().join("tests/objects/samples.bpf.o")).unwrap();
+    let name = "samples.bpf.o".to_owned();
     let object = Object::parse(&bytes, &Options { name }).unwrap();
     let target = target::of(backend.as_ref(), &object.needs()).unwrap();
     let linked = object.relocate(&target).unwrap();
@@ -58,7 +58,7 @@ fn streams_wake_up_for_records() {
         .unwrap();
     for backend in backends() {
         for map in ["records", "samples"] {
-            let loaded = emitter(&backend);
+            let loaded = sampler(&backend);
             let mut count = 0;
             runtime.block_on(async {
                 let mut stream = Stream::new(reader(&loaded, map)).unwrap();
@@ -121,7 +121,7 @@ fn readers_count_what_had_no_room() {
         return;
     }
     let backend: Arc<dyn Backend> = Arc::new(Kernel::new());
-    let loaded = emitter(&backend);
+    let loaded = sampler(&backend);
     let mut samples = reader(&loaded, "samples");
     let records = reader(&loaded, "records");
     assert_eq!(samples.lost(), Some(0));

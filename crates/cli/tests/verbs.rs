@@ -460,8 +460,8 @@ fn events_are_piped() {
     let Some(pins) = Pins::new("pipe") else {
         return;
     };
-    let program = pins.path("emit");
-    let loaded = pinned("tests/objects/emit.bpf.o", "emit", &program);
+    let program = pins.path("sample");
+    let loaded = pinned("tests/objects/samples.bpf.o", "sample", &program);
     let backend = loaded.backend();
     for (map, kind) in [("records", "record"), ("samples", "sample")] {
         let path = pins.path(map);
