@@ -200,6 +200,26 @@ pub fn combine(data: &[u8]) {
     }
 }
 
+/// Debug information names variables at slots that exist, or nothing.
+///
+/// # Panics
+/// If it names others.
+pub fn debug(data: &[u8]) {
+    use skep_object::debug::{Debug, Place};
+    let Some(debug) = Debug::parse(data) else {
+        return;
+    };
+    for function in debug.functions() {
+        for variable in debug.variables(function) {
+            assert!(!variable.name.is_empty());
+            for (slots, place) in variable.places {
+                assert!(slots.start < slots.end && slots.end as usize <= data.len() / 8);
+                assert!(matches!(place, Place::Register(0..=9) | Place::Stack(_)));
+            }
+        }
+    }
+}
+
 /// Link types by the first byte, an expression up to a zero byte, a packet: the expression is refused with a place inside
 /// it, or all forms of its program decide the same.
 ///

@@ -392,3 +392,18 @@ fn profile() {
     };
     run(make, fuzz::profile);
 }
+
+#[test]
+fn debug() {
+    let object = workspace_root().join("tests/diagnose/debug/locals.bpf.o");
+    let object = std::fs::read(object).unwrap();
+    let make = |random: &mut Random| {
+        let mut object = object.clone();
+        for _ in 0..random.below(8) {
+            let at = random.below(object.len() as u64) as usize;
+            object[at] = random.next_u64() as u8;
+        }
+        object
+    };
+    run(make, fuzz::debug);
+}

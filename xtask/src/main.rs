@@ -16,6 +16,7 @@ mod guest;
 mod hammer;
 mod kernels;
 mod loads;
+mod log_compare;
 mod maps;
 mod matrix;
 mod packets;
@@ -39,6 +40,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("corpus", "[DIR]: our verdicts against the kernel's", corpus::run),
     ("corpus-run", "[DIR]: the recorded test runs, in either engine or the kernel", corpus::run::run),
     ("diagnose", "[DIR] [--trial OUT] [--judge DIR]: the messages for rejected programs", diagnose::run),
+    ("log-compare", "[DIR] [--show NAME]: our form of the kernel's log against the running kernel's", log_compare::run),
     ("examples", "[--check]: builds the objects in examples/", examples::run),
     ("conformance", "DIR: the bpf_conformance suite, built in DIR", conformance::run),
     ("disasm-compare", "[DIR]: skep disasm against llvm-objdump-19", disasm_compare::run),

@@ -7,6 +7,7 @@
 pub mod combine;
 mod core;
 mod data;
+pub mod debug;
 mod elf;
 mod error;
 mod externs;

@@ -127,6 +127,8 @@ pub struct Checker {
     late_btf: OnceLock<Btf>,
     profile: Option<Arc<Profile>>,
     prog_type: Option<ProgType>,
+    /// The file, for its debug information.
+    file: Vec<u8>,
 }
 
 impl Checker {
@@ -169,7 +171,13 @@ impl Checker {
             late_btf: OnceLock::new(),
             profile: options.profile.clone(),
             prog_type: options.prog_type,
+            file: bytes.to_vec(),
         })
+    }
+
+    /// The bytes of the object.
+    pub(crate) fn file(&self) -> &[u8] {
+        &self.file
     }
 
     /// Names of the programs, in the order of the file.

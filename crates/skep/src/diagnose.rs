@@ -1,9 +1,11 @@
 //! A rejection with everything that helps to understand it: in terms of the source, with what led to it and what to do.
 
 use crate::check::{Checker, Source, Verdict};
+use crate::locals::DebugLocals;
 use skep_abi::ProgType;
 use skep_object::Program;
-use skep_verifier::{Caps, Cost, Rejection, Request};
+use skep_object::debug::Debug;
+use skep_verifier::{Caps, Cost, LogLevel, Rejection, Request};
 use std::collections::BTreeMap;
 
 /// An instruction and where it comes from.
@@ -64,7 +66,9 @@ impl Checker {
             .iter()
             .map(|(rejection, known)| (rejection, known.as_slice()));
         let all = std::iter::once((rejection, &[][..])).chain(further);
-        all.map(|(rejection, known)| self.explained(program, caps, rejection, known))
+        let debug = Debug::parse(self.file());
+        let locals = DebugLocals::new(debug.as_ref(), self.find(program));
+        all.map(|(rejection, known)| self.explained(program, caps, (rejection, known), &locals))
             .collect()
     }
 
@@ -72,11 +76,11 @@ impl Checker {
         &self,
         program: &str,
         caps: Caps,
-        rejection: &Rejection,
-        known: &[u32],
+        (rejection, known): (&Rejection, &[u32]),
+        locals: &DebugLocals<'_>,
     ) -> Diagnosis {
         let explain = |request: &Request<'_>| {
-            let explanation = skep_verifier::explain(request, rejection, known);
+            let explanation = skep_verifier::explain(request, rejection, known, locals);
             let places = explanation.notes.iter().filter_map(|n| n.insn);
             let places = places.chain(explanation.place).chain(rejection.insn);
             let text = |at: u32| {
@@ -109,7 +113,7 @@ impl Checker {
             label: explanation.label,
             notes: notes.collect(),
             help: match explanation.help {
-                none if none.is_empty() => before_verifier(rejection.code)
+                none if none.is_empty() => skep_verifier::general_help(rejection.code)
                     .map(str::to_owned)
                     .into_iter()
                     .collect(),
@@ -148,17 +152,28 @@ impl Checker {
         lines
     }
 
-    /// The failing path in the form of the kernel's log at `level` (1 or 2).
+    /// The refusal in the form of the kernel's log, the line of statistics included.
     #[must_use]
     pub fn kernel_log(
         &self,
         program: &str,
         caps: Caps,
         rejection: &Rejection,
-        level: u32,
+        level: LogLevel,
     ) -> String {
-        let log = |request: &Request<'_>| skep_verifier::kernel_log(request, rejection, level);
-        self.ask(program, caps, log).unwrap_or_default()
+        let log = |request: &Request<'_>| {
+            let log = skep_verifier::kernel_log(request, rejection, level);
+            let costs = skep_verifier::costs_until(request, rejection);
+            log + &skep_verifier::statistics(rejection, &costs)
+        };
+        let log = self.ask(program, caps, log);
+        log.unwrap_or_else(|| {
+            let message = match level {
+                LogLevel::Statistics => String::new(),
+                _ => format!("{}\n", rejection.message()),
+            };
+            message + &skep_verifier::statistics(rejection, &[])
+        })
     }
 
     fn find(&self, program: &str) -> Option<&Program> {
@@ -187,25 +202,4 @@ fn missing(program: &Program, rejection: &Rejection) -> Option<String> {
         .iter()
         .find(|f| u32::try_from(f.insn) == Ok(at))?;
     Some(failure.cause.to_string())
-}
-
-/// Help for rejections that come before the verifier, by code.
-fn before_verifier(code: &str) -> Option<&'static str> {
-    match code {
-        "E0105" => Some(
-            "the kernel's type has no such member under this name and type: guard the access with `bpf_core_field_exists(p->field)`, \
-             or describe both layouts with flavors (`struct t___old`) and choose with bpf_core_type_exists",
-        ),
-        "E0106" => Some(
-            "declare it `__weak` and test it with bpf_ksym_exists before the call, or require a kernel that has it",
-        ),
-        "E0110" => Some(
-            "check the name against /proc/kallsyms and the kernel's BTF (`bpftool btf dump file /sys/kernel/btf/vmlinux`): \
-             functions are renamed and inlined between kernels",
-        ),
-        "E0104" => Some(
-            "load it as root, or with CAP_BPF and CAP_PERFMON (tracing) or CAP_NET_ADMIN (networking)",
-        ),
-        _ => None,
-    }
 }

@@ -37,6 +37,7 @@ pub mod filter;
 pub mod iterator;
 mod kernel;
 pub mod load;
+mod locals;
 pub mod net;
 #[cfg(feature = "tokio")]
 pub mod stream;

@@ -89,7 +89,6 @@ codes! {
     TAIL_CALL            "V0511" Safety "a tail call is not allowed here"
     MAP_PROGRAM_MISMATCH "V0512" Safety "this program may not use this map"
     LEAK_TO_HELPER       "V0513" Safety "a pointer is passed where a number is expected"
-    RECURSION            "V0514" Safety "functions call each other in a circle"
     ARG_FLAGS            "V0515" Safety "a flags argument has a value that is not allowed"
 
     REFERENCE_LEAK       "V0601" Safety "a reference is not released on every path"

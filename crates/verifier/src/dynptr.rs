@@ -48,7 +48,7 @@ const KINDS: [DynptrKind; 6] = [
     DynptrKind::SkbMeta,
 ];
 
-fn kind_of(reg: &Reg) -> DynptrKind {
+pub(crate) fn kind_of(reg: &Reg) -> DynptrKind {
     KINDS
         .get(reg.aux as usize)
         .copied()

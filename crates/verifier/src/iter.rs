@@ -24,7 +24,7 @@ fn iterator(type_id: u32, flags: Flags) -> Reg {
     }
 }
 
-fn is_active(slot: &StackSlot) -> bool {
+pub(crate) fn is_active(slot: &StackSlot) -> bool {
     slot.bytes[0] == Byte::Iter && slot.reg.ref_id != 0 && slot.reg.off == ACTIVE
 }
 

@@ -70,8 +70,8 @@ mod verify;
 pub use cause::{Cause, Interval, Reach, Returned, Section, SizeFault};
 pub use code::{CODES, Code, find as find_code};
 pub use explain::{
-    Cost, Explanation, Note, costs, explain, expression_at, further_errors, instruction_text,
-    kernel_log,
+    Cost, Explanation, Locals, LogLevel, NoLocals, Note, Part, StackVariable, costs, costs_until,
+    explain, expression_at, further_errors, general_help, instruction_text, kernel_log, statistics,
 };
 pub use owner::{MapOwner, has_owner};
 pub use rejection::{Class, Rejection};

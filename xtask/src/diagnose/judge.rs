@@ -1,16 +1,11 @@
 //! Are repaired sources right? They are if the live kernel accepts them and they do what a correct source does.
 
 use super::outcome::Bench;
-use super::trial;
+use super::{Set, trial};
 use crate::TaskError;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-/// Where the correct sources and their outputs are.
-fn repair_dir() -> PathBuf {
-    crate::workspace_root().join("tests/repair")
-}
+use std::path::Path;
 
 /// Outputs that count as right, by program: alternatives, each with a line a run.
 type Expected = BTreeMap<String, Vec<Vec<String>>>;
@@ -24,8 +19,8 @@ const HEAD: &str = "\
 ";
 
 /// Reads `outputs.txt`.
-fn expected() -> Result<Expected, TaskError> {
-    let path = repair_dir().join("outputs.txt");
+fn expected(set: &Set) -> Result<Expected, TaskError> {
+    let path = set.repaired.join("outputs.txt");
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let mut by_name: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for line in text.lines().filter(|l| !l.starts_with('#')) {
@@ -48,10 +43,10 @@ fn matches(expected: &[String], found: &[String]) -> bool {
 }
 
 /// Says which of the repaired sources in `repaired` are right.
-pub(super) fn judge(dir: &Path, repaired: &Path) -> Result<(), TaskError> {
+pub(super) fn judge(dir: &Path, set: &Set, repaired: &Path) -> Result<(), TaskError> {
     let bench = Bench::new(dir)?;
-    let expected = expected()?;
-    let names = trial::names(dir)?;
+    let expected = expected(set)?;
+    let names = trial::names(dir, set)?;
     let mut right = 0;
     for name in &names {
         let source = repaired.join(format!("{name}.c"));
@@ -74,19 +69,19 @@ pub(super) fn judge(dir: &Path, repaired: &Path) -> Result<(), TaskError> {
 }
 
 /// Records what the correct sources do; lines of alternatives stay.
-pub(super) fn record(dir: &Path) -> Result<(), TaskError> {
+pub(super) fn record(dir: &Path, set: &Set) -> Result<(), TaskError> {
     let bench = Bench::new(dir)?;
-    let path = repair_dir().join("outputs.txt");
+    let path = set.repaired.join("outputs.txt");
     let old = std::fs::read_to_string(&path).unwrap_or_default();
     let mut lines: Vec<String> = Vec::new();
-    for name in trial::names(dir)? {
+    for name in trial::names(dir, set)? {
         let by_hand = old
             .lines()
             .filter(|l| l.starts_with(&format!("{name}.")))
             .map(str::to_owned);
         lines.extend(by_hand);
         let found = bench
-            .outcome(&repair_dir().join(format!("{name}.c")))
+            .outcome(&set.repaired.join(format!("{name}.c")))
             .map_err(|e| format!("{name}: {e}"))?;
         let recorded = found
             .iter()

@@ -1,6 +1,6 @@
 //! The repair trial: who repairs sees the program and our message, nothing else.
 
-use super::faults;
+use super::{Set, faults};
 use crate::TaskError;
 use sha2::{Digest, Sha256};
 use skep::load::{LoadError, LoadOptions, load};
@@ -12,8 +12,14 @@ use std::sync::Arc;
 /// Programs of the trial.
 const COUNT: usize = 40;
 
-/// The programs of the trial: the first rejected base programs by the sha256 of their names.
-pub(super) fn names(dir: &Path) -> Result<Vec<String>, TaskError> {
+/// The programs of the trial: rejected base programs in the order of [`rejected`].
+pub(super) fn names(dir: &Path, set: &Set) -> Result<Vec<String>, TaskError> {
+    let names = rejected(dir)?;
+    Ok(names.into_iter().skip(set.skip).take(COUNT).collect())
+}
+
+/// The rejected base programs by the sha256 of their names.
+pub(crate) fn rejected(dir: &Path) -> Result<Vec<String>, TaskError> {
     let src = dir.join("src");
     let entries = fs::read_dir(&src).map_err(|e| format!("{}: {e}", src.display()))?;
     let mut names: Vec<String> = entries
@@ -27,7 +33,6 @@ pub(super) fn names(dir: &Path) -> Result<Vec<String>, TaskError> {
         .filter(|n| n.contains("__bad_"))
         .collect();
     names.sort_by_key(|n| Sha256::digest(n.as_bytes()));
-    names.truncate(COUNT);
     Ok(names)
 }
 
@@ -57,13 +62,18 @@ pub(super) enum Messages {
 }
 
 /// Writes source and message of every program of the trial, and the header that all include.
-pub(super) fn write(dir: &Path, out: &Path, messages: Messages) -> Result<(), TaskError> {
+pub(super) fn write(
+    dir: &Path,
+    set: &Set,
+    out: &Path,
+    messages: Messages,
+) -> Result<(), TaskError> {
     let objects = crate::corpus::objects_dir(dir)?.join("base");
     let place = |e: std::io::Error| format!("{}: {e}", out.display());
     fs::create_dir_all(out).map_err(place)?;
     fs::copy(dir.join("src/corpus.h"), out.join("corpus.h")).map_err(place)?;
     let skep = faults::skep()?;
-    for name in names(dir)? {
+    for name in names(dir, set)? {
         let source = fs::read_to_string(dir.join(format!("src/{name}.c"))).map_err(place)?;
         fs::write(out.join(format!("{name}.c")), without_comments(&source)).map_err(place)?;
         let object = objects.join(format!("{name}.o"));
@@ -78,7 +88,7 @@ pub(super) fn write(dir: &Path, out: &Path, messages: Messages) -> Result<(), Ta
 }
 
 /// What the live kernel says.
-fn kernel(object: &Path) -> Result<String, TaskError> {
+pub(crate) fn kernel(object: &Path) -> Result<String, TaskError> {
     let kernel_btf = Arc::new(skep::target::running_btf().map_err(|e| e.to_string())?);
     let linked = crate::corpus::run::link(object, &kernel_btf)?;
     let backend: Arc<dyn Backend> = Arc::new(skep::Kernel::new());

@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use skep::check::{CheckOptions, Checker, Report, Verdict};
 use skep::diagnose::{Diagnosis, LineCost, Note};
 use skep_abi::ProgType;
-use skep_verifier::Stats;
+use skep_verifier::{LogLevel, Stats};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub(crate) struct Args {
     /// Print rejections in other words: kernel is the form of the kernel's log
     #[arg(long, value_enum, value_name = "FORM")]
     log: Option<LogArg>,
-    /// Of the kernel's log: 1 the failing path, 2 with every register, 4 statistics only
+    /// Of the kernel's log: 1 the failing path, 2 every path, 4 statistics only
     #[arg(long, value_name = "N", default_value_t = 1, requires = "log", value_parser = clap::value_parser!(u32).range(1..=7))]
     log_level: u32,
     /// Check again whenever an object changes
@@ -73,6 +73,9 @@ enum LogArg {
     /// As at the end of the kernel's log
     Kernel,
 }
+
+/// Bit of the log level that asks for the time (`BPF_LOG_STATS`).
+const LOG_TIME: u32 = 4;
 
 /// Time between two looks at the objects.
 const WATCH_INTERVAL: Duration = Duration::from_millis(200);
@@ -306,13 +309,23 @@ fn print(
             }
         }
         Verdict::Reject(rejection) if args.log == Some(LogArg::Kernel) => {
-            out.line(match args.log_level & 3 {
-                0 => rejection::processed(rejection),
-                level => {
-                    let path = checker.kernel_log(&report.program, caps, rejection, level.min(2));
-                    rejection::kernel_log(report, rejection, path)
-                }
-            })?;
+            let level = match args.log_level & 3 {
+                0 => LogLevel::Statistics,
+                1 => LogLevel::Path,
+                _ => LogLevel::Paths,
+            };
+            let log = checker.kernel_log(&report.program, caps, rejection, level);
+            if args.log_level & LOG_TIME == 0 {
+                out.line(log)?;
+            } else {
+                // The time stands before the statistics.
+                let (path, last) = log.rsplit_once('\n').unwrap_or(("", &log));
+                let line = if path.is_empty() { "" } else { "\n" };
+                let time = report.elapsed.as_micros();
+                out.line(format_args!(
+                    "{path}{line}verification time {time} usec\n{last}"
+                ))?;
+            }
         }
         Verdict::Reject(_) => {
             for d in diagnoses {

@@ -46,7 +46,7 @@ const USER_CODES: &[(&str, &str)] = &[
 const TEXTS: &str = include_str!("../../../../docs/codes/codes.md");
 
 /// The longer text of a code.
-fn text(code: &str) -> Option<&'static str> {
+pub(crate) fn text(code: &str) -> Option<&'static str> {
     let mut sections = TEXTS.split("\n## ").skip(1);
     sections
         .find_map(|s| s.strip_prefix(code)?.strip_prefix('\n'))

@@ -5,7 +5,7 @@ mod btf;
 mod cgroup;
 mod check;
 mod disasm;
-mod explain;
+pub(crate) mod explain;
 mod feature;
 mod filter;
 mod generate;

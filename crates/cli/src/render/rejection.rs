@@ -1,8 +1,7 @@
 //! A rejection as rustc would print it.
 
-use skep::check::{Report, Source};
+use skep::check::Source;
 use skep::diagnose::{Diagnosis, Place};
-use skep_verifier::Rejection;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -108,26 +107,4 @@ fn excerpt(text: &mut String, paint: &Paint, source: Option<&Source>, label: Opt
             let _ = write!(text, "\n {pad} {bar}");
         }
     }
-}
-
-/// A kernel's log that says the same: the failing path, or where there is none its last source and instruction; message, count.
-pub(crate) fn kernel_log(report: &Report, rejection: &Rejection, path: String) -> String {
-    let mut text = path;
-    if text.is_empty() {
-        if let Some(source) = &report.source {
-            let file = source.file.rsplit('/').next().unwrap_or_default();
-            let _ = writeln!(text, "; {} @ {file}:{}", source.text, source.line);
-        }
-        if let (Some(at), Some(insn)) = (rejection.insn, &report.insn_text) {
-            let _ = writeln!(text, "{at}: {insn}");
-        }
-    }
-    let _ = write!(text, "{}\n{}", rejection.cause, processed(rejection));
-    text
-}
-
-/// The statistics in the last line of a kernel's log.
-pub(crate) fn processed(rejection: &Rejection) -> String {
-    let count = rejection.insns_processed;
-    format!("processed {count} insns (limit 1000000)")
 }

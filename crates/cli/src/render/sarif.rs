@@ -103,7 +103,11 @@ impl Sarif {
         let rules = self.rules.iter().map(|id| {
             let title =
                 skep_verifier::find_code(id).map_or("the object cannot be read", |c| c.title);
-            json!({"id": id, "shortDescription": {"text": title}})
+            let mut rule = json!({"id": id, "shortDescription": {"text": title}});
+            if let Some(text) = crate::cmd::explain::text(id) {
+                rule["help"] = json!({"text": text, "markdown": text});
+            }
+            rule
         });
         json!({
             "$schema": "https://json.schemastore.org/sarif-2.1.0.json",

@@ -27,12 +27,14 @@ pub(super) fn explain(scene: &Scene<'_>) -> Explanation {
 }
 
 /// The number that moves a pointer: the step that adds it, its register, and its life.
-pub(super) struct Index {
+pub(super) struct Index<'a> {
     pub value: Reg,
     /// What one step of the index moves the pointer by.
     pub scale: i128,
     /// The index before it was scaled.
     pub unscaled: Reg,
+    /// The local variable that holds it.
+    pub local: Option<&'a str>,
     pub life: Vec<Event>,
 }
 
@@ -64,7 +66,7 @@ pub(super) fn access_offset(insn: Option<&Insn>) -> i64 {
 }
 
 /// The pointer of the refused instruction, its register, and the index that moves it.
-pub(super) fn pointer(scene: &Scene<'_>) -> Option<(usize, Reg, Option<Index>)> {
+pub(super) fn pointer<'a>(scene: &Scene<'a>) -> Option<(usize, Reg, Option<Index<'a>>)> {
     let end = scene.end()?;
     if let Some(Insn::Alu {
         dst,
@@ -92,16 +94,17 @@ pub(super) fn pointer(scene: &Scene<'_>) -> Option<(usize, Reg, Option<Index>)> 
     Some((register, reg, moved))
 }
 
-fn index_at(scene: &Scene<'_>, step: usize, register: usize) -> Option<Index> {
+fn index_at<'a>(scene: &Scene<'a>, step: usize, register: usize) -> Option<Index<'a>> {
     let value = scene.path.reg(step, register)?;
     let mut life = scene.path.life(step, register);
-    let (mut scale, mut unscaled) = (1, value);
+    let (mut scale, mut unscaled, mut named) = (1, value, (step, register));
     let scaling = life
         .iter()
         .position(|e| matches!(e.what, What::Computed { .. } | What::Made));
     if let Some(at) = scaling
         && let Some(Insn::Alu {
             op,
+            dst,
             src: Src::Imm(imm),
             ..
         }) = scene.path.insn(life[at].step)
@@ -113,6 +116,7 @@ fn index_at(scene: &Scene<'_>, step: usize, register: usize) -> Option<Index> {
         };
         if factor > 1 {
             (scale, unscaled) = (factor, life[at].before);
+            named = (life[at].step, dst.index());
             life.drain(..=at);
         }
     }
@@ -120,6 +124,9 @@ fn index_at(scene: &Scene<'_>, step: usize, register: usize) -> Option<Index> {
         value,
         scale,
         unscaled,
+        local: scene
+            .slot(named.0)
+            .and_then(|slot| scene.local(slot as usize, named.1)),
         life,
     })
 }
@@ -141,6 +148,7 @@ fn bounds(scene: &Scene<'_>) -> Explanation {
     let Some(index) = index else {
         return fixed_bounds(scene, &reg, (fixed, size, limit), origin);
     };
+    let index_name = index_name.or(index.local);
     let i = index_name.map_or_else(|| "the index".to_owned(), |n| format!("`{n}`"));
     let c = index_name.unwrap_or("i");
     let negative = index.value.var.smin < 0;
@@ -192,7 +200,7 @@ fn bounds(scene: &Scene<'_>) -> Explanation {
     }
 }
 
-fn bounds_help(index: &Index, c: &str, highest: i128) -> String {
+fn bounds_help(index: &Index<'_>, c: &str, highest: i128) -> String {
     let signed = index.life.iter().any(|e| e.what == What::Learned) && index.value.var.smin < 0;
     if signed {
         format!(

@@ -10,29 +10,31 @@ use skep_abi::prog::MapDenied;
 use skep_btf::Kind;
 use skep_isa::{Call, Insn};
 
+/// What to do about a code whatever the program is.
+#[rustfmt::skip] // one code per line
+const HELP: &[(&str, &str)] = &[
+    ("E0101", "the helper is newer than this kernel, or the number is wrong: compile against current headers, and test with bpf_core_enum_value_exists(enum bpf_func_id, …) where it may be missing"),
+    ("E0104", "load it as root, or with CAP_BPF and CAP_PERFMON (tracing) or CAP_NET_ADMIN (networking)"),
+    ("E0105", "the kernel's type has no such member under this name and type: guard the access with `bpf_core_field_exists(p->field)` or `bpf_core_type_exists(struct t)` (code behind a guard that is false is never reached), or describe both layouts with flavors (`struct t___old`)"),
+    ("E0106", "declare it `__weak` and test it with bpf_ksym_exists before the call, or require a kernel that has it: kfuncs come and go between kernels"),
+    ("E0109", "compile with `-g`, so that the object has BTF, and do not strip the sections .BTF and .BTF.ext"),
+    ("E0110", "check the name against /proc/kallsyms and the kernel's BTF (`skep btf dump /sys/kernel/btf/vmlinux`): functions are renamed and inlined between kernels"),
+];
+
+/// What to do about a refusal that needs no look at the program.
+#[must_use]
+pub fn general_help(code: &str) -> Option<&'static str> {
+    HELP.iter().find(|(c, _)| *c == code).map(|(_, help)| *help)
+}
+
 /// Explains what is missing, since when it exists, and what to use instead.
 pub(super) fn explain(scene: &Scene<'_>) -> Explanation {
     match scene.rejection.code {
-        "E0101" => with_help(
-            "the helper is newer than this kernel, or the number is wrong: compile against current headers, and test with bpf_core_enum_value_exists(enum bpf_func_id, …) where it may be missing",
-        ),
         "E0102" => helper_not_allowed(scene),
         "E0103" => gpl_only(scene),
-        "E0104" => with_help(
-            "load it as root, or with CAP_BPF and CAP_PERFMON (tracing) or CAP_NET_ADMIN (networking)",
-        ),
-        "E0105" => with_help(
-            "guard the access: `if (bpf_core_field_exists(p->field)) …`, `bpf_core_type_exists(struct t)`; code behind a guard that is false is never reached",
-        ),
         "E0106" => kfunc(scene),
         "E0107" => map(scene),
-        "E0109" => with_help(
-            "compile with `-g`, so that the object has BTF, and do not strip the sections .BTF and .BTF.ext",
-        ),
-        "E0110" => with_help(
-            "check the name against `skep btf dump` or /proc/kallsyms; kernels differ, and functions may be inlined",
-        ),
-        _ => Explanation::default(),
+        code => general_help(code).map_or_else(Explanation::default, with_help),
     }
 }
 
@@ -166,11 +168,7 @@ fn kfunc(scene: &Scene<'_>) -> Explanation {
                 "leave the call out, or move it to a program of a type that may call {n}; where it may be missing, declare it `__weak` and test `bpf_ksym_exists({n})` first"
             ),
         ),
-        None => {
-            return with_help(
-                "declare it `__weak` and test it with bpf_ksym_exists before the call; kfuncs come and go between kernels",
-            );
-        }
+        None => return general_help("E0106").map_or_else(Explanation::default, with_help),
     };
     let note = format!(
         "{} is in this kernel, for other programs",

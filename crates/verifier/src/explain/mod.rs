@@ -11,6 +11,7 @@ mod environment;
 mod further;
 mod insn_text;
 mod limits;
+mod locals;
 mod log;
 mod names;
 mod numbers;
@@ -23,9 +24,11 @@ mod slice;
 mod stack;
 
 pub use cexpr::expression_at;
+pub use environment::general_help;
 pub use further::further_errors;
 pub use insn_text::instruction_text;
-pub use log::kernel_log;
+pub use locals::{Locals, NoLocals, Part, StackVariable};
+pub use log::{LogLevel, kernel_log, statistics};
 pub use record::Cost;
 pub(crate) use record::History;
 
@@ -58,14 +61,20 @@ pub struct Note {
     pub text: String,
 }
 
-/// Explains why `req` was refused with `rejection`; `known` are the slots of errors before it (see [`further_errors`]).
+/// Explains why `req` was refused with `rejection`; `known` are the slots of errors before it (see [`further_errors`]), `locals`
+/// knows names of variables.
 #[must_use]
-pub fn explain(req: &Request<'_>, rejection: &Rejection, known: &[u32]) -> Explanation {
+pub fn explain(
+    req: &Request<'_>,
+    rejection: &Rejection,
+    known: &[u32],
+    locals: &dyn Locals,
+) -> Explanation {
     let processed = rejection.insns_processed;
     let Some((program, steps)) = record::failing_path(req, processed, known) else {
         return Explanation::default();
     };
-    let scene = Scene::new(req, rejection, &program, &steps);
+    let scene = Scene::new(req, rejection, (&program, &steps), locals);
     let mut explanation = match (rejection.class, rejection.code.get(..3)) {
         (Class::Environment, _) => environment::explain(&scene),
         (Class::Complexity, _) => limits::explain(&scene),
@@ -75,6 +84,9 @@ pub fn explain(req: &Request<'_>, rejection: &Rejection, known: &[u32]) -> Expla
         (_, Some("V05" | "V08")) => calls::explain(&scene),
         _ => Explanation::default(),
     };
+    if explanation.label.is_none() {
+        explanation.label = scene.holder(explanation.headline.as_deref(), explanation.place);
+    }
     let mut seen = Vec::new();
     explanation.notes.retain(|n| {
         let new = !seen.contains(n);
@@ -82,6 +94,15 @@ pub fn explain(req: &Request<'_>, rejection: &Rejection, known: &[u32]) -> Expla
         new
     });
     explanation
+}
+
+/// What the walk to a refusal cost, slot by slot; nothing for walks that are too long to repeat.
+#[must_use]
+pub fn costs_until(req: &Request<'_>, rejection: &Rejection) -> Vec<Cost> {
+    if rejection.insns_processed > record::MAX_STEPS {
+        return Vec::new();
+    }
+    costs(req)
 }
 
 /// What verifying `req` costs, slot by slot; the verdict does not matter.

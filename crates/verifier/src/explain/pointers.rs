@@ -15,6 +15,7 @@ pub(super) fn no_pointer(scene: &Scene<'_>) -> Explanation {
     let life = scene.life(register);
     let expression = scene.at().and_then(|at| scene.expression(at));
     let base = expression.and_then(|e| pointer_and_index(e).0);
+    let base = base.or_else(|| scene.local(scene.at()?, register));
     let name = base.map_or_else(|| format!("r{register}"), |b| format!("`{b}`"));
     if let Some(lost) = life.iter().find(|e| {
         e.what == What::Lost
@@ -117,7 +118,8 @@ pub(super) fn nullable(scene: &Scene<'_>) -> Explanation {
     let made_at = made.and_then(|e| scene.slot(e.step)).map(|s| s as usize);
     let receiver = made_at.and_then(|at| scene.receiver(at));
     let base = expression.and_then(|e| pointer_and_index(e).0);
-    let c = base.or(receiver);
+    let local = scene.at().and_then(|at| scene.local(at, register));
+    let c = base.or(local).or(receiver);
     let name = c.map_or_else(|| format!("r{register}"), |b| format!("`{b}`"));
     let callee = made_at.and_then(|at| scene.callee(at));
     let mut notes: Vec<Note> = scene.origin(&life).into_iter().collect();

@@ -24,6 +24,8 @@ pub(crate) struct History {
     parents: Vec<u32>,
     /// The step that the current path is at.
     at: u32,
+    /// Slot of the last step.
+    latest: Option<usize>,
     /// Steps whose states are wanted, ascending.
     wanted: Vec<u32>,
     steps: Vec<PathStep>,
@@ -69,6 +71,10 @@ pub(super) struct Visits {
 pub(super) struct PathStep {
     /// Slot of the instruction.
     pub insn: usize,
+    /// It follows the step before; otherwise a path begins here, or one that waited goes on.
+    pub goes_on: bool,
+    /// Slot that was walked just before, on whatever path.
+    pub after: Option<usize>,
     /// Call frames.
     pub frames: Vec<Rc<Frame>>,
     /// What was acquired.
@@ -82,6 +88,7 @@ impl History {
             watched: None,
             parents: Vec::new(),
             at: NONE,
+            latest: None,
             wanted,
             steps: Vec::new(),
         }
@@ -90,6 +97,7 @@ impl History {
     /// The walk starts at the entry of a function.
     pub(crate) fn begin(&mut self) {
         self.at = NONE;
+        self.latest = None;
     }
 
     /// The walk is at `insn` with this state.
@@ -99,6 +107,8 @@ impl History {
         if serial >= MAX_STEPS {
             return;
         }
+        let after = self.latest.replace(insn);
+        let goes_on = self.at.wrapping_add(1) == serial && serial > 0;
         self.parents.push(self.at);
         self.at = serial;
         if let Some(watched) = self.watched.as_mut().filter(|w| w.slot == insn) {
@@ -107,6 +117,8 @@ impl History {
         if self.wanted.get(self.steps.len()) == Some(&serial) {
             self.steps.push(PathStep {
                 insn,
+                goes_on,
+                after,
                 frames: state.frames.clone(),
                 refs: state.refs.clone(),
             });
@@ -150,6 +162,26 @@ impl History {
         path.reverse();
         path
     }
+}
+
+/// Steps of a log of all paths.
+const MAX_LOGGED: u32 = 4000;
+
+/// The first steps of the whole walk, path after path.
+pub(super) fn all_paths(
+    req: &Request<'_>,
+    insns_processed: u32,
+) -> Option<(Program, Vec<PathStep>)> {
+    let target = crate::target::name_of(req);
+    let program = Program::new(req.insns, callback_start(req)).ok()?;
+    let mut v = Verifier::new(req, program, &target);
+    v.step_limit = v.step_limit.min(MAX_LOGGED.max(1));
+    let wanted = (0..insns_processed.min(MAX_LOGGED)).collect();
+    v.history = Some(Box::new(History::new(wanted, v.p.len())));
+    let refused = steps(&mut v, None);
+    drop(refused); // it is known why
+    let history = v.history.take()?;
+    Some((v.p, history.steps))
 }
 
 /// The failing path of a refused program, and the program as the walk knew it.

@@ -2,6 +2,7 @@
 
 use super::Note;
 use super::cexpr;
+use super::locals::{Locals, StackVariable};
 use super::names;
 use super::record::PathStep;
 use super::slice::{Event, Path, What};
@@ -18,6 +19,7 @@ pub(super) struct Scene<'a> {
     pub req: &'a Request<'a>,
     pub rejection: &'a Rejection,
     pub path: Path<'a>,
+    locals: &'a dyn Locals,
 }
 
 /// A line of the source.
@@ -32,13 +34,14 @@ impl<'a> Scene<'a> {
     pub(super) fn new(
         req: &'a Request<'a>,
         rejection: &'a Rejection,
-        program: &'a Program,
-        steps: &'a [PathStep],
+        (program, steps): (&'a Program, &'a [PathStep]),
+        locals: &'a dyn Locals,
     ) -> Self {
         Self {
             req,
             rejection,
             path: Path { program, steps },
+            locals,
         }
     }
 
@@ -132,7 +135,50 @@ impl<'a> Scene<'a> {
     /// The C variable that receives what an instruction makes.
     pub(super) fn receiver(&self, insn: usize) -> Option<&'a str> {
         let line = self.line(insn)?;
-        cexpr::assigned_to(line.text, line.column)
+        cexpr::assigned_to(line.text, line.column).or_else(|| self.written_local(insn))
+    }
+
+    /// The local variable that the register which an instruction writes holds from then on.
+    fn written_local(&self, insn: usize) -> Option<&'a str> {
+        let decoded = self.path.program.insns.get(insn)?.as_ref().ok()?;
+        self.local(insn + decoded.slots(), written_register(decoded)?)
+    }
+
+    /// The local variable that a register holds before an instruction.
+    pub(super) fn local(&self, insn: usize, register: usize) -> Option<&'a str> {
+        let reg = u8::try_from(register).ok()?;
+        let name_at = |at: usize| self.locals.in_register(u32::try_from(at).ok()?, reg);
+        let name = name_at(insn)?;
+        // To the compiler inline assembly is one instruction: what it writes inside still counts as the old variable.
+        let start = self.record(insn).map_or(insn, |r| r.insn as usize);
+        let insns = self.path.program.insns.get(start..insn)?;
+        let written = insns
+            .iter()
+            .flatten()
+            .any(|i| written_register(i) == Some(register));
+        (!written || name_at(start) != Some(name)).then_some(name)
+    }
+
+    /// The local variable at a byte of the stack frame of the refused instruction.
+    pub(super) fn stack_variable(&self, offset: i64) -> Option<StackVariable> {
+        let at = u32::try_from(self.at()?).ok()?;
+        self.locals.on_stack(at, offset)
+    }
+
+    /// Words that say which local variable the register of the refusal holds, if `said` and the source do not.
+    pub(super) fn holder(&self, said: Option<&str>, place: Option<u32>) -> Option<String> {
+        let (at, register) = (self.at()?, self.subject()?);
+        if place.is_some_and(|p| p as usize != at) {
+            return None;
+        }
+        let local = self.local(at, register)?;
+        let expression = self.expression(at).unwrap_or_default();
+        let named = |text: &str| {
+            let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            words.any(|w| w == local)
+        };
+        let known = said.is_some_and(named) || named(expression);
+        (!known).then(|| format!("r{register} holds `{local}`"))
     }
 
     /// The expression of the refused instruction, in backquotes; else the register.
@@ -140,7 +186,10 @@ impl<'a> Scene<'a> {
         let expression = self.at().and_then(|at| self.expression(at));
         match (expression, self.subject()) {
             (Some(e), _) => format!("`{e}`"),
-            (None, Some(reg)) => format!("this access through r{reg}"),
+            (None, Some(reg)) => match self.at().and_then(|at| self.local(at, reg)) {
+                Some(local) => format!("this access through `{local}`"),
+                None => format!("this access through r{reg}"),
+            },
             (None, None) => "this access".to_owned(),
         }
     }
@@ -288,6 +337,22 @@ impl<'a> Scene<'a> {
             "a number"
         };
         Some(format!("{name} is {what} read from {}", self.target(&base)))
+    }
+}
+
+/// The register that an instruction writes.
+fn written_register(insn: &Insn) -> Option<usize> {
+    match *insn {
+        Insn::Mov { dst, .. }
+        | Insn::Movsx { dst, .. }
+        | Insn::Alu { dst, .. }
+        | Insn::Neg { dst, .. }
+        | Insn::End { dst, .. }
+        | Insn::Load { dst, .. }
+        | Insn::LoadAcquire { dst, .. }
+        | Insn::LoadImm64 { dst, .. } => Some(dst.index()),
+        Insn::Call(_) => Some(0),
+        _ => None,
     }
 }
 

@@ -61,6 +61,11 @@ impl Path<'_> {
             .ok()
     }
 
+    /// The instruction at slot `at`.
+    pub(super) fn insn_at(&self, at: usize) -> Option<&Insn> {
+        self.program.insns.get(at)?.as_ref().ok()
+    }
+
     /// Register `reg` of the innermost frame before step `i`.
     pub(super) fn reg(&self, i: usize, reg: usize) -> Option<Reg> {
         self.steps.get(i)?.frames.last().map(|f| f.regs[reg])

@@ -2,9 +2,11 @@
 
 use super::access::{access_offset, access_size, history, pointer};
 use super::cexpr::pointer_and_index;
+use super::locals::Part;
 use super::scene::{Scene, plural, range};
 use super::{Explanation, Note};
-use crate::reg::Reg;
+use crate::reg::{Kind, Reg};
+use crate::state::Byte;
 use skep_isa::Insn;
 
 /// The stack: out of the frame, or unwritten.
@@ -23,13 +25,16 @@ pub(super) fn stack(scene: &Scene<'_>) -> Explanation {
     let name = scene.subject_name();
     let (array, index_name) = expression.map_or((None, None), pointer_and_index);
     let Some(index) = index else {
-        return uninitialised(scene, &name);
+        return uninitialised(scene, &name, &reg);
     };
+    let index_name = index_name.or(index.local);
     let c = index_name.unwrap_or("i");
     let room = -(i64::from(reg.off) + access_offset(scene.insn()));
     let values = range(&index.unscaled.var);
     let highest =
         (i128::from(room) - i128::from(access_size(scene.insn()))).div_euclid(index.scale.max(1));
+    let variable = scene.stack_variable(i64::from(reg.off));
+    let array = array.map(str::to_owned).or(variable.map(|v| v.name));
     let array = array.map_or_else(|| "the buffer".to_owned(), |a| format!("`{a}`"));
     let mut notes = history(scene, &index.life, index_name);
     notes.sort_by_key(|n| n.insn);
@@ -73,6 +78,7 @@ fn stack_argument(scene: &Scene<'_>, register: usize, callee: &str, reg: &Reg) -
         _ => "pass a buffer that is as large as the size says, and write all of it first (`= {}`)"
             .to_owned(),
     };
+    let unwritten = unwritten_byte(scene, reg, access_offset(scene.insn()));
     let room = room.map_or_else(String::new, |r| {
         format!(" only {} are there", plural(r, "byte"))
     });
@@ -86,21 +92,54 @@ fn stack_argument(scene: &Scene<'_>, register: usize, callee: &str, reg: &Reg) -
         }
         _ => format!("{callee} reads stack at argument {register} that was never written"),
     };
+    let label = unwritten.and_then(|at| byte_name(scene, at));
     notes.extend(written(scene, reg));
     Explanation {
         headline: Some(headline),
+        label,
         notes,
         help: vec![help],
         ..Explanation::default()
     }
 }
 
-fn uninitialised(scene: &Scene<'_>, name: &str) -> Explanation {
+/// The first byte from where a pointer points, and `offset` further, that was not written: its place from r10.
+fn unwritten_byte(scene: &Scene<'_>, reg: &Reg, offset: i64) -> Option<i64> {
+    let at = reg.fixed_offset().filter(|_| reg.kind == Kind::Stack)? + offset;
+    let frames = &scene.path.steps.get(scene.end()?)?.frames;
+    // Names are known of the innermost frame.
+    let frame = frames
+        .last()
+        .filter(|_| reg.aux as usize + 1 == frames.len())?;
+    (at..0).find(|at| {
+        let from_top = usize::try_from(-1 - at).unwrap_or(usize::MAX);
+        let slot = frame.stack.get(from_top / 8);
+        slot.is_none_or(|s| s.bytes[from_top % 8] == Byte::Invalid)
+    })
+}
+
+/// The variable that a byte of the stack belongs to, and which part of it.
+fn byte_name(scene: &Scene<'_>, at: i64) -> Option<String> {
+    let variable = scene.stack_variable(at)?;
+    let (name, byte) = (&variable.name, at - variable.start);
+    Some(match variable.part {
+        Some(Part::Member(path)) => {
+            format!("byte {byte} of `{name}`, in its member `{path}`, was not written")
+        }
+        Some(Part::Padding) => {
+            format!("byte {byte} of `{name}`, padding between its members, was not written")
+        }
+        None => format!("byte {byte} of `{name}` was not written"),
+    })
+}
+
+fn uninitialised(scene: &Scene<'_>, name: &str, reg: &Reg) -> Explanation {
     if scene.rejection.code != "V0302" {
         return Explanation::default();
     }
     Explanation {
         headline: Some(format!("{name} reads stack that was not written on this path")),
+        label: unwritten_byte(scene, reg, access_offset(scene.insn())).and_then(|at| byte_name(scene, at)),
         help: vec!["initialise the whole variable where it is declared (`= {}`); beware of padding between members, which `= {}` may leave out: use `__builtin_memset`".to_owned()],
         ..Explanation::default()
     }
@@ -155,6 +194,8 @@ fn written(scene: &Scene<'_>, reg: &Reg) -> Option<Note> {
         }
         _ => false,
     })?;
-    let size = plural(access_size(scene.path.insn(step)), "byte");
-    Some(scene.note(step, format!("{size} are written there by this store")))
+    let size = access_size(scene.path.insn(step));
+    let are = if size == 1 { "is" } else { "are" };
+    let size = plural(size, "byte");
+    Some(scene.note(step, format!("{size} {are} written there by this store")))
 }
