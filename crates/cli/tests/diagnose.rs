@@ -65,29 +65,29 @@ fn reviewed(folder: &str, caps: &str) -> usize {
 fn kernel_logs_have_levels() {
     let folder = root().join("tests/diagnose/cases");
     let log = |level| {
-        skep(
-            &folder,
-            &[
-                "check",
-                "signed_index.bpf.o",
-                "--log",
-                "kernel",
-                "--log-level",
-                level,
-            ],
-        )
+        let object = "signed_index.bpf.o";
+        let options = ["check", object, "--log", "kernel", "--log-level", level];
+        skep(&folder, &options)
     };
-    let statistics = "processed 14 insns (limit 1000000)";
-    assert!(log("1").contains("0: R1=ctx() R10=fp0"), "{}", log("1"));
+    let (path, paths, statistics) = (log("1"), log("2"), log("4"));
+    let mut lines = path.lines();
+    assert_eq!(lines.next(), Some("0: R1=ctx() R10=fp0"));
     assert!(
-        log("1").contains("; if (i > 15) @ signed_index.bpf.c:"),
-        "{}",
-        log("1")
+        path.contains("; if (i > 15) @ signed_index.bpf.c:27"),
+        "{path}"
     );
-    assert!(log("2").lines().count() == log("1").lines().count());
-    assert!(log("2").len() > log("1").len());
-    assert!(log("4").trim_end().ends_with(statistics), "{}", log("4"));
-    assert!(!log("4").contains("R10=fp0"));
+    let moved = "3: (07) r2 += -4                      ; R2=fp-4";
+    assert!(path.lines().any(|l| l == moved), "{path}");
+    let why = "math between map_value pointer and register with unbounded min value is not allowed";
+    let last = "processed 14 insns (limit 1000000) max_states_per_insn 0 total_states ";
+    let [.., reason, processed] = path.lines().collect::<Vec<_>>()[..] else {
+        panic!("{path}");
+    };
+    assert_eq!(reason, why);
+    assert!(processed.starts_with(last), "{path}");
+    assert!(paths.lines().count() >= path.lines().count());
+    assert!(statistics.starts_with("verification time "), "{statistics}");
+    assert_eq!(statistics.lines().count(), 2);
 }
 
 #[test]
@@ -239,6 +239,111 @@ fn sarif_is_as_the_official_schema_says() {
         let again = serde_json::to_value(&typed).expect("JSON");
         assert_eq!(again["runs"][0]["results"], sarif["runs"][0]["results"]);
     }
+}
+
+/// CAP_SYS_ADMIN is effective.
+fn is_root() -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+    let caps = line.and_then(|l| u64::from_str_radix(l.trim(), 16).ok());
+    caps.is_some_and(|caps| caps >> CAP_SYS_ADMIN & 1 == 1)
+}
+
+/// What the running kernel refuses is explained as `skep check` does, with the kernel's own words beneath.
+#[test]
+fn loads_that_the_kernel_refuses_are_explained() {
+    if !is_root() {
+        println!("skipped: root");
+        return;
+    }
+    let folder = root().join("tests/diagnose/cases");
+    let pin = format!("/sys/fs/bpf/skep-diagnose-{}", std::process::id());
+    for object in objects().iter().filter(|o| o.starts_with(&folder)) {
+        let reviewed = fs::read_to_string(object.with_extension("").with_extension("txt"));
+        let reviewed = reviewed.expect("the text");
+        let code = reviewed.split(':').next().unwrap_or_default();
+        let object = object.display().to_string();
+        for arguments in [&["run", &object][..], &["prog", "load", &object, &pin]] {
+            let output = Command::new(env!("CARGO_BIN_EXE_skep"))
+                .args(arguments)
+                .current_dir(&folder)
+                .stdin(Stdio::null())
+                .output()
+                .expect("skep runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+            assert!(
+                said.starts_with(&format!("skep: {code}")),
+                "{arguments:?}: {said}"
+            );
+            let last = said.trim_end().lines().last().unwrap_or_default();
+            assert!(
+                last.starts_with("the kernel says: "),
+                "{arguments:?}: {said}"
+            );
+        }
+    }
+}
+
+/// A line of `skep check --watch` that contains `wanted`, or a panic after a while.
+fn wait_for(lines: &std::sync::mpsc::Receiver<String>, wanted: &str) {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+    let started = std::time::Instant::now();
+    while started.elapsed() < PATIENCE {
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) if line.contains(wanted) => return,
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    panic!("no line with {wanted:?}");
+}
+
+/// Sends every line of a stream.
+fn send_lines(from: impl std::io::Read + Send + 'static, to: std::sync::mpsc::Sender<String>) {
+    use std::io::BufRead;
+    std::thread::spawn(move || {
+        let lines = std::io::BufReader::new(from).lines().map_while(Result::ok);
+        for line in lines {
+            if to.send(line).is_err() {
+                return; // nobody waits any more
+            }
+        }
+    });
+}
+
+#[test]
+fn watching_sees_changes_and_removals() {
+    let folder = std::env::temp_dir().join(format!("skep-watch-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let object = folder.join("watched.bpf.o");
+    let cases = root().join("tests/diagnose/cases");
+    fs::copy(cases.join("return_value.bpf.o"), &object).expect("a copy");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_skep"))
+        .args(["check", "--watch"])
+        .arg(&object)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("skep runs");
+    let (to, lines) = std::sync::mpsc::channel();
+    send_lines(child.stdout.take().expect("piped"), to.clone());
+    send_lines(child.stderr.take().expect("piped"), to);
+    let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        wait_for(&lines, "error[V0701]");
+        fs::copy(cases.join("packet_moved.bpf.o"), &object).expect("a copy");
+        wait_for(&lines, "error[V0202]");
+        fs::remove_file(&object).expect("removed");
+        wait_for(&lines, "No such file");
+        fs::copy(root().join("examples/packets.bpf.o"), &object).expect("a copy");
+        wait_for(&lines, "accepted");
+    }));
+    child.kill().expect("it still runs");
+    child.wait().expect("it ends");
+    // Only copies; nothing depends on their removal.
+    let _ = fs::remove_dir_all(&folder);
+    seen.expect("every change was seen");
 }
 
 /// An example of `docs/codes/codes.md`.
