@@ -140,62 +140,65 @@ fn json_names_what_led_there() {
     assert!(row["lines"][0]["steps"].as_u64() >= Some(1));
 }
 
-/// Makes a schema refuse fields that it does not name: readers ignore those, but they are to be documented.
-fn forbid_others(schema: &mut Json) {
-    match schema {
-        Json::Object(fields) => {
-            fields.values_mut().for_each(forbid_others);
-            if fields
-                .get("properties")
-                .is_some_and(|p| p.get("type").is_none_or(|t| !t.is_string()))
-            {
-                fields.insert("additionalProperties".to_owned(), false.into());
-            }
+/// What in `value` breaks `schema`; as much of JSON Schema as `docs/check.schema.json` uses.
+fn breaches(root: &Json, schema: &Json, value: &Json, at: &str, out: &mut Vec<String>) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let name = name.trim_start_matches("#/$defs/");
+        return breaches(root, &root["$defs"][name], value, at, out);
+    }
+    let fits = |of: &Json| match of.as_str() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_i64() || value.is_u64(),
+        Some("boolean") => value.is_boolean(),
+        Some("null") => value.is_null(),
+        other => panic!("type {other:?} is not read here"),
+    };
+    let types = &schema["type"];
+    let typed = match types {
+        Json::Null => true,
+        Json::Array(any) => any.iter().any(fits),
+        one => fits(one),
+    };
+    let constant = schema.get("const").is_none_or(|c| c == value);
+    let listed = schema["enum"].as_array().is_none_or(|e| e.contains(value));
+    let high = schema["minimum"]
+        .as_i64()
+        .is_none_or(|m| value.as_i64() >= Some(m));
+    if !(typed && constant && listed && high) {
+        out.push(format!("{at}: {value}"));
+    }
+    for name in schema["required"].as_array().into_iter().flatten() {
+        if value.get(name.as_str().unwrap_or_default()).is_none() {
+            out.push(format!("{at}: no {name}"));
         }
-        Json::Array(items) => items.iter_mut().for_each(forbid_others),
-        _ => {}
+    }
+    for (name, of) in value.as_object().into_iter().flatten() {
+        match schema["properties"].get(name) {
+            Some(inner) => breaches(root, inner, of, &format!("{at}/{name}"), out),
+            None => out.push(format!("{at}: {name} is not in the schema")),
+        }
+    }
+    for (i, of) in value.as_array().into_iter().flatten().enumerate() {
+        breaches(root, &schema["items"], of, &format!("{at}/{i}"), out);
     }
 }
 
 #[test]
 fn json_is_as_its_schema_says() {
     let schema = fs::read_to_string(root().join("docs/check.schema.json")).expect("the schema");
-    let mut schema: Json = serde_json::from_str(&schema).expect("JSON");
-    forbid_others(&mut schema);
-    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    let schema: Json = serde_json::from_str(&schema).expect("JSON");
+    let mut found = Vec::new();
     for object in objects() {
-        let rows = skep(
-            &root(),
-            &["check", "--json", "--stats", &object.display().to_string()],
-        );
+        let object = object.display().to_string();
+        let rows = skep(&root(), &["check", "--json", "--stats", &object]);
         for row in rows.lines() {
             let row: Json = serde_json::from_str(row).expect("JSON");
-            let errors: Vec<String> = schema
-                .iter_errors(&row)
-                .map(|e| format!("{} at {}", e, e.instance_path()))
-                .collect();
-            assert!(
-                errors.is_empty(),
-                "{}: {errors:#?}\n{row}",
-                object.display()
-            );
+            breaches(&schema, &schema, &row, &object, &mut found);
         }
     }
-}
-
-/// The official schema of SARIF 2.1.0, which the package `serde-sarif` has beside its source.
-fn sarif_schema() -> Json {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1"])
-        .current_dir(root())
-        .output()
-        .expect("cargo runs");
-    let metadata: Json = serde_json::from_slice(&output.stdout).expect("JSON");
-    let mut packages = metadata["packages"].as_array().expect("packages").iter();
-    let package = packages.find(|p| p["name"] == "serde-sarif");
-    let manifest = package.and_then(|p| p["manifest_path"].as_str());
-    let schema = Path::new(manifest.expect("the package")).with_file_name("src/schema.json");
-    serde_json::from_str(&fs::read_to_string(schema).expect("the schema")).expect("JSON")
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 /// Objects that are accepted, rejected in all the ways of the cases and the codes, and no objects.
@@ -216,29 +219,6 @@ fn objects() -> Vec<PathBuf> {
     found.push(root().join("Cargo.toml"));
     found.sort();
     found
-}
-
-#[test]
-fn sarif_is_as_the_official_schema_says() {
-    let schema = jsonschema::validator_for(&sarif_schema()).expect("a schema");
-    let broken = serde_json::json!({"version": "2.1.0", "runs": [{"results": []}]});
-    assert!(!schema.is_valid(&broken), "it needs a tool");
-    for object in objects() {
-        let sarif = skep(
-            &root(),
-            &["check", "--sarif", &object.display().to_string()],
-        );
-        let sarif: Json = serde_json::from_str(&sarif).expect("JSON");
-        let errors: Vec<String> = schema
-            .iter_errors(&sarif)
-            .map(|e| format!("{} at {}", e, e.instance_path()))
-            .collect();
-        assert!(errors.is_empty(), "{}: {errors:#?}", object.display());
-        let typed: serde_sarif::sarif::Sarif =
-            serde_json::from_value(sarif.clone()).expect("its own types");
-        let again = serde_json::to_value(&typed).expect("JSON");
-        assert_eq!(again["runs"][0]["results"], sarif["runs"][0]["results"]);
-    }
 }
 
 /// CAP_SYS_ADMIN is effective.
