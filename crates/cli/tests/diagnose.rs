@@ -315,7 +315,7 @@ fn watching_sees_changes_and_removals() {
         fs::copy(cases.join("packet_moved.bpf.o"), &object).expect("a copy");
         wait_for(&lines, "error[V0202]");
         fs::remove_file(&object).expect("removed");
-        wait_for(&lines, "No such file");
+        wait_for(&lines, "no such file");
         fs::copy(root().join("examples/packets.bpf.o"), &object).expect("a copy");
         wait_for(&lines, "accepted");
     }));
