@@ -39,10 +39,7 @@ pub(super) struct Compiled {
 }
 
 /// The code of a checked program whose loads are all of the packet.
-pub(super) fn compile(
-    program: &[Insn],
-    long_shift: LongShift,
-) -> std::result::Result<Compiled, OutOfReach> {
+pub(super) fn compile(program: &[Insn], long_shift: LongShift) -> Result<Compiled, OutOfReach> {
     let flow = Flow::of(program);
     let emit = |mut asm: Asm| {
         let mut starts = [0, 0];
@@ -79,7 +76,7 @@ enum Form {
 
 /// What a program ends with.
 #[derive(Clone, Copy)]
-enum Result {
+enum Returned {
     Constant(u32),
     A,
 }
@@ -198,20 +195,20 @@ impl<'a> Emitter<'a> {
             }
         }
         self.asm.bind(self.reject);
-        self.end(Result::Constant(0));
+        self.end(Returned::Constant(0));
     }
 
     /// Ends a run with a result.
-    fn end(&mut self, result: Result) {
+    fn end(&mut self, result: Returned) {
         match (self.form, result) {
-            (Form::One, Result::Constant(0)) => self.asm.zero(A),
-            (Form::One, Result::Constant(k)) => self.asm.mov_ri(A, u64::from(k)),
-            (Form::One, Result::A) => {}
-            (Form::Many, Result::Constant(k)) => {
+            (Form::One, Returned::Constant(0)) => self.asm.zero(A),
+            (Form::One, Returned::Constant(k)) => self.asm.mov_ri(A, u64::from(k)),
+            (Form::One, Returned::A) => {}
+            (Form::Many, Returned::Constant(k)) => {
                 let to = Addr::base(RESULT, 0);
                 self.asm.store_imm(Bytes::B4, to, k.cast_signed());
             }
-            (Form::Many, Result::A) => self.asm.store(Bytes::B4, Addr::base(RESULT, 0), A),
+            (Form::Many, Returned::A) => self.asm.store(Bytes::B4, Addr::base(RESULT, 0), A),
         }
         match self.form {
             Form::One => self.asm.ret(),
@@ -269,7 +266,7 @@ impl<'a> Emitter<'a> {
         let ahead = self.flow.ahead[at];
         if ahead.bytes == NEVER {
             // Only ways that fell through come here.
-            self.end(Result::Constant(0));
+            self.end(Returned::Constant(0));
             return;
         }
         let mut proven = self.prove(ahead, proven);
@@ -309,8 +306,8 @@ impl<'a> Emitter<'a> {
                 }
                 return self.branch(at, condition(relation), insn, proven);
             }
-            Op::RetK => return self.end(Result::Constant(insn.k)),
-            Op::RetA => return self.end(Result::A),
+            Op::RetK => return self.end(Returned::Constant(insn.k)),
+            Op::RetA => return self.end(Returned::A),
         }
         let writes_x = matches!(
             op,
