@@ -279,7 +279,7 @@ impl<'a> Walk<'_, 'a> {
             }
             match entry.tag() {
                 gimli::DW_TAG_subprogram if depth == top => {
-                    blocks.push((depth, vec![self.code.clone()]))
+                    blocks.push((depth, vec![self.code.clone()]));
                 }
                 gimli::DW_TAG_lexical_block | gimli::DW_TAG_inlined_subroutine => {
                     blocks.push((depth, self.ranges(entry)?));
