@@ -23,6 +23,7 @@ mod kernel_backend;
 mod kernel_errors;
 mod lifecycle;
 mod map_diff;
+mod object_rules;
 mod opcodes;
 mod packet_diff;
 mod packets;

@@ -16,9 +16,9 @@ use crate::target;
 use skep_abi::helper::{ArgKind, HelperProto, ProgEnv, Ret};
 use skep_abi::kernel::{Kernel, Known};
 use skep_abi::map::{self, Create};
-use skep_abi::prog::Capability;
+use skep_abi::prog::{Capability, load_attach};
 use skep_abi::prog_flags::BPF_F_SLEEPABLE;
-use skep_abi::{Errno, ProgType};
+use skep_abi::{AttachType, Errno, ProgType};
 use skep_btf::{Btf, Record};
 use skep_isa::{Call, Insn};
 use skep_object::{Failure, FailureCause, Linked, MapSpec, Needs, Object, Options, Program};
@@ -370,7 +370,11 @@ impl Checker {
         let mut request = Request {
             insns: &program.insns,
             prog_type,
-            attach: program.attach.filter(|_| !is_operation),
+            // A type that is given by hand comes without one.
+            attach: program
+                .attach
+                .or_else(|| sole_attach(prog_type))
+                .filter(|_| !is_operation),
             attach_btf_id,
             // Of an operation the attach type is the number of the member.
             attach_member: program
@@ -511,6 +515,16 @@ fn failed_relocation(failure: &Failure) -> Rejection {
 }
 
 /// Types that a loader with CAP_BPF and CAP_NET_ADMIN alone may not load.
+/// The attach type of a program type that must name one and has only this.
+fn sole_attach(prog_type: ProgType) -> Option<AttachType> {
+    let fits = |number: u32| load_attach(prog_type, number) == Some(number);
+    let mut all = AttachType::ALL.iter().filter(|a| fits(a.id()));
+    match (fits(0), all.next(), all.next()) {
+        (false, Some(only), None) => Some(*only),
+        _ => None,
+    }
+}
+
 fn needs_perfmon(prog_type: ProgType) -> bool {
     matches!(
         skep_abi::prog::facts(prog_type).capability,

@@ -310,17 +310,26 @@ fn word(record: &[u8], index: usize) -> u32 {
     bytes.map_or(0, u32::from_ne_bytes)
 }
 
-/// Cuts raw records of `size` bytes, of which at least `least` are needed.
+/// Longest record of a function or line (`MAX_FUNCINFO_REC_SIZE`).
+const INFO_RECORD_BYTES_MAX: usize = 252;
+
+/// Cuts raw records of `size` bytes, of which `least` are known; what follows these must be zero.
 fn records(
     raw: &[u8],
     size: u32,
     least: usize,
 ) -> std::result::Result<std::slice::ChunksExact<'_, u8>, Errno> {
     let size = if raw.is_empty() { least } else { size as usize };
-    if size < least || !size.is_multiple_of(4) || !raw.len().is_multiple_of(size) {
+    if !(least..=INFO_RECORD_BYTES_MAX).contains(&size) || !size.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
-    Ok(raw.chunks_exact(size))
+    let records = raw.chunks_exact(size);
+    let is_known = |record: &[u8]| record[least..].iter().all(|&b| b == 0);
+    if records.clone().all(is_known) {
+        Ok(records)
+    } else {
+        Err(Errno::E2BIG)
+    }
 }
 
 fn func_info(spec: &ProgLoad) -> std::result::Result<Vec<FuncInfo>, Errno> {
