@@ -76,7 +76,7 @@ fn kernel_logs_have_levels() {
         path.contains("; if (i > 15) @ signed_index.bpf.c:27"),
         "{path}"
     );
-    let moved = "3: (07) r2 += -4                      ; R2=fp-4";
+    let moved = "4: (07) r2 += -4                      ; R2=fp-4";
     assert!(path.lines().any(|l| l == moved), "{path}");
     let why = "math between map_value pointer and register with unbounded min value is not allowed";
     let last = "processed 14 insns (limit 1000000) max_states_per_insn 0 total_states ";
