@@ -77,3 +77,13 @@ pub(crate) fn compute(p: &mut Program, params: &dyn Fn(&Call) -> Option<usize>) 
         }
     }
 }
+
+/// Is `at` a load whose value nothing reads? Of accepted programs, whose functions end in exits and jumps.
+pub(crate) fn is_unused_load(p: &Program, at: usize) -> bool {
+    let Some(Ok(Insn::Load { dst, .. })) = p.insns.get(at) else {
+        return false;
+    };
+    let (next, count) = successors(p, at);
+    let live = |n: &usize| p.marks.get(*n).is_none_or(|m| m.live_regs & bit(*dst) != 0);
+    !next[..count].iter().any(live)
+}

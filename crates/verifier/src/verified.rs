@@ -102,6 +102,8 @@ pub struct InsnFact {
     pub reached: bool,
     /// What a load, store or atomic touches.
     pub access: Option<AccessFact>,
+    /// It is a load whose value nothing reads.
+    pub unused: bool,
     /// What a call knows of its arguments.
     pub call: Option<Box<CallFact>>,
     /// Which ways a conditional jump can go.

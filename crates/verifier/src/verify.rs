@@ -250,9 +250,13 @@ fn verified(v: Verifier<'_>, stack_depth: u32, memory: Option<u32>) -> Verified 
                 has_tail_call: f.has_tail_call,
             })
             .collect();
+    let mut facts = v.rec.finish();
+    for (at, fact) in facts.iter_mut().enumerate() {
+        fact.unused = live_regs::is_unused_load(&v.p, at);
+    }
     Verified {
         insns: v.p.slots,
-        facts: v.rec.finish(),
+        facts,
         subprogs,
         maps: v.req.maps.to_vec(),
         prog_type: v.req.prog_type,

@@ -118,14 +118,15 @@ impl std::fmt::Display for WhyNot {
     }
 }
 
-/// Does a verified program read only those structures of the kernel, and fields of them, that this process knows?
+/// Does a verified program read only those structures of the kernel, and fields of them, that this process knows? A read whose
+/// value is unused does not count: it is not made.
 /// `kernel_btf` is what it was verified with.
 ///
 /// # Errors
 /// [`WhyNot::KernelMemory`] with the first other one.
 pub fn reads_what_is_known(verified: &Verified, kernel_btf: Option<&Btf>) -> Result<(), WhyNot> {
     for (slot, fact) in (0u32..).zip(verified.facts()) {
-        let Some(access) = fact.access.filter(|_| fact.reached) else {
+        let Some(access) = fact.access.filter(|_| fact.reached && !fact.unused) else {
             continue;
         };
         let Region::Btf { type_id } = access.region else {

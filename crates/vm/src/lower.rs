@@ -405,6 +405,9 @@ impl Lowering<'_> {
     /// Loads, stores and atomics; those of the context go to the native structure.
     fn access(&mut self, slot: u32, insn: Insn) -> Result<(), LowerError> {
         let region = self.fact(slot).access.map(|a| a.region);
+        if self.fact(slot).unused && matches!(region, Some(Region::Btf { .. })) {
+            return Ok(());
+        }
         let space = match region {
             Some(Region::Btf { .. } | Region::Object) => Space::Probe,
             Some(Region::Arena) => Space::Arena,

@@ -330,10 +330,16 @@ fn compare_run(
     Ok(())
 }
 
-/// True if the result may hold an address or stale stack bytes of the kernel it was recorded on: such programs are refused to
+/// True if the result may hold an address, stale stack bytes or fields of a structure of the kernel it was recorded on: such programs are refused to
 /// loaders without CAP_PERFMON, and nobody else can give the same result.
 fn shows_kernel_memory(row: &Value) -> bool {
-    const MARKS: &[&str] = &["pointer", "read from stack", "stack access", "leak"];
+    const MARKS: &[&str] = &[
+        "pointer",
+        "read from stack",
+        "stack access",
+        "leak",
+        "access is allowed only to CAP_PERFMON",
+    ];
     /// `ffffffff8` and `ffffffff9` in the hexadecimal of a dump: printed addresses of the kernel's code and data on x86-64.
     const PRINTED: &[&str] = &["666666666666666638", "666666666666666639"];
     let log = row["cap_bpf"]["log_last"].as_str().unwrap_or_default();
