@@ -77,7 +77,7 @@ impl Sarif {
                 d.code,
                 &message,
                 &location(path, source, None),
-                related.collect(),
+                distinct(related),
             );
         }
     }
@@ -119,5 +119,28 @@ impl Sarif {
                 "results": self.results,
             }],
         })
+    }
+}
+
+/// Each of them once: SARIF wants sets, and a note can be about the same place on several steps of a path.
+fn distinct(places: impl Iterator<Item = Json>) -> Vec<Json> {
+    let mut found = Vec::new();
+    for place in places {
+        if !found.contains(&place) {
+            found.push(place);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn related_locations_are_a_set() {
+        let (a, b) = (json!({"line": 1}), json!({"line": 2}));
+        let places = [a.clone(), b.clone(), a.clone()];
+        assert_eq!(distinct(places.into_iter()), [a, b]);
     }
 }
