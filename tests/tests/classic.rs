@@ -1,9 +1,14 @@
 //! Classic programs: the checker refuses what the kernel refuses, and what is accepted decides as in the kernel.
 
+use skep::Kernel;
+use skep_abi::ProgType;
+use skep_bpf::{Backend, ProgLoad};
 use skep_cbpf::insn::{AluOp, Ancillary, OPCODES, Op, SKF_AD_OFF, SKF_LL_OFF, SKF_NET_OFF};
 use skep_cbpf::interp::Ancillaries;
+use skep_cbpf::translate::{Access, Options, TranslateError, translate};
 use skep_cbpf::{Insn, LongShift, Packet, Program, check, check_seccomp};
-use skep_sys::socket::{SockFilter, attach_classic};
+use skep_sys::socket::{SockFilter, attach_classic, attach_filter};
+use skep_tests::need::{Need, met};
 use skep_tests::random::Random;
 use skep_vm::classic::Native;
 use std::os::fd::AsFd;
@@ -11,6 +16,8 @@ use std::os::unix::net::UnixDatagram;
 
 /// Random programs, unless `SKEP_CLASSIC_PROGRAMS` says otherwise.
 const PROGRAMS: u64 = 3000;
+/// Random programs that are translated, unless `SKEP_CLASSIC_PROGRAMS` says otherwise.
+const TRANSLATED: u64 = 2000;
 /// Random programs for seccomp, each in a thread of its own.
 const SECCOMP_PROGRAMS: u64 = 200;
 /// `SECCOMP_RET_ALLOW`
@@ -153,6 +160,63 @@ fn random_programs_are_judged_and_run_as_in_the_kernel() {
     assert!(
         accepted > count / 10 && passed > count / 20,
         "the programs are worth it"
+    );
+}
+
+/// The kernel runs a program as it is on one socket, and our translation of it on another: the same messages pass.
+#[test]
+fn translations_decide_as_their_programs_in_the_kernel() {
+    if !met(&[Need::Bpf]) {
+        return;
+    }
+    let asked = std::env::var("SKEP_CLASSIC_PROGRAMS").ok();
+    let count = asked.and_then(|n| n.parse().ok()).unwrap_or(TRANSLATED);
+    let mut random = Random::new(13);
+    let kernel = Kernel::new();
+    let [classic, extended] = [(); 2].map(|()| {
+        let pair = UnixDatagram::pair().unwrap();
+        pair.1.set_nonblocking(true).unwrap();
+        pair
+    });
+    let options = Options {
+        access: Access::Socket,
+        long_shift: LongShift::Modulo,
+        verdicts: None,
+    };
+    let (mut translated, mut untranslated, mut passed) = (0u64, 0u64, 0u64);
+    for _ in 0..count {
+        let insns = program(&mut random);
+        if is_fickle(&insns) || attach_classic(classic.1.as_fd(), &raw(&insns)).is_err() {
+            continue;
+        }
+        let slots = match translate(&insns, &options) {
+            Ok(slots) => slots,
+            Err(TranslateError::Check(error)) => panic!("{error} {insns:x?}"),
+            Err(_) => {
+                untranslated += 1;
+                continue;
+            }
+        };
+        let load = ProgLoad::plain(ProgType::SocketFilter, slots);
+        let loaded = kernel.prog_load(&load);
+        let loaded = loaded.unwrap_or_else(|e| panic!("{:?} {insns:x?}", e.errno));
+        let attached = attach_filter(extended.1.as_fd(), loaded.0);
+        kernel.close(loaded);
+        attached.unwrap();
+        translated += 1;
+        for length in [64, 1 + random.below(63) as usize] {
+            let message: Vec<u8> = (0..length)
+                .map(|_| random.next_u64() as u8 & [0xff, 0x0d][random.below(2) as usize])
+                .collect();
+            let [theirs, ours] = [&classic, &extended].map(|(s, r)| kept(s, r, &message));
+            assert_eq!(ours, theirs, "{insns:x?} on {message:x?}");
+            passed += u64::from(theirs > 0);
+        }
+    }
+    println!("{translated} translated, {untranslated} not, {passed} messages passed");
+    assert!(
+        translated > count / 20 && passed > count / 40,
+        "{translated} {untranslated} {passed}"
     );
 }
 

@@ -16,8 +16,6 @@ pub struct MapOwner {
     target: u32,
     /// They accept packets in fragments.
     xdp_has_frags: bool,
-    /// They may sleep.
-    sleepable: bool,
     /// Ids of their cgroup storages, shared and per CPU; 0 for none.
     storage: [u32; 2],
 }
@@ -55,14 +53,13 @@ impl MapOwner {
             attach: load_attach(prog_type, number).unwrap_or(number),
             target: if has_target { attach_btf_id } else { 0 },
             xdp_has_frags: prog_flags & prog_flags::XDP_HAS_FRAGS != 0,
-            sleepable: prog_flags & prog_flags::SLEEPABLE != 0,
             storage: STORAGES.map(|t| storage(t).map_or(0, |m| m.id)),
         }
     }
 
     /// May a program of kind `program` be put into, or name, a map of this type that belongs to this kind?
     ///
-    /// Source: `bpf_prog_map_compatible`. A program without cgroup storage goes with any.
+    /// Source: `bpf_prog_map_compatible`. A program without cgroup storage goes with any; whether programs may sleep does not count.
     #[must_use]
     pub fn admits(&self, program: &Self, map_type: MapType) -> bool {
         let mut storages = self.storage.iter().zip(&program.storage);
@@ -70,7 +67,6 @@ impl MapOwner {
             && (map_type != MapType::ProgArray || self.attach == program.attach)
             && self.target == program.target
             && self.xdp_has_frags == program.xdp_has_frags
-            && self.sleepable == program.sleepable
             && storages.all(|(mine, other)| mine == other || *other == 0)
     }
 }

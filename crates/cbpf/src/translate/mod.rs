@@ -374,7 +374,54 @@ impl Translator<'_> {
                 i16::try_from(target - slot - 1).map_err(|_| TranslateError::Distance(*at))?;
             self.slots[*slot].offset = offset;
         }
-        Ok(self.slots)
+        Ok(without_unreachable(&self.slots))
+    }
+}
+
+/// The slots that the first one can reach: eBPF refuses others, classic BPF allows them. Jumps only go forward, and no
+/// instruction takes two slots.
+fn without_unreachable(slots: &[Slot]) -> Vec<Slot> {
+    let mut reached = vec![false; slots.len()];
+    reached[0] = true;
+    for at in 0..slots.len() {
+        if reached[at] {
+            for next in successors(slots, at).into_iter().flatten() {
+                reached[next] = true;
+            }
+        }
+    }
+    // How many slots are kept in front of each.
+    let mut places = Vec::with_capacity(slots.len());
+    let mut kept = 0;
+    for is_reached in &reached {
+        places.push(kept);
+        kept += usize::from(*is_reached);
+    }
+    let mut out = Vec::with_capacity(slots.len());
+    for (at, slot) in slots.iter().enumerate().filter(|(at, _)| reached[*at]) {
+        let mut slot = *slot;
+        if let [_, Some(target)] = successors(slots, at) {
+            // Not more than the distance before.
+            slot.offset = (places[target] - places[at] - 1) as i16;
+        }
+        out.push(slot);
+    }
+    out
+}
+
+/// The slot behind, and the target of a jump.
+fn successors(slots: &[Slot], at: usize) -> [Option<usize>; 2] {
+    let slot = slots[at];
+    let behind = Some(at + 1);
+    if !matches!(slot.code & 7, JMP | JMP32) {
+        return [behind, None];
+    }
+    let target = Some((at + 1).wrapping_add_signed(isize::from(slot.offset)));
+    match slot.code & 0xf0 {
+        EXIT => [None, None],
+        CALL => [behind, None],
+        JA => [None, target],
+        _ => [behind, target],
     }
 }
 
@@ -421,6 +468,26 @@ mod tests {
             }
             assert_eq!(slots.last().map(|s| s.code), Some(JMP | EXIT));
         }
+    }
+
+    #[test]
+    fn what_nothing_reaches_is_left_out() {
+        let program = [
+            Insn::jump(0x15, 7, 1, 2),
+            Insn::new(0x16, 0),
+            Insn::new(0x06, 3),
+            Insn::new(0x06, 5),
+        ];
+        let slots = translate(&program, &options(Access::Socket)).unwrap();
+        let returned: Vec<i32> = slots
+            .windows(2)
+            .filter(|w| w[1].code == JMP | EXIT)
+            .map(|w| w[0].imm)
+            .collect();
+        assert_eq!(returned, [3, 5]);
+        let always_rejects = [Insn::new(0xb1, 0x8000_0000), Insn::new(0x06, 3)];
+        let slots = translate(&always_rejects, &options(Access::Socket)).unwrap();
+        assert_eq!(slots.iter().filter(|s| s.code == JMP | EXIT).count(), 1);
     }
 
     #[test]
