@@ -88,3 +88,18 @@ fn a_number_of_any_size_has_an_alignment() {
     let btf = Btf::parse(builder.finish()).expect("the sizes of numbers are not read yet");
     assert!(!skep_btf::c::declarations(&btf, None).is_empty());
 }
+
+#[test]
+fn a_tag_comes_before_typedefs_as_before_modifiers() {
+    let chain = |outer: (Kind, &str), inner: (Kind, &str)| {
+        let mut b = sample();
+        let inner = b.add_ref(inner.0, inner.1, 1);
+        b.add_ref(outer.0, outer.1, inner);
+        errno(&b)
+    };
+    let (tag, alias) = ((Kind::TypeTag, "t"), (Kind::Typedef, "alias"));
+    assert_eq!(chain(alias, tag), Some(Errno::EINVAL));
+    assert_eq!(chain((Kind::Const, ""), tag), Some(Errno::EINVAL));
+    assert_eq!(chain(tag, alias), None);
+    assert_eq!(chain(tag, tag), None);
+}

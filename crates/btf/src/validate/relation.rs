@@ -271,12 +271,12 @@ fn decl_tag(btf: &Btf, ty: Type<'_>) -> Result<(), BtfProblem> {
     }
 }
 
-/// In a chain of modifiers tags come before all others.
+/// In a chain of modifiers and typedefs tags come before all others.
 fn tags_first(ty: Type<'_>) -> Result<(), BtfError> {
     let mut at = ty;
     let mut in_tags = ty.kind() == Kind::TypeTag;
     for _ in 0..CHAIN_MAX {
-        if !at.kind().is_modifier() {
+        if !at.kind().is_modifier() && at.kind() != Kind::Typedef {
             return Ok(());
         }
         if at.kind() != Kind::TypeTag {
