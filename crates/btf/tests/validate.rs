@@ -103,3 +103,15 @@ fn a_tag_comes_before_typedefs_as_before_modifiers() {
     assert_eq!(chain(tag, alias), None);
     assert_eq!(chain(tag, tag), None);
 }
+
+#[test]
+fn chains_of_typedefs_may_be_long_if_each_names_an_older_one() {
+    let mut b = sample();
+    let mut last = 1;
+    for _ in 0..200 {
+        last = b.add_ref(Kind::Typedef, "alias", last);
+    }
+    assert_eq!(errno(&b), None);
+    b.add_ref(Kind::Const, "", last);
+    assert_eq!(errno(&b), None);
+}

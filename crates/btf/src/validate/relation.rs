@@ -284,6 +284,10 @@ fn tags_first(ty: Type<'_>) -> Result<(), BtfError> {
         } else if !in_tags {
             return Err(BtfError::at(ty.id(), BtfProblem::TagOrder));
         }
+        if at.id() < ty.id() {
+            // Its own chain was looked at before.
+            return Ok(());
+        }
         let Some(next) = at.target() else {
             return Ok(());
         };
