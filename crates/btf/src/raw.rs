@@ -62,6 +62,27 @@ impl Order {
         }
     }
 
+    /// Reads 64 bits at `at`; 0 past the end.
+    #[must_use]
+    pub fn u64_at(self, bytes: &[u8], at: usize) -> u64 {
+        let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) else {
+            return 0;
+        };
+        match self {
+            Self::Little => u64::from_le_bytes(*word),
+            Self::Big => u64::from_be_bytes(*word),
+        }
+    }
+
+    /// The bytes of `value`.
+    #[must_use]
+    pub fn u64_bytes(self, value: u64) -> [u8; 8] {
+        match self {
+            Self::Little => value.to_le_bytes(),
+            Self::Big => value.to_be_bytes(),
+        }
+    }
+
     /// The bytes of `value`.
     #[must_use]
     pub fn u32_bytes(self, value: u32) -> [u8; 4] {

@@ -7,13 +7,14 @@
 mod frame;
 mod shape;
 
-use crate::image::{Image, ImageSection, ImageSymbol};
+use crate::image::{Image, ImageSection, ImageSymbol, add_at};
 use gimli::{
     AttributeValue, DebuggingInformationEntry, Dwarf, EndianSlice, Expression, Operation,
     RunTimeEndian, Unit, UnitOffset,
 };
 pub use shape::{Member, Shape};
 use skep_btf::Order;
+use skep_isa::asm::RelocationKind;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::ops::Range;
@@ -188,8 +189,8 @@ fn address(symbol: &ImageSymbol<'_>, image: &Image<'_>) -> Option<u64> {
 
 /// Contents of a section with its relocations applied. What they add stands in place.
 fn relocated<'d>(section: &ImageSection<'d>, image: &Image<'d>) -> Cow<'d, [u8]> {
-    /// `R_BPF_64_64` and `R_BPF_64_ABS64`; all others are 4 bytes wide.
-    const WIDE: [u32; 2] = [1, 2];
+    /// All others are 4 bytes wide.
+    const WIDE: [u32; 2] = [RelocationKind::Wide as u32, RelocationKind::Abs64 as u32];
     let mut data = Cow::Borrowed(section.data);
     for relocation in &section.relocations {
         let symbol = image.symbols.get(relocation.symbol as usize);
@@ -199,43 +200,9 @@ fn relocated<'d>(section: &ImageSection<'d>, image: &Image<'d>) -> Cow<'d, [u8]>
         let Ok(at) = usize::try_from(relocation.offset) else {
             continue;
         };
-        let big = image.order == Order::Big;
-        if WIDE.contains(&relocation.kind) {
-            let place = data
-                .to_mut()
-                .get_mut(at..)
-                .and_then(|d| d.first_chunk_mut::<8>());
-            let Some(place) = place else { continue };
-            let value = if big {
-                u64::from_be_bytes(*place)
-            } else {
-                u64::from_le_bytes(*place)
-            };
-            let value = value.wrapping_add(moved);
-            *place = if big {
-                value.to_be_bytes()
-            } else {
-                value.to_le_bytes()
-            };
-        } else {
-            let place = data
-                .to_mut()
-                .get_mut(at..)
-                .and_then(|d| d.first_chunk_mut::<4>());
-            let Some(place) = place else { continue };
-            let value = if big {
-                u32::from_be_bytes(*place)
-            } else {
-                u32::from_le_bytes(*place)
-            };
-            // A place in a debug section: those are smaller than 4 GiB.
-            let value = value.wrapping_add(moved as u32);
-            *place = if big {
-                value.to_be_bytes()
-            } else {
-                value.to_le_bytes()
-            };
-        }
+        let is_wide = WIDE.contains(&relocation.kind);
+        // A narrow place is one in a debug section: those are smaller than 4 GiB. One that lies outside stays as it is.
+        let _ = add_at(data.to_mut(), at, is_wide, image.order, moved);
     }
     data
 }

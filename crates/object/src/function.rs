@@ -105,6 +105,17 @@ fn of_section(
     Ok(functions)
 }
 
+/// Code as slots, in the byte order of this machine; an incomplete slot at the end is left out.
+pub(crate) fn slots(code: &[u8]) -> Vec<Slot> {
+    let read = if cfg!(target_endian = "big") {
+        Slot::from_be_bytes
+    } else {
+        Slot::from_le_bytes
+    };
+    let (slots, _) = code.as_chunks();
+    slots.iter().map(|b| read(*b)).collect()
+}
+
 fn function(
     section: &Section<'_>,
     index: usize,
@@ -112,19 +123,12 @@ fn function(
     bytes: std::ops::Range<usize>,
     global: bool,
 ) -> Function {
-    let read = |b: &[u8; SLOT_BYTES]| {
-        if cfg!(target_endian = "big") {
-            Slot::from_be_bytes(*b)
-        } else {
-            Slot::from_le_bytes(*b)
-        }
-    };
     Function {
         name: name.to_owned(),
         section: index,
         section_name: section.name.to_owned(),
         start: bytes.start / SLOT_BYTES,
-        insns: section.data[bytes].as_chunks().0.iter().map(read).collect(),
+        insns: slots(&section.data[bytes]),
         relocs: Vec::new(),
         global,
     }

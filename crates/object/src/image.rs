@@ -29,6 +29,25 @@ const SHF_WRITE: u64 = 1;
 const SHF_ALLOC: u64 = 2;
 const SHF_EXECINSTR: u64 = 4;
 
+/// Adds to the word of 8 bytes, or of 4, that stands at a place of a section; `None` if it is not all inside.
+pub(crate) fn add_at(
+    data: &mut [u8],
+    at: usize,
+    is_wide: bool,
+    order: Order,
+    added: u64,
+) -> Option<()> {
+    let place = data.get_mut(at..)?;
+    if is_wide {
+        let place = place.first_chunk_mut::<8>()?;
+        *place = order.u64_bytes(order.u64_at(place, 0).wrapping_add(added));
+    } else {
+        let place = place.first_chunk_mut::<4>()?;
+        *place = order.u32_bytes(order.u32_at(place, 0).wrapping_add(added as u32));
+    }
+    Some(())
+}
+
 /// Why bytes are not an ELF file that can be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -363,15 +382,7 @@ impl<'d> Reader<'d> {
     }
 
     fn u64(&self, bytes: &[u8], at: usize) -> u64 {
-        let (first, second) = (
-            self.order.u32_at(bytes, at),
-            self.order.u32_at(bytes, at + 4),
-        );
-        let (low, high) = match self.order {
-            Order::Little => (first, second),
-            Order::Big => (second, first),
-        };
-        u64::from(high) << 32 | u64::from(low)
+        self.order.u64_at(bytes, at)
     }
 
     fn slice(&self, offset: u64, size: u64, what: &'static str) -> Result<&'d [u8], ImageError> {

@@ -148,10 +148,7 @@ impl File {
     }
 
     fn u64(&mut self, value: u64) {
-        match self.order {
-            Order::Little => self.bytes.extend(value.to_le_bytes()),
-            Order::Big => self.bytes.extend(value.to_be_bytes()),
-        }
+        self.bytes.extend(self.order.u64_bytes(value));
     }
 
     /// Pads to a multiple of `align` and returns the position.

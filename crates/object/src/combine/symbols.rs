@@ -2,7 +2,7 @@
 
 use super::sections::Layout;
 use super::{CombineError, File};
-use crate::image::{ImageRelocation, ImageSymbol};
+use crate::image::{ImageRelocation, ImageSymbol, add_at};
 use skep_btf::Order;
 use skep_isa::asm::{Binding, Relocation, RelocationKind, RelocationTarget, Symbol, SymbolKind};
 use std::collections::{BTreeMap, HashMap};
@@ -13,11 +13,11 @@ const SLOT_BYTES: u64 = 8;
 const IMM_OFFSET: u64 = 4;
 
 /// Kinds of relocation that are moved.
-const KINDS: &[(u32, RelocationKind)] = &[
-    (1, RelocationKind::Wide),
-    (2, RelocationKind::Abs64),
-    (3, RelocationKind::Abs32),
-    (10, RelocationKind::Call),
+const KINDS: &[RelocationKind] = &[
+    RelocationKind::Wide,
+    RelocationKind::Abs64,
+    RelocationKind::Abs32,
+    RelocationKind::Call,
 ];
 
 /// The symbols of the whole, and what those of each file became.
@@ -197,31 +197,14 @@ fn moved(
     data: &mut [u8],
     order: Order,
 ) -> Option<Relocation> {
-    let (_, kind) = *KINDS
-        .iter()
-        .find(|(number, _)| *number == relocation.kind)?;
-    let (start, bytes, shift) = match kind {
-        RelocationKind::Wide => (offset.checked_add(IMM_OFFSET)?, 4, shift),
-        RelocationKind::Call => (offset.checked_add(IMM_OFFSET)?, 4, shift / SLOT_BYTES),
-        RelocationKind::Abs64 => (offset, 8, shift),
-        RelocationKind::Abs32 | RelocationKind::NoDyld32 => (offset, 4, shift),
+    let kind = *KINDS.iter().find(|k| **k as u32 == relocation.kind)?;
+    let (start, shift) = match kind {
+        RelocationKind::Wide => (offset.checked_add(IMM_OFFSET)?, shift),
+        RelocationKind::Call => (offset.checked_add(IMM_OFFSET)?, shift / SLOT_BYTES),
+        RelocationKind::Abs64 | RelocationKind::Abs32 | RelocationKind::NoDyld32 => (offset, shift),
     };
-    let start = usize::try_from(start).ok()?;
-    let place = data.get_mut(start..start.checked_add(bytes)?)?;
-    if bytes == 4 {
-        let value = order.u32_at(place, 0).wrapping_add(shift as u32);
-        place.copy_from_slice(&order.u32_bytes(value));
-    } else {
-        let value = match order {
-            Order::Little => u64::from_le_bytes(place.try_into().ok()?),
-            Order::Big => u64::from_be_bytes(place.try_into().ok()?),
-        };
-        let value = value.wrapping_add(shift);
-        place.copy_from_slice(&match order {
-            Order::Little => value.to_le_bytes(),
-            Order::Big => value.to_be_bytes(),
-        });
-    }
+    let is_wide = kind == RelocationKind::Abs64;
+    add_at(data, usize::try_from(start).ok()?, is_wide, order, shift)?;
     Some(Relocation {
         offset,
         target,

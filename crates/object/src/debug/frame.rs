@@ -4,7 +4,8 @@
 //! highest one - as the base. How large the frame is stands nowhere: it follows from the lowest byte that the code refers to.
 
 use super::{Place, Variable};
-use skep_isa::{AluOp, Insn, Slot, Src, insns};
+use crate::function::slots;
+use skep_isa::{AluOp, Insn, Src, insns};
 use std::collections::BTreeSet;
 
 /// Frames are as large as a multiple of this many bytes.
@@ -42,14 +43,7 @@ pub(super) fn settle(variables: &mut Vec<Variable>, code: &[u8]) {
 
 /// The bytes of the stack that the code accesses or takes the address of, from r10.
 fn referenced(code: &[u8]) -> BTreeSet<i64> {
-    let slot = |bytes: &[u8; 8]| {
-        if cfg!(target_endian = "big") {
-            Slot::from_be_bytes(*bytes)
-        } else {
-            Slot::from_le_bytes(*bytes)
-        }
-    };
-    let slots: Vec<Slot> = code.as_chunks().0.iter().map(slot).collect();
+    let slots = slots(code);
     let mut found = BTreeSet::new();
     // Registers that hold a copy of r10.
     let mut copies = [false; FRAME_POINTER + 1];
