@@ -36,8 +36,9 @@ pub struct Input<'d> {
     pub bytes: &'d [u8],
 }
 
-/// Bytes of a section at most, so that a few bytes of input cannot ask for all memory.
+/// Bytes of a section at most, and of all together, so that a few bytes of input cannot ask for all memory.
 const SECTION_BYTES_MAX: u64 = skep_isa::asm::MAX_SECTION_BYTES;
+const ALL_BYTES_MAX: u64 = 4 * SECTION_BYTES_MAX;
 
 /// `ET_REL`
 const RELOCATABLE: u16 = 1;

@@ -1,8 +1,8 @@
 //! Sections of one name, one after the other.
 
-use super::{CombineError, File, SECTION_BYTES_MAX};
+use super::{ALL_BYTES_MAX, CombineError, File, SECTION_BYTES_MAX};
 use crate::image::ImageSection;
-use skep_isa::asm::Section;
+use skep_isa::asm::{MAX_SECTIONS, Section};
 
 const PROGBITS: u32 = 1;
 const NOBITS: u32 = 8;
@@ -34,6 +34,8 @@ pub(super) struct Layout {
     pub(super) sections: Vec<Section>,
     /// By file and section index.
     places: Vec<Vec<Option<Place>>>,
+    /// Bytes of all sections.
+    bytes: u64,
 }
 
 impl Layout {
@@ -64,6 +66,7 @@ pub(super) fn join(files: &[File<'_>]) -> Result<Layout, CombineError> {
     let mut layout = Layout {
         sections: Vec::new(),
         places: Vec::new(),
+        bytes: 0,
     };
     for file in files {
         let mut places = Vec::new();
@@ -82,13 +85,16 @@ impl Layout {
         file: &File<'_>,
         section: &ImageSection<'_>,
     ) -> Result<Place, CombineError> {
+        let differs = |why| file.section(section.name, why);
         let known = self.sections.iter().position(|s| s.name == section.name);
         let at = known.unwrap_or(self.sections.len());
+        if at == MAX_SECTIONS {
+            return Err(differs("there are more than 4096 sections"));
+        }
         if known.is_none() {
             self.sections.push(begin(section));
         }
         let joined = &mut self.sections[at];
-        let differs = |why| file.section(section.name, why);
         if joined.is_executable != section.is_executable() {
             return Err(differs("code in one object, data in another"));
         }
@@ -108,10 +114,15 @@ impl Layout {
             0 => 1,
             _ => return Err(differs("its alignment is no power of two up to 4096")),
         };
-        let shift = (joined.data.len() as u64).next_multiple_of(align);
+        let before = joined.data.len() as u64;
+        let shift = before.next_multiple_of(align);
         let end = shift.saturating_add(section.size);
         if end > SECTION_BYTES_MAX {
             return Err(differs("longer than 64 MiB"));
+        }
+        self.bytes += end - before;
+        if self.bytes > ALL_BYTES_MAX {
+            return Err(differs("all sections together are longer than 256 MiB"));
         }
         joined.align = joined.align.max(align);
         joined.is_writable |= section.is_writable();
@@ -142,5 +153,57 @@ fn begin(section: &ImageSection<'_>) -> Section {
         entry_bytes: section.entry_bytes,
         align: 1,
         ..Section::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Input, combine};
+    use super::*;
+    use skep_isa::asm::Assembly;
+
+    /// An object of `count` sections, each of which says to be of `bytes` zeros.
+    fn zeros(count: usize, bytes: u64) -> Vec<u8> {
+        let sections = (0..count).map(|i| Section {
+            name: format!(".bss.{i}"),
+            is_allocated: true,
+            is_nobits: true,
+            data: vec![0],
+            align: 1,
+            ..Section::default()
+        });
+        let assembly = Assembly {
+            sections: sections.collect(),
+            ..Assembly::default()
+        };
+        let mut file = crate::write::write(&assembly).unwrap();
+        let word = |at: usize| u64::from_le_bytes(*file[at..].first_chunk().unwrap());
+        let headers = usize::try_from(word(40)).unwrap();
+        // The size of each section's header, behind that of the empty one.
+        for i in 1..=count {
+            let size = headers + 64 * i + 32;
+            file[size..size + 8].copy_from_slice(&bytes.to_le_bytes());
+        }
+        file
+    }
+
+    #[test]
+    fn sections_that_ask_for_all_memory_are_refused() {
+        let refused = |count, bytes| {
+            let bytes = zeros(count, bytes);
+            let name = "zeros";
+            combine(&[Input {
+                name,
+                bytes: &bytes,
+            }])
+            .map_err(|e| e.to_string())
+        };
+        assert!(refused(3, 100).is_ok());
+        let all = refused(5, SECTION_BYTES_MAX).unwrap_err();
+        assert!(all.contains("256 MiB"), "{all}");
+        let one = refused(1, SECTION_BYTES_MAX + 1).unwrap_err();
+        assert!(one.contains("64 MiB"), "{one}");
+        let many = refused(MAX_SECTIONS + 1, 1).unwrap_err();
+        assert!(many.contains("4096"), "{many}");
     }
 }
