@@ -8,7 +8,7 @@ use skep_btf::dedup::{Deduplicated, Known, copy, dedup};
 use skep_btf::ext::SectionInfo;
 use skep_btf::raw::Info;
 use skep_btf::{Btf, CoreRelo, Ext, FuncInfo, Kind, LineInfo, Linkage, Type};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Bytes of a slot.
 const SLOT_BYTES: u64 = 8;
@@ -96,7 +96,7 @@ impl<'f> Joint<'f, '_> {
 
     /// Lets the definition of each shared symbol stand for all its declarations.
     fn share(&mut self) -> Result<(), CombineError> {
-        let mut found: HashMap<&str, Vec<(usize, Type<'f>)>> = HashMap::new();
+        let mut found: BTreeMap<&str, Vec<(usize, Type<'f>)>> = BTreeMap::new();
         for file in 0..self.files.len() {
             for ty in self.types(file).filter(|t| is_shared(*t)) {
                 if self.symbols.shared.contains_key(ty.name()) {
@@ -116,7 +116,7 @@ impl<'f> Joint<'f, '_> {
             let chosen_id = self.id(owner, chosen.id());
             self.shared.insert(name, (owner, chosen_id));
             for &(file, ty) in &types {
-                if !agree(ty, chosen, DEPTH_MAX) {
+                if !are_one(ty, chosen) {
                     let files = [self.files[file].name, self.files[owner].name];
                     return Err(CombineError::Type {
                         symbol: name.to_owned(),
@@ -290,36 +290,50 @@ macro_rules! records {
 
 records! { FuncInfo LineInfo CoreRelo }
 
-/// May these be types of one symbol? Names of types and sizes must be equal, what pointers point to only by name; an array
-/// without a length fits every length.
-fn agree(one: Type<'_>, other: Type<'_>, depth: u32) -> bool {
-    let (one, other) = (one.resolve(), other.resolve());
-    let pair = |a: u32, b: u32| match (one.btf().get(a), other.btf().get(b)) {
+/// May these functions or variables be one symbol?
+fn are_one(one: Type<'_>, other: Type<'_>) -> bool {
+    let pair = |a, b| pair_agrees((one.btf(), a), (other.btf(), b), DEPTH_MAX);
+    match (one.kind(), other.kind()) {
+        (Kind::Var, Kind::Var) => pair(one.size_or_type(), other.size_or_type()),
+        (Kind::Func, Kind::Func) => {
+            let [a, b] = [one, other].map(|f| f.target().map(Type::resolve));
+            let (Some(a), Some(b)) = (a, b) else {
+                return a.is_none() && b.is_none();
+            };
+            let mut params = a.params().zip(b.params());
+            a.kind() == b.kind()
+                && a.params().len() == b.params().len()
+                && pair(a.size_or_type(), b.size_or_type())
+                && params.all(|(a, b)| pair(a.type_id, b.type_id))
+        }
+        _ => false,
+    }
+}
+
+fn pair_agrees((one, a): (&Btf, u32), (other, b): (&Btf, u32), depth: u32) -> bool {
+    match (one.get(a), other.get(b)) {
         (Some(a), Some(b)) => depth > 0 && agree(a, b, depth - 1),
         (a, b) => a.is_none() && b.is_none(),
-    };
+    }
+}
+
+/// May these be types of one value? Names of types and sizes must be equal, what pointers point to only by name; an array
+/// without a length fits every length. What is compared is a chain, never a tree: it ends soon however types refer to each other.
+fn agree(one: Type<'_>, other: Type<'_>, depth: u32) -> bool {
+    let (one, other) = (one.resolve(), other.resolve());
     match (one.kind(), other.kind()) {
         (Kind::Int, Kind::Int) => one.size() == other.size() && one.int() == other.int(),
         (Kind::Array, Kind::Array) => match (one.array(), other.array()) {
             (Some(a), Some(b)) => {
-                (a.len == b.len || a.len == 0 || b.len == 0) && pair(a.element, b.element)
+                let (a_element, b_element) = ((one.btf(), a.element), (other.btf(), b.element));
+                (a.len == b.len || a.len == 0 || b.len == 0)
+                    && pair_agrees(a_element, b_element, depth)
             }
             _ => false,
         },
         (Kind::Ptr, Kind::Ptr) => {
             let named = |ty: Type<'_>| ty.target().map(|t| t.resolve().name().to_owned());
             named(one) == named(other)
-        }
-        (Kind::FuncProto, Kind::FuncProto) => {
-            one.params().len() == other.params().len()
-                && pair(one.size_or_type(), other.size_or_type())
-                && one
-                    .params()
-                    .zip(other.params())
-                    .all(|(a, b)| pair(a.type_id, b.type_id))
-        }
-        (Kind::Func, Kind::Func) | (Kind::Var, Kind::Var) => {
-            pair(one.size_or_type(), other.size_or_type())
         }
         (Kind::Fwd, b) if b.is_composite() => one.name() == other.name(),
         (a, Kind::Fwd) if a.is_composite() => one.name() == other.name(),
@@ -344,5 +358,21 @@ mod tests {
         let fits = |a, b| agree(btf.get(a).expect("a"), btf.get(b).expect("b"), DEPTH_MAX);
         assert!(fits(three, none) && fits(a, b) && fits(s, declared));
         assert!(!fits(a, c) && !fits(int, s) && !fits(three, int));
+    }
+
+    #[test]
+    fn prototypes_that_nest_without_end_are_compared_at_once() {
+        let mut builder = Builder::new(Order::HOST);
+        let int = builder.add_int("int", 4, 1);
+        // Takes a hundred values of its own type, which only a damaged file says.
+        let itself = [0, int + 1].repeat(100);
+        let info = |count| Info::new(Kind::FuncProto, count, false);
+        let endless = builder.add("", info(100), int, &itself);
+        let plain = builder.add("", info(1), int, &[0, int]);
+        let global = Info::new(Kind::Func, 1, false);
+        let [a, b] = [endless, plain].map(|of| builder.add("f", global, of, &[]));
+        let btf = Btf::parse(builder.finish()).expect("BTF");
+        let one = |a, b| are_one(btf.get(a).expect("a"), btf.get(b).expect("b"));
+        assert!(one(a, a) && one(b, b) && !one(a, b));
     }
 }
