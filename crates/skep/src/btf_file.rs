@@ -56,21 +56,9 @@ pub fn read(path: &Path, base: Option<&Btf>) -> io::Result<Btf> {
     parsed.map_err(|e| io::Error::other(e.to_string()))
 }
 
-/// The BTF in the bytes of a file.
-fn contents(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
-    if bytes.starts_with(XZ) {
-        let first = xz4rust::DICT_SIZE_PROFILE_0;
-        let decoder = xz4rust::XzDecoder::in_heap_with_alloc_dict_size(first, DICTIONARY_BYTES_MAX);
-        let reader = xz4rust::XzReader::new_with_buffer_size_and_decoder(
-            io::Cursor::new(bytes),
-            BUFFER,
-            decoder,
-        );
-        return contents(limited(reader)?);
-    }
-    if bytes.starts_with(GZIP) {
-        return contents(limited(flate2::read::GzDecoder::new(&bytes[..]))?);
-    }
+/// The BTF in the bytes of a file. It is unpacked once: a file may be packed so that it unpacks to itself.
+fn contents(file: Vec<u8>) -> io::Result<Vec<u8>> {
+    let bytes = unpacked(file)?;
     if bytes.starts_with(ELF) {
         return skep_object::btf_section(&bytes).map_err(|e| io::Error::other(e.to_string()));
     }
@@ -81,6 +69,24 @@ fn contents(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
         return member(&bytes).map(<[u8]>::to_vec);
     }
     Ok(bytes)
+}
+
+/// A file without what it is packed with, if anything.
+fn unpacked(file: Vec<u8>) -> io::Result<Vec<u8>> {
+    if file.starts_with(XZ) {
+        let first = xz4rust::DICT_SIZE_PROFILE_0;
+        let decoder = xz4rust::XzDecoder::in_heap_with_alloc_dict_size(first, DICTIONARY_BYTES_MAX);
+        let reader = xz4rust::XzReader::new_with_buffer_size_and_decoder(
+            io::Cursor::new(file),
+            BUFFER,
+            decoder,
+        );
+        return limited(reader);
+    }
+    if file.starts_with(GZIP) {
+        return limited(flate2::read::GzDecoder::new(&file[..]));
+    }
+    Ok(file)
 }
 
 /// All of a stream, which may have no more than a limit.
@@ -160,6 +166,7 @@ fn find(folder: &Path) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     /// A tar file of one member.
     fn tar(name: &str, data: &[u8]) -> Vec<u8> {
@@ -181,6 +188,18 @@ mod tests {
         for cut in 0..BLOCK + 5 {
             assert!(member(&archive[..cut]).is_err(), "{cut}");
         }
+    }
+
+    #[test]
+    fn a_file_is_unpacked_once() {
+        let packed = |bytes: &[u8]| {
+            let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gz.write_all(bytes).unwrap();
+            gz.finish().unwrap()
+        };
+        let once = packed(b"types");
+        assert_eq!(contents(packed(&once)).unwrap(), once);
+        assert_eq!(contents(once).unwrap(), b"types");
     }
 
     #[test]
