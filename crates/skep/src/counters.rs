@@ -24,6 +24,7 @@ use skep_abi::{AttachType, MapType, ProgType};
 use skep_bpf::{Backend, Errno, Error, Handle, MapCreate, ProgLoad, Result};
 use skep_isa::asm::{self, RelocationTarget, assemble};
 use skep_isa::{Slot, opcode};
+use skep_object::write::LinuxNames;
 use skep_sys::perf::{Rate, Scope, sampling};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -107,49 +108,42 @@ pub struct Reading {
 const VALUE_BYTES: u32 = 24;
 const SUM_BYTES: u32 = 32;
 
-/// Reads the counter at entry and keeps it.
-const ENTER: &str = "
+/// Both programs begin with it: reads the counter of the CPU to r10 - 24; the key 0 is at r10 - 28.
+const READ: &str = "
     r1 = events ll
     w2 = -1
     r3 = r10
     r3 += -24
     w4 = 24
-    call 55
+    call bpf_perf_event_read_value
     if r0 != 0 goto 1f
     w1 = 0
     *(u32 *)(r10 - 28) = r1
+";
+
+/// At entry, keeps the reading.
+const ENTER: &str = "
     r1 = starts ll
     r2 = r10
     r2 += -28
     r3 = r10
     r3 += -24
     w4 = 0
-    call 2
-1:  w0 = 0
-    exit
+    call bpf_map_update_elem
 ";
 
-/// Reads it again at exit and adds the difference. `r6` is the sum, `r7` the start.
+/// At exit, adds the difference. `r6` is the sum, `r7` the start.
 const EXIT: &str = "
-    r1 = events ll
-    w2 = -1
-    r3 = r10
-    r3 += -24
-    w4 = 24
-    call 55
-    if r0 != 0 goto 1f
-    w1 = 0
-    *(u32 *)(r10 - 28) = r1
     r1 = sums ll
     r2 = r10
     r2 += -28
-    call 1
+    call bpf_map_lookup_elem
     if r0 == 0 goto 1f
     r6 = r0
     r1 = starts ll
     r2 = r10
     r2 += -28
-    call 1
+    call bpf_map_lookup_elem
     if r0 == 0 goto 1f
     r7 = r0
     r1 = *(u64 *)(r10 - 24)
@@ -173,6 +167,10 @@ const EXIT: &str = "
     r1 = *(u64 *)(r6 + 24)
     r1 += 1
     *(u64 *)(r6 + 24) = r1
+";
+
+/// Both end with it.
+const END: &str = "
 1:  w0 = 0
     exit
 ";
@@ -238,9 +236,13 @@ fn events(metric: &Metric) -> Result<Vec<(u32, OwnedFd)>> {
     Ok(events)
 }
 
-/// The slots of a program, with handles for the names of maps.
-fn code(text: &str, maps: &[(&str, Handle)]) -> Vec<Slot> {
-    let assembly = assemble(text, &asm::Options::default()).unwrap_or_default();
+/// The slots of a program that does `then` with a reading, with handles for the names of maps.
+fn code(then: &str, maps: &[(&str, Handle)]) -> Vec<Slot> {
+    let options = asm::Options {
+        facts: &LinuxNames,
+        ..asm::Options::default()
+    };
+    let assembly = assemble(&[READ, then, END].concat(), &options).unwrap_or_default();
     let Some(section) = assembly.sections.iter().find(|s| s.name == ".text") else {
         return Vec::new();
     };
