@@ -4,7 +4,6 @@ use crate::check::{Checker, Source, Verdict};
 use crate::locals::DebugLocals;
 use skep_abi::ProgType;
 use skep_object::Program;
-use skep_object::debug::Debug;
 use skep_verifier::{Caps, Cost, LogLevel, Rejection, Request};
 use std::collections::BTreeMap;
 
@@ -66,8 +65,7 @@ impl Checker {
             .iter()
             .map(|(rejection, known)| (rejection, known.as_slice()));
         let all = std::iter::once((rejection, &[][..])).chain(further);
-        let debug = Debug::parse(self.file());
-        let locals = DebugLocals::new(debug.as_ref(), self.find(program));
+        let locals = DebugLocals::new(self.file(), self.find(program));
         all.map(|(rejection, known)| self.explained(program, caps, (rejection, known), &locals))
             .collect()
     }

@@ -7,20 +7,27 @@ use std::cell::OnceCell;
 
 /// The variables of a linked program.
 pub(crate) struct DebugLocals<'d> {
-    debug: Option<&'d Debug<'d>>,
+    file: &'d [u8],
+    /// Its debug information, once somebody asked; `None` if it has none.
+    debug: OnceCell<Option<Debug<'d>>>,
     /// First slot and name of each function, ordered by slot, and its variables once somebody asked.
     functions: Vec<(u32, &'d str, OnceCell<Vec<Variable>>)>,
 }
 
 impl<'d> DebugLocals<'d> {
-    pub(crate) fn new(debug: Option<&'d Debug<'d>>, program: Option<&'d Program>) -> Self {
+    /// The variables of `program` by the object `file`.
+    pub(crate) fn new(file: &'d [u8], program: Option<&'d Program>) -> Self {
         let functions = program.map_or(&[][..], |p| &p.functions);
         let mut functions: Vec<_> = functions
             .iter()
             .map(|(start, name)| (*start, name.as_str(), OnceCell::new()))
             .collect();
         functions.sort_by_key(|f| f.0);
-        Self { debug, functions }
+        Self {
+            file,
+            debug: OnceCell::new(),
+            functions,
+        }
     }
 
     /// The variables that are where `wanted` says at a slot; the innermost is the last one.
@@ -29,7 +36,10 @@ impl<'d> DebugLocals<'d> {
         insn: u32,
         wanted: impl Fn(&Variable, Place) -> Option<T>,
     ) -> Option<(&Variable, T)> {
-        let debug = self.debug?;
+        let debug = self
+            .debug
+            .get_or_init(|| Debug::parse(self.file))
+            .as_ref()?;
         let after = self.functions.partition_point(|f| f.0 <= insn);
         let (start, name, variables) = self.functions.get(after.checked_sub(1)?)?;
         let slot = insn - start;
