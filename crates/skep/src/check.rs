@@ -514,7 +514,6 @@ fn failed_relocation(failure: &Failure) -> Rejection {
     }
 }
 
-/// Types that a loader with CAP_BPF and CAP_NET_ADMIN alone may not load.
 /// The attach type of a program type that must name one and has only this.
 fn sole_attach(prog_type: ProgType) -> Option<AttachType> {
     let fits = |number: u32| load_attach(prog_type, number) == Some(number);
@@ -525,6 +524,7 @@ fn sole_attach(prog_type: ProgType) -> Option<AttachType> {
     }
 }
 
+/// Types that a loader with CAP_BPF and CAP_NET_ADMIN alone may not load.
 fn needs_perfmon(prog_type: ProgType) -> bool {
     matches!(
         skep_abi::prog::facts(prog_type).capability,
