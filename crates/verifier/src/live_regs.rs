@@ -2,6 +2,7 @@
 
 use crate::cfg::successors;
 use crate::program::Program;
+use skep_abi::helper::id;
 use skep_isa::{AtomicOp, Call, Insn, Reg, Src};
 
 const CALLER_SAVED: u16 = 0b11_1111;
@@ -78,12 +79,29 @@ pub(crate) fn compute(p: &mut Program, params: &dyn Fn(&Call) -> Option<usize>) 
     }
 }
 
-/// Is `at` a load whose value nothing reads? Of accepted programs, whose functions end in exits and jumps.
-pub(crate) fn is_unused_load(p: &Program, at: usize) -> bool {
+/// Arguments that `bpf_trace_printk` prints, though its prototype ends before them.
+const PRINTED: u16 = 0b11_1000;
+
+/// The loads whose value nothing reads. Of accepted programs, whose functions end in exits and jumps.
+pub(crate) fn unused_loads(p: &Program) -> impl Iterator<Item = usize> {
+    let prints = |insn: &Insn| match insn {
+        Insn::Call(Call::Helper(number)) => number.cast_unsigned() == id::TRACE_PRINTK,
+        _ => false,
+    };
+    let printed = if p.insns.iter().flatten().any(prints) {
+        PRINTED
+    } else {
+        0
+    };
+    (0..p.len()).filter(move |&at| is_unused_load(p, at, printed))
+}
+
+/// Is `at` a load into a register that is not read then, and that is none of `kept`?
+fn is_unused_load(p: &Program, at: usize, kept: u16) -> bool {
     let Some(Ok(Insn::Load { dst, .. })) = p.insns.get(at) else {
         return false;
     };
     let (next, count) = successors(p, at);
-    let live = |n: &usize| p.marks.get(*n).is_none_or(|m| m.live_regs & bit(*dst) != 0);
-    !next[..count].iter().any(live)
+    let live = |n: &usize| p.marks.get(*n).map_or(ALL, |m| m.live_regs) | kept;
+    !next[..count].iter().any(|n| live(n) & bit(*dst) != 0)
 }

@@ -251,8 +251,8 @@ fn verified(v: Verifier<'_>, stack_depth: u32, memory: Option<u32>) -> Verified 
             })
             .collect();
     let mut facts = v.rec.finish();
-    for (at, fact) in facts.iter_mut().enumerate() {
-        fact.unused = live_regs::is_unused_load(&v.p, at);
+    for at in live_regs::unused_loads(&v.p) {
+        facts[at].unused = true;
     }
     Verified {
         insns: v.p.slots,
