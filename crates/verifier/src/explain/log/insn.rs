@@ -1,24 +1,8 @@
 //! Instructions as the kernel's log writes them.
 
 use crate::explain::scene::Scene;
-use skep_isa::{AtomicOp, Call, Extend, Imm64, Insn, JmpOp, Reg, Size, Src, Width};
-
-/// Symbols of comparisons.
-const fn symbol(op: JmpOp) -> &'static str {
-    match op {
-        JmpOp::Eq => "==",
-        JmpOp::Ne => "!=",
-        JmpOp::Gt => ">",
-        JmpOp::Ge => ">=",
-        JmpOp::Lt => "<",
-        JmpOp::Le => "<=",
-        JmpOp::Set => "&",
-        JmpOp::Sgt => "s>",
-        JmpOp::Sge => "s>=",
-        JmpOp::Slt => "s<",
-        JmpOp::Sle => "s<=",
-    }
-}
+use skep_isa::disasm::jmp_symbol;
+use skep_isa::{AtomicOp, Call, Extend, Imm64, Insn, Reg, Size, Src, Width};
 
 /// A place in memory.
 fn memory(sign: char, size: Size, base: Reg, offset: i16) -> String {
@@ -84,7 +68,6 @@ pub(super) fn text(scene: &Scene<'_>, at: usize, insn: &Insn) -> String {
             src,
             offset,
         } => atomic(size, op, dst, (src, offset)),
-        Insn::LoadAbs { size, imm } => format!("r0 = *(u{} *)skb[{imm}]", size.bits()),
         Insn::LoadInd { size, src, imm } => format!("r0 = *(u{} *)skb[{src} + {imm}]", size.bits()),
         Insn::Jump { offset, long } => format!("goto{} pc{offset:+}", if long { "l" } else { "" }),
         Insn::MayGoto { offset } => format!("may_goto pc{offset:+}"),
@@ -102,7 +85,7 @@ pub(super) fn text(scene: &Scene<'_>, at: usize, insn: &Insn) -> String {
             format!(
                 "if {} {} {operand} goto pc{offset:+}",
                 named(width, dst),
-                symbol(op)
+                jmp_symbol(op)
             )
         }
         Insn::LoadImm64 { dst, imm } => format!("{dst} = {}", wide(scene, at, imm)),
@@ -147,10 +130,8 @@ fn wide(scene: &Scene<'_>, at: usize, imm: Imm64) -> String {
         Imm64::BtfId { id, .. } => format!("{id:#x}"),
         Imm64::Func(offset) => {
             let start = (at + 1).wrapping_add_signed(offset as isize);
-            format!(
-                "{:#x}",
-                super::function_number(scene.path.program, start).map_or(0, |_| offset)
-            )
+            let known = scene.path.program.func_at(start);
+            format!("{:#x}", known.map_or(0, |_| offset))
         }
     }
 }

@@ -10,7 +10,6 @@ mod words;
 use super::locals::NoLocals;
 use super::record::{self, Cost, PathStep};
 use super::scene::Scene;
-use crate::program::Program;
 use crate::rejection::Rejection;
 use crate::request::Request;
 use crate::state::FrameKind;
@@ -193,9 +192,4 @@ fn in_callback(step: &PathStep) -> bool {
     step.frames
         .iter()
         .any(|f| matches!(f.kind, FrameKind::Callback { .. }))
-}
-
-/// The number of the function that starts at a slot.
-fn function_number(program: &Program, start: usize) -> Option<usize> {
-    program.funcs.iter().position(|f| f.start == start)
 }

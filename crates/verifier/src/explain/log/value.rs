@@ -32,22 +32,21 @@ impl Touched {
         };
         let mut slots = Vec::new();
         let registers = match insn {
-            Some(Insn::Alu { dst, src, .. } | Insn::Mov { dst, src, .. }) => {
+            Some(
+                Insn::Alu { dst, src, .. }
+                | Insn::Mov { dst, src, .. }
+                | Insn::JumpIf { dst, src, .. },
+            ) => {
                 let mut all = vec![dst.index()];
                 all.extend(reg(src));
                 all
             }
-            Some(Insn::JumpIf { dst, src, .. }) => {
-                let mut all = vec![dst.index()];
-                all.extend(reg(src));
-                all
-            }
-            Some(Insn::Movsx { dst, src, .. } | Insn::AddrSpaceCast { dst, src, .. }) => {
-                vec![dst.index(), src.index()]
-            }
-            Some(Insn::Load { dst, src, .. } | Insn::LoadAcquire { dst, src, .. }) => {
-                vec![dst.index(), src.index()]
-            }
+            Some(
+                Insn::Movsx { dst, src, .. }
+                | Insn::AddrSpaceCast { dst, src, .. }
+                | Insn::Load { dst, src, .. }
+                | Insn::LoadAcquire { dst, src, .. },
+            ) => vec![dst.index(), src.index()],
             Some(Insn::Store {
                 dst,
                 src,
