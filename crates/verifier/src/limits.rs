@@ -1,8 +1,8 @@
 //! Tests: each limit of a verification, met by a program that goes just beyond it.
 
 use crate::request::{MapDesc, Request};
-use crate::verifier::prog_flags;
 use crate::verify::verify;
+use skep_abi::prog_flags::BPF_F_TEST_STATE_FREQ;
 use skep_abi::{MapType, ProgType};
 use skep_isa::{Slot, opcode as op};
 
@@ -40,7 +40,7 @@ fn a_million_instructions_are_walked() {
 
 #[test]
 fn states_alive_are_bounded() {
-    let flags = prog_flags::TEST_STATE_FREQ;
+    let flags = BPF_F_TEST_STATE_FREQ;
     assert_eq!(code_of(&counting(1000), flags, &[]), "accepted");
     assert_eq!(code_of(&counting(200_000), flags, &[]), "C0106");
 }

@@ -1,8 +1,8 @@
 //! Maps that hold programs belong to one kind of programs: that of the first one that was put into them or names them.
 
 use crate::request::{MapDesc, Request};
-use crate::verifier::prog_flags;
 use skep_abi::prog::load_attach;
+use skep_abi::prog_flags::BPF_F_XDP_HAS_FRAGS;
 use skep_abi::{AttachType, MapType, ProgType};
 
 /// What all programs of one map have in common.
@@ -52,7 +52,7 @@ impl MapOwner {
             prog_type,
             attach: load_attach(prog_type, number).unwrap_or(number),
             target: if has_target { attach_btf_id } else { 0 },
-            xdp_has_frags: prog_flags & prog_flags::XDP_HAS_FRAGS != 0,
+            xdp_has_frags: prog_flags & BPF_F_XDP_HAS_FRAGS != 0,
             storage: STORAGES.map(|t| storage(t).map_or(0, |m| m.id)),
         }
     }
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn fragments_count_everywhere() {
-        let frags = kind(AttachType::Xdp, prog_flags::XDP_HAS_FRAGS);
+        let frags = kind(AttachType::Xdp, BPF_F_XDP_HAS_FRAGS);
         for map_type in [MapType::ProgArray, MapType::Cpumap] {
             assert!(!frags.admits(&kind(AttachType::Xdp, 0), map_type));
         }

@@ -8,7 +8,8 @@ use crate::kept::Kept;
 use crate::precision::forget_precision;
 use crate::reg::Reg;
 use crate::state::{Byte, FrameKind, StackSlot, State, StateId};
-use crate::verifier::{Verifier, prog_flags};
+use crate::verifier::Verifier;
+use skep_abi::prog_flags::BPF_F_TEST_STATE_FREQ;
 use skep_isa::{Call, Insn};
 use std::rc::Rc;
 
@@ -21,7 +22,7 @@ impl Verifier<'_> {
         let at = self.insn;
         let force = self.p.marks[at].force_checkpoint
             || self.cur.history.len() > MAX_HISTORY
-            || self.req.prog_flags & prog_flags::TEST_STATE_FREQ != 0;
+            || self.req.prog_flags & BPF_F_TEST_STATE_FREQ != 0;
         let (jumps, insns) = self.since_last_state();
         let mut keep = force || (jumps >= 2 && insns >= 8);
         self.clean_states(at);

@@ -19,19 +19,12 @@ use crate::trace::{Numbers, Trace};
 use skep_abi::helper::ProgEnv;
 use skep_abi::kernel::Rule;
 use skep_abi::limits::{BPF_COMPLEXITY_LIMIT_INSNS, BPF_COMPLEXITY_LIMIT_JMP_SEQ};
+use skep_abi::prog_flags::{BPF_F_SLEEPABLE, BPF_F_STRICT_ALIGNMENT};
 use skep_btf::Record;
 use skep_isa::Insn;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// `prog_flags` of a load (include/uapi/linux/bpf.h).
-pub(crate) mod prog_flags {
-    pub(crate) const STRICT_ALIGNMENT: u32 = 1;
-    pub(crate) const TEST_STATE_FREQ: u32 = 8;
-    pub(crate) const SLEEPABLE: u32 = 16;
-    pub(crate) const XDP_HAS_FRAGS: u32 = 32;
-}
 
 /// What the loader's capabilities allow the program.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +114,7 @@ pub(crate) struct Verifier<'a> {
 impl<'a> Verifier<'a> {
     pub(crate) fn new(req: &'a Request<'a>, p: Program, target: &'a str) -> Self {
         let privileged = req.caps == Caps::All;
-        let sleepable = req.prog_flags & prog_flags::SLEEPABLE != 0;
+        let sleepable = req.prog_flags & BPF_F_SLEEPABLE != 0;
         let env = ProgEnv {
             prog_type: req.prog_type,
             attach: req.attach,
@@ -144,7 +137,7 @@ impl<'a> Verifier<'a> {
                 uninit_stack: privileged && has_rule(req.kernel, Rule::UninitStack),
                 speculation: privileged,
             },
-            strict_alignment: req.prog_flags & prog_flags::STRICT_ALIGNMENT != 0,
+            strict_alignment: req.prog_flags & BPF_F_STRICT_ALIGNMENT != 0,
             cur: State::empty(),
             insn: 0,
             prev: NO_INSN,
