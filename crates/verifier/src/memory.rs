@@ -8,12 +8,11 @@ use crate::reg::{Flags, Kind, Reg};
 use crate::request::MapDesc;
 use crate::verified::{Region, SockKind};
 use crate::verifier::Verifier;
-use skep_abi::MapType;
 use skep_abi::ctx::{Access, Layout, Yields, layout};
 use skep_abi::limits::{BPF_MAX_VAR_OFF, MAX_PACKET_OFF};
 use skep_abi::map_flags::{BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG};
 use skep_btf::FieldKind;
-use skep_isa::{Extend, Imm64, Reg as R, Size, Src};
+use skep_isa::{Extend, Reg as R, Size, Src};
 
 /// One access through a pointer register.
 #[derive(Clone, Copy, Debug)]
@@ -620,20 +619,6 @@ impl Verifier<'_> {
             return fail(code::OUT_OF_BOUNDS, errno::EACCES, message);
         }
         Ok(())
-    }
-
-    /// Does an instruction of the program name an arena?
-    pub(crate) fn names_arena(&self) -> bool {
-        let is_arena = |map: i32| self.map_at(map.cast_unsigned()).map_type == MapType::Arena;
-        (0..self.p.len()).any(|at| match self.p.wide_operand(at) {
-            Some(Ok(
-                Imm64::MapFd(map)
-                | Imm64::MapIdx(map)
-                | Imm64::MapFdValue { fd: map, .. }
-                | Imm64::MapIdxValue { index: map, .. },
-            )) => is_arena(map),
-            _ => false,
-        })
     }
 }
 

@@ -21,7 +21,7 @@ pub struct MapOwner {
 }
 
 /// The cgroup storages that a program can have one of each.
-const STORAGES: [MapType; 2] = [MapType::CgroupStorage, MapType::PercpuCgroupStorage];
+pub(crate) const STORAGES: [MapType; 2] = [MapType::CgroupStorage, MapType::PercpuCgroupStorage];
 
 /// Do such maps belong to a kind of programs? The kernel leaves out hashes of devices, though their elements may hold programs.
 #[must_use]

@@ -5,6 +5,7 @@ use crate::code;
 use crate::exit::RetRange;
 use crate::fail::{Check, errno, fail, fail_at};
 use crate::jump::INNER_MAP;
+use crate::owner::STORAGES;
 use crate::request::MapDesc;
 use crate::verified::SockKind;
 use crate::verifier::Verifier;
@@ -134,9 +135,10 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Before the walk: every map operand names a map that this program may use.
-    pub(crate) fn check_map_operands(&self) -> Check {
+    /// Before the walk: every map operand names a map that this program may use. Notes whether one is an arena.
+    pub(crate) fn check_map_operands(&mut self) -> Check {
         let mut used = BTreeSet::new();
+        let mut uses_arena = false;
         for at in 0..self.p.len() {
             let Some(Ok(imm)) = self.p.wide_operand(at) else {
                 continue;
@@ -159,6 +161,7 @@ impl Verifier<'_> {
                 );
             };
             self.check_map_use(at, map)?;
+            uses_arena |= map.map_type == MapType::Arena;
             if let Some(offset) = offset {
                 check_direct_value(at, map, offset)?;
             }
@@ -170,20 +173,17 @@ impl Verifier<'_> {
                 return fail_at(code::TOO_MANY_MAPS, errno::E2BIG, at, message);
             }
         }
+        self.uses_arena = uses_arena;
         Ok(())
     }
 
     /// A program has at most one cgroup storage of each type.
     fn check_only_storage(&self, at: usize, map: &MapDesc, used: &BTreeSet<i32>) -> Check {
-        let is_storage = matches!(
-            map.map_type,
-            MapType::CgroupStorage | MapType::PercpuCgroupStorage
-        );
         let is_same = |i: &&i32| {
             let other = usize::try_from(**i).ok().and_then(|i| self.req.maps.get(i));
             other.is_some_and(|other| other.map_type == map.map_type)
         };
-        if is_storage && used.iter().filter(is_same).count() > 1 {
+        if STORAGES.contains(&map.map_type) && used.iter().filter(is_same).count() > 1 {
             let message = format!("the program uses a second map of type {}", map.map_type);
             return fail_at(code::MAP_PROGRAM_MISMATCH, errno::EBUSY, at, message);
         }

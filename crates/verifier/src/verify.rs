@@ -102,7 +102,6 @@ pub(crate) fn steps(v: &mut Verifier<'_>, memory: Option<u32>) -> Result<u32, Bo
     v.check_opcodes()?;
     v.check_known_opcodes()?;
     v.check_map_operands()?;
-    v.uses_arena = v.names_arena();
     v.check_kfuncs()?;
     v.check_kernel_variables()?;
     prepare(v)?;
