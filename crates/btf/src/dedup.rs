@@ -12,7 +12,7 @@ use crate::build::{Builder, RECORD_WORDS};
 use crate::parsed::Btf;
 use crate::raw::Info;
 use crate::types::{Kind, Type};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What the caller knows and types do not say.
 #[derive(Clone, Debug, Default)]
@@ -158,7 +158,8 @@ impl<'b> Partition<'b> {
         // The first of each class is written.
         let mut first: HashMap<u32, u32> = HashMap::new();
         let mut written = Vec::new();
-        let is_dropped = |id: u32| known.dropped.contains(&id);
+        let dropped: HashSet<u32> = known.dropped.iter().copied().collect();
+        let is_dropped = |id: u32| dropped.contains(&id);
         for ty in self.btf.own_types() {
             if self.of(ty.id()) == ty.id() && !is_dropped(ty.id()) {
                 let class = self.class[ty.id() as usize];
