@@ -25,13 +25,13 @@ fn universe(engine: Engine) -> Universe {
         kernel_btf: Some(Arc::new(skep::target::reference_btf(&Needs::default()))),
         ..Options::default()
     });
-    universe.unwrap()
+    universe.expect("the options are valid")
 }
 
 /// A map, and the instructions that put its address into `r1`.
 fn map_in_r1(universe: &Universe) -> [Slot; 2] {
     let array = MapCreate::new(MapType::Array, 4, 8, 1);
-    let map = universe.map_create(&array).unwrap();
+    let map = universe.map_create(&array).expect("a small array");
     [
         Slot::new(op::LDDW, 1, op::PSEUDO_MAP_FD, 0, map.0),
         Slot::new(0, 0, 0, 0, 0),
