@@ -20,6 +20,7 @@ mod pins;
 mod prog;
 mod run;
 mod seccomp;
+mod seconds;
 mod struct_ops;
 
 use crate::error::{CliError, Outcome};

@@ -17,7 +17,7 @@ const EVENTS: u64 = 1;
 pub(super) fn run(
     backend: &dyn Backend,
     words: &[String],
-    duration: Option<f64>,
+    duration: Option<Duration>,
     out: &mut Output,
 ) -> Result<(), CliError> {
     let system = |e: std::io::Error| CliError::environment(io_text(&e));
@@ -33,8 +33,7 @@ pub(super) fn run(
     if let Some(fd) = reader.descriptor() {
         epoll.add(fd, EVENTS).map_err(system)?;
     }
-    let duration = duration.filter(|d| d.is_finite() && *d >= 0.0);
-    let deadline = duration.map(|d| Instant::now() + Duration::from_secs_f64(d));
+    let deadline = duration.map(|d| Instant::now() + d);
     loop {
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
         let ready = if left == Some(Duration::ZERO) {

@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use skep::element::{self, Element};
 use skep_bpf::{Backend, Handle, MapInfo, ObjKind};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Options of `skep map`.
 #[derive(clap::Args)]
@@ -66,8 +67,8 @@ enum Verb {
         #[arg(required = true)]
         map: Vec<String>,
         /// End after this many seconds
-        #[arg(long, value_name = "SECONDS")]
-        duration: Option<f64>,
+        #[arg(long, value_name = "SECONDS", value_parser = crate::cmd::seconds::parse)]
+        duration: Option<Duration>,
     },
     /// Print every element
     Dump {

@@ -14,6 +14,7 @@ use crate::error::{CliError, Outcome};
 use crate::output::Output;
 use skep_bpf::ObjKind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Options of `skep prog`.
 #[derive(clap::Args)]
@@ -56,8 +57,8 @@ enum Verb {
         /// id N | pinned PATH | name NAME
         program: Vec<String>,
         /// Count for this many seconds
-        #[arg(long, value_name = "SECONDS")]
-        duration: Option<f64>,
+        #[arg(long, value_name = "SECONDS", value_parser = crate::cmd::seconds::parse)]
+        duration: Option<Duration>,
     },
     /// Count what a program's runs cost the processor: PROGRAM [duration SECONDS] cycles|instructions|…
     Profile {
@@ -68,8 +69,8 @@ enum Verb {
     /// Print what programs print with bpf_trace_printk
     Tracelog {
         /// End after this many seconds
-        #[arg(long, value_name = "SECONDS")]
-        duration: Option<f64>,
+        #[arg(long, value_name = "SECONDS", value_parser = crate::cmd::seconds::parse)]
+        duration: Option<Duration>,
     },
     /// Print the code of a loaded program, xlated|jited PROGRAM [opcodes | file PATH], or skep's own: jited OBJ, perhaps NAME, first, caps bpf
     Dump {

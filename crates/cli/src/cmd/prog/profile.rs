@@ -2,6 +2,7 @@
 
 use super::stat::wait;
 use crate::cmd::noun::{self, Selector};
+use crate::cmd::seconds;
 use crate::error::{CliError, io_text};
 use crate::output::Output;
 use serde_json::{Value as Json, json};
@@ -10,7 +11,6 @@ use skep::counters::{Counter, METRICS, Metric, Reading};
 use skep::wait::Interrupts;
 use skep_bpf::{Backend, ObjKind};
 use std::sync::Arc;
-use std::time::Duration;
 
 const USAGE: &str = "usage: skep prog profile PROGRAM [duration SECONDS] METRIC…";
 
@@ -19,7 +19,10 @@ pub(super) fn run(words: &[String], out: &mut Output) -> Result<(), CliError> {
     let (program, rest) = words.split_at(words.len().min(2));
     let selector = Selector::parse(program)?.ok_or_else(|| CliError::usage(USAGE))?;
     let (duration, names) = match rest {
-        [word, seconds, names @ ..] if word == "duration" => (Some(time(seconds)?), names),
+        [word, time, names @ ..] if word == "duration" => {
+            let time = seconds::parse(time).map_err(CliError::usage)?;
+            (Some(time), names)
+        }
         names => (None, names),
     };
     let metrics = metrics(names)?;
@@ -49,13 +52,6 @@ pub(super) fn run(words: &[String], out: &mut Output) -> Result<(), CliError> {
         out.line(format_args!("{:>18} {}", reading.value, metric.name))?;
     }
     Ok(())
-}
-
-fn time(word: &str) -> Result<Duration, CliError> {
-    let seconds = word.parse().ok().map(Duration::try_from_secs_f64);
-    seconds
-        .and_then(Result::ok)
-        .ok_or_else(|| CliError::usage(format!("\"{word}\" is no number of seconds")))
 }
 
 fn metrics(names: &[String]) -> Result<Vec<&'static Metric>, CliError> {

@@ -11,18 +11,18 @@ use skep_bpf::{Backend, Event, ObjKind, ProgInfo};
 use std::time::{Duration, Instant};
 
 /// How long is measured without a duration.
-const SECONDS: f64 = 1.0;
+const DURATION: Duration = Duration::from_secs(1);
 
 /// Counts runs and time of programs for some seconds.
 pub(super) fn run(
     words: &[String],
-    duration: Option<f64>,
+    duration: Option<Duration>,
     out: &mut Output,
 ) -> Result<(), CliError> {
     let kernel = noun::kernel();
     let selector = Selector::parse(words)?;
-    let seconds = duration.unwrap_or(SECONDS);
-    if !seconds.is_finite() || seconds <= 0.0 {
+    let duration = duration.unwrap_or(DURATION);
+    if duration.is_zero() {
         return Err(CliError::usage("--duration takes a number of seconds"));
     }
     let programs = noun::select(&kernel, ObjKind::Prog, selector.as_ref())?;
@@ -36,7 +36,7 @@ pub(super) fn run(
     let before = read();
     let started = Instant::now();
     let interrupts = Interrupts::open().map_err(|e| CliError::environment(io_text(&e)))?;
-    wait(&interrupts, Some(Duration::from_secs_f64(seconds)))?;
+    wait(&interrupts, Some(duration))?;
     let (after, elapsed) = (read(), started.elapsed());
     kernel.close(statistics);
     let mut rows = Vec::new();
@@ -88,7 +88,7 @@ pub(super) fn wait(interrupts: &Interrupts, time: Option<Duration>) -> Result<()
 }
 
 /// Prints lines of `bpf_trace_printk`, of all programs, until interrupted.
-pub(super) fn tracelog(duration: Option<f64>, out: &mut Output) -> Result<(), CliError> {
+pub(super) fn tracelog(duration: Option<Duration>, out: &mut Output) -> Result<(), CliError> {
     const INTERRUPTED: u64 = 0;
     let system = |e: std::io::Error| CliError::environment(io_text(&e));
     let kernel = noun::kernel();
@@ -101,8 +101,7 @@ pub(super) fn tracelog(duration: Option<f64>, out: &mut Output) -> Result<(), Cl
     if let Some(fd) = reader.descriptor() {
         epoll.add(fd, 1).map_err(system)?;
     }
-    let duration = duration.filter(|d| d.is_finite() && *d >= 0.0);
-    let deadline = duration.map(|d| Instant::now() + Duration::from_secs_f64(d));
+    let deadline = duration.map(|d| Instant::now() + d);
     loop {
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {

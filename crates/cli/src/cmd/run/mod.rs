@@ -11,6 +11,7 @@ use crate::output::Output;
 use skep::load::{LoadOptions, load};
 use skep_bpf::BackendKind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Options of `skep run`.
 #[derive(clap::Args)]
@@ -42,8 +43,8 @@ pub(crate) struct Args {
     #[arg(long)]
     maps: bool,
     /// End after this many seconds
-    #[arg(long, value_name = "SECONDS")]
-    duration: Option<f64>,
+    #[arg(long, value_name = "SECONDS", value_parser = crate::cmd::seconds::parse)]
+    duration: Option<Duration>,
     /// Only this program
     #[arg(long, value_name = "NAME")]
     program: Option<String>,
@@ -56,9 +57,6 @@ pub(crate) struct Args {
 
 /// Runs the object.
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
-    if args.duration.is_some_and(|d| !d.is_finite() || d < 0.0) {
-        return Err(CliError::usage("--duration takes a number of seconds"));
-    }
     // Read first: a wrong capture must not leave anything loaded.
     let capture = args.pcap.as_deref().map(capture::read).transpose()?;
     let mut object = open::object(&args.object)?;
