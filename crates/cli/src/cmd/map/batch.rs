@@ -28,11 +28,16 @@ pub(super) fn run(
     let info = backend.map_info(map).map_err(CliError::environment)?;
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
     let count = count.max(1) as usize;
+    let of_file = |file: &str| elements(Path::new(file), &info, value_bytes(backend, &info));
     match rest.as_slice() {
         ["dump"] => read(backend, map, &info, Reading { count, take: false }, out),
         ["take"] => read(backend, map, &info, Reading { count, take: true }, out),
-        ["update", file] => write(backend, map, &info, Path::new(file), count, out),
-        ["delete", file] => delete(backend, map, &info, Path::new(file), count, out),
+        ["update", file] => change(&of_file(file)?, count, out, |keys, values| {
+            backend.map_update_batch(map, keys, values, 0)
+        }),
+        ["delete", file] => change(&of_file(file)?, count, out, |keys, _| {
+            backend.map_delete_batch(map, keys, 0)
+        }),
         _ => Err(CliError::usage(
             "usage: skep map batch MAP dump | take | update FILE | delete FILE",
         )),
@@ -89,56 +94,26 @@ fn read(
     out.line(format_args!("Found {} elements", elements.len()))
 }
 
-/// Says how many elements were changed, and fails with what stopped the rest.
-fn report(done: u32, result: skep_bpf::Result<()>, out: &mut Output) -> Result<(), CliError> {
-    result.map_err(|e| CliError::environment(format!("after {done} elements: {e}")))?;
+/// Changes a map by `apply`, which takes keys and values of `count` elements at a time; says how many elements were changed, and
+/// fails with what stopped the rest.
+fn change(
+    elements: &[Element],
+    count: usize,
+    out: &mut Output,
+    apply: impl Fn(&[u8], &[u8]) -> (u32, skep_bpf::Result<()>),
+) -> Result<(), CliError> {
+    let mut done = 0;
+    for part in elements.chunks(count) {
+        let keys: Vec<u8> = part.iter().flat_map(|e| &e.key).copied().collect();
+        let values: Vec<u8> = part.iter().flat_map(|e| &e.value).copied().collect();
+        let (some, ended) = apply(&keys, &values);
+        done += some;
+        ended.map_err(|e| CliError::environment(format!("after {done} elements: {e}")))?;
+    }
     if out.is_json() {
         return out.json(&json!({"elements": done}));
     }
     out.line(format_args!("{done} elements"))
-}
-
-fn write(
-    backend: &dyn Backend,
-    map: Handle,
-    info: &MapInfo,
-    file: &Path,
-    count: usize,
-    out: &mut Output,
-) -> Result<(), CliError> {
-    let elements = elements(file, info, value_bytes(backend, info))?;
-    let (mut done, mut result) = (0, Ok(()));
-    for part in elements.chunks(count) {
-        let keys: Vec<u8> = part.iter().flat_map(|e| e.key.clone()).collect();
-        let values: Vec<u8> = part.iter().flat_map(|e| e.value.clone()).collect();
-        let (some, ended) = backend.map_update_batch(map, &keys, &values, 0);
-        (done, result) = (done + some, ended);
-        if result.is_err() {
-            break;
-        }
-    }
-    report(done, result, out)
-}
-
-fn delete(
-    backend: &dyn Backend,
-    map: Handle,
-    info: &MapInfo,
-    file: &Path,
-    count: usize,
-    out: &mut Output,
-) -> Result<(), CliError> {
-    let elements = elements(file, info, value_bytes(backend, info))?;
-    let (mut done, mut result) = (0, Ok(()));
-    for part in elements.chunks(count) {
-        let keys: Vec<u8> = part.iter().flat_map(|e| e.key.clone()).collect();
-        let (some, ended) = backend.map_delete_batch(map, &keys, 0);
-        (done, result) = (done + some, ended);
-        if result.is_err() {
-            break;
-        }
-    }
-    report(done, result, out)
 }
 
 /// The elements of a file: JSON as `map dump -j` and `map batch MAP dump -j` print it.
