@@ -117,6 +117,8 @@ problems! {
     Param { param: u32 } EINVAL "parameter {param} is invalid";
     /// A type tag behind `const` or its like.
     TagOrder EINVAL "a type tag comes after another modifier";
+    /// Modifiers and typedefs that each lead to a newer one.
+    ChainTooLong ELOOP "modifiers and typedefs follow each other in a chain of more than 32";
     /// Types that contain themselves.
     Loop EEXIST "type contains itself";
     /// Types nested deeper than the kernel follows.

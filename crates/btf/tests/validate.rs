@@ -115,3 +115,30 @@ fn chains_of_typedefs_may_be_long_if_each_names_an_older_one() {
     b.add_ref(Kind::Const, "", last);
     assert_eq!(errno(&b), None);
 }
+
+#[test]
+fn chains_of_newer_types_end_after_32_links() {
+    // Two ways into the chain come first, so that no type is nested too deep when it is resolved.
+    let chain = |links: u32, older: u32| {
+        let mut b = sample();
+        let int = 1;
+        let mut end = int;
+        for _ in 0..older {
+            end = b.add_ref(Kind::Const, "", end);
+        }
+        let first = end.max(7) + 3;
+        for distance in [20, 10] {
+            b.add_ref(Kind::Const, "", first + links - distance);
+        }
+        for link in 1..links {
+            b.add_ref(Kind::Const, "", first + link);
+        }
+        b.add_ref(Kind::Const, "", end);
+        errno(&b)
+    };
+    assert_eq!(chain(32, 0), None);
+    assert_eq!(chain(33, 0), Some(Errno::ELOOP));
+    assert_eq!(chain(31, 1), None);
+    assert_eq!(chain(32, 1), Some(Errno::ELOOP));
+    assert_eq!(chain(31, 40), None);
+}

@@ -7,8 +7,8 @@ use crate::types::{Int, Kind, Type};
 
 /// Types that may wait for one another while they are resolved (`MAX_RESOLVE_DEPTH`).
 const DEPTH_MAX: usize = 32;
-/// Length of a chain of modifiers in which tags are looked for.
-const CHAIN_MAX: usize = 64;
+/// Length of a chain of modifiers and typedefs, up to the first one that is older than where it begins.
+const CHAIN_MAX: usize = 32;
 
 /// Checks all types of the blob.
 pub(super) fn check(btf: &Btf) -> Result<(), BtfError> {
@@ -271,13 +271,15 @@ fn decl_tag(btf: &Btf, ty: Type<'_>) -> Result<(), BtfProblem> {
     }
 }
 
-/// In a chain of modifiers and typedefs tags come before all others.
+/// In a chain of modifiers and typedefs tags come before all others, and only so many newer types follow each other.
 fn tags_first(ty: Type<'_>) -> Result<(), BtfError> {
     let mut at = ty;
     let mut in_tags = ty.kind() == Kind::TypeTag;
-    for _ in 0..CHAIN_MAX {
-        if !at.kind().is_modifier() && at.kind() != Kind::Typedef {
-            return Ok(());
+    let mut length = 0;
+    while at.kind().is_modifier() || at.kind() == Kind::Typedef {
+        length += 1;
+        if length > CHAIN_MAX {
+            return Err(BtfError::at(ty.id(), BtfProblem::ChainTooLong));
         }
         if at.kind() != Kind::TypeTag {
             in_tags = false;
@@ -293,5 +295,5 @@ fn tags_first(ty: Type<'_>) -> Result<(), BtfError> {
         };
         at = next;
     }
-    Err(BtfError::at(ty.id(), BtfProblem::Loop))
+    Ok(())
 }
