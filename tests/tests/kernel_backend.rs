@@ -192,3 +192,31 @@ fn ring_buffer_records_arrive() {
         assert_eq!((count, seen), (30, 30));
     }
 }
+
+#[test]
+fn a_pin_finds_its_filesystem_mounted() {
+    if !met(&[Need::Bpf, Need::Root]) {
+        return;
+    }
+    // A thread of its own: the namespace goes with it, and what it mounted.
+    let pinned = std::thread::spawn(|| {
+        skep_sys::namespace::enter_new_mounts().unwrap();
+        let sysfs = skep_sys::mount::detached(c"sysfs").unwrap();
+        skep_sys::mount::attach(&sysfs, "/sys".as_ref()).unwrap();
+        let kernel = Kernel::new();
+        let map = kernel
+            .map_create(&MapCreate::new(MapType::Array, 4, 8, 1))
+            .unwrap();
+        for name in ["first", "second"] {
+            let path = std::path::Path::new(skep::pins::ROOT).join(name);
+            kernel.obj_pin(map, &path).unwrap();
+            kernel.close(kernel.obj_get(&path).unwrap());
+        }
+        let refused = kernel.obj_pin(map, "/tmp/skep-no-pin".as_ref());
+        refused.unwrap_err()
+    });
+    let refused = pinned.join().unwrap();
+    assert_eq!(refused.errno, Errno::EPERM);
+    let told = refused.to_string();
+    assert!(told.contains("/tmp is not in a bpf filesystem"), "{told}");
+}

@@ -25,6 +25,7 @@ impl Pins {
             "/sys/fs/bpf/skep-verbs-{}-{name}",
             std::process::id()
         ));
+        skep::pins::mount_for(&folder).expect("a bpf filesystem");
         std::fs::create_dir_all(&folder).expect("a folder in the bpf filesystem");
         Some(Self(folder))
     }

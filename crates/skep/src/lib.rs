@@ -39,6 +39,7 @@ mod kernel;
 pub mod load;
 mod locals;
 pub mod net;
+pub mod pins;
 #[cfg(feature = "tokio")]
 pub mod stream;
 pub mod target;

@@ -23,6 +23,7 @@
 //! ```
 
 use crate::attach::Hook;
+use crate::pins;
 use skep_abi::{MapType, ProgType};
 use skep_bpf::{Backend, Errno, Error, Handle, MapCreate, MapInfo, ObjKind, ProgLoad};
 use skep_btf::{Btf, FuncInfo, Kind, LineInfo};
@@ -33,9 +34,6 @@ use skep_object::{Linked, MapKind, MapSpec, Program, SlotInit};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Where maps that ask for it are pinned.
-const PIN_DIR: &str = "/sys/fs/bpf";
 
 /// Bytes of `struct bpf_func_info` and `struct bpf_line_info`.
 const FUNC_INFO_BYTES: u32 = 8;
@@ -322,7 +320,7 @@ fn map(spec: &MapSpec, loaded: &Loaded, options: &LoadOptions) -> Result<Handle,
         options
             .pin_dir
             .clone()
-            .unwrap_or_else(|| PathBuf::from(PIN_DIR))
+            .unwrap_or_else(|| PathBuf::from(pins::ROOT))
             .join(&spec.name)
     });
     if let Some(path) = &pin {

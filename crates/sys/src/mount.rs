@@ -1,8 +1,13 @@
-//! Filesystems that nobody has mounted: opened without a place in the tree, gone with their descriptor.
+//! Filesystems: opened without a place in the tree, gone with their descriptor, until one is attached.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The magic number of bpf filesystems.
+pub const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
 /// `FSOPEN_CLOEXEC`, `FSMOUNT_CLOEXEC`
 const CLOEXEC: libc::c_long = 1;
@@ -10,6 +15,8 @@ const CLOEXEC: libc::c_long = 1;
 const SET_STRING: libc::c_long = 1;
 /// `FSCONFIG_CMD_CREATE`
 const CREATE: libc::c_long = 6;
+/// `MOVE_MOUNT_F_EMPTY_PATH`
+const FROM_DESCRIPTOR: libc::c_long = 4;
 
 fn descriptor(value: libc::c_long) -> io::Result<OwnedFd> {
     let fd = RawFd::try_from(value).unwrap_or(-1);
@@ -102,4 +109,43 @@ pub fn detached(filesystem: &CStr) -> io::Result<OwnedFd> {
     let context = Context::open(filesystem)?;
     context.create()?;
     context.mount()
+}
+
+/// Gives a detached mount a place in the tree, where it stays.
+///
+/// # Errors
+/// Those of `move_mount`; `EPERM` without CAP_SYS_ADMIN.
+pub fn attach(mount: &OwnedFd, place: &Path) -> io::Result<()> {
+    let place = CString::new(place.as_os_str().as_bytes())?;
+    // SAFETY: both paths are terminated strings.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            place.as_ptr(),
+            FROM_DESCRIPTOR,
+        )
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// The magic number of the filesystem that a path is in.
+///
+/// # Errors
+/// Those of `statfs`.
+pub fn magic(path: &Path) -> io::Result<i64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut stats = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the path is a terminated string; the structure is filled if the call succeeds.
+    unsafe {
+        if libc::statfs(path.as_ptr(), stats.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(stats.assume_init().f_type)
+    }
 }

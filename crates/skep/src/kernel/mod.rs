@@ -9,6 +9,7 @@ mod events;
 mod links;
 pub(crate) mod tracefs;
 
+use crate::pins;
 pub(crate) use convert::errno;
 use convert::{failed, failed_with};
 use skep_abi::ProgType;
@@ -497,7 +498,12 @@ impl Backend for Kernel {
 
     fn obj_pin(&self, object: Handle, path: &Path) -> Result<()> {
         let what = format!("BPF_OBJ_PIN at \"{}\"", path.display());
-        bpf_obj::pin(self.entry(object, &what)?.as_fd(), path).map_err(|e| failed(&what, &e))
+        let object = self.entry(object, &what)?;
+        let pinned = pins::mount_for(path).and_then(|()| bpf_obj::pin(object.as_fd(), path));
+        pinned.map_err(|error| Error {
+            detail: pins::no_place(path).unwrap_or_default(),
+            ..failed(&what, &error)
+        })
     }
 
     fn obj_get(&self, path: &Path) -> Result<Handle> {

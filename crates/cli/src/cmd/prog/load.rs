@@ -93,7 +93,8 @@ impl Drop for Pinned {
 
 /// Makes the folder if need be.
 fn folder(path: &Path) -> Result<&Path, CliError> {
-    std::fs::create_dir_all(path).map_err(|e| {
+    let made = skep::pins::mount_for(path).and_then(|()| std::fs::create_dir_all(path));
+    made.map_err(|e| {
         CliError::environment(format!("{}: {}", path.display(), crate::error::io_text(&e)))
     })?;
     Ok(path)
