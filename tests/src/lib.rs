@@ -11,6 +11,7 @@ pub mod lifecycle;
 pub mod map_diff;
 pub mod need;
 pub mod object_rules;
+pub mod objects;
 pub mod packet_diff;
 pub mod random;
 pub mod verifier_case;

@@ -4,8 +4,7 @@ use crate::attach::needs;
 use skep::load::{LoadOptions, load};
 use skep::{Kernel, target};
 use skep_bpf::{Backend, TestRun};
-use skep_object::{Object, Options};
-use skep_tests::workspace_root;
+use skep_tests::objects::object;
 use skep_user::Universe;
 use skep_vm::{Engine, Tiers};
 use std::sync::Arc;
@@ -17,9 +16,7 @@ const RUNS: usize = 5;
 
 /// What each program returns in its runs; `None` if the kernel has no arenas.
 fn results(backend: &Arc<dyn Backend>) -> Option<Vec<(String, Vec<u32>)>> {
-    let bytes = std::fs::read(workspace_root().join("tests/objects/arena.bpf.o")).unwrap();
-    let name = "arena.bpf.o".to_owned();
-    let object = Object::parse(&bytes, &Options { name }).unwrap();
+    let object = object("arena");
     let target = target::of(backend.as_ref(), &object.needs()).unwrap();
     let linked = object.relocate(&target).unwrap();
     let loaded = match load(&linked, backend, &LoadOptions::default()) {

@@ -4,14 +4,13 @@ use skep::attach::{Direction, Ends, Hook, Link, Where, attach, hook};
 use skep::cgroup::Group;
 use skep::child::Child;
 use skep::load::{LoadOptions, Loaded, load};
-use skep::{Kernel, iterator, target};
+use skep::{Kernel, iterator};
 use skep_abi::AttachType;
 use skep_bpf::{Backend, Errno, ObjKind};
-use skep_object::{Object, Options};
 use skep_sys::namespace::enter_new_network;
 use skep_sys::netlink;
 use skep_tests::need::{Need, met};
-use skep_tests::workspace_root;
+use skep_tests::objects::linked;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -60,18 +59,8 @@ pub(crate) struct Case {
 impl Case {
     /// Loads one program; `None` if this kernel refuses it, which is then said.
     pub(crate) fn load(name: &str) -> Option<Self> {
-        let bytes = std::fs::read(workspace_root().join("tests/objects/attach.bpf.o")).unwrap();
-        let object = Object::parse(
-            &bytes,
-            &Options {
-                name: "attach.bpf.o".to_owned(),
-            },
-        )
-        .unwrap();
-        let linked = object
-            .relocate(&target::running(&object.needs()).unwrap())
-            .unwrap();
         let kernel = Arc::new(Kernel::new());
+        let linked = linked("attach", kernel.as_ref());
         let backend: Arc<dyn Backend> = Arc::clone(&kernel) as Arc<dyn Backend>;
         let options = LoadOptions {
             program: Some(format!("on_{name}")),

@@ -2,30 +2,17 @@
 //! watchpoints, statically defined probes, and the order of programs.
 
 use crate::attach::{Case, PATIENCE, datagram, needs, own_network};
+use skep::Kernel;
 use skep::attach::{Hook, LwtHook, Order, Other, Route, Usdt, UsdtSpecs, Watch, WatchFor, attach};
 use skep::load::{LoadOptions, Loaded, load};
-use skep::{Kernel, target};
 use skep_bpf::{Backend, Errno, TestRun};
-use skep_object::{Linked, Object, Options};
 use skep_sys::{netlink, socket};
-use skep_tests::workspace_root;
+use skep_tests::objects::linked;
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-
-/// An object of `tests/objects`, linked for the running kernel.
-fn linked(name: &str) -> Linked {
-    let bytes = std::fs::read(workspace_root().join("tests/objects").join(name)).unwrap();
-    let options = Options {
-        name: name.to_owned(),
-    };
-    let object = Object::parse(&bytes, &options).unwrap();
-    object
-        .relocate(&target::running(&object.needs()).unwrap())
-        .unwrap()
-}
 
 fn kernel() -> Arc<dyn Backend> {
     Arc::new(Kernel::new())
@@ -62,7 +49,7 @@ fn structures_of_operations_are_called() {
         optional: true,
         ..LoadOptions::default()
     };
-    let loaded = load(&linked("struct_ops.bpf.o"), &backend, &options).unwrap();
+    let loaded = load(&linked("struct_ops", backend.as_ref()), &backend, &options).unwrap();
     for (name, error) in &loaded.refused {
         println!("struct_ops: {name}: {error}");
     }
@@ -108,7 +95,8 @@ fn functions_of_programs_are_replaced() {
     if !needs() {
         return;
     }
-    let (linked, backend) = (linked("freplace.bpf.o"), kernel());
+    let backend = kernel();
+    let linked = linked("freplace", backend.as_ref());
     let only = |name: &str, extends| LoadOptions {
         program: Some(name.to_owned()),
         extends,

@@ -1,11 +1,9 @@
 //! Programs whose test runs once came to something else than the kernel's.
 
 use skep::Kernel;
-use skep::load::{LoadOptions, load};
 use skep_bpf::{Backend, TestRun};
-use skep_object::Object;
 use skep_tests::need::{Need, met};
-use skep_tests::workspace_root;
+use skep_tests::objects::{loaded, object};
 use skep_user::{Options, Universe};
 use skep_vm::Engine;
 use std::sync::Arc;
@@ -13,20 +11,9 @@ use std::sync::Arc;
 /// The text that programs without packet are given the address of.
 const TEXT: &std::ffi::CStr = c"text";
 
-fn object() -> Object {
-    let bytes = std::fs::read(workspace_root().join("tests/objects/corners.bpf.o")).unwrap();
-    let options = skep_object::Options {
-        name: "corners".to_owned(),
-    };
-    Object::parse(&bytes, &options).unwrap()
-}
-
 /// What each program of the object comes to.
 fn outcomes(backend: &Arc<dyn Backend>) -> Vec<String> {
-    let object = object();
-    let target = skep::target::of(backend.as_ref(), &object.needs()).unwrap();
-    let linked = object.relocate(&target).unwrap();
-    let loaded = load(&linked, backend, &LoadOptions::default()).unwrap();
+    let loaded = loaded("corners", backend);
     let outcome = |program: &skep::load::LoadedProgram| {
         let section = program.spec.section.as_str();
         let is_memory = section.starts_with("syscall");
@@ -53,7 +40,7 @@ fn corners_are_the_kernels() {
     }
     let expected = outcomes(&(Arc::new(Kernel::new()) as Arc<dyn Backend>));
     for engine in [Engine::Interp, Engine::Jit] {
-        let kernel_btf = skep::target::reference_btf(&object().needs());
+        let kernel_btf = skep::target::reference_btf(&object("corners").needs());
         let universe = Universe::new(Options {
             engine,
             kernel_btf: Some(Arc::new(kernel_btf)),

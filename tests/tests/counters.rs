@@ -3,11 +3,8 @@
 use crate::attach::needs;
 use skep::Kernel;
 use skep::counters::{Counter, METRICS, Metric};
-use skep::load::{LoadOptions, load};
-use skep::target;
 use skep_bpf::{Backend, Errno, TestRun};
-use skep_object::{Object, Options};
-use skep_tests::workspace_root;
+use skep_tests::objects::loaded;
 use std::sync::Arc;
 
 const RUNS: u32 = 1000;
@@ -21,14 +18,8 @@ fn runs_of_a_program_are_counted() {
     if !needs() {
         return;
     }
-    let bytes = std::fs::read(workspace_root().join("tests/objects/samples.bpf.o")).unwrap();
-    let name = "samples.bpf.o".to_owned();
-    let object = Object::parse(&bytes, &Options { name }).unwrap();
-    let linked = object
-        .relocate(&target::running(&object.needs()).unwrap())
-        .unwrap();
     let backend: Arc<dyn Backend> = Arc::new(Kernel::new());
-    let loaded = load(&linked, &backend, &LoadOptions::default()).unwrap();
+    let loaded = loaded("samples", &backend);
     let program = loaded.programs[0].handle;
     let start = |name| Counter::start(&backend, program, "sample", metric(name));
     let counter = match start("cpu_clock") {

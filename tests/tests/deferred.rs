@@ -1,11 +1,10 @@
 //! Timers do in the user backend what they do in the kernel.
 
 use skep::Kernel;
-use skep::load::{LoadOptions, Loaded, load};
+use skep::load::Loaded;
 use skep_bpf::{Backend, TestRun};
-use skep_object::Object;
 use skep_tests::need::{Need, met};
-use skep_tests::workspace_root;
+use skep_tests::objects::loaded;
 use skep_user::{Options, Universe};
 use skep_vm::Engine;
 use std::sync::Arc;
@@ -13,17 +12,6 @@ use std::time::{Duration, Instant};
 
 /// How long a callback may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-fn loaded(backend: &Arc<dyn Backend>) -> Loaded {
-    let bytes = std::fs::read(workspace_root().join("tests/objects/deferred.bpf.o")).unwrap();
-    let options = skep_object::Options {
-        name: "deferred".to_owned(),
-    };
-    let object = Object::parse(&bytes, &options).unwrap();
-    let target = skep::target::reference(&object.needs(), None);
-    let linked = object.relocate(&target).unwrap();
-    load(&linked, backend, &LoadOptions::default()).unwrap()
-}
 
 fn run(loaded: &Loaded, program: &str) {
     let handle = loaded.program(program).unwrap().handle;
@@ -66,7 +54,7 @@ fn wait_for<T>(look: impl Fn() -> T, done: impl Fn(&T) -> bool) -> T {
 
 /// Everything a backend makes of the programs.
 fn outcome(backend: &Arc<dyn Backend>) -> String {
-    let loaded = loaded(backend);
+    let loaded = loaded("deferred", backend);
     run(&loaded, "answers_of_calls");
     let fired = |slots: &Vec<Option<Vec<u8>>>, at: usize| slots[at].as_ref().unwrap()[0];
     let slots = wait_for(
@@ -110,7 +98,7 @@ fn timers_do_as_in_the_kernel() {
 fn timers_stop_with_the_last_user_of_their_map() {
     let universe = Universe::new(Options::default()).unwrap();
     let backend: Arc<dyn Backend> = Arc::new(universe.clone());
-    let loaded = loaded(&backend);
+    let loaded = loaded("deferred", &backend);
     run(&loaded, "answers_of_calls");
     let map = loaded.map("slots").unwrap().handle;
     let live = universe.live_map(map).unwrap();

@@ -1,14 +1,14 @@
 //! Whole objects on every packet of the capture: user backend, interpreter and native code, against the kernel.
 
+use skep::Kernel;
 use skep::dump::{Contents, Form, contents};
-use skep::load::{LoadOptions, Loaded, load};
+use skep::load::Loaded;
 use skep::test_run::{Input, run};
-use skep::{Kernel, target};
 use skep_abi::{MapType, ProgType};
 use skep_bpf::{Backend, Event, EventReader};
 use skep_net::capture;
-use skep_object::{Linked, Object, Options};
 use skep_tests::need::{Need, met};
+use skep_tests::objects::loaded;
 use skep_tests::workspace_root;
 use skep_user::Universe;
 use skep_vm::{Engine, Tiers};
@@ -36,23 +36,6 @@ struct Outcome {
 }
 
 impl Case {
-    fn linked(&self, backend: &dyn Backend) -> Linked {
-        let bytes = std::fs::read(workspace_root().join(self.object)).unwrap();
-        let object = Object::parse(
-            &bytes,
-            &Options {
-                name: "test.bpf.o".to_owned(),
-            },
-        )
-        .unwrap();
-        let cpus = u32::try_from(backend.possible_cpus()).unwrap();
-        let target = skep_object::Target {
-            cpus,
-            ..target::reference(&object.needs(), None)
-        };
-        object.relocate(&target).unwrap()
-    }
-
     fn streams(&self, loaded: &Loaded) -> Vec<Box<dyn EventReader>> {
         let is_stream = |t| matches!(t, MapType::Ringbuf | MapType::PerfEventArray);
         let maps = loaded.maps.iter().filter(|m| is_stream(m.spec.map_type));
@@ -66,12 +49,7 @@ impl Case {
     }
 
     fn outcome(&self, backend: &Arc<dyn Backend>) -> Outcome {
-        let loaded = load(
-            &self.linked(backend.as_ref()),
-            backend,
-            &LoadOptions::default(),
-        )
-        .unwrap();
+        let loaded = loaded(self.object, backend);
         let prog = loaded.program(self.program).unwrap().handle;
         let mut streams = self.streams(&loaded);
         let capture = std::fs::read(workspace_root().join("examples/web.pcap")).unwrap();
@@ -139,7 +117,7 @@ fn describe(event: Event<'_>) -> Option<String> {
 #[test]
 fn packets_are_the_same_in_both_engines_and_in_the_kernel() {
     let case = Case {
-        object: "examples/packets.bpf.o",
+        object: "examples/packets",
         program: "packets",
         traces: false,
     };
@@ -151,7 +129,7 @@ fn packets_are_the_same_in_both_engines_and_in_the_kernel() {
 #[test]
 fn all_streams_say_the_same() {
     let case = Case {
-        object: "tests/objects/emit.bpf.o",
+        object: "emit",
         program: "emit",
         traces: true,
     };

@@ -1,16 +1,10 @@
 //! Routes of the host are the kernel's in both backends.
 
-use skep::Kernel;
-use skep::load::{LoadOptions, Loaded, load};
-use skep_bpf::{Backend, TestRun};
-use skep_object::{Object, Options};
 use skep_sys::namespace::enter_new_network;
 use skep_tests::need::{Need, met};
+use skep_tests::objects::{answers, loaded_in_both, none_differ};
 use skep_tests::random::Random;
-use skep_tests::workspace_root;
-use skep_user::Universe;
 use std::process::Command;
-use std::sync::Arc;
 
 /// Questions to each program.
 const QUESTIONS: u64 = 2000;
@@ -146,27 +140,6 @@ fn question(random: &mut Random) -> Vec<u8> {
     asked
 }
 
-fn loaded(backend: &Arc<dyn Backend>) -> Loaded {
-    let bytes = std::fs::read(workspace_root().join("tests/objects/routes.bpf.o")).unwrap();
-    let name = "routes".to_owned();
-    let object = Object::parse(&bytes, &Options { name }).unwrap();
-    let target = skep::target::reference(&object.needs(), None);
-    let linked = object.relocate(&target).unwrap();
-    load(&linked, backend, &LoadOptions::default()).unwrap()
-}
-
-fn answer(loaded: &Loaded, program: &str, packet: &[u8]) -> String {
-    let handle = loaded.program(program).unwrap().handle;
-    let run = TestRun {
-        data_in: Some(packet.to_vec()),
-        data_size_out: 256,
-        ..TestRun::default()
-    };
-    let result = loaded.backend().prog_test_run(handle, &run);
-    let result = result.map_err(|e| e.errno.to_string());
-    format!("{:02x?}", result.map(|r| (r.retval, r.data_out)))
-}
-
 #[test]
 fn routes_are_the_kernels() {
     if !met(&[Need::Bpf, Need::Root, Need::Netns]) {
@@ -179,11 +152,7 @@ fn routes_are_the_kernels() {
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
         std::fs::write("/proc/sys/net/ipv4/conf/lo/forwarding", "0").unwrap();
-        let user = Arc::new(Universe::new(skep_user::Options::default()).unwrap());
-        let sides = [
-            loaded(&(user as Arc<dyn Backend>)),
-            loaded(&(Arc::new(Kernel::new()) as Arc<dyn Backend>)),
-        ];
+        let sides = loaded_in_both("routes");
         let mut different = Vec::new();
         for changes in [&[], CHANGES] {
             changes.iter().for_each(|line| ip(line));
@@ -191,7 +160,7 @@ fn routes_are_the_kernels() {
             for _ in 0..QUESTIONS {
                 let packet = question(&mut random);
                 for program in ["route", "route_of_skb"] {
-                    let [ours, theirs] = [0, 1].map(|n| answer(&sides[n], program, &packet));
+                    let [ours, theirs] = answers(&sides, program, &packet);
                     if ours != theirs {
                         let asked = &packet[..ASKED_BYTES];
                         different.push(format!("{program} {asked:02x?}\n  {ours}\n  {theirs}"));
@@ -201,12 +170,5 @@ fn routes_are_the_kernels() {
         }
         different
     });
-    let different = different.join().unwrap();
-    let shown = &different[..different.len().min(8)];
-    assert!(
-        different.is_empty(),
-        "{}:\n{}",
-        different.len(),
-        shown.join("\n")
-    );
+    none_differ(&different.join().unwrap());
 }

@@ -1,17 +1,11 @@
 //! Sockets that packets would reach are the kernel's in both backends.
 
-use skep::Kernel;
-use skep::load::{LoadOptions, Loaded, load};
-use skep_bpf::{Backend, TestRun};
-use skep_object::{Object, Options};
 use skep_sys::namespace::enter_new_network;
 use skep_tests::need::{Need, met};
+use skep_tests::objects::{answers, loaded_in_both, none_differ};
 use skep_tests::random::Random;
-use skep_tests::workspace_root;
-use skep_user::Universe;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
-use std::sync::Arc;
 
 /// Questions to each program.
 const QUESTIONS: u64 = 1500;
@@ -95,27 +89,6 @@ fn question(host: &Host, random: &mut Random) -> Vec<u8> {
     asked
 }
 
-fn loaded(backend: &Arc<dyn Backend>) -> Loaded {
-    let bytes = std::fs::read(workspace_root().join("tests/objects/sockets.bpf.o")).unwrap();
-    let name = "sockets".to_owned();
-    let object = Object::parse(&bytes, &Options { name }).unwrap();
-    let target = skep::target::reference(&object.needs(), None);
-    let linked = object.relocate(&target).unwrap();
-    load(&linked, backend, &LoadOptions::default()).unwrap()
-}
-
-fn answer(loaded: &Loaded, program: &str, packet: &[u8]) -> String {
-    let handle = loaded.program(program).unwrap().handle;
-    let run = TestRun {
-        data_in: Some(packet.to_vec()),
-        data_size_out: 256,
-        ..TestRun::default()
-    };
-    let result = loaded.backend().prog_test_run(handle, &run);
-    let result = result.map_err(|e| e.errno.to_string());
-    format!("{:02x?}", result.map(|r| (r.retval, r.data_out)))
-}
-
 #[test]
 fn sockets_are_the_kernels() {
     if !met(&[Need::Bpf, Need::Root, Need::Netns]) {
@@ -129,18 +102,14 @@ fn sockets_are_the_kernels() {
             .status();
         assert!(up.unwrap().success());
         let host = host();
-        let user = Arc::new(Universe::new(skep_user::Options::default()).unwrap());
-        let sides = [
-            loaded(&(user as Arc<dyn Backend>)),
-            loaded(&(Arc::new(Kernel::new()) as Arc<dyn Backend>)),
-        ];
+        let sides = loaded_in_both("sockets");
         let mut random = Random::new(3);
         let mut different = Vec::new();
         let mut found = 0;
         for _ in 0..QUESTIONS {
             let packet = question(&host, &mut random);
             for program in ["find", "find_of_skb"] {
-                let [ours, theirs] = [0, 1].map(|n| answer(&sides[n], program, &packet));
+                let [ours, theirs] = answers(&sides, program, &packet);
                 found += u32::from(!theirs.contains("[00, 00, 00, 00"));
                 if ours != theirs {
                     different.push(format!("{program} {packet:02x?}\n  {ours}\n  {theirs}"));
@@ -150,12 +119,5 @@ fn sockets_are_the_kernels() {
         assert!(found > 100, "only {found} found");
         different
     });
-    let different = different.join().unwrap();
-    let shown = &different[..different.len().min(6)];
-    assert!(
-        different.is_empty(),
-        "{}:\n{}",
-        different.len(),
-        shown.join("\n")
-    );
+    none_differ(&different.join().unwrap());
 }

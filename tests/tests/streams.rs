@@ -1,12 +1,11 @@
 //! Readers that do not block a thread, and what readers know of records that had no room.
 
 use crate::attach::needs;
-use skep::load::{LoadOptions, Loaded, load};
+use skep::Kernel;
+use skep::load::Loaded;
 use skep::stream::Stream;
-use skep::{Kernel, target};
 use skep_bpf::{Backend, Event, EventReader, TestRun};
-use skep_object::{Object, Options};
-use skep_tests::workspace_root;
+use skep_tests::objects::loaded;
 use skep_user::Universe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +16,6 @@ const RECORD_BYTES: usize = 8;
 const TOO_MANY_RUNS: u32 = 20_000;
 /// How often the thread may move to another processor between two runs.
 const ROUNDS_MAX: u32 = 20;
-
-fn sampler(backend: &Arc<dyn Backend>) -> Loaded {
-    let bytes = std::fs::read(workspace_root().join("tests/objects/samples.bpf.o")).unwrap();
-    let name = "samples.bpf.o".to_owned();
-    let object = Object::parse(&bytes, &Options { name }).unwrap();
-    let target = target::of(backend.as_ref(), &object.needs()).unwrap();
-    let linked = object.relocate(&target).unwrap();
-    load(&linked, backend, &LoadOptions::default()).unwrap()
-}
 
 fn run(loaded: &Loaded, repeat: u32) {
     let run = TestRun {
@@ -60,7 +50,7 @@ fn streams_wake_up_for_records() {
         .unwrap();
     for backend in backends() {
         for map in ["records", "samples"] {
-            let loaded = sampler(&backend);
+            let loaded = loaded("samples", &backend);
             let mut count = 0;
             runtime.block_on(async {
                 let mut stream = Stream::new(reader(&loaded, map)).unwrap();
@@ -123,7 +113,7 @@ fn readers_count_what_had_no_room() {
         return;
     }
     let backend: Arc<dyn Backend> = Arc::new(Kernel::new());
-    let loaded = sampler(&backend);
+    let loaded = loaded("samples", &backend);
     let mut samples = reader(&loaded, "samples");
     let records = reader(&loaded, "records");
     assert_eq!(samples.lost(), Some(0));

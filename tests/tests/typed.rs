@@ -4,19 +4,13 @@ use skep::Kernel;
 use skep::check::{CheckOptions, Checker, Verdict};
 use skep::load::{LoadOptions, load};
 use skep_bpf::Backend;
-use skep_object::Object;
 use skep_tests::need::Need;
-use skep_tests::workspace_root;
+use skep_tests::objects::{bytes, linked, path};
 use skep_verifier::Caps;
 use std::sync::Arc;
 
 /// Objects whose programs are named `ok_…`, `bad_CODE_…`, or `odd_CODE_…` for what the kernel accepts by an error.
 const OBJECTS: &[&str] = &["kptrs", "trust", "calls", "shared", "shapes", "members"];
-
-fn bytes(name: &str) -> Vec<u8> {
-    let path = format!("tests/objects/{name}.bpf.o");
-    std::fs::read(workspace_root().join(path)).unwrap()
-}
 
 /// `V0805` of `bad_V0805_what`, or `None` for a program that is accepted.
 fn expected(program: &str) -> Option<&str> {
@@ -30,7 +24,7 @@ fn expected(program: &str) -> Option<&str> {
 fn verdicts_are_as_named() {
     let mut wrong = Vec::new();
     for name in OBJECTS {
-        let checker = Checker::open(&bytes(name), &CheckOptions::default()).unwrap();
+        let checker = Checker::open(&bytes(&path(name)), &CheckOptions::default()).unwrap();
         for program in checker.programs() {
             let found = match checker.check(program, Caps::All).unwrap().verdict {
                 Verdict::Accept(_) => None,
@@ -58,12 +52,7 @@ fn the_kernel_agrees() {
     let kernel: Arc<dyn Backend> = Arc::new(Kernel::new());
     let mut wrong = Vec::new();
     for name in OBJECTS {
-        let options = skep_object::Options {
-            name: (*name).to_owned(),
-        };
-        let object = Object::parse(&bytes(name), &options).unwrap();
-        let target = skep::target::running(&object.needs()).unwrap();
-        let linked = object.relocate(&target).unwrap();
+        let linked = linked(name, kernel.as_ref());
         for program in &linked.programs {
             let mut alone = linked.clone();
             alone.programs.retain(|p| p.name == program.name);
