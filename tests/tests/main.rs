@@ -6,6 +6,7 @@ mod arrows;
 mod attach;
 mod attach_more;
 mod barriers;
+mod beyond;
 mod c_header;
 mod cases;
 mod classic;

@@ -231,6 +231,20 @@ pub enum Imm64 {
     Func(i32),
 }
 
+impl Imm64 {
+    /// The place of a map, where map operands are places in a list; `None` for other constants.
+    #[must_use]
+    pub fn map_place(&self) -> Option<usize> {
+        match *self {
+            Self::MapFd(place)
+            | Self::MapIdx(place)
+            | Self::MapFdValue { fd: place, .. }
+            | Self::MapIdxValue { index: place, .. } => usize::try_from(place).ok(),
+            Self::Value(_) | Self::BtfId { .. } | Self::Func(_) => None,
+        }
+    }
+}
+
 /// What a call calls (`src` of `call`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Call {

@@ -66,7 +66,8 @@ pub(crate) fn collect(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Vec<Extern>, O
             continue;
         }
         let missing = || {
-            let what = "it is declared extern, but not for .kconfig or .ksyms";
+            let what = "it is declared extern, but not for .kconfig or .ksyms; if another object defines it, link both first: \
+                        `skep gen object OUT.o A.o B.o`";
             ObjectError::variable(symbol.name, what)
         };
         let btf = btf.ok_or_else(missing)?;

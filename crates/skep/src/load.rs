@@ -25,7 +25,7 @@
 use crate::attach::Hook;
 use crate::pins;
 use skep_abi::{MapType, ProgType};
-use skep_bpf::{Backend, Errno, Error, Handle, MapCreate, MapInfo, ObjKind, ProgLoad};
+use skep_bpf::{Backend, BackendKind, Errno, Error, Handle, MapCreate, MapInfo, ObjKind, ProgLoad};
 use skep_btf::{Btf, FuncInfo, Kind, LineInfo};
 use skep_isa::opcode::LDDW;
 use skep_isa::{Slot, opcode};
@@ -44,14 +44,15 @@ const LINE_INFO_BYTES: u32 = 16;
 pub struct LoadOptions {
     /// Only this program; by default all whose section name does not begin with `?`.
     pub program: Option<String>,
-    /// Where maps that ask for pinning go, instead of the bpf filesystem's root.
+    /// Where maps that ask for pinning go, instead of the bpf filesystem's root or the user backend's pin directory.
     pub pin_dir: Option<PathBuf>,
     /// Program type for sections whose name says none.
     pub prog_type: Option<ProgType>,
     /// A loaded program whose functions `freplace` programs replace, and which other tracing programs may trace.
     pub extends: Option<Handle>,
     /// Maps and programs that the backend refuses are left out and listed in [`Loaded::refused`], instead of failing the load;
-    /// so are programs that use such a map.
+    /// so are programs that use such a map. Without this option only maps are left out whose type the backend does not have
+    /// and that no program names.
     pub optional: bool,
 }
 
@@ -189,6 +190,13 @@ impl From<Error> for LoadError {
     }
 }
 
+impl LoadError {
+    /// The backend has nothing of the kind, whatever the arguments.
+    fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Backend(e) if e.errno == Errno::EOPNOTSUPP)
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -229,10 +237,23 @@ pub fn load(
             .as_ref()
             .and_then(|b| load_btf(backend.as_ref(), b)),
     };
-    for spec in &linked.maps {
+    let wanted = |p: &&Program| {
+        options
+            .program
+            .as_ref()
+            .map_or(p.autoload, |name| p.name == *name)
+    };
+    for (place, spec) in linked.maps.iter().enumerate() {
+        let needed = || {
+            linked
+                .programs
+                .iter()
+                .filter(wanted)
+                .any(|p| names_map(p, place))
+        };
         let handle = match map(spec, &loaded, options) {
             Ok(handle) => Some(handle),
-            Err(error) if options.optional => {
+            Err(error) if options.optional || (error.is_unsupported() && !needed()) => {
                 loaded.refused.push((spec.name.clone(), error));
                 None
             }
@@ -247,12 +268,6 @@ pub fn load(
     for at in 0..loaded.maps.len() {
         fill(&loaded, &loaded.maps[at])?;
     }
-    let wanted = |p: &&Program| {
-        options
-            .program
-            .as_ref()
-            .map_or(p.autoload, |name| p.name == *name)
-    };
     for spec in linked.programs.iter().filter(wanted) {
         match program(spec, linked, &loaded, options) {
             Ok(handle) => loaded.programs.push(LoadedProgram {
@@ -320,7 +335,7 @@ fn map(spec: &MapSpec, loaded: &Loaded, options: &LoadOptions) -> Result<Handle,
         options
             .pin_dir
             .clone()
-            .unwrap_or_else(|| PathBuf::from(pins::ROOT))
+            .unwrap_or_else(|| pin_root(backend.as_ref()))
             .join(&spec.name)
     });
     if let Some(path) = &pin {
@@ -338,6 +353,14 @@ fn map(spec: &MapSpec, loaded: &Loaded, options: &LoadOptions) -> Result<Handle,
         return Err(error.into());
     }
     Ok(handle)
+}
+
+/// Where maps that ask for it are pinned: the bpf filesystem, or the pin directory of a user backend.
+fn pin_root(backend: &dyn Backend) -> PathBuf {
+    PathBuf::from(match backend.kind() {
+        BackendKind::Kernel => pins::ROOT,
+        BackendKind::User => "",
+    })
 }
 
 /// A pinned map must be what the object describes.
@@ -623,22 +646,38 @@ pub(crate) fn function_id(
     Ok(btf.and_then(|b| b.find_by_name_kind(name, Kind::Func)))
 }
 
+/// Slots of a program that take the address of a map, which is named by its place in the object's list.
+fn map_operands(insns: &[Slot]) -> impl Iterator<Item = usize> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while let Some(slot) = insns.get(at) {
+            let this = at;
+            let wide = slot.code == LDDW;
+            at += if wide { 2 } else { 1 };
+            if wide && matches!(slot.src(), opcode::PSEUDO_MAP_FD | opcode::PSEUDO_MAP_VALUE) {
+                return Some(this);
+            }
+        }
+        None
+    })
+}
+
+/// Does a program name the map at this place?
+fn names_map(spec: &Program, place: usize) -> bool {
+    map_operands(&spec.insns).any(|at| usize::try_from(spec.insns[at].imm) == Ok(place))
+}
+
 /// Map operands as handles instead of places in the list.
 fn with_handles(spec: &Program, linked: &Linked, loaded: &Loaded) -> Result<Vec<Slot>, LoadError> {
     let mut insns = spec.insns.clone();
-    let mut at = 0;
-    while let Some(slot) = insns.get_mut(at) {
-        let wide = slot.code == LDDW;
-        if wide && matches!(slot.src(), opcode::PSEUDO_MAP_FD | opcode::PSEUDO_MAP_VALUE) {
-            let place = usize::try_from(slot.imm).ok();
-            let handle = place.and_then(|place| loaded.handles.get(place));
-            if let Some((None, place)) = handle.zip(place) {
-                let name = linked.maps.get(place).map_or("", |m| m.name.as_str());
-                return Err(unfit(&spec.name, format!("map \"{name}\" was left out")));
-            }
-            slot.imm = handle.copied().flatten().map_or(-1, |h| h.0);
+    for at in map_operands(&spec.insns) {
+        let place = usize::try_from(spec.insns[at].imm).ok();
+        let handle = place.and_then(|place| loaded.handles.get(place));
+        if let Some((None, place)) = handle.zip(place) {
+            let name = linked.maps.get(place).map_or("", |m| m.name.as_str());
+            return Err(unfit(&spec.name, format!("map \"{name}\" was left out")));
         }
-        at += if wide { 2 } else { 1 };
+        insns[at].imm = handle.copied().flatten().map_or(-1, |h| h.0);
     }
     Ok(insns)
 }

@@ -113,14 +113,14 @@ impl Shared {
         };
         map_spec
             .check()
-            .map_err(|errno| refused(errno, what, only_in_a_kernel(spec.map_type, errno)))?;
+            .map_err(|errno| refused(errno, what, &only_in_a_kernel(spec.map_type, errno)))?;
         check_key_type(spec, btf.as_deref()).named(what)?;
         inner::check_values(&map_spec, spec).named(what)?;
         let inner = inner::template(self, spec).named(what)?;
         let charged = self.charge(&map_spec).named(what)?;
         let map = Map::create(&map_spec, &self.memory(charged)).map_err(|errno| {
             self.charged.fetch_sub(charged, Ordering::Relaxed);
-            refused(errno, what, only_in_a_kernel(spec.map_type, errno))
+            refused(errno, what, &only_in_a_kernel(spec.map_type, errno))
         })?;
         self.register_map(map, spec.clone(), btf, inner, charged)
             .named(what)
@@ -243,19 +243,11 @@ fn check_key_type(spec: &MapCreate, btf: Option<&BtfObject>) -> std::result::Res
 }
 
 /// Says why a map type is refused.
-fn only_in_a_kernel(map_type: MapType, errno: Errno) -> &'static str {
-    match (errno, map_type) {
-        (Errno::EOPNOTSUPP, MapType::StructOps) => {
-            "struct_ops maps hold callbacks of a kernel and exist only there"
-        }
-        (Errno::EOPNOTSUPP, MapType::Sockmap | MapType::Sockhash | MapType::ReuseportSockarray) => {
-            "maps of kernel sockets exist only in a kernel"
-        }
-        (Errno::EOPNOTSUPP, MapType::CgroupStorage | MapType::PercpuCgroupStorage) => {
-            "storage of attached cgroup programs exists only in a kernel"
-        }
-        _ => "",
-    }
+fn only_in_a_kernel(map_type: MapType, errno: Errno) -> String {
+    let reason = skep_vm::map_type_reason(map_type).filter(|_| errno == Errno::EOPNOTSUPP);
+    reason.map_or_else(String::new, |why| {
+        format!("maps of type {map_type} exist only in a kernel: {why}")
+    })
 }
 
 impl MapObject {

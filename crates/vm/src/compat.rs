@@ -9,7 +9,7 @@ use skep_abi::helper::HELPERS;
 use skep_abi::{MapType, ProgType};
 use skep_btf::Btf;
 use skep_isa::{Call, Imm64, Insn};
-use skep_verifier::{Region, Verified};
+use skep_verifier::{MapDesc, Region, Verified};
 use std::fmt::Write;
 
 /// Number of the helper that is an op of its own.
@@ -161,27 +161,19 @@ pub fn runs_in_user(verified: &Verified, kernel_btf: Option<&Btf>) -> Result<(),
     if prog_type_reason(prog_type).is_some() {
         return Err(WhyNot::ProgType(prog_type));
     }
-    for map in verified.maps() {
-        if map_type_reason(map.map_type).is_some() {
-            return Err(WhyNot::Map {
-                name: map.name.clone(),
-                map_type: map.map_type,
-            });
-        }
-    }
     for (slot, fact) in (0u32..).zip(verified.facts()) {
         if !fact.reached {
             continue;
         }
         let kfunc = fact.call.as_ref().and_then(|c| c.kfunc.as_deref());
         if let Ok(insn) = skep_isa::decode(verified.insns(), slot as usize) {
-            check_insn(slot, &insn, kfunc)?;
+            check_insn(slot, &insn, kfunc, verified.maps())?;
         }
     }
     reads_what_is_known(verified, kernel_btf)
 }
 
-fn check_insn(slot: u32, insn: &Insn, kfunc: Option<&str>) -> Result<(), WhyNot> {
+fn check_insn(slot: u32, insn: &Insn, kfunc: Option<&str>, maps: &[MapDesc]) -> Result<(), WhyNot> {
     match insn {
         Insn::Call(Call::Helper(id)) => {
             let id = id.cast_unsigned();
@@ -202,6 +194,15 @@ fn check_insn(slot: u32, insn: &Insn, kfunc: Option<&str>) -> Result<(), WhyNot>
             imm: Imm64::BtfId { .. },
             ..
         } => return Err(WhyNot::KernelVariable { slot }),
+        Insn::LoadImm64 { imm, .. } => {
+            let map = imm.map_place().and_then(|place| maps.get(place));
+            if let Some(map) = map.filter(|m| map_type_reason(m.map_type).is_some()) {
+                return Err(WhyNot::Map {
+                    name: map.name.clone(),
+                    map_type: map.map_type,
+                });
+            }
+        }
         _ => {}
     }
     Ok(())
