@@ -117,36 +117,47 @@ fn check_insn(insn: Insn, after: usize) -> Result<(), Cause> {
 
 /// Checks that scratch words are written before they are read, on every path.
 fn check_scratch(program: &[Insn]) -> Result<(), CheckError> {
+    let mut first = None;
+    unset_words(program, |at, k| {
+        first.get_or_insert(CheckError {
+            at,
+            cause: Cause::ScratchUnset(k),
+        });
+    });
+    first.map_or(Ok(()), Err)
+}
+
+/// Calls `found` for every instruction that reads a scratch word that is not written on every path to it.
+pub(crate) fn unset_words(program: &[Insn], mut found: impl FnMut(usize, u32)) {
     // Words written on every path to each instruction; jumps go forward, so one pass is enough.
     let mut written: Vec<u16> = vec![u16::MAX; program.len() + 1];
     written[0] = 0;
     for (at, insn) in program.iter().enumerate() {
         let mut here = written[at];
         let bit = |k: u32| 1u16 << (k & 15);
-        let mut join = |to: usize, set: u16| written[to] &= set;
+        let mut join = |distance: u32, set: u16| {
+            // Backward jumps are of loops, which the kernel does not take, and write nothing that is read before.
+            if let Some(to) = written.get_mut((at + 1).saturating_add(distance as usize)) {
+                *to &= set;
+            }
+        };
         match insn.op() {
             Some(Op::Store | Op::StoreX) => here |= bit(insn.k),
-            Some(Op::LoadMem | Op::LoadXMem) if here & bit(insn.k) == 0 => {
-                return Err(CheckError {
-                    at,
-                    cause: Cause::ScratchUnset(insn.k),
-                });
-            }
+            Some(Op::LoadMem | Op::LoadXMem) if here & bit(insn.k) == 0 => found(at, insn.k),
             Some(Op::Jump) => {
-                join(at + 1 + insn.k as usize, here);
+                join(insn.k, here);
                 continue;
             }
             Some(Op::JumpK(_) | Op::JumpX(_)) => {
-                join(at + 1 + usize::from(insn.jt), here);
-                join(at + 1 + usize::from(insn.jf), here);
+                join(u32::from(insn.jt), here);
+                join(u32::from(insn.jf), here);
                 continue;
             }
             _ => {}
         }
         // The kernel goes on behind a return, too, although nothing runs from there on.
-        join(at + 1, here);
+        join(0, here);
     }
-    Ok(())
 }
 
 /// Checks a program as the kernel does before it installs it with seccomp(2): the rules of [`check`], loads only of

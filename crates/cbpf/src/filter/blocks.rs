@@ -1,10 +1,9 @@
 //! Blocks joined by jumps: the draft with its conditions resolved.
 
-use super::draft::{Cond, CondKind, Draft, Special};
-use crate::insn::{Insn, RET};
+use super::draft::{Cond, CondKind, Draft};
+use crate::insn::Insn;
 use alloc::vec::Vec;
 use core::ops::Range;
-use skep_isa::opcode::K;
 
 /// A block, by index.
 pub(crate) type BlockId = u32;
@@ -26,7 +25,6 @@ pub(crate) struct Block {
     pub(crate) k: u32,
     pub(crate) yes: BlockId,
     pub(crate) no: BlockId,
-    pub(crate) special: Special,
 }
 
 impl Block {
@@ -46,22 +44,14 @@ pub(crate) struct Blocks {
 impl Blocks {
     /// The blocks of a condition, with instructions to run before all others.
     pub(crate) fn of_cond(draft: &mut Draft, cond: Cond, prologue: &[Insn], snaplen: u32) -> Self {
+        let (list, insns) = draft.take();
         let mut blocks = Self {
-            insns: draft.take_insns(),
-            list: Vec::with_capacity(draft.leaves() + 2),
+            insns,
+            list,
             root: ACCEPT,
         };
-        for k in [snaplen, 0] {
-            blocks.list.push(Block {
-                insns: 0..0,
-                code: RET | K,
-                k,
-                yes: NONE,
-                no: NONE,
-                special: Special::None,
-            });
-        }
-        blocks.root = blocks.build(draft, cond, ACCEPT, REJECT);
+        blocks.list[ACCEPT as usize].k = snaplen;
+        blocks.root = blocks.join(draft, cond, ACCEPT, REJECT);
         if !prologue.is_empty() {
             let start = blocks.insns.len() as u32;
             let range = blocks.list[blocks.root as usize].insns.clone();
@@ -74,34 +64,28 @@ impl Blocks {
         blocks
     }
 
-    fn build(&mut self, draft: &Draft, cond: Cond, yes: BlockId, no: BlockId) -> BlockId {
+    /// Joins the blocks of a condition; the first of them.
+    fn join(&mut self, draft: &Draft, cond: Cond, yes: BlockId, no: BlockId) -> BlockId {
         let (mut cond, mut yes, mut no) = (cond, yes, no);
         loop {
             // Lists lean to the left: recursion is only into parentheses, whose depth the parser limits.
             match draft.kind(cond) {
-                CondKind::Leaf(leaf) => {
-                    // A condition is used once: no other block has these instructions.
-                    let leaf = draft.leaf(leaf);
-                    self.list.push(Block {
-                        insns: leaf.insns.clone(),
-                        code: leaf.code,
-                        k: leaf.k,
-                        yes,
-                        no,
-                        special: leaf.special,
-                    });
-                    return self.list.len() as u32 - 1;
+                CondKind::Leaf(id) => {
+                    // A condition is used once, and so is its block.
+                    let block = &mut self.list[id as usize];
+                    (block.yes, block.no) = (yes, no);
+                    return id;
                 }
                 CondKind::Not(inner) => {
                     cond = inner;
                     core::mem::swap(&mut yes, &mut no);
                 }
                 CondKind::And(a, b) => {
-                    yes = self.build(draft, b, yes, no);
+                    yes = self.join(draft, b, yes, no);
                     cond = a;
                 }
                 CondKind::Or(a, b) => {
-                    no = self.build(draft, b, yes, no);
+                    no = self.join(draft, b, yes, no);
                     cond = a;
                 }
             }
@@ -116,11 +100,6 @@ impl Blocks {
     pub(crate) fn insns_of(&self, id: BlockId) -> &[Insn] {
         let range = self.block(id).insns.clone();
         &self.insns[range.start as usize..range.end as usize]
-    }
-
-    /// The program: blocks in the order of a walk, each before those it leads to.
-    pub(crate) fn program(&self, walker: &mut Walker) -> Vec<Insn> {
-        super::line_up::line_up(self, walker)
     }
 }
 
@@ -141,17 +120,22 @@ pub(super) enum Note {
 /// Walks blocks, with memory that is used again.
 #[derive(Debug, Default)]
 pub(super) struct Walker {
-    /// The blocks found, then the stack, then whether each block was seen: each as long as there are blocks.
+    /// In a walk the blocks found, then the stack, then whether each block was seen: each as long as there are blocks.
     memory: Vec<u32>,
 }
 
 impl Walker {
+    /// So many zeros.
+    pub(super) fn memory(&mut self, length: usize) -> &mut [u32] {
+        self.memory.clear();
+        self.memory.resize(length, 0);
+        &mut self.memory
+    }
+
     /// The blocks that the root leads to, in the order of a depth-first walk.
     pub(super) fn walk(&mut self, blocks: &Blocks, first: First, note: Note) -> &[BlockId] {
         let count = blocks.list.len();
-        self.memory.clear();
-        self.memory.resize(3 * count, 0);
-        let (order, rest) = self.memory.split_at_mut(count);
+        let (order, rest) = self.memory(3 * count).split_at_mut(count);
         let (stack, seen) = rest.split_at_mut(count);
         let (mut found, mut depth) = (0, 1);
         // A block with the number of ways that were taken already, in the lower two bits.

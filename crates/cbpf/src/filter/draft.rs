@@ -3,60 +3,20 @@
 //! This is what an expression means: which loads are made, in which order, before each decision. A load past the end of
 //! a packet rejects it, so the order is part of the language; it is libpcap's.
 
-use crate::insn::{Insn, Relation};
+use super::blocks::{ACCEPT, Block, BlockId, NONE, REJECT};
+use crate::insn::{Insn, RET, Relation};
 use alloc::vec::Vec;
-use core::ops::Range;
 use skep_isa::opcode::{IMM, JMP, K, LD};
 
 /// A condition, by index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Cond(u32);
 
-/// Headers that `protochain` walks.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Chain {
-    pub(crate) six: bool,
-    pub(crate) offset: u32,
-    pub(crate) protocol: u32,
-}
-
-/// Where a tunnel keeps what the rest of the expression reads: scratch words for the place of its Ethernet type, of the
-/// inner link header and of the inner payload; the tunnel's header begins at `start` after the outer transport header.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Tunnel {
-    pub(crate) start: u32,
-    pub(crate) link_type: u32,
-    pub(crate) header: u32,
-    pub(crate) payload: u32,
-}
-
-/// What a block does that its instructions alone do not tell a reader: those with jumps inside.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Special {
-    /// Nothing: straight code.
-    None,
-    /// Walks headers, then compares the protocol of the last one.
-    Chain(Chain),
-    /// Leaves the place of the outer transport header in A and X, which is this variable; always true.
-    Outer(u32),
-    /// Finds what a tunnel carries; always true.
-    Enter(Tunnel),
-}
-
-/// A block: instructions, then a comparison of A with `k`, or with X.
-#[derive(Clone, Debug)]
-pub(crate) struct Leaf {
-    pub(crate) insns: Range<u32>,
-    /// Opcode of the comparison.
-    pub(crate) code: u8,
-    pub(crate) k: u32,
-    pub(crate) special: Special,
-}
-
 /// What a condition is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum CondKind {
-    Leaf(u32),
+    /// A block, whose ways are not joined yet.
+    Leaf(BlockId),
     Not(Cond),
     And(Cond, Cond),
     Or(Cond, Cond),
@@ -66,37 +26,48 @@ pub(crate) enum CondKind {
 #[derive(Debug)]
 pub(crate) struct Draft {
     insns: Vec<Insn>,
-    leaves: Vec<Leaf>,
+    blocks: Vec<Block>,
     conds: Vec<CondKind>,
     /// Start of the block under construction.
     start: u32,
 }
 
 impl Draft {
+    /// A draft of the two blocks that return; what an accepted packet returns comes later.
     pub(crate) fn new() -> Self {
-        Self {
+        let mut draft = Self {
             insns: Vec::with_capacity(32),
-            leaves: Vec::with_capacity(8),
-            conds: Vec::with_capacity(16),
+            blocks: Vec::with_capacity(16),
+            conds: Vec::with_capacity(32),
             start: 0,
+        };
+        for id in [ACCEPT, REJECT] {
+            debug_assert_eq!(
+                draft.blocks.len(),
+                id as usize,
+                "blocks that return come first"
+            );
+            draft.blocks.push(Block {
+                insns: 0..0,
+                code: RET | K,
+                k: 0,
+                yes: NONE,
+                no: NONE,
+            });
         }
+        draft
     }
 
     pub(crate) fn kind(&self, cond: Cond) -> CondKind {
         self.conds[cond.0 as usize]
     }
 
-    pub(crate) fn leaf(&self, leaf: u32) -> &Leaf {
-        &self.leaves[leaf as usize]
-    }
-
-    pub(crate) fn leaves(&self) -> usize {
-        self.leaves.len()
-    }
-
-    /// The instructions of all leaves; the draft is given up.
-    pub(crate) fn take_insns(&mut self) -> Vec<Insn> {
-        core::mem::take(&mut self.insns)
+    /// The blocks and their instructions; the draft is given up.
+    pub(crate) fn take(&mut self) -> (Vec<Block>, Vec<Insn>) {
+        (
+            core::mem::take(&mut self.blocks),
+            core::mem::take(&mut self.insns),
+        )
     }
 
     /// Adds an instruction to the block under construction.
@@ -109,22 +80,23 @@ impl Draft {
     }
 
     /// Ends the block under construction with a comparison.
-    pub(crate) fn end(&mut self, code: u8, k: u32, special: Special) -> Cond {
+    pub(crate) fn end(&mut self, code: u8, k: u32) -> Cond {
         let end = self.insns.len() as u32;
-        let leaf = self.leaves.len() as u32;
-        self.leaves.push(Leaf {
+        let block = self.blocks.len() as u32;
+        self.blocks.push(Block {
             insns: self.start..end,
             code: JMP | code,
             k,
-            special,
+            yes: NONE,
+            no: NONE,
         });
         self.start = end;
-        self.cond(CondKind::Leaf(leaf))
+        self.cond(CondKind::Leaf(block))
     }
 
     /// Ends the block under construction with a comparison of A with a constant.
     pub(crate) fn compare(&mut self, relation: Relation, k: u32) -> Cond {
-        self.end(relation.code() | K, k, Special::None)
+        self.end(relation.code() | K, k)
     }
 
     fn cond(&mut self, kind: CondKind) -> Cond {

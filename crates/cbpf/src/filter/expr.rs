@@ -42,8 +42,6 @@ pub(crate) enum Expr {
     /// `4 * (packet[offset] & 0xf)`, the length of an IPv4 header.
     Msh(u32),
     Bin(AluOp, Value, Value),
-    /// Set by an assignment on every path to its use.
-    Var(u32),
     /// Offset after the 802.11 header of a data frame at `header`, in a capture with radiotap: padded as its flags say.
     RadiotapPayload(Value),
 }
@@ -107,7 +105,6 @@ fn hash(expr: &Expr) -> usize {
         Expr::Ancillary(_, k) => mix(4, k, 0),
         Expr::Msh(k) => mix(5, k, 0),
         Expr::Bin(op, a, b) => mix(6 + u32::from(op.code()) * 16, a.number(), b.number()),
-        Expr::Var(v) => mix(7, v, 0),
         Expr::RadiotapPayload(v) => mix(8, v.number(), 0),
     };
     (h ^ (h >> 15)) as usize
@@ -188,10 +185,6 @@ impl Arena {
 
     pub(crate) fn radiotap_payload(&mut self, header: Value) -> Value {
         self.intern(Expr::RadiotapPayload(header))
-    }
-
-    pub(crate) fn var_value(&mut self, var: u32) -> Value {
-        self.intern(Expr::Var(var))
     }
 
     /// A load; a constant base is added to the offset, and so is a constant summand of a base too small to wrap.

@@ -228,7 +228,7 @@ fn computes(step: Step, value: Value) -> bool {
     match step {
         Step::Test(t) => t.left == value || t.right == value,
         Step::Touch(v) => v == value,
-        Step::Assign(..) | Step::Leaf | Step::Chain(_) => false,
+        Step::Leaf => false,
     }
 }
 
@@ -291,7 +291,7 @@ impl Needs {
                 self.add(Need::Bytes(Some(header), 1), start);
                 self.add_all(header, start);
             }
-            Expr::Const(_) | Expr::Len | Expr::Ancillary(..) | Expr::Var(_) => {}
+            Expr::Const(_) | Expr::Len | Expr::Ancillary(..) => {}
         }
     }
 
@@ -314,8 +314,7 @@ impl Needs {
         match step {
             Step::Test(t) => by(t.left) || by(t.right),
             Step::Touch(value) => by(value),
-            // A variable that nobody reads is not computed.
-            Step::Assign(..) | Step::Leaf | Step::Chain(_) => false,
+            Step::Leaf => false,
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Nodes are created after the nodes they lead to, so descending index is an order from the root down, and ascending
 //! index one from the leaves up.
 
-use super::draft::Chain;
 use super::expr::{Arena, Test, Value};
 use alloc::vec::Vec;
 
@@ -22,12 +21,8 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub(crate) enum Step {
     Leaf,
     Test(Test),
-    /// Walks protocol headers; then a test.
-    Chain(Chain),
     /// Computes a value for its loads, then goes on.
     Touch(Value),
-    /// Sets a variable, then goes on.
-    Assign(u32, Value),
 }
 
 /// A node. Steps that do not branch have the same target twice.
@@ -55,9 +50,7 @@ fn hash(node: &Node) -> usize {
                 ^ (Arena::index(t.left) as u32).wrapping_mul(0x9e37_79b1)
                 ^ (Arena::index(t.right) as u32).wrapping_mul(0x85eb_ca6b)
         }
-        Step::Chain(c) => c.protocol ^ 0x5555,
         Step::Touch(v) => Arena::index(v) as u32 ^ 0x3333,
-        Step::Assign(var, v) => var.wrapping_mul(77) ^ Arena::index(v) as u32 ^ 0x7777,
     };
     let h = step
         .wrapping_add(node.yes.wrapping_mul(0xc2b2_ae35))

@@ -5,9 +5,9 @@
 
 use super::emit::{Emitted, Final, Item, Way, leaf};
 use super::graph::{ACCEPT, Graph, NONE, NodeId, REJECT};
-use crate::insn::{BPF_MEMWORDS, Insn, Relation};
+use crate::insn::{Insn, Relation};
 use alloc::vec::Vec;
-use skep_isa::opcode::{JA, JMP, K, ST};
+use skep_isa::opcode::{JA, JMP, K};
 
 /// Farthest a conditional jump reaches.
 const JUMP_MAX: usize = 255;
@@ -60,8 +60,6 @@ pub(super) fn lay_out(graph: &Graph, emitted: &Emitted, snaplen: u32) -> Vec<Ins
         };
         b.fall_to(way);
     }
-    let zeroed = (0..BPF_MEMWORDS).filter(|slot| emitted.zeroed & (1 << slot) != 0);
-    b.code.extend(zeroed.map(|slot| Insn::new(ST, slot)));
     b.code.reverse();
     b.code
 }

@@ -4,7 +4,6 @@
 //! drop those that another load on the same way implies.
 
 use super::blocks::{self, BlockId, Blocks, Walker};
-use super::draft::{Special, Tunnel};
 use super::expr::{Arena, Compared, Value};
 use super::graph::{ACCEPT, Graph, NodeId, REJECT, Step};
 use crate::insn::{AluOp, Ancillary, BPF_MEMWORDS, Insn, Op, Relation, SKF_LL_OFF, Size};
@@ -57,8 +56,6 @@ enum End {
     /// A division by zero.
     Rejects,
     Test(super::expr::Test, bool),
-    Chain(super::draft::Chain),
-    Enter(Tunnel, Value),
 }
 
 /// A block, lifted.
@@ -73,22 +70,18 @@ struct Lifter<'a> {
     arena: Arena,
     blocks: &'a Blocks,
     prologue: Prologue,
-    /// Words that are variables: what they hold depends on the way.
-    variables: u16,
 }
 
 /// Lifts blocks; `None` if a register or word is read whose value depends on the way.
 pub(crate) fn lift(
     blocks: &Blocks,
     prologue: Prologue,
-    variables: u16,
     walker: &mut Walker,
 ) -> Option<(Arena, Graph)> {
     let mut lifter = Lifter {
         arena: Arena::new(),
         blocks,
         prologue,
-        variables,
     };
     let order = walker.leaves_up(blocks);
     let mut before: Vec<Option<State>> = alloc::vec![None; blocks.list.len()];
@@ -133,30 +126,6 @@ impl Lifter<'_> {
         if id == self.blocks.root && self.prologue.length > 0 {
             insns = insns.get(self.prologue.length as usize..)?;
             self.prologue(state, steps);
-        }
-        match block.special {
-            Special::None => {}
-            Special::Outer(variable) => {
-                for insn in insns {
-                    self.insn(*insn, state, steps)?;
-                }
-                steps.push(Step::Assign(variable, state.a?));
-                let outer = self.arena.var_value(variable);
-                (state.a, state.x) = (Some(outer), Some(outer));
-                return Some(End::Always(true));
-            }
-            Special::Enter(tunnel) => {
-                let outer = state.a?;
-                (state.a, state.x) = (None, None);
-                for word in [tunnel.link_type, tunnel.header, tunnel.payload] {
-                    state.words[word as usize & 15] = Some(self.arena.var_value(word));
-                }
-                return Some(End::Enter(tunnel, outer));
-            }
-            Special::Chain(chain) => {
-                (state.a, state.x) = (None, None);
-                return Some(End::Chain(chain));
-            }
         }
         for insn in insns {
             if insn.code != blocks::NOP && !self.insn(*insn, state, steps)? {
@@ -232,19 +201,15 @@ impl Lifter<'_> {
             Op::LoadXImm => state.x = Some(self.arena.constant(k)),
             Op::LoadLen => state.a = Some(self.arena.len()),
             Op::LoadXLen => state.x = Some(self.arena.len()),
-            Op::LoadMem => state.a = Some(self.word(k, state)?),
-            Op::LoadXMem => state.x = Some(self.word(k, state)?),
+            Op::LoadMem => state.a = Some(state.words[word]?),
+            Op::LoadXMem => state.x = Some(state.words[word]?),
             Op::Store | Op::StoreX => {
                 let value = if insn.op() == Some(Op::Store) {
                     state.a?
                 } else {
                     state.x?
                 };
-                if self.variables & (1 << word) != 0 {
-                    steps.push(Step::Assign(k, value));
-                } else {
-                    state.words[word] = Some(value);
-                }
+                state.words[word] = Some(value);
             }
             Op::AluK(op) => {
                 let right = self.arena.constant(k);
@@ -263,13 +228,6 @@ impl Lifter<'_> {
             Op::Jump | Op::JumpK(_) | Op::JumpX(_) | Op::RetK | Op::RetA => return None,
         }
         Some(true)
-    }
-
-    fn word(&mut self, k: u32, state: &State) -> Option<Value> {
-        if self.variables & (1 << (k & 15)) != 0 {
-            return Some(self.arena.var_value(k));
-        }
-        state.words[k as usize & 15]
     }
 
     fn operation(&mut self, op: AluOp, a: Value, b: Value, steps: &mut Vec<Step>) -> Option<Value> {
@@ -307,8 +265,6 @@ impl Lifter<'_> {
                 End::Rejects => REJECT,
                 End::Test(test, false) => graph.make(Step::Test(test), yes, no),
                 End::Test(test, true) => graph.make(Step::Test(test), no, yes),
-                End::Chain(chain) => graph.make(Step::Chain(chain), yes, no),
-                End::Enter(tunnel, outer) => self.enter(&mut graph, tunnel, outer, yes),
             };
             let own = &all[lifted.steps.clone()];
             let mut steps = own.iter();
@@ -363,45 +319,5 @@ impl Lifter<'_> {
         };
         let not_control = bit(self, CONTROL, after, looks);
         bit(self, DATA, not_control, after)
-    }
-
-    /// Sets where the inner headers are: of an Ethernet frame, or of a packet without one.
-    fn enter(&mut self, graph: &mut Graph, tunnel: Tunnel, outer: Value, next: NodeId) -> NodeId {
-        const ETHERTYPE_TEB: u32 = 0x6558;
-        const GENEVE_HEADER: u32 = 8;
-        let arena = &mut self.arena;
-        let first = arena.load(Size::B, Some(outer), tunnel.start);
-        let (mask, two) = (arena.constant(0x3f), arena.constant(2));
-        let words = arena.bin(AluOp::And, first, mask);
-        let options = arena.bin(AluOp::Lsh, words, two);
-        let end = arena.bin(AluOp::Add, options, outer);
-        let fixed = arena.constant(tunnel.start + GENEVE_HEADER);
-        let header = arena.bin(AluOp::Add, end, fixed);
-        let kind = arena.load(Size::H, Some(outer), tunnel.start + 2);
-        let mut sum = |value: Value, k: u32| {
-            let k = arena.constant(k);
-            arena.bin(AluOp::Add, value, k)
-        };
-        let plain = [(header, header), (sum(outer, tunnel.start + 2), header)];
-        let framed = [(header, header), (sum(header, 12), sum(header, 14))];
-        let mut arm = |[(header, _), (link_type, payload)]: [(Value, Value); 2]| {
-            let mut node = next;
-            for (word, value) in [
-                (tunnel.payload, payload),
-                (tunnel.link_type, link_type),
-                (tunnel.header, header),
-            ] {
-                node = graph.make(Step::Assign(word, value), node, node);
-            }
-            node
-        };
-        let (framed, plain) = (arm(framed), arm(plain));
-        let teb = self.arena.constant(ETHERTYPE_TEB);
-        let node = match self.arena.compare(Relation::Eq, kind, teb) {
-            Compared::Test(test, _) => graph.make(Step::Test(test), framed, plain),
-            Compared::Known(_) => framed,
-        };
-        let node = graph.make(Step::Touch(kind), node, node);
-        graph.make(Step::Touch(first), node, node)
     }
 }

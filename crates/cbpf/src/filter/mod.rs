@@ -28,8 +28,8 @@ pub use error::{FilterError, Span};
 pub use link::LinkType;
 pub use names::{Names, Transport};
 
-use crate::check::check;
-use crate::insn::{BPF_MAXINSNS, Insn, RET};
+use crate::check::unset_words;
+use crate::insn::{BPF_MAXINSNS, BPF_MEMWORDS, Insn, RET};
 use crate::interp::{LongShift, Packet, Program};
 use alloc::vec::Vec;
 use blocks::{Blocks, Walker};
@@ -37,6 +37,7 @@ use expand::Expander;
 use graph::{ACCEPT, REJECT};
 use lift::Prologue;
 use reduce::{BLOCKS_MAX, ReduceError, reduce};
+use skep_isa::opcode::ST;
 
 /// Where packets come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,16 +162,20 @@ pub fn compile(expression: &str, target: &Target<'_>) -> Result<Vec<Insn>, Filte
 pub fn plain(expression: &str, target: &Target<'_>) -> Result<Vec<Insn>, FilterError> {
     Ok(match drafted(expression, target)? {
         None => alloc::vec![Insn::new(RET, target.snaplen)],
-        Some(mut drafted) => drafted.blocks.program(&mut drafted.walker),
+        Some(mut drafted) => {
+            let order = line_up::order(&drafted.blocks, &mut drafted.walker);
+            line_up::line_up(&drafted.blocks, order)
+        }
     })
 }
 
-/// An expression as blocks, reduced if they can be.
+/// An expression as blocks.
 struct Drafted {
     blocks: Blocks,
     walker: Walker,
     prologue: Prologue,
-    variables: u16,
+    /// Whether the blocks are left as they are.
+    as_is: bool,
     /// Whether values can be told from the blocks.
     clear: bool,
 }
@@ -196,8 +201,8 @@ fn drafted(expression: &str, target: &Target<'_>) -> Result<Option<Drafted>, Fil
         }
     }
     Ok(Some(Drafted {
+        as_is: expander.as_is,
         clear: prologue.payload.is_none() || !expander.unchecked,
-        variables: expander.variables,
         prologue,
         blocks,
         walker,
@@ -205,13 +210,17 @@ fn drafted(expression: &str, target: &Target<'_>) -> Result<Option<Drafted>, Fil
 }
 
 impl Drafted {
-    /// The shorter of the reduced blocks and of what is made of their values.
+    /// The shorter of the blocks and of what is made of their values.
     fn shortest(&mut self, snaplen: u32) -> Vec<Insn> {
-        let plain = self.blocks.program(&mut self.walker);
-        let worth = self.clear && worth::may_shrink(&self.blocks, &mut self.walker);
+        let order = line_up::order(&self.blocks, &mut self.walker);
+        let plain = line_up::line_up(&self.blocks, order);
+        if self.as_is {
+            return with_zeroed_words(plain);
+        }
+        let worth = self.clear && worth::may_shrink(&self.blocks, order);
         let better = worth.then(|| self.of_values(snaplen)).flatten();
         match better {
-            Some(better) if better.len() <= plain.len() || check(&plain).is_err() => better,
+            Some(better) if better.len() <= plain.len() => better,
             _ => plain,
         }
     }
@@ -221,7 +230,7 @@ impl Drafted {
             0 => return None,
             _ => self.prologue,
         };
-        let (arena, graph) = lift::lift(&self.blocks, prologue, self.variables, &mut self.walker)?;
+        let (arena, graph) = lift::lift(&self.blocks, prologue, &mut self.walker)?;
         let graph = simplify::simplify(&arena, graph);
         match graph.root {
             ACCEPT => Some(alloc::vec![Insn::new(RET, snaplen)]),
@@ -229,4 +238,17 @@ impl Drafted {
             _ => emit::compile(&arena, &graph, snaplen).ok(),
         }
     }
+}
+
+/// The program with zeros in the scratch words that it may read before it sets them, as after `geneve` in an
+/// alternative: the kernel refuses it otherwise.
+fn with_zeroed_words(code: Vec<Insn>) -> Vec<Insn> {
+    let mut words = 0u16;
+    unset_words(&code, |_, k| words |= 1 << (k & 15));
+    if words == 0 {
+        return code;
+    }
+    let zeroed = (0..BPF_MEMWORDS).filter(|word| words & (1 << word) != 0);
+    // A is zero at the start.
+    zeroed.map(|word| Insn::new(ST, word)).chain(code).collect()
 }

@@ -249,8 +249,12 @@ impl<'a> Parser<'a> {
     fn expression(&mut self) -> Parsed<'a> {
         let start = self.span();
         let (first, mut inherited) = self.deeper(Self::term)?;
-        let mut list = alloc::vec![(Join::And, first)];
-        while let Some(join) = self.join() {
+        let Some(mut join) = self.join() else {
+            return Ok((first, inherited));
+        };
+        let mut list = Vec::with_capacity(4);
+        list.push((Join::And, first));
+        loop {
             let (node, next) = if self.is_id() {
                 self.deeper(|p| p.id(inherited))?
             } else {
@@ -258,8 +262,11 @@ impl<'a> Parser<'a> {
             };
             inherited = next;
             list.push((join, node));
+            match self.join() {
+                Some(next) => join = next,
+                None => return Ok((self.list(list, start), inherited)),
+            }
         }
-        Ok((self.list(list, start), inherited))
     }
 
     fn list(&self, mut list: Vec<(Join, Node<'a>)>, start: Span) -> Node<'a> {

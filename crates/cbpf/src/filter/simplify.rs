@@ -63,7 +63,7 @@ fn thread(arena: &Arena, needs: &Needs, graph: &Graph) -> Option<Graph> {
         };
         let yes = follow(node.yes, true);
         let no = match node.step {
-            Step::Test(_) | Step::Chain(_) => follow(node.no, false),
+            Step::Test(_) => follow(node.no, false),
             _ => yes,
         };
         ways[id] = (yes, no);

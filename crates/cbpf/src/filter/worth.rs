@@ -1,7 +1,7 @@
 //! Whether looking at the values of blocks can be worth it: most filters load every value once and compare it with a
 //! constant that it may have, and of these no shorter program is known than that of the blocks.
 
-use super::blocks::{BlockId, Blocks, NONE, NOP, Walker};
+use super::blocks::{BlockId, Blocks, NONE, NOP};
 use crate::insn::{AluOp, Insn, Op, Relation};
 
 /// Loads that are told apart; with more, some is taken to be repeated.
@@ -33,13 +33,12 @@ impl Seen {
     }
 }
 
-/// Whether a program of the values might be shorter than that of the blocks.
-pub(super) fn may_shrink(blocks: &Blocks, walker: &mut Walker) -> bool {
+/// Whether a program of the values of these blocks might be shorter than that of the blocks.
+pub(super) fn may_shrink(blocks: &Blocks, order: &[BlockId]) -> bool {
     let mut seen = Seen {
         table: [(0, 0); 64],
         count: 0,
     };
-    let order = walker.leaves_up(blocks);
     order.iter().any(|id| !is_plain(blocks, *id, &mut seen))
 }
 
@@ -92,7 +91,7 @@ fn is_plain_mask(k: u32, mask: u32, greatest: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::may_shrink;
-    use crate::filter::{LinkType, Target, drafted};
+    use crate::filter::{LinkType, Target, drafted, line_up};
 
     #[rustfmt::skip] // several a line
     const EXPRESSIONS: &[&str] = &[
@@ -111,12 +110,13 @@ mod tests {
         for expression in EXPRESSIONS {
             let drafted = drafted(expression, &Target::file(LinkType::ETHERNET));
             let mut drafted = drafted.unwrap().unwrap();
-            if may_shrink(&drafted.blocks, &mut drafted.walker) {
+            let order = line_up::order(&drafted.blocks, &mut drafted.walker);
+            let length = line_up::line_up(&drafted.blocks, order).len();
+            if may_shrink(&drafted.blocks, order) {
                 others += 1;
                 continue;
             }
             plain += 1;
-            let length = drafted.blocks.program(&mut drafted.walker).len();
             let shortest = drafted.of_values(SNAPLEN).map_or(length, |code| code.len());
             assert!(length <= shortest, "{expression}: {length} > {shortest}");
         }

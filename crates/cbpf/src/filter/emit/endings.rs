@@ -1,16 +1,19 @@
 //! How a node ends: comparisons, ranges, walks along headers.
 
-use super::{Emit, EmitError, Emitter, Final, State};
-use crate::filter::draft::Chain;
-use crate::filter::expand::chain_code;
+use super::{Emit, Emitter, Final, OutOfWords, State};
 use crate::filter::expr::{Arena, Expr, Test, Value};
 use crate::filter::graph::{NodeId, Step};
-use crate::insn::{AluOp, BPF_MEMWORDS, Insn, MISC, Relation, Size, TAX, TXA};
+use crate::insn::{AluOp, Insn, MISC, Relation, Size, TAX, TXA};
 use skep_isa::opcode::{ABS, ADD, ALU, AND, IND, JA, JMP, K, LD, STX, X};
 
 impl Emitter<'_> {
     /// A comparison.
-    pub(super) fn test(&mut self, test: Test, yes: NodeId, no: NodeId) -> Result<Final, EmitError> {
+    pub(super) fn test(
+        &mut self,
+        test: Test,
+        yes: NodeId,
+        no: NodeId,
+    ) -> Result<Final, OutOfWords> {
         let Some(k) = self.arena.as_const(test.right) else {
             let either = matches!(test.relation, Relation::Eq | Relation::Set);
             self.operands(test.left, test.right, either)?;
@@ -127,21 +130,5 @@ impl Emitter<'_> {
             self.state.words |= 1 << slot;
         }
         Ok(())
-    }
-
-    /// Walks the headers from IPv4 or IPv6 on; leaves the protocol of the last one in A.
-    pub(super) fn chain(&mut self, chain: Chain) -> Final {
-        let body = chain_code(chain, self.passing.min(BPF_MEMWORDS - 1));
-        self.push(body[0]);
-        self.state.a = None;
-        self.state.x = None;
-        for insn in &body[1..] {
-            self.push(*insn);
-        }
-        Final::Jump {
-            code: Relation::Eq.code() | K,
-            k: chain.protocol,
-            negated: false,
-        }
     }
 }

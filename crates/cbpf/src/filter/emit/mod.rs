@@ -69,18 +69,11 @@ pub(super) struct Emitted {
     pub(super) code: Vec<Insn>,
     pub(super) items: Vec<Option<Item>>,
     pub(super) root_entry: u32,
-    /// Scratch words to store A, which is zero, in at the start.
-    pub(super) zeroed: u16,
 }
 
-/// Why there is no code.
+/// There is no code: it needs more scratch words than there are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum EmitError {
-    /// Variables, a bit each, are used where X does not hold them: they need scratch words.
-    NeedsWords(u32),
-    /// More scratch words are needed than there are.
-    OutOfWords,
-}
+pub(super) struct OutOfWords;
 
 /// A way into a node, while its code is made.
 #[derive(Clone, Copy)]
@@ -147,35 +140,14 @@ struct Emitter<'a> {
     passing: u32,
     /// How often each value was computed.
     computed: Vec<u16>,
-    /// Variables, a bit each, that are used where neither X nor a word holds them.
-    missing: u32,
 }
 
-type Emit = Result<(), EmitError>;
+type Emit = Result<(), OutOfWords>;
 
 /// Compiles a graph: the shortest of a few ways to use the scratch words.
-pub(crate) fn compile(arena: &Arena, graph: &Graph, snaplen: u32) -> Result<Vec<Insn>, EmitError> {
-    let mut words: Vec<Value> = Vec::new();
-    let mut zeroed = 0u16;
-    let (plain, computed) = loop {
-        match emit(arena, graph, &words, zeroed) {
-            Ok((emitted, computed)) => break (layout::lay_out(graph, &emitted, snaplen), computed),
-            Err(EmitError::NeedsWords(variables)) => {
-                let wanted = (0..u32::BITS).filter(|var| variables & (1 << var) != 0);
-                for var in wanted {
-                    let value = arena.find(Expr::Var(var)).ok_or(EmitError::OutOfWords)?;
-                    match words.iter().position(|w| *w == value) {
-                        None if words.len() < BPF_MEMWORDS as usize => words.push(value),
-                        None => return Err(EmitError::OutOfWords),
-                        // Some way sets it and another does not: it starts as zero.
-                        Some(slot) if zeroed & (1 << slot) == 0 => zeroed |= 1 << slot,
-                        Some(_) => return Err(EmitError::OutOfWords),
-                    }
-                }
-            }
-            Err(error) => return Err(error),
-        }
-    };
+pub(crate) fn compile(arena: &Arena, graph: &Graph, snaplen: u32) -> Result<Vec<Insn>, OutOfWords> {
+    let (emitted, computed) = emit(arena, graph, &[])?;
+    let plain = layout::lay_out(graph, &emitted, snaplen);
     let mut frequent: Vec<(u32, Value)> = Vec::new();
     for (i, times) in computed.iter().enumerate() {
         let value = arena.at(i);
@@ -191,10 +163,8 @@ pub(crate) fn compile(arena: &Arena, graph: &Graph, snaplen: u32) -> Result<Vec<
     let room = (BPF_MEMWORDS / 2) as usize;
     let mut best = plain;
     for keep in [room, 1] {
-        let mut words = words.clone();
-        words.extend(frequent.iter().take(keep).map(|(_, v)| *v));
-        words.truncate(room.max(words.len().min(BPF_MEMWORDS as usize)));
-        if let Ok((emitted, _)) = emit(arena, graph, &words, zeroed) {
+        let words: Vec<Value> = frequent.iter().take(keep).map(|(_, v)| *v).collect();
+        if let Ok((emitted, _)) = emit(arena, graph, &words) {
             let other = layout::lay_out(graph, &emitted, snaplen);
             if other.len() < best.len() {
                 best = other;
@@ -216,21 +186,11 @@ fn cost(arena: &Arena, value: Value) -> u32 {
         Expr::Bin(_, a, b) if arena.as_const(b).is_some() => 1 + cost(arena, a),
         Expr::Bin(_, a, b) => 2 + cost(arena, a) + cost(arena, b),
         Expr::RadiotapPayload(header) => 16 + cost(arena, header),
-        Expr::Const(_)
-        | Expr::Len
-        | Expr::Load { .. }
-        | Expr::Ancillary(..)
-        | Expr::Msh(_)
-        | Expr::Var(_) => 1,
+        Expr::Const(_) | Expr::Len | Expr::Load { .. } | Expr::Ancillary(..) | Expr::Msh(_) => 1,
     }
 }
 
-fn emit(
-    arena: &Arena,
-    graph: &Graph,
-    words: &[Value],
-    zeroed: u16,
-) -> Result<(Emitted, Vec<u16>), EmitError> {
+fn emit(arena: &Arena, graph: &Graph, words: &[Value]) -> Result<(Emitted, Vec<u16>), OutOfWords> {
     let start = State {
         a: None,
         x: None,
@@ -245,7 +205,6 @@ fn emit(
         words: words.to_vec(),
         passing: words.len() as u32,
         computed: alloc::vec![0; arena.values()],
-        missing: 0,
     };
     let mut items: Vec<Option<Item>> = alloc::vec![None; graph.nodes.len()];
     let mut incoming = Ways::new(graph.nodes.len());
@@ -255,7 +214,7 @@ fn emit(
     let first = State {
         a: zero,
         x: zero,
-        words: zeroed,
+        words: 0,
     };
     let mut root_entry = 0;
     incoming.add(graph.root, NONE, true, first);
@@ -282,14 +241,10 @@ fn emit(
             }
         }
     }
-    if emitter.missing != 0 {
-        return Err(EmitError::NeedsWords(emitter.missing));
-    }
     let emitted = Emitted {
         code: emitter.code,
         items,
         root_entry,
-        zeroed,
     };
     Ok((emitted, emitter.computed))
 }
@@ -301,20 +256,15 @@ impl Emitter<'_> {
         id: NodeId,
         ways: &[Incoming],
         entries: &mut Vec<u32>,
-    ) -> Result<(Item, State), EmitError> {
+    ) -> Result<(Item, State), OutOfWords> {
         let node = self.graph.node(id);
         self.state = meet(ways);
         self.trace.clear();
         let start = self.code.len();
         let last = match node.step {
             Step::Test(test) => self.test(test, node.yes, node.no)?,
-            Step::Chain(chain) => self.chain(chain),
             Step::Touch(value) => {
                 self.touch(value)?;
-                Final::Goto
-            }
-            Step::Assign(var, value) => {
-                self.assign(var, value)?;
                 Final::Goto
             }
             Step::Leaf => Final::Goto,

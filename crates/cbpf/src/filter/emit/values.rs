@@ -1,9 +1,9 @@
 //! Values into registers: the shortest code for each, given what is at hand.
 
-use super::{Emit, EmitError, Emitter};
+use super::{Emit, Emitter, OutOfWords};
 use crate::filter::expr::{Arena, Expr, Value};
 use crate::insn::{AluOp, BPF_MEMWORDS, Insn, LEN, MISC, MSH, Size, TAX, TXA};
-use skep_isa::opcode::{ABS, ALU, IMM, IND, K, LD, LDX, MEM, NEG, ST, STX, X};
+use skep_isa::opcode::{ABS, ALU, IMM, IND, K, LD, LDX, MEM, NEG, ST, X};
 
 impl Emitter<'_> {
     pub(super) fn push(&mut self, insn: Insn) {
@@ -80,11 +80,6 @@ impl Emitter<'_> {
             Expr::Msh(_) | Expr::RadiotapPayload(_) => {
                 self.load_x(value)?;
                 self.op(MISC | TXA, 0);
-            }
-            Expr::Var(var) => {
-                // This code is not used; going on tells which other variables are missing.
-                self.missing |= 1u32.checked_shl(var).ok_or(EmitError::OutOfWords)?;
-                self.op(LD | MEM, 0);
             }
             Expr::Bin(op, a, b) => match self.arena.as_const(b) {
                 Some(k) => {
@@ -170,7 +165,7 @@ impl Emitter<'_> {
                 base: Some(base), ..
             } => self.state.x == Some(base),
             Expr::Bin(_, a, b) => self.arena.as_const(b).is_some() && self.spares_x(a),
-            Expr::Msh(_) | Expr::Var(_) | Expr::RadiotapPayload(_) => false,
+            Expr::Msh(_) | Expr::RadiotapPayload(_) => false,
         }
     }
 
@@ -180,7 +175,7 @@ impl Emitter<'_> {
         left: Value,
         right: Value,
         either: bool,
-    ) -> Result<bool, EmitError> {
+    ) -> Result<bool, OutOfWords> {
         if left == right {
             self.load_a(left)?;
             self.x_from_a(left);
@@ -216,7 +211,7 @@ impl Emitter<'_> {
         self.load_a(right)?;
         let slot = self.passing;
         if slot >= BPF_MEMWORDS {
-            return Err(EmitError::OutOfWords);
+            return Err(OutOfWords);
         }
         self.passing += 1;
         self.op(ST, slot);
@@ -256,28 +251,6 @@ impl Emitter<'_> {
             }
             _ => a == x || self.state.a != Some(a) && self.spares_x(a),
         }
-    }
-
-    pub(super) fn assign(&mut self, var: u32, value: Value) -> Emit {
-        let Some(target) = self.arena.find(Expr::Var(var)) else {
-            // Nobody reads it.
-            return Ok(());
-        };
-        if let Some(slot) = self.word_of(target) {
-            if self.state.x == Some(value) {
-                self.op(STX, slot);
-                self.state.x = Some(target);
-            } else {
-                self.load_a(value)?;
-                self.op(ST, slot);
-                self.state.a = Some(target);
-            }
-            self.state.words |= 1 << slot;
-            return Ok(());
-        }
-        self.load_x(value)?;
-        self.state.x = Some(target);
-        Ok(())
     }
 }
 

@@ -5,31 +5,22 @@
 
 use super::link::ETHERTYPE_IPV6;
 use super::proto::IPPROTO_ICMPV6;
-use super::{Base, Expanded, Expander, Offset};
+use super::{Base, Expanded, Expander, Offset, Short};
 use crate::filter::FilterError;
-use crate::filter::draft::{Cond, Special, code};
+use crate::filter::draft::{Cond, code};
 use crate::filter::lexer::Protocol;
 use crate::filter::link::LinkType;
 use crate::filter::parse::{Arith, Comparison};
 use crate::insn::{AluOp, Insn, Relation, Size};
-use alloc::vec::Vec;
 use skep_isa::opcode::{ALU, IMM, LD, NEG, X};
 
-/// Code that computes a value into a word, and what must hold for it to mean anything.
+/// A value that code computes into a word, and what must hold for it to mean anything.
+#[derive(Clone, Copy)]
 struct Computed {
-    insns: Vec<Insn>,
+    /// Where its code begins in [`Expander::computation`].
+    start: usize,
     word: u32,
     implied: Option<Cond>,
-}
-
-impl Computed {
-    /// Whether the code begins with a constant for which this holds.
-    fn begins_with(&self, wanted: impl Fn(u32) -> bool) -> bool {
-        let constant = u16::from(LD | IMM);
-        self.insns
-            .first()
-            .is_some_and(|i| i.code == constant && wanted(i.k))
-    }
 }
 
 type Computation = Result<Computed, FilterError>;
@@ -41,10 +32,10 @@ impl Expander<'_> {
         left: &Arith,
         right: &Arith,
     ) -> Expanded {
+        self.computation.clear();
         let left = self.arith(left)?;
         let right = self.arith(right)?;
-        self.draft.extend(&left.insns);
-        self.draft.extend(&right.insns);
+        self.draft.extend(&self.computation);
         self.draft
             .extend(&[code::x_word(right.word), code::word(left.word)]);
         let mut cond = if comparison.relation == Relation::Eq {
@@ -52,7 +43,7 @@ impl Expander<'_> {
             self.draft.compare(Relation::Eq, 0)
         } else {
             let code = comparison.relation.code() | X;
-            self.draft.end(code, 0, Special::None)
+            self.draft.end(code, 0)
         };
         if comparison.negated {
             cond = self.draft.not(cond);
@@ -73,8 +64,10 @@ impl Expander<'_> {
     /// Code that keeps A in a new word.
     fn kept(&mut self, first: Insn) -> Computation {
         let word = self.take_word()?;
+        let start = self.computation.len();
+        self.computation.extend([first, code::store(word)]);
         Ok(Computed {
-            insns: alloc::vec![first, code::store(word)],
+            start,
             word,
             implied: None,
         })
@@ -85,10 +78,12 @@ impl Expander<'_> {
             Arith::Number(k) => self.kept(code::constant(*k)),
             Arith::Len => self.kept(code::len()),
             Arith::Neg(inner) => {
-                let mut value = self.arith(inner)?;
-                value.insns.push(code::word(value.word));
-                value.insns.push(Insn::new(ALU | NEG, 0));
-                value.insns.push(code::store(value.word));
+                let value = self.arith(inner)?;
+                self.computation.extend([
+                    code::word(value.word),
+                    Insn::new(ALU | NEG, 0),
+                    code::store(value.word),
+                ]);
                 Ok(value)
             }
             Arith::Bin(op, left, right, span) => {
@@ -116,64 +111,61 @@ impl Expander<'_> {
         }
     }
 
+    /// Whether the code of a value begins with a constant for which this holds.
+    fn begins_with(&self, value: Computed, wanted: impl Fn(u32) -> bool) -> bool {
+        let constant = u16::from(LD | IMM);
+        let first = self.computation.get(value.start);
+        first.is_some_and(|i| i.code == constant && wanted(i.k))
+    }
+
     fn binary(&mut self, op: AluOp, left: Computed, right: Computed) -> Computation {
         match op {
             // As in libpcap, a right side whose code begins with zero counts as zero, such as any field.
-            AluOp::Div | AluOp::Mod if right.begins_with(|k| k == 0) => {
+            AluOp::Div | AluOp::Mod if self.begins_with(right, |k| k == 0) => {
                 return self.error("division by zero");
             }
-            AluOp::Lsh | AluOp::Rsh if right.begins_with(|k| k > 31) => {
+            AluOp::Lsh | AluOp::Rsh if self.begins_with(right, |k| k > 31) => {
                 return self.error("a shift is by at most 31 bits");
             }
             _ => {}
         }
         // What the right side implies is lost.
         self.unchecked |= right.implied.is_some();
-        let mut insns = left.insns;
-        insns.extend(right.insns);
-        insns.extend([
-            code::x_word(right.word),
-            code::word(left.word),
-            code::alu_x(op),
-        ]);
         self.words.give_back(left.word);
         self.words.give_back(right.word);
         let word = self.take_word()?;
-        insns.push(code::store(word));
-        Ok(Computed {
-            insns,
-            word,
-            implied: left.implied,
-        })
+        self.computation.extend([
+            code::x_word(right.word),
+            code::word(left.word),
+            code::alu_x(op),
+            code::store(word),
+        ]);
+        Ok(Computed { word, ..left })
     }
 
     /// Code that loads the field at an offset plus the index, and keeps it.
     fn indexed(&mut self, at: Offset, index: Computed, size: Size, word: u32) -> Computation {
-        let mut insns = index.insns;
         let base = match at.base {
             Base::Transport => self.transport_to_x()?,
             base => match self.word_of(base)? {
-                Some(word) => alloc::vec![code::x_word(word)],
-                None => Vec::new(),
+                Some(word) => Short::new(&[code::x_word(word)]),
+                None => Short::new(&[]),
             },
         };
-        if base.is_empty() {
-            insns.push(code::x_word(index.word));
-        } else {
-            insns.extend(base);
-            insns.extend([code::word(index.word), code::alu_x(AluOp::Add), code::tax()]);
-        }
         let k = self.place(at.base).k.wrapping_add(at.k);
-        insns.extend([code::load_at_x(size, k), code::store(word)]);
-        Ok(Computed {
-            insns,
-            word,
-            implied: index.implied,
-        })
+        let computation = &mut self.computation;
+        if base.is_empty() {
+            computation.push(code::x_word(index.word));
+        } else {
+            computation.extend_from_slice(&base);
+            computation.extend([code::word(index.word), code::alu_x(AluOp::Add), code::tax()]);
+        }
+        computation.extend([code::load_at_x(size, k), code::store(word)]);
+        Ok(Computed { word, ..index })
     }
 
     /// `PROTOCOL[index:size]`.
-    fn field_of(&mut self, proto: Protocol, mut index: Computed, size: Size) -> Computation {
+    fn field_of(&mut self, proto: Protocol, index: Computed, size: Size) -> Computation {
         let word = self.take_word()?;
         self.words.give_back(index.word);
         match proto {
@@ -181,13 +173,12 @@ impl Expander<'_> {
                 if self.target.link != LinkType::IEEE802_11_RADIOTAP {
                     return self.error("only captures of 802.11 with radiotap have a radio header");
                 }
-                index.insns.extend([
+                self.computation.extend([
                     code::x_word(index.word),
                     code::load_at_x(size, 0),
                     code::store(word),
                 ]);
-                index.word = word;
-                Ok(index)
+                Ok(Computed { word, ..index })
             }
             Protocol::Link => self.indexed(Offset::HEADER, index, size, word),
             Protocol::Ip

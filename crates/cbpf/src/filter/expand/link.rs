@@ -2,7 +2,7 @@
 
 use super::{Base, Expanded, Expander, NOWHERE, Offset, Place};
 use crate::filter::Source;
-use crate::filter::draft::{Cond, Special, code};
+use crate::filter::draft::{Cond, code};
 use crate::filter::lexer::Protocol;
 use crate::filter::link::LinkType;
 use crate::insn::{Relation, Size};
@@ -360,7 +360,7 @@ impl Expander<'_> {
         };
         self.draft
             .extend(&[code::word(header), code::x_word(payload)]);
-        let same = self.draft.end(Relation::Eq.code() | X, 0, Special::None);
+        let same = self.draft.end(Relation::Eq.code() | X, 0);
         Ok(Some(self.draft.not(same)))
     }
 

@@ -13,8 +13,6 @@ mod tunnel;
 mod walk;
 mod wlan;
 
-pub(crate) use walk::chain_code;
-
 use super::draft::{Cond, Draft, Words, code};
 use super::error::{FilterError, Span};
 use super::lexer::Sign;
@@ -89,9 +87,36 @@ impl Place {
     }
 }
 
+/// A few instructions.
+struct Short {
+    insns: [Insn; 6],
+    length: usize,
+}
+
+impl Short {
+    fn new(insns: &[Insn]) -> Self {
+        let mut all = [Insn::new(0, 0); 6];
+        all[..insns.len()].copy_from_slice(insns);
+        Self {
+            insns: all,
+            length: insns.len(),
+        }
+    }
+}
+
+impl core::ops::Deref for Short {
+    type Target = [Insn];
+
+    fn deref(&self) -> &[Insn] {
+        &self.insns[..self.length]
+    }
+}
+
 /// Expands one expression.
 pub(crate) struct Expander<'t> {
     pub(crate) draft: Draft,
+    /// Code of the arithmetic at hand.
+    computation: Vec<Insn>,
     target: &'t Target<'t>,
     /// Type of the innermost link layer.
     link: LinkType,
@@ -109,14 +134,12 @@ pub(crate) struct Expander<'t> {
     /// After `geneve`: there may be no inner Ethernet header.
     tunnelled: bool,
     words: Words,
-    /// Scratch words that differ between the ways to where they are read.
-    pub(crate) variables: u16,
     /// The payload of a frame is read that may not be a data frame.
     pub(crate) unchecked: bool,
-    /// Tunnels entered.
-    tunnels: u32,
     /// Code that libpcap does not optimise: an expression that rejects everything is not refused then.
     pub(crate) unoptimised: bool,
+    /// Code that is left as it is: it jumps inside blocks, or keeps in words what depends on the way.
+    pub(crate) as_is: bool,
     /// The words being expanded, for messages.
     span: Span,
 }
@@ -134,6 +157,7 @@ impl<'t> Expander<'t> {
         }
         let mut expander = Self {
             draft: Draft::new(),
+            computation: Vec::new(),
             target,
             link: target.link,
             header: Place::fixed(0),
@@ -145,9 +169,8 @@ impl<'t> Expander<'t> {
             labels: 0,
             tunnelled: false,
             words: Words::default(),
-            variables: 0,
             unchecked: false,
-            tunnels: 0,
+            as_is: false,
             unoptimised: false,
             span: Span::default(),
         };
@@ -262,6 +285,12 @@ impl<'t> Expander<'t> {
         }
     }
 
+    /// Leaves the code of the expression as it is.
+    fn leave_as_is(&mut self) {
+        self.unoptimised = true;
+        self.as_is = true;
+    }
+
     /// The scratch word of a place that has one.
     fn word_of(&mut self, base: Base) -> Result<Option<u32>, FilterError> {
         let place = *self.place(base);
@@ -291,18 +320,18 @@ impl<'t> Expander<'t> {
     }
 
     /// Code that puts the start of the transport header after IPv4 into X, less what an offset from it counts.
-    fn transport_to_x(&mut self) -> Result<Vec<Insn>, FilterError> {
+    fn transport_to_x(&mut self) -> Result<Short, FilterError> {
         let k = self.payload.k.wrapping_add(self.network);
         Ok(match self.word_of(Base::Payload)? {
-            None => alloc::vec![code::x_header(k)],
-            Some(word) => alloc::vec![
+            None => Short::new(&[code::x_header(k)]),
+            Some(word) => Short::new(&[
                 code::x_word(word),
                 code::load_at_x(Size::B, k),
                 code::alu(AluOp::And, 0xf),
                 code::alu(AluOp::Lsh, 2),
                 code::alu_x(AluOp::Add),
                 code::tax(),
-            ],
+            ]),
         })
     }
 
@@ -310,8 +339,8 @@ impl<'t> Expander<'t> {
     fn load(&mut self, at: Offset, size: Size) -> Result<(), FilterError> {
         let k = self.place(at.base).k.wrapping_add(at.k);
         if at.base == Base::Transport {
-            let insns = self.transport_to_x()?;
-            self.draft.extend(&insns);
+            let to_x = self.transport_to_x()?;
+            self.draft.extend(&to_x);
             self.draft.extend(&[code::load_at_x(size, k)]);
             return Ok(());
         }

@@ -6,7 +6,7 @@ use super::link::{
 };
 use super::{Expanded, Expander, Offset};
 use crate::filter::FilterError;
-use crate::filter::draft::{Chain, Cond, Special};
+use crate::filter::draft::Cond;
 use crate::filter::lexer::Protocol;
 use crate::filter::link::LinkType;
 use crate::filter::parse::{Dir, Qualifiers};
@@ -231,19 +231,13 @@ impl Expander<'_> {
         if self.payload.variable {
             return self.error("\"protochain\" is not supported with variable-length link headers");
         }
-        self.unoptimised = true;
+        self.leave_as_is();
         let link = self.link_type(if six { ETHERTYPE_IPV6 } else { ETHERTYPE_IP })?;
         let word = self.take_word()?;
-        let chain = Chain {
-            six,
-            offset: self.payload.k.wrapping_add(self.network),
-            protocol,
-        };
-        let insns = super::walk::chain_code(chain, word);
+        let offset = self.payload.k.wrapping_add(self.network);
+        let insns = super::walk::chain_code(six, offset, protocol, word);
         self.draft.extend(&insns);
-        let found = self
-            .draft
-            .end(Relation::Eq.code(), protocol, Special::Chain(chain));
+        let found = self.draft.compare(Relation::Eq, protocol);
         self.words.give_back(word);
         Ok(self.draft.and(link, found))
     }

@@ -1,11 +1,11 @@
 //! Headers inside headers: `vlan`, `mpls`, `pppoes`, `geneve`. Each moves where the rest of the expression looks.
 
 use super::link::{ETHERTYPE_MPLS, ETHERTYPE_PPPOES};
-use super::{Base, Expanded, Expander, Offset, Place};
+use super::{Base, Expanded, Expander, Offset, Place, Short};
 use crate::filter::Source;
-use crate::filter::draft::{Cond, Special, Tunnel, code};
+use crate::filter::draft::{Cond, code};
 use crate::filter::link::LinkType;
-use crate::insn::{AluOp, Ancillary, BPF_MEMWORDS, Insn, Relation, Size};
+use crate::insn::{AluOp, Ancillary, Insn, Relation, Size};
 use alloc::format;
 use skep_isa::opcode::{STX, X};
 
@@ -68,9 +68,8 @@ impl Expander<'_> {
 
     /// The kernel takes the outer tag off received packets: it is in the ancillary data, or else still in the packet.
     fn vlan_live(&mut self, id: Option<u32>) -> Expanded {
-        self.unoptimised = true;
+        self.leave_as_is();
         let word = self.take_word()?;
-        self.variables |= 1 << word;
         let present = self.ancillary_is(Ancillary::VlanTagPresent, u32::MAX, 1);
         let mut stripped = present;
         if let Some(id) = id {
@@ -164,12 +163,11 @@ impl Expander<'_> {
         if vni.is_some_and(|vni| vni > VNI_MAX) {
             return self.error("a Geneve VNI is at most 16777215");
         }
-        self.unoptimised = true;
+        self.leave_as_is();
         let four = self.geneve_over(vni, false)?;
         let six = self.geneve_over(vni, true)?;
         let either = self.draft.or(four, six);
         let inner = self.enter_geneve()?;
-        self.tunnels += 1;
         Ok(self.draft.and(either, inner))
     }
 
@@ -190,24 +188,22 @@ impl Expander<'_> {
         }
         let insns = if six {
             match self.word_of(Base::Payload)? {
-                None => alloc::vec![code::constant(IPV6_HEADER), code::tax()],
-                Some(word) => alloc::vec![
+                None => Short::new(&[code::constant(IPV6_HEADER), code::tax()]),
+                Some(word) => Short::new(&[
                     code::x_word(word),
                     code::constant(IPV6_HEADER),
                     code::alu_x(AluOp::Add),
                     code::tax(),
-                ],
+                ]),
             }
         } else {
-            let mut insns = self.transport_to_x()?;
-            insns.push(code::txa());
-            insns
+            self.transport_to_x()?
         };
         self.draft.extend(&insns);
-        let outer = BPF_MEMWORDS + self.tunnels;
-        let outer = self
-            .draft
-            .end(Relation::Eq.code() | X, 0, Special::Outer(outer));
+        if !six {
+            self.draft.extend(&[code::txa()]);
+        }
+        let outer = self.draft.end(Relation::Eq.code() | X, 0);
         Ok(self.draft.and(cond, outer))
     }
 
@@ -240,16 +236,7 @@ impl Expander<'_> {
             Insn::new(STX, payload),
             code::constant(0),
         ]);
-        let tunnel = Tunnel {
-            start,
-            link_type,
-            header,
-            payload,
-        };
-        let entered = self
-            .draft
-            .end(Relation::Eq.code(), 0, Special::Enter(tunnel));
-        self.variables |= 1 << link_type | 1 << payload | 1 << header;
+        let entered = self.draft.compare(Relation::Eq, 0);
         self.link = LinkType::ETHERNET;
         self.header = Place::variable(Some(header), 0);
         self.type_at = Place::variable(Some(link_type), 0);

@@ -1,19 +1,18 @@
 //! Code with jumps inside: the walk along a chain of headers, and the way to the payload of an 802.11 frame.
 
-use crate::filter::draft::{Chain, code};
+use crate::filter::draft::code;
 use crate::insn::{AluOp, Insn, MISC, MSH, Relation, Size, TAX};
 use alloc::vec::Vec;
 use skep_isa::opcode::{ABS, ADD, ALU, IMM, IND, JA, JMP, K, LD, LDX, MEM, MUL, ST, X};
 
-/// Walks the headers from IPv4 or IPv6 on; leaves the protocol of the last one in A. Jumps go backward.
-pub(crate) fn chain_code(chain: Chain, word: u32) -> Vec<Insn> {
+/// Walks the headers from IPv4 or IPv6 at `at` on; leaves the protocol of the last one in A. Jumps go backward.
+pub(super) fn chain_code(six: bool, at: u32, protocol: u32, word: u32) -> Vec<Insn> {
     const NO_NEXT_HEADER: u32 = 59;
     const AUTHENTICATION: u32 = 51;
     /// Hop-by-hop, destination options, routing, fragment.
     const OPTIONS: [u32; 4] = [0, 60, 43, 44];
     let load = |k| Insn::new(LD | IND | Size::B.code(), k);
     let jeq = |k, jt, jf| Insn::jump(JMP | Relation::Eq.code() | K, k, jt, jf);
-    let at = chain.offset;
     // From after the tests: next header into the word, then X to the header after this one.
     let authentication = [
         load(at),
@@ -25,7 +24,7 @@ pub(crate) fn chain_code(chain: Chain, word: u32) -> Vec<Insn> {
         Insn::new(LD | MEM, word),
     ];
     let mut code = Vec::with_capacity(32);
-    if chain.six {
+    if six {
         code.push(Insn::new(LD | ABS | Size::B.code(), at + 6));
         code.push(Insn::new(LDX | IMM, 40));
     } else {
@@ -48,13 +47,13 @@ pub(crate) fn chain_code(chain: Chain, word: u32) -> Vec<Insn> {
         Insn::new(JMP | JA, (distance as u32).wrapping_neg())
     };
     // Jumps to the end are at most the whole body away, which is far below 255.
-    let options_length = if chain.six { options.len() + 1 } else { 0 };
+    let options_length = if six { options.len() + 1 } else { 0 };
     let authentication_length = authentication.len() + 1;
-    let option_tests = if chain.six { OPTIONS.len() } else { 0 };
+    let option_tests = if six { OPTIONS.len() } else { 0 };
     let rest = (option_tests + 1 + options_length + authentication_length) as u8;
-    code.push(jeq(chain.protocol, rest + 1, 0));
+    code.push(jeq(protocol, rest + 1, 0));
     code.push(jeq(NO_NEXT_HEADER, rest, 0));
-    if chain.six {
+    if six {
         for (i, option) in OPTIONS.iter().enumerate() {
             let to_options = (OPTIONS.len() - i) as u8;
             code.push(jeq(*option, to_options, 0));
@@ -65,7 +64,7 @@ pub(crate) fn chain_code(chain: Chain, word: u32) -> Vec<Insn> {
         options_length as u8,
         (options_length + authentication_length) as u8,
     ));
-    if chain.six {
+    if six {
         code.extend(options);
         code.push(back(&code));
     }

@@ -1,7 +1,7 @@
 //! What leads to what: levels, dominators of blocks and of ways, and which registers are read later.
 
 use super::{A, Edge, Reducer, X, word};
-use crate::filter::blocks::{Block, BlockId, First, NONE, NOP, Note};
+use crate::filter::blocks::{BlockId, NONE, NOP};
 use crate::insn::{Insn, MISC, RET, TXA};
 use alloc::vec::Vec;
 use skep_isa::opcode::{ALU, IND, JMP, LD, LDX, MEM, ST, STX};
@@ -28,23 +28,18 @@ pub(super) enum Reads {
 }
 
 /// Rows of bits.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct BitRows {
     words: usize,
     bits: Vec<u64>,
 }
 
 impl BitRows {
-    pub(super) fn new(rows: usize, columns: usize) -> Self {
-        let words = columns.div_ceil(64);
-        Self {
-            words,
-            bits: alloc::vec![0; rows * words],
-        }
-    }
-
-    pub(super) fn fill(&mut self) {
-        self.bits.fill(u64::MAX);
+    /// Makes so many rows, with all bits set.
+    fn fill(&mut self, rows: usize, columns: usize) {
+        self.words = columns.div_ceil(64);
+        self.bits.clear();
+        self.bits.resize(rows * self.words, u64::MAX);
     }
 
     fn row(&self, row: usize) -> &[u64] {
@@ -113,55 +108,150 @@ pub(super) fn writes(insn: Insn) -> Option<usize> {
     }
 }
 
+/// The level of a block that the walk has not reached, and of one whose level is not known yet.
+const UNSEEN: u32 = u32::MAX;
+const OPEN: u32 = u32::MAX - 1;
+
 impl Reducer<'_> {
     /// Numbers the blocks in the order of a walk from the root that goes to `yes` first.
     pub(super) fn number(&mut self) {
-        let order = self.walker.walk(&self.blocks, First::Yes, Note::Before);
-        self.numbered.extend_from_slice(order);
-        for (number, id) in order.iter().enumerate() {
-            self.known[*id as usize].number = number as u32;
-        }
-    }
-
-    pub(super) fn find_levels(&mut self) {
-        self.levels.clear();
-        let order = self.walker.leaves_up(&self.blocks);
-        for id in order {
-            let block = self.blocks.block(*id);
-            let level = if block.is_leaf() {
-                0
-            } else {
-                let of = |to: BlockId| self.known[to as usize].level;
-                1 + of(block.yes).max(of(block.no))
-            };
-            self.known[*id as usize].level = level;
-            // A level has its block's successors below it: it is at most one more than there are.
-            if self.levels.len() <= level as usize {
-                self.levels.push(0..0);
+        // Only the `no` ways wait on the stack, once for each block.
+        let (mut depth, mut count) = (0, 0);
+        let mut id = self.blocks.root;
+        loop {
+            let known = &mut self.known[id as usize];
+            let block = &self.blocks.list[id as usize];
+            if known.number == NONE {
+                known.number = count as u32;
+                self.lists.numbered[count] = id;
+                count += 1;
+                if !block.is_leaf() {
+                    self.lists.stack[depth] = block.no;
+                    depth += 1;
+                    id = block.yes;
+                    continue;
+                }
             }
-            self.levels[level as usize].end += 1;
+            if depth == 0 {
+                break;
+            }
+            depth -= 1;
+            id = self.lists.stack[depth];
         }
-        let mut start = 0;
-        for level in self.levels.iter_mut().rev() {
-            let count = level.end;
-            // The end goes back to where it belongs as blocks are put in their places, the last found first.
-            *level = start..start;
-            start += count;
+        self.count = count;
+    }
+
+    /// Finds the levels of blocks: a block is one above the higher of those that it leads to.
+    pub(super) fn find_levels(&mut self) {
+        for known in &mut self.known {
+            known.level = UNSEEN;
         }
-        self.walk.clear();
-        self.walk.resize(order.len(), NONE);
-        for id in order.iter().rev() {
-            let level = &mut self.levels[self.known[*id as usize].level as usize];
-            self.walk[level.end as usize] = *id;
-            level.end += 1;
+        self.levels = 0;
+        let (mut id, mut depth) = (self.blocks.root, 0);
+        loop {
+            // Down along `yes`, to a block whose level can be told.
+            while self.known[id as usize].level == UNSEEN {
+                let yes = self.blocks.list[id as usize].yes;
+                if yes == NONE {
+                    self.set_level(id, 0);
+                    break;
+                }
+                self.known[id as usize].level = OPEN;
+                self.lists.stack[depth] = id << 1;
+                depth += 1;
+                id = yes;
+            }
+            // Up, past blocks of which both ways were gone, to one whose `no` was not.
+            loop {
+                if depth == 0 {
+                    self.list_walk();
+                    return;
+                }
+                let top = self.lists.stack[depth - 1];
+                let block = &self.blocks.list[top as usize >> 1];
+                if top & 1 == 0 {
+                    self.lists.stack[depth - 1] = top | 1;
+                    id = block.no;
+                    break;
+                }
+                let of = |to: BlockId| self.known[to as usize].level;
+                let level = 1 + of(block.yes).max(of(block.no));
+                self.set_level(top >> 1, level);
+                depth -= 1;
+            }
         }
     }
 
-    pub(super) fn find_dominators(&mut self) {
+    fn set_level(&mut self, id: BlockId, level: u32) {
+        let known = &mut self.known[id as usize];
+        known.level = level;
+        // A level has its blocks' successors below it: it is at most one more than there are.
+        if self.levels <= level as usize {
+            self.levels += 1;
+            self.lists.first[level as usize] = NONE;
+        }
+        let first = &mut self.lists.first[level as usize];
+        known.next = core::mem::replace(first, id);
+    }
+
+    /// Lists the blocks by level, the root's first.
+    fn list_walk(&mut self) {
+        self.walked = 0;
+        for level in (0..self.levels).rev() {
+            let mut id = self.lists.first[level];
+            while id != NONE {
+                self.lists.walk[self.walked] = id;
+                self.walked += 1;
+                id = self.known[id as usize].next;
+            }
+        }
+    }
+
+    /// Finds what dominates what in the shape as it is, unless that is known.
+    pub(super) fn know_dominators(&mut self) {
+        if !self.dominated {
+            self.dominators.fill(3 * self.count, 2 * self.count);
+            if self.count <= 32 {
+                self.find_few_dominators();
+            } else {
+                self.find_dominators();
+                self.find_edge_dominators();
+            }
+            self.dominated = true;
+        }
+    }
+
+    /// The same as [`Self::find_dominators`] and [`Self::find_edge_dominators`], where a row is one word.
+    fn find_few_dominators(&mut self) {
+        let count = self.count;
+        let rows = &mut self.dominators.bits[..3 * count];
+        let root = self.known[self.blocks.root as usize].number as usize;
+        for row in [root, count + root, 2 * count + root] {
+            rows[row] = 0;
+        }
+        for from in &self.lists.walk[..self.walked] {
+            let block = self.blocks.block(*from);
+            let number = self.known[*from as usize].number as usize;
+            rows[2 * count + number] |= 1 << number;
+            if block.is_leaf() {
+                continue;
+            }
+            for (row, to) in [(number, block.yes), (count + number, block.no)] {
+                rows[row] |= 1 << row;
+                let next = self.known[to as usize].number as usize;
+                let (way, block) = (rows[row], rows[2 * count + number]);
+                rows[next] &= way;
+                rows[count + next] &= way;
+                rows[2 * count + next] &= block;
+            }
+        }
+    }
+
+    fn find_dominators(&mut self) {
         let first = self.first_block_row();
         let row = |id: BlockId| first + self.known[id as usize].number as usize;
         self.dominators.clear(row(self.blocks.root));
-        for id in &self.walk {
+        for id in &self.lists.walk[..self.walked] {
             let this = row(*id);
             self.dominators.insert(this, this - first);
             let block = self.blocks.block(*id);
@@ -174,7 +264,7 @@ impl Reducer<'_> {
 
     /// Where the rows of blocks begin: after those of ways.
     fn first_block_row(&self) -> usize {
-        2 * self.numbered.len()
+        2 * self.count
     }
 
     /// Whether all ways from the root to a block pass another.
@@ -191,35 +281,29 @@ impl Reducer<'_> {
 
     /// The number of a way: those taken when a comparison holds come first.
     pub(super) fn edge_number(&self, edge: Edge) -> usize {
-        let number = self.known[edge.from as usize].number as usize;
-        if edge.yes {
+        let number = self.known[edge.from() as usize].number as usize;
+        if edge.yes() {
             number
         } else {
-            self.numbered.len() + number
+            self.count + number
         }
     }
 
     pub(super) fn numbered_edge(&self, number: usize) -> Edge {
-        let yes = number < self.numbered.len();
-        let at = if yes {
-            number
+        if number < self.count {
+            Edge::new(self.lists.numbered[number], true)
         } else {
-            number - self.numbered.len()
-        };
-        Edge {
-            from: self.numbered[at],
-            yes,
+            Edge::new(self.lists.numbered[number - self.count], false)
         }
     }
 
-    pub(super) fn find_edge_dominators(&mut self) {
+    fn find_edge_dominators(&mut self) {
         for yes in [true, false] {
-            let from = self.blocks.root;
-            let row = self.edge_number(Edge { from, yes });
+            let row = self.edge_number(Edge::new(self.blocks.root, yes));
             self.dominators.clear(row);
         }
-        let count = self.numbered.len();
-        for from in &self.walk {
+        let count = self.count;
+        for from in &self.lists.walk[..self.walked] {
             let block = self.blocks.block(*from);
             let number = self.known[*from as usize].number as usize;
             for (row, to) in [(number, block.yes), (count + number, block.no)] {
@@ -235,8 +319,8 @@ impl Reducer<'_> {
 
     /// Finds which registers and words are read after each block.
     pub(super) fn find_uses(&mut self) {
-        for at in (0..self.walk.len()).rev() {
-            let id = self.walk[at];
+        for at in (0..self.walked).rev() {
+            let id = self.lists.walk[at];
             // Nothing was changed in a settled block since its own uses were found.
             let mut atoms = match self.known[id as usize].settled {
                 Some(_) => self.known[id as usize].atoms,
@@ -284,44 +368,21 @@ impl Reducer<'_> {
         }
     }
 
+    /// Lists the ways into each block.
     pub(super) fn find_ways_in(&mut self) {
         for known in &mut self.known {
-            known.into = (0, 0);
+            known.into = Edge::NONE;
         }
-        let ends = |block: &Block| [(true, block.yes), (false, block.no)];
-        for from in &self.walk {
-            for (_, to) in ends(self.blocks.block(*from)) {
-                if to != NONE {
-                    self.known[to as usize].into.1 += 1;
-                }
+        for from in &self.lists.walk[..self.walked] {
+            let block = self.blocks.block(*from);
+            if block.is_leaf() {
+                continue;
+            }
+            for (yes, to) in [(true, block.yes), (false, block.no)] {
+                let edge = Edge::new(*from, yes);
+                let latest = &mut self.known[to as usize].into;
+                self.lists.earlier[edge.0 as usize] = core::mem::replace(latest, edge).0;
             }
         }
-        let mut start = 0;
-        for known in &mut self.known {
-            start += known.into.1;
-            // The start goes back to where it belongs as ways are put in their places: the latest is the first.
-            known.into = (start, start);
-        }
-        let nowhere = Edge {
-            from: NONE,
-            yes: false,
-        };
-        self.ways.clear();
-        self.ways.resize(start as usize, nowhere);
-        for from in &self.walk {
-            for (yes, to) in ends(self.blocks.block(*from)) {
-                if to != NONE {
-                    let (start, _) = &mut self.known[to as usize].into;
-                    *start -= 1;
-                    self.ways[*start as usize] = Edge { from: *from, yes };
-                }
-            }
-        }
-    }
-
-    /// The ways into a block, the latest first.
-    pub(super) fn ways_into(&self, id: BlockId) -> &[Edge] {
-        let (start, end) = self.known[id as usize].into;
-        &self.ways[start as usize..end as usize]
     }
 }

@@ -2,7 +2,7 @@
 
 use super::flow::{Reads, reads, writes};
 use super::values::UNKNOWN;
-use super::{A, ATOMS, Depth, ReduceError, Reducer, X, word};
+use super::{A, Depth, Edge, ReduceError, Reducer, X, word};
 use crate::filter::blocks::{BlockId, NOP};
 use crate::insn::{AluOp, Insn, LEN, MISC, MSH, Op, RET, Relation, Size, TAX, TXA};
 use crate::interp::{LongShift, alu};
@@ -17,17 +17,21 @@ impl Reducer<'_> {
         let used_after = known.atoms.used_after;
         let settled = known.settled == Some(used_after);
         let pending = known.pending;
-        let mut values = self.values_before(id);
+        self.find_values_before(id);
         let place = self.values_of(id);
-        let before = &mut self.at_start[place];
-        if settled && !(pending && depth == Depth::Statements) && *before == values[..self.atoms] {
+        let before = &mut self.lists.at_start[place];
+        let mut same = settled && !(pending && depth == Depth::Statements);
+        for (before, here) in before.iter_mut().zip(&self.here) {
+            same &= before == here;
+            *before = *here;
+        }
+        if same {
             self.pending |= pending;
             return Ok(());
         }
-        before.copy_from_slice(&values[..self.atoms]);
         let others_pend = core::mem::replace(&mut self.pending, false);
         self.altered = false;
-        self.improve(id, depth, &mut values)?;
+        self.improve(id, depth)?;
         let known = &mut self.known[id as usize];
         known.settled = (!self.altered).then_some(used_after);
         known.pending = self.pending;
@@ -35,32 +39,27 @@ impl Reducer<'_> {
         Ok(())
     }
 
-    fn improve(
-        &mut self,
-        id: BlockId,
-        depth: Depth,
-        values: &mut [u32; ATOMS],
-    ) -> Result<(), ReduceError> {
-        let (a, x) = (values[A], values[X]);
-        let range = self.blocks.block(id).insns.clone();
+    fn improve(&mut self, id: BlockId, depth: Depth) -> Result<(), ReduceError> {
+        let (a, x) = (self.here[A], self.here[X]);
+        let block = self.blocks.block(id);
+        let (range, returns) = (block.insns.clone(), block.code & 7 == RET);
+        let statements = !range.is_empty();
         for at in range {
-            self.insn(at as usize, values, depth)?;
+            self.insn(at as usize, depth)?;
         }
         let place = self.values_of(id);
-        self.at_end[place].copy_from_slice(&values[..self.atoms]);
-        let kept = |before: u32, atom: usize| before != UNKNOWN && values[atom] == before;
+        for (end, here) in self.lists.at_end[place].iter_mut().zip(&self.here) {
+            *end = *here;
+        }
+        let kept = |before: u32, atom: usize| before != UNKNOWN && self.here[atom] == before;
         let unread = self.known[id as usize].atoms.used_after == 0;
-        let pointless = unread && kept(a, A) && kept(x, X);
-        let returns = self.blocks.block(id).code & 7 == RET;
-        let statements = !self.blocks.block(id).insns.is_empty();
-        if depth == Depth::Statements && (pointless || returns) {
-            if statements {
-                let block = &mut self.blocks.list[id as usize];
-                block.insns.end = block.insns.start;
-                self.change();
-            }
-        } else {
-            self.pending |= statements && (pointless || returns);
+        let pointless = statements && (returns || unread && kept(a, A) && kept(x, X));
+        if depth == Depth::Statements && pointless {
+            let block = &mut self.blocks.list[id as usize];
+            block.insns.end = block.insns.start;
+            self.change();
+        } else if statements {
+            self.pending |= pointless;
             self.look_closely(id);
             self.drop_unread(id);
         }
@@ -73,28 +72,36 @@ impl Reducer<'_> {
         Ok(())
     }
 
-    /// What all ways into a block agree on.
-    fn values_before(&self, id: BlockId) -> [u32; ATOMS] {
-        let mut values = [UNKNOWN; ATOMS];
-        let mut ways = self.ways_into(id).iter();
-        if let Some(first) = ways.next() {
-            values[..self.atoms].copy_from_slice(&self.at_end[self.values_of(first.from)]);
+    /// Finds what all ways into a block agree on.
+    fn find_values_before(&mut self, id: BlockId) {
+        let mut way = self.known[id as usize].into;
+        let here = &mut self.here[..self.atoms];
+        if way == Edge::NONE {
+            here.fill(UNKNOWN);
+            return;
         }
-        for way in ways {
-            let others = &self.at_end[self.values_of(way.from)];
-            for (value, other) in values.iter_mut().zip(others) {
-                if *value != *other {
-                    *value = UNKNOWN;
+        let start = way.from() as usize * here.len();
+        for (here, end) in here.iter_mut().zip(&self.lists.at_end[start..]) {
+            *here = *end;
+        }
+        loop {
+            way = Edge(self.lists.earlier[way.0 as usize]);
+            if way == Edge::NONE {
+                return;
+            }
+            let start = way.from() as usize * here.len();
+            for (here, end) in here.iter_mut().zip(&self.lists.at_end[start..]) {
+                if *here != *end {
+                    *here = UNKNOWN;
                 }
             }
         }
-        values
     }
 
     /// Puts a value into a register or word; an instruction that changes nothing is taken out.
-    fn put(&mut self, at: usize, values: &mut [u32; ATOMS], atom: usize, value: u32, depth: Depth) {
-        if value == UNKNOWN || values[atom] != value {
-            values[atom] = value;
+    fn put(&mut self, at: usize, atom: usize, value: u32, depth: Depth) {
+        if value == UNKNOWN || self.here[atom] != value {
+            self.here[atom] = value;
         } else {
             self.pend(depth);
             if depth == Depth::Statements {
@@ -116,29 +123,24 @@ impl Reducer<'_> {
         (depth == Depth::Statements).then_some(k)
     }
 
-    fn insn(
-        &mut self,
-        at: usize,
-        values: &mut [u32; ATOMS],
-        depth: Depth,
-    ) -> Result<(), ReduceError> {
+    fn insn(&mut self, at: usize, depth: Depth) -> Result<(), ReduceError> {
         let insn = self.blocks.insns[at];
         let Some(op) = insn.op() else { return Ok(()) };
         match op {
             Op::LoadAbs(_) | Op::LoadImm | Op::LoadLen => {
                 let value = self.values.number(insn.code, insn.k, 0);
-                self.put(at, values, A, value, depth);
+                self.put(at, A, value, depth);
             }
             Op::LoadXImm => {
                 let value = self.values.constant(insn.k);
-                self.put(at, values, X, value, depth);
+                self.put(at, X, value, depth);
             }
             Op::LoadXMsh | Op::LoadXLen => {
                 let value = self.values.number(insn.code, insn.k, 0);
-                self.put(at, values, X, value, depth);
+                self.put(at, X, value, depth);
             }
             Op::LoadInd(size) => {
-                let value = match self.constant_of(values[X], depth) {
+                let value = match self.constant_of(self.here[X], depth) {
                     Some(x) => {
                         let k = insn.k.wrapping_add(x);
                         let load = crate::filter::draft::code::load(size, k);
@@ -146,35 +148,35 @@ impl Reducer<'_> {
                         self.change();
                         self.values.number(load.code, k, 0)
                     }
-                    None => self.values.number(insn.code, insn.k, values[X]),
+                    None => self.values.number(insn.code, insn.k, self.here[X]),
                 };
-                self.put(at, values, A, value, depth);
+                self.put(at, A, value, depth);
             }
             Op::LoadMem | Op::LoadXMem => {
-                let value = values[word(insn.k)];
+                let value = self.here[word(insn.k)];
                 let (class, atom) = if op == Op::LoadMem { (LD, A) } else { (LDX, X) };
                 if let Some(k) = self.constant_of(value, depth) {
                     self.blocks.insns[at] = Insn::new(class | IMM, k);
                     self.change();
                 }
-                self.put(at, values, atom, value, depth);
+                self.put(at, atom, value, depth);
             }
-            Op::Store => self.put(at, values, word(insn.k), values[A], depth),
-            Op::StoreX => self.put(at, values, word(insn.k), values[X], depth),
-            Op::Tax => self.put(at, values, X, values[A], depth),
-            Op::Txa => self.put(at, values, A, values[X], depth),
+            Op::Store => self.put(at, word(insn.k), self.here[A], depth),
+            Op::StoreX => self.put(at, word(insn.k), self.here[X], depth),
+            Op::Tax => self.put(at, X, self.here[A], depth),
+            Op::Txa => self.put(at, A, self.here[X], depth),
             Op::Neg => {
-                values[A] = match self.constant_of(values[A], depth) {
+                self.here[A] = match self.constant_of(self.here[A], depth) {
                     Some(k) => {
                         let k = k.wrapping_neg();
                         self.blocks.insns[at] = Insn::new(LD | IMM, k);
                         self.values.constant(k)
                     }
-                    None => self.values.number(insn.code, values[A], 0),
+                    None => self.values.number(insn.code, self.here[A], 0),
                 };
             }
-            Op::AluK(op) => return self.with_constant(at, op, insn.k, values, depth),
-            Op::AluX(op) => return self.with_x(at, op, values, depth),
+            Op::AluK(op) => return self.with_constant(at, op, insn.k, depth),
+            Op::AluX(op) => return self.with_x(at, op, depth),
             Op::Jump | Op::JumpK(_) | Op::JumpX(_) | Op::RetK | Op::RetA => {}
         }
         Ok(())
@@ -193,7 +195,6 @@ impl Reducer<'_> {
         at: usize,
         op: AluOp,
         k: u32,
-        values: &mut [u32; ATOMS],
         depth: Depth,
     ) -> Result<(), ReduceError> {
         if k == 0 {
@@ -207,34 +208,28 @@ impl Reducer<'_> {
                 }
                 (AluOp::Mul | AluOp::And, 0) => {
                     self.blocks.insns[at] = Insn::new(LD | IMM, 0);
-                    values[A] = self.values.constant(0);
+                    self.here[A] = self.values.constant(0);
                     return Ok(());
                 }
                 (AluOp::Div | AluOp::Mod, 0) => return Err(ReduceError::DivisionByZero),
                 _ => {}
             }
         }
-        if let Some(a) = self.constant_of(values[A], depth) {
-            values[A] = self.fold(at, op, a, k)?;
+        if let Some(a) = self.constant_of(self.here[A], depth) {
+            self.here[A] = self.fold(at, op, a, k)?;
             return Ok(());
         }
         let operand = self.values.constant(k);
         let code = u16::from(ALU | op.code() | K);
-        values[A] = self.values.number(code, values[A], operand);
+        self.here[A] = self.values.number(code, self.here[A], operand);
         Ok(())
     }
 
-    fn with_x(
-        &mut self,
-        at: usize,
-        op: AluOp,
-        values: &mut [u32; ATOMS],
-        depth: Depth,
-    ) -> Result<(), ReduceError> {
-        let a = self.constant_of(values[A], depth);
-        let x = self.constant_of(values[X], depth);
+    fn with_x(&mut self, at: usize, op: AluOp, depth: Depth) -> Result<(), ReduceError> {
+        let a = self.constant_of(self.here[A], depth);
+        let x = self.constant_of(self.here[X], depth);
         let code = |source: u8| u16::from(ALU | op.code() | source);
-        values[A] = match (a, x) {
+        self.here[A] = match (a, x) {
             (Some(a), Some(x)) => self.fold(at, op, a, x)?,
             (None, Some(x)) => {
                 if matches!(op, AluOp::Lsh | AluOp::Rsh) && x > 31 {
@@ -243,24 +238,28 @@ impl Reducer<'_> {
                 self.blocks.insns[at] = Insn::new(ALU | op.code() | K, x);
                 self.change();
                 let operand = self.values.constant(x);
-                self.values.number(code(K), values[A], operand)
+                self.values.number(code(K), self.here[A], operand)
             }
             (Some(0), None) => {
                 let (insn, value) = match op {
-                    AluOp::Add | AluOp::Or | AluOp::Xor => (Insn::new(MISC | TXA, 0), values[X]),
+                    AluOp::Add | AluOp::Or | AluOp::Xor => (Insn::new(MISC | TXA, 0), self.here[X]),
                     AluOp::Mul | AluOp::Div | AluOp::Mod | AluOp::And | AluOp::Lsh | AluOp::Rsh => {
                         (Insn::new(LD | IMM, 0), self.values.constant(0))
                     }
                     AluOp::Sub => {
-                        values[A] = self.values.number(code(X_SOURCE), values[A], values[X]);
+                        self.here[A] =
+                            self.values
+                                .number(code(X_SOURCE), self.here[A], self.here[X]);
                         return Ok(());
                     }
                 };
                 self.blocks.insns[at] = insn;
-                self.put(at, values, A, value, depth);
+                self.put(at, A, value, depth);
                 return Ok(());
             }
-            _ => self.values.number(code(X_SOURCE), values[A], values[X]),
+            _ => self
+                .values
+                .number(code(X_SOURCE), self.here[A], self.here[X]),
         };
         Ok(())
     }
@@ -273,9 +272,6 @@ impl Reducer<'_> {
     /// Improves neighbours, and the comparison with what is before it.
     fn look_closely(&mut self, id: BlockId) {
         let range = self.blocks.block(id).insns.clone();
-        if range.is_empty() {
-            return;
-        }
         let end = range.end as usize;
         let mut last = range.start as usize;
         let mut at = self.next(last, end);
@@ -357,6 +353,13 @@ impl Reducer<'_> {
         let equal = JMP | Relation::Eq.code() | K;
         let set = JMP | Relation::Set.code() | K;
         let a_unread = self.known[id as usize].atoms.used_after & (1 << A) == 0;
+        let block = self.blocks.block(id);
+        if a.is_some()
+            || matches!((block.code, block.k), (code, 0 | u32::MAX) if code == set || code == equal)
+        {
+            // One way may go where the other does.
+            self.know_dominators();
+        }
         if self.blocks.block(id).code == equal && a_unread {
             self.equality(id, last, x);
         }
@@ -420,8 +423,7 @@ impl Reducer<'_> {
     /// Takes out what writes a register or word that nobody reads.
     fn drop_unread(&mut self, id: BlockId) {
         let range = self.blocks.block(id).insns.clone();
-        // Where each register and word was written last, for those in the set.
-        let mut last = [0; ATOMS];
+        // Registers and words with what was not read since it was written.
         let mut unread = 0u32;
         let read = |insn: Insn| match reads(insn) {
             Reads::Nothing => 0,
@@ -433,10 +435,10 @@ impl Reducer<'_> {
             unread &= !read(insn);
             if let Some(atom) = writes(insn) {
                 if unread & (1 << atom) != 0 {
-                    self.blocks.insns[last[atom]].code = NOP;
+                    self.blocks.insns[self.last[atom]].code = NOP;
                     self.change();
                 }
-                last[atom] = at;
+                self.last[atom] = at;
                 unread |= 1 << atom;
             }
         }
@@ -444,7 +446,7 @@ impl Reducer<'_> {
         unread &= !read(Insn::new(block.code, block.k));
         unread &= !self.known[id as usize].atoms.used_after;
         while unread != 0 {
-            self.blocks.insns[last[unread.trailing_zeros() as usize]].code = NOP;
+            self.blocks.insns[self.last[unread.trailing_zeros() as usize]].code = NOP;
             unread &= unread - 1;
             self.change();
         }

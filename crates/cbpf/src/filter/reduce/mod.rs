@@ -13,12 +13,12 @@ mod same;
 mod values;
 mod ways;
 
-use super::blocks::{BlockId, Blocks, Walker};
+use super::blocks::{BlockId, Blocks, NONE, Walker};
 use crate::insn::{Insn, Op};
 use alloc::vec::Vec;
 use core::ops::Range;
 use flow::{Atoms, BitRows};
-use values::{UNKNOWN, Values};
+use values::Values;
 
 /// Most rounds in which only ways change; libpcap stops there, too.
 const ROUNDS_MAX: u32 = 100;
@@ -50,8 +50,10 @@ struct Known {
     /// Place in the order of a walk from the root, at the start.
     number: u32,
     level: u32,
-    /// Where the ways into it begin and end.
-    into: (u32, u32),
+    /// The next block of the same level.
+    next: BlockId,
+    /// The latest way into it.
+    into: Edge,
     atoms: Atoms,
     /// Number of the value compared with.
     operand: u32,
@@ -61,11 +63,25 @@ struct Known {
     pending: bool,
 }
 
-/// A way between two blocks: from which, and whether it is the one taken when the comparison holds.
+/// A way between two blocks: from which, and in the lowest bit whether it is the one taken when the comparison holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Edge {
-    from: BlockId,
-    yes: bool,
+struct Edge(u32);
+
+impl Edge {
+    /// No way.
+    const NONE: Self = Self(NONE);
+
+    const fn new(from: BlockId, yes: bool) -> Self {
+        Self(from << 1 | yes as u32)
+    }
+
+    const fn from(self) -> BlockId {
+        self.0 >> 1
+    }
+
+    const fn yes(self) -> bool {
+        self.0 & 1 != 0
+    }
 }
 
 /// A division by a constant zero, or a shift too long, found on the way.
@@ -75,27 +91,27 @@ pub(crate) enum ReduceError {
     LongShift,
 }
 
-pub(super) struct Reducer<'w> {
+pub(super) struct Reducer<'m> {
     blocks: Blocks,
     known: Vec<Known>,
-    /// Blocks by level, the root's first; level 0, the last, has the returns.
-    walk: Vec<BlockId>,
-    /// Where each level begins in `walk`, and after them where it ends.
-    levels: Vec<Range<u32>>,
-    /// Blocks in the order of a walk from the root, at the start.
-    numbered: Vec<BlockId>,
-    /// Ways into all blocks, one block after the other, the latest first.
-    ways: Vec<Edge>,
+    lists: Lists<'m>,
+    /// Levels there are; the root is alone in the last, level 0 has the returns.
+    levels: usize,
+    /// Blocks in [`Lists::walk`].
+    walked: usize,
+    /// Blocks in [`Lists::numbered`].
+    count: usize,
     /// What dominates each way, by the numbers of ways; then what dominates each block, by the numbers of blocks.
     dominators: BitRows,
+    /// Whether `dominators` are those of the present levels.
+    dominated: bool,
     values: Values,
-    /// Numbers of the values in registers and words, [`UNKNOWN`] or not, at the start of each block, and at its end.
-    at_start: Vec<u32>,
-    at_end: Vec<u32>,
+    /// Numbers of the values in registers and words at the place at hand.
+    here: [u32; ATOMS],
+    /// Where in the block at hand each register and word was written last.
+    last: [usize; ATOMS],
     /// How many registers and words there are: those past the last word that is used are left out.
     atoms: usize,
-    /// Scratch memory of walks.
-    walker: &'w mut Walker,
     /// Ways changed since levels, dominators and ways in were found.
     reshaped: bool,
     changed: bool,
@@ -107,12 +123,32 @@ pub(super) struct Reducer<'w> {
     altered: bool,
 }
 
+/// Lists of blocks, of ways and of values, in one piece of memory.
+struct Lists<'m> {
+    /// Blocks by level, the root's first.
+    walk: &'m mut [BlockId],
+    /// The first block of each level.
+    first: &'m mut [BlockId],
+    /// Blocks in the order of a walk from the root, at the start.
+    numbered: &'m mut [BlockId],
+    /// The stack of a walk.
+    stack: &'m mut [u32],
+    /// After each way, by its number: an earlier one into the same block.
+    earlier: &'m mut [u32],
+    /// Numbers of the values in registers and words, [`UNKNOWN`] or not, at the start of each block, and at its end.
+    at_start: &'m mut [u32],
+    at_end: &'m mut [u32],
+}
+
 /// Reduces blocks.
 ///
 /// # Errors
 /// An operation with a constant that has no result.
 pub(crate) fn reduce(blocks: Blocks, walker: &mut Walker) -> Result<Blocks, ReduceError> {
-    let mut reducer = Reducer::new(blocks, walker);
+    let count = blocks.list.len();
+    let atoms = blocks.insns.iter().map(|i| past(*i)).max().unwrap_or(X + 1);
+    let memory = walker.memory(count * (6 + 2 * atoms));
+    let mut reducer = Reducer::new(blocks, atoms, memory);
     reducer.rounds(Depth::Ways)?;
     if reducer.pending || reducer.changed || reducer.reshaped {
         reducer.rounds(Depth::Statements)?;
@@ -130,31 +166,52 @@ fn past(insn: Insn) -> usize {
     }
 }
 
-impl<'w> Reducer<'w> {
-    fn new(blocks: Blocks, walker: &'w mut Walker) -> Self {
+impl<'m> Lists<'m> {
+    /// Lists for so many blocks, of memory for `6 + 2 * atoms` numbers a block, all zero.
+    fn new(memory: &'m mut [u32], blocks: usize, atoms: usize) -> Self {
+        let (walk, rest) = memory.split_at_mut(blocks);
+        let (first, rest) = rest.split_at_mut(blocks);
+        let (numbered, rest) = rest.split_at_mut(blocks);
+        let (stack, rest) = rest.split_at_mut(blocks);
+        let (earlier, rest) = rest.split_at_mut(2 * blocks);
+        let (at_start, at_end) = rest.split_at_mut(atoms * blocks);
+        Self {
+            walk,
+            first,
+            numbered,
+            stack,
+            earlier,
+            at_start,
+            at_end,
+        }
+    }
+}
+
+impl<'m> Reducer<'m> {
+    fn new(blocks: Blocks, atoms: usize, memory: &'m mut [u32]) -> Self {
         let count = blocks.list.len();
         let nothing = Known {
-            number: 0,
+            number: NONE,
             level: 0,
-            into: (0, 0),
+            next: NONE,
+            into: Edge::NONE,
             atoms: Atoms::default(),
             operand: 0,
             settled: None,
             pending: false,
         };
-        let atoms = blocks.insns.iter().map(|i| past(*i)).max().unwrap_or(X + 1);
         let mut reducer = Self {
             known: alloc::vec![nothing; count],
-            walk: Vec::with_capacity(count),
-            levels: Vec::with_capacity(count.min(16)),
-            numbered: Vec::with_capacity(count),
-            ways: Vec::with_capacity(2 * count),
-            dominators: BitRows::new(3 * count, 2 * count),
+            lists: Lists::new(memory, count, atoms),
+            levels: 0,
+            walked: 0,
+            count: 0,
+            dominators: BitRows::default(),
+            dominated: false,
             values: Values::new(blocks.insns.len() + count),
-            at_start: alloc::vec![UNKNOWN; count * atoms],
-            at_end: alloc::vec![UNKNOWN; count * atoms],
+            here: [0; ATOMS],
+            last: [0; ATOMS],
             atoms,
-            walker,
             reshaped: true,
             changed: false,
             changed_more: false,
@@ -175,12 +232,7 @@ impl<'w> Reducer<'w> {
             if self.reshaped {
                 self.find_levels();
                 self.find_ways_in();
-            }
-            // Statements move no ways, and ask for no dominators.
-            if self.reshaped && depth == Depth::Ways {
-                self.dominators.fill();
-                self.find_dominators();
-                self.find_edge_dominators();
+                self.dominated = false;
             }
             self.reshaped = false;
             self.find_uses();
@@ -200,15 +252,17 @@ impl<'w> Reducer<'w> {
                 known.settled = None;
             }
         }
-        for at in 0..self.walk.len() {
-            self.improve_block(self.walk[at], depth)?;
+        for at in 0..self.walked {
+            self.improve_block(self.lists.walk[at], depth)?;
         }
+        // Statements move no ways.
         if depth == Depth::Statements {
             return Ok(());
         }
+        self.find_shared();
         self.for_each_up(|this, from| {
-            this.shorten(Edge { from, yes: true });
-            this.shorten(Edge { from, yes: false });
+            this.shorten(Edge::new(from, true));
+            this.shorten(Edge::new(from, false));
         });
         if self.reshaped {
             self.find_ways_in();
@@ -222,9 +276,23 @@ impl<'w> Reducer<'w> {
 
     /// Calls `act` for every block that does not return, from the lowest level up.
     fn for_each_up(&mut self, mut act: impl FnMut(&mut Self, BlockId)) {
-        for level in 1..self.levels.len() {
-            for at in self.levels[level].clone() {
-                act(self, self.walk[at as usize]);
+        for level in 1..self.levels {
+            let mut id = self.lists.first[level];
+            while id != NONE {
+                act(self, id);
+                id = self.known[id as usize].next;
+            }
+        }
+    }
+
+    /// Notes which values are in A at the end of several blocks.
+    fn find_shared(&mut self) {
+        self.values.forget_holders();
+        for at in 0..self.walked {
+            let id = self.lists.walk[at];
+            if !self.blocks.block(id).is_leaf() {
+                let value = self.at_end(id, A);
+                self.values.hold(value);
             }
         }
     }
@@ -237,23 +305,36 @@ impl<'w> Reducer<'w> {
 
     /// The number of the value in a register or word at the end of a block.
     fn at_end(&self, id: BlockId, atom: usize) -> u32 {
-        self.at_end[id as usize * self.atoms + atom]
+        self.lists.at_end[id as usize * self.atoms + atom]
     }
 
     fn to(&self, edge: Edge) -> BlockId {
-        let block = self.blocks.block(edge.from);
-        if edge.yes { block.yes } else { block.no }
+        let block = self.blocks.block(edge.from());
+        if edge.yes() { block.yes } else { block.no }
     }
 
     fn set_to(&mut self, edge: Edge, to: BlockId) {
-        let block = &mut self.blocks.list[edge.from as usize];
-        let way = if edge.yes {
+        let block = &mut self.blocks.list[edge.from() as usize];
+        let way = if edge.yes() {
             &mut block.yes
         } else {
             &mut block.no
         };
         self.reshaped |= *way != to;
         *way = to;
+    }
+
+    /// The ways into a block, the latest first.
+    fn ways_into(&self, id: BlockId) -> impl Iterator<Item = Edge> {
+        let mut edge = self.known[id as usize].into;
+        core::iter::from_fn(move || {
+            let this = edge;
+            if this == Edge::NONE {
+                return None;
+            }
+            edge = Edge(self.lists.earlier[this.0 as usize]);
+            Some(this)
+        })
     }
 
     /// Notes a change of instructions or of the shape.

@@ -1,7 +1,7 @@
 //! Merges blocks with the same code and the same ways on.
 
-use super::Reducer;
-use crate::filter::blocks::{Block, BlockId, Blocks, NONE, NOP};
+use super::{Lists, Reducer};
+use crate::filter::blocks::{Block, BlockId, Blocks, NOP};
 use crate::insn::{Insn, RET};
 use alloc::vec::Vec;
 use skep_isa::opcode::JMP;
@@ -9,30 +9,37 @@ use skep_isa::opcode::JMP;
 impl Reducer<'_> {
     /// Merges equal blocks: leaves first, so that what equal ways lead to is one block already.
     pub(super) fn merge_same(&mut self) {
-        let Self { blocks, walker, .. } = self;
-        let order = walker.leaves_up(blocks);
-        let mut instead: Vec<BlockId> = alloc::vec![NONE; blocks.list.len()];
-        // Blocks with different keys differ.
-        let mut kept: Vec<(u64, BlockId)> = Vec::with_capacity(order.len());
-        for id in order {
-            let block = &mut blocks.list[*id as usize];
-            for to in [&mut block.yes, &mut block.no] {
-                if *to != NONE {
-                    *to = instead[*to as usize];
-                }
+        if self.reshaped {
+            self.find_levels();
+        }
+        // All lists but that of the walk are free: what each block is replaced by, the blocks kept, and their keys.
+        let Lists {
+            walk,
+            first: instead,
+            numbered: kept,
+            stack: keys,
+            ..
+        } = &mut self.lists;
+        let mut count = 0;
+        for id in walk[..self.walked].iter().rev() {
+            let block = &mut self.blocks.list[*id as usize];
+            if !block.is_leaf() {
+                block.yes = instead[block.yes as usize];
+                block.no = instead[block.no as usize];
             }
             let key = key(block);
-            let mut alike = kept.iter().filter(|(other, _)| *other == key);
-            let same = alike.find(|(_, other)| same(blocks, *id, *other));
-            instead[*id as usize] = match same {
-                Some((_, other)) => *other,
+            // Blocks with different keys differ.
+            let mut alike = (0..count).filter(|at| keys[*at] == key);
+            instead[*id as usize] = match alike.find(|at| same(&self.blocks, *id, kept[*at])) {
+                Some(at) => kept[at],
                 None => {
-                    kept.push((key, *id));
+                    (keys[count], kept[count]) = (key, *id);
+                    count += 1;
                     *id
                 }
             };
         }
-        blocks.root = instead[blocks.root as usize];
+        self.blocks.root = instead[self.blocks.root as usize];
     }
 
     /// The root, if it decides nothing, is left out; its instructions move to the block that is the root then.
@@ -61,10 +68,9 @@ impl Reducer<'_> {
     }
 }
 
-fn key(block: &Block) -> u64 {
-    let ways = u64::from(block.yes) << 32 | u64::from(block.no);
-    let comparison = u64::from(block.code) << 32 | u64::from(block.k);
-    ways ^ comparison.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+fn key(block: &Block) -> u32 {
+    let ways = block.yes << 16 ^ block.no;
+    ways ^ block.k.wrapping_mul(0x9e37_79b1) ^ u32::from(block.code)
 }
 
 fn same(blocks: &Blocks, a: BlockId, b: BlockId) -> bool {

@@ -16,12 +16,27 @@ struct Value {
     b: u32,
 }
 
+/// A place in the table.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    value: Value,
+    holders: Holders,
+}
+
+/// How many blocks have a value in A at their end: when that was found, and in the lowest bit whether they are several.
+#[derive(Clone, Copy, Debug, Default)]
+struct Holders(u32);
+
 /// The values of a few rounds, in an open-addressed table: a number is a place in it, plus one.
 #[derive(Debug)]
 pub(super) struct Values {
     /// A power of two long; older values are as good as none.
-    table: Vec<Value>,
+    table: Vec<Slot>,
     age: u16,
+    /// Holders of what is not known.
+    of_unknown: Holders,
+    /// How often holders were forgotten, times two.
+    turn: u32,
     /// Values there are.
     count: usize,
     /// Most new values of a round.
@@ -43,15 +58,20 @@ impl Values {
     pub(super) fn new(insns: usize) -> Self {
         let round_max = 2 * insns;
         let size = (3 * insns + 8).next_power_of_two();
-        let none = Value {
-            code: 0,
-            age: 0,
-            a: 0,
-            b: 0,
+        let none = Slot {
+            value: Value {
+                code: 0,
+                age: 0,
+                a: 0,
+                b: 0,
+            },
+            holders: Holders(0),
         };
         Self {
             table: alloc::vec![none; size],
             age: 1,
+            of_unknown: Holders(0),
+            turn: 0,
             count: 0,
             round_max,
         }
@@ -80,11 +100,11 @@ impl Values {
         };
         loop {
             let here = &mut self.table[at];
-            if here.age != self.age {
-                *here = value;
+            if here.value.age != self.age {
+                here.value = value;
                 self.count += 1;
             }
-            if *here == value {
+            if here.value == value {
                 return at as u32 + 1;
             }
             at = (at + 1) & mask;
@@ -97,7 +117,36 @@ impl Values {
 
     /// The constant a number stands for, if it is one.
     pub(super) fn as_constant(&self, number: u32) -> Option<u32> {
-        let value = self.table.get((number as usize).checked_sub(1)?)?;
+        let value = self.table.get((number as usize).checked_sub(1)?)?.value;
         (value.code == u16::from(LD | IMM)).then_some(value.a)
+    }
+
+    /// Forgets which values blocks have in A at their end.
+    pub(super) fn forget_holders(&mut self) {
+        self.turn += 2;
+    }
+
+    fn holders(&mut self, number: u32) -> &mut Holders {
+        match number {
+            UNKNOWN => &mut self.of_unknown,
+            number => &mut self.table[number as usize - 1].holders,
+        }
+    }
+
+    /// Notes that a block has a value in A at its end.
+    pub(super) fn hold(&mut self, number: u32) {
+        let turn = self.turn;
+        let holders = self.holders(number);
+        let others = holders.0 & !1 == turn;
+        *holders = Holders(turn | u32::from(others));
+    }
+
+    /// Whether several blocks have a value in A at their end.
+    pub(super) fn is_shared(&self, number: u32) -> bool {
+        let holders = match number {
+            UNKNOWN => self.of_unknown,
+            number => self.table[number as usize - 1].holders,
+        };
+        holders.0 == self.turn | 1
     }
 }
