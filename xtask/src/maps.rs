@@ -1,4 +1,4 @@
-//! `cargo xtask maps [OPERATIONS]`: random operations on every map type, ours against the kernel's.
+//! `cargo xtask maps [OPERATIONS [TYPE...]]`: random operations on every map type, or these, ours against the kernel's.
 
 use crate::TaskError;
 use skep::Kernel;
@@ -30,7 +30,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
     let kernel = Kernel::new();
     let seed = std::process::id().into();
     let mut differences = 0;
-    for map_type in map_diff::TYPES {
+    let named = arguments.get(1..).unwrap_or_default();
+    let wanted = |t: &&MapType| named.is_empty() || named.iter().any(|n| n == t.name());
+    for map_type in map_diff::TYPES.iter().filter(wanted) {
         let start = Instant::now();
         let threads = if SLOW.contains(map_type) {
             WAITING_THREADS

@@ -11,7 +11,7 @@ use crate::region::Memory;
 use crate::ring;
 use crate::spec::MapSpec;
 use loom::thread;
-use skep_abi::map_flags::{BPF_ANY, BPF_F_ZERO_SEED, BPF_NOEXIST};
+use skep_abi::map_flags::{BPF_ANY, BPF_EXIST, BPF_F_ZERO_SEED, BPF_NOEXIST};
 use skep_abi::{Errno, MapType};
 use std::ops::ControlFlow;
 
@@ -25,9 +25,19 @@ fn try_all(body: impl Fn() + Send + Sync + 'static) {
     builder.check(body);
 }
 
-fn hash(map_type: MapType, entries: u32) -> Map {
-    let spec = MapSpec::new(map_type, 8, 8, entries, 3).with_flags(BPF_F_ZERO_SEED);
+/// Values that are in elements twice, and such that are not.
+const VALUE_BYTES: [u32; 2] = [8, 72];
+
+fn hash(map_type: MapType, value_bytes: u32, entries: u32) -> Map {
+    let spec = MapSpec::new(map_type, 8, value_bytes, entries, 3).with_flags(BPF_F_ZERO_SEED);
     Map::create(&spec, &Memory::Anonymous).expect("a map")
+}
+
+/// Tries `body` with both kinds of elements.
+fn try_both(body: impl Fn(u32) + Send + Sync + Copy + 'static) {
+    for value_bytes in VALUE_BYTES {
+        try_all(move || body(value_bytes));
+    }
 }
 
 fn who(cpu: u32) -> Runner {
@@ -38,8 +48,9 @@ fn who(cpu: u32) -> Runner {
 }
 
 fn put(map: &MapHeader, key: u64, value: u64, flags: u64, cpu: u32) -> i64 {
-    let (key, value) = (key.to_ne_bytes(), value.to_ne_bytes());
-    // SAFETY: key and value have 8 bytes.
+    let key = key.to_ne_bytes();
+    let value = value.to_ne_bytes().repeat(map.value_size as usize / 8);
+    // SAFETY: key and value have the map's sizes.
     unsafe { map.update(key.as_ptr(), value.as_ptr(), flags, who(cpu)) }
 }
 
@@ -84,8 +95,8 @@ fn beside<T: 'static>(
 
 #[test]
 fn a_key_that_is_updated_is_always_found() {
-    try_all(|| {
-        let map = hash(MapType::Hash, 2);
+    try_both(|value_bytes| {
+        let map = hash(MapType::Hash, value_bytes, 2);
         put(&map, 1, 10, BPF_ANY, 0);
         beside(
             &map,
@@ -101,8 +112,8 @@ fn a_key_that_is_updated_is_always_found() {
 
 #[test]
 fn a_key_stays_found_while_its_neighbours_go() {
-    try_all(|| {
-        let map = hash(MapType::Hash, 4);
+    try_both(|value_bytes| {
+        let map = hash(MapType::Hash, value_bytes, 4);
         put(&map, 1, 1, BPF_ANY, 0);
         put(&map, 2, 2, BPF_ANY, 0);
         beside(
@@ -122,8 +133,8 @@ fn a_key_stays_found_while_its_neighbours_go() {
 
 #[test]
 fn a_key_on_the_chain_stays_found_while_it_moves_into_a_slot() {
-    try_all(|| {
-        let map = hash(MapType::Hash, 40);
+    try_both(|value_bytes| {
+        let map = hash(MapType::Hash, value_bytes, 40);
         let keys = same_bucket(&map);
         for key in &keys {
             put(&map, *key, *key, BPF_ANY, 0);
@@ -143,8 +154,8 @@ fn a_key_on_the_chain_stays_found_while_it_moves_into_a_slot() {
 
 #[test]
 fn one_of_two_insertions_of_a_new_key_wins() {
-    try_all(|| {
-        let map = hash(MapType::Hash, 4);
+    try_both(|value_bytes| {
+        let map = hash(MapType::Hash, value_bytes, 4);
         let mut mine = 0;
         let theirs = beside(
             &map,
@@ -160,8 +171,8 @@ fn one_of_two_insertions_of_a_new_key_wins() {
 
 #[test]
 fn the_last_free_element_goes_to_one() {
-    try_all(|| {
-        let map = hash(MapType::Hash, 1);
+    try_both(|value_bytes| {
+        let map = hash(MapType::Hash, value_bytes, 1);
         let mut mine = 0;
         let theirs = beside(
             &map,
@@ -178,8 +189,8 @@ fn the_last_free_element_goes_to_one() {
 
 #[test]
 fn what_is_deleted_twice_is_freed_once() {
-    try_all(|| {
-        let map = hash(MapType::Hash, 2);
+    try_both(|value_bytes| {
+        let map = hash(MapType::Hash, value_bytes, 2);
         put(&map, 1, 1, BPF_ANY, 0);
         let mut mine = 0;
         let theirs = beside(
@@ -199,8 +210,8 @@ fn what_is_deleted_twice_is_freed_once() {
 
 #[test]
 fn an_lru_map_takes_both_of_two_new_keys() {
-    try_all(|| {
-        let map = hash(MapType::LruHash, 1);
+    try_both(|value_bytes| {
+        let map = hash(MapType::LruHash, value_bytes, 1);
         let theirs = beside(
             &map,
             |map| put(map, 5, 50, BPF_ANY, 1),
@@ -212,6 +223,81 @@ fn an_lru_map_takes_both_of_two_new_keys() {
             [[Some(50), None], [None, Some(60)]].contains(&found),
             "{found:?}"
         );
+    });
+}
+
+#[test]
+fn of_two_updates_of_a_key_one_is_the_last() {
+    try_both(|value_bytes| {
+        let map = hash(MapType::Hash, value_bytes, 2);
+        put(&map, 1, 10, BPF_ANY, 0);
+        let theirs = beside(
+            &map,
+            |map| put(map, 1, 11, BPF_EXIST, 1),
+            |map| {
+                assert_eq!(put(map, 1, 12, BPF_EXIST, 0), 0);
+                assert!(matches!(get(map, 1, 0), Some(11 | 12)));
+            },
+        );
+        assert_eq!(theirs, 0);
+        assert!(matches!(get(&map, 1, 0), Some(11 | 12)));
+    });
+}
+
+#[test]
+fn an_update_never_reaches_the_key_that_took_the_element() {
+    try_both(|value_bytes| {
+        let map = hash(MapType::Hash, value_bytes, 1);
+        put(&map, 1, 10, BPF_ANY, 0);
+        let mut mine = 0;
+        beside(
+            &map,
+            |map| {
+                assert_eq!(take_out(map, 1, 1), 0);
+                assert_eq!(put(map, 2, 20, BPF_ANY, 1), 0);
+            },
+            |map| mine = put(map, 1, 11, BPF_EXIST, 0),
+        );
+        assert!([0, Errno::ENOENT.neg()].contains(&mine));
+        assert_eq!([get(&map, 1, 0), get(&map, 2, 0)], [None, Some(20)]);
+    });
+}
+
+#[test]
+fn an_update_of_a_key_that_comes_back_is_lost_or_seen_whole() {
+    try_both(|value_bytes| {
+        let map = hash(MapType::Hash, value_bytes, 1);
+        put(&map, 1, 10, BPF_ANY, 0);
+        let mut mine = 0;
+        beside(
+            &map,
+            |map| {
+                assert_eq!(take_out(map, 1, 1), 0);
+                assert_eq!(put(map, 1, 20, BPF_NOEXIST, 1), 0);
+            },
+            |map| mine = put(map, 1, 11, BPF_EXIST, 0),
+        );
+        let found = get(&map, 1, 0);
+        let missed = mine == Errno::ENOENT.neg();
+        assert!(
+            found == Some(20) || found == Some(11) && !missed,
+            "{found:?}"
+        );
+    });
+}
+
+#[test]
+fn updates_of_two_keys_of_a_bucket_are_both_there() {
+    try_both(|value_bytes| {
+        let map = hash(MapType::Hash, value_bytes, 2);
+        put(&map, 1, 10, BPF_ANY, 0);
+        put(&map, 2, 20, BPF_ANY, 0);
+        beside(
+            &map,
+            |map| assert_eq!(put(map, 1, 11, BPF_ANY, 1), 0),
+            |map| assert_eq!(put(map, 2, 21, BPF_ANY, 0), 0),
+        );
+        assert_eq!([get(&map, 1, 0), get(&map, 2, 0)], [Some(11), Some(21)]);
     });
 }
 

@@ -65,7 +65,7 @@ impl MapSpec {
 }
 
 /// First bytes of the describing page.
-const MAGIC: [u8; 8] = *b"skepmap\x01";
+const MAGIC: [u8; 8] = *b"skepmap\x02";
 /// Bytes of the numbers behind it.
 const NUMBERS_BYTES: usize = 40;
 /// Most CPUs a map can have copies for.

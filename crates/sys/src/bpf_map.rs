@@ -41,7 +41,8 @@ pub struct Map {
     key_bytes: usize,
     /// Bytes the kernel reads or writes of a value, all CPUs of per-CPU maps.
     value_bytes: usize,
-    /// An arena has a place in this process: programs that use it cannot be loaded before it has one.
+    /// An arena has a place in this process: programs that use it cannot be loaded before it has one. It is mapped for loads
+    /// only until somebody writes there: an arena that was ever mapped for stores cannot be frozen.
     arena: Option<Mapping>,
 }
 
@@ -118,6 +119,7 @@ impl Map {
         if bytes.len() > arena.len() {
             return Err(io::Error::from_raw_os_error(libc::E2BIG));
         }
+        arena.make_writable(self.fd.as_fd())?;
         crate::mem::write_own(arena.base() as usize, bytes)
     }
 

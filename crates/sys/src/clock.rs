@@ -16,6 +16,12 @@ pub fn since_boot_ns() -> u64 {
     read(libc::CLOCK_BOOTTIME)
 }
 
+/// Nanoseconds that the calling thread ran.
+#[must_use]
+pub fn thread_ns() -> u64 {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 /// Nanoseconds since 1970.
 #[must_use]
 pub fn real_time_ns() -> u64 {

@@ -226,7 +226,7 @@ impl Mapping {
         Ok(Self { base, len })
     }
 
-    /// Maps `len` bytes of what `fd` stands for, shared, for loads and stores: at `at`, or anywhere if that is 0.
+    /// Maps `len` bytes of what `fd` stands for, shared, for loads: at `at`, or anywhere if that is 0.
     ///
     /// # Errors
     /// Those of `mmap`; `EEXIST` if something is there already.
@@ -237,9 +237,18 @@ impl Mapping {
             libc::MAP_FIXED_NOREPLACE
         };
         let at = std::ptr::without_provenance_mut(at);
-        let prot = Access::ReadWrite.prot();
+        let prot = Access::Read.prot();
         let base = map(at, len, prot, libc::MAP_SHARED | fixed, fd.as_raw_fd(), 0)?;
         Ok(Self { base, len })
+    }
+
+    /// Maps what [`Self::of_descriptor`] mapped again at the same place, for stores as well.
+    ///
+    /// # Errors
+    /// Those of `mmap`.
+    pub fn make_writable(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let prot = Access::ReadWrite.prot();
+        self.replace(0, self.len, prot, libc::MAP_SHARED, fd.as_raw_fd())
     }
 
     /// Reserves `len` bytes of address space that nothing may touch yet.

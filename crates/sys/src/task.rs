@@ -90,6 +90,29 @@ pub fn is_alive(token: u32) -> bool {
     })
 }
 
+/// Keeps the calling thread on one CPU.
+///
+/// # Errors
+/// `sched_setaffinity`'s, if this thread may not run there.
+pub fn stay_on(cpu: u32) -> std::io::Result<()> {
+    // SAFETY: all zeros is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let too_many = cpu as usize >= 8 * size_of_val(&set);
+    if too_many {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: the set has room for this CPU; it is read during the call.
+    let failed = unsafe {
+        libc::CPU_SET(cpu as usize, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &raw const set)
+    };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}
+
 /// Lets others run; for waiting loops.
 pub fn yield_now() {
     // SAFETY: takes nothing.

@@ -22,7 +22,7 @@ const ITERATIONS: f64 = 10_000.0;
 const KEYS: u64 = 10_000;
 const MANY: u64 = 1_000_000;
 
-/// Program, the program to subtract, the most it may take as a share of the kernel's time (issue 5).
+/// Program, the program to subtract, the most it may take as a share of the kernel's time.
 #[rustfmt::skip] // one row per line
 const ROWS: &[(&str, &str, f64)] = &[
     ("hash_lookup",  "empty",          0.25),

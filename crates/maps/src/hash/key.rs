@@ -14,6 +14,8 @@ fn fold(a: u64, b: u64) -> u64 {
 
 /// Keys of one size (or of any).
 pub(crate) trait Key: Copy {
+    /// Bytes that a key takes in an element, if all keys of the kind take as many.
+    const STRIDE: Option<usize>;
     /// Reads a key of `len` bytes.
     ///
     /// # Safety
@@ -38,6 +40,7 @@ pub(crate) trait Key: Copy {
 pub(crate) struct Key4(u32);
 
 impl Key for Key4 {
+    const STRIDE: Option<usize> = Some(8);
     #[inline(always)]
     unsafe fn read(at: *const u8, _: usize) -> Self {
         // SAFETY: the caller's promise.
@@ -64,6 +67,7 @@ impl Key for Key4 {
 pub(crate) struct Key8(u64);
 
 impl Key for Key8 {
+    const STRIDE: Option<usize> = Some(8);
     #[inline(always)]
     unsafe fn read(at: *const u8, _: usize) -> Self {
         // SAFETY: the caller's promise.
@@ -90,6 +94,7 @@ impl Key for Key8 {
 pub(crate) struct Key16(u64, u64);
 
 impl Key for Key16 {
+    const STRIDE: Option<usize> = Some(16);
     #[inline(always)]
     unsafe fn read(at: *const u8, _: usize) -> Self {
         // SAFETY: the caller's promise.
@@ -147,6 +152,7 @@ impl KeyN {
 }
 
 impl Key for KeyN {
+    const STRIDE: Option<usize> = None;
     #[inline(always)]
     unsafe fn read(at: *const u8, len: usize) -> Self {
         Self { at, len }

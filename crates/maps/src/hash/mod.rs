@@ -3,10 +3,10 @@
 //! Concurrency (the kernel's, for preallocated maps; ours has no other kind):
 //! * Lookups take no lock and never wait. They return the value in place; it stays valid memory of this map, but once the
 //!   element is deleted or replaced it may become another key's.
-//! * An update of an existing key writes a spare element and then swaps it in: a lookup sees the old value or the new
-//!   one. With `BPF_F_LOCK`, and in per-CPU maps, the value is changed in place.
-//! * Updates and deletes lock one bucket. The lock names its owner: one whose thread died is taken over, and what the dead
-//!   thread had in hand is found again by a sweep once it is missed.
+//! * An update of an existing key writes a spare element and then swaps it in, or the other one of two values (`twin.rs`):
+//!   a lookup sees the old value or the new one. With `BPF_F_LOCK`, and in per-CPU maps, the value is changed in place.
+//! * Updates and deletes lock one bucket, or one element. The lock names its owner: one whose thread died is taken over, and
+//!   what the dead thread had in hand is found again by a sweep once it is missed.
 //! * At most `max_entries` elements, exactly (`BPF_F_NO_PREALLOC` changes nothing but when memory is touched, which is
 //!   always at first use).
 //!
@@ -17,6 +17,7 @@ mod bucket;
 mod key;
 mod lru;
 mod ops;
+mod twin;
 mod walk;
 
 use crate::body::Body;
@@ -28,6 +29,7 @@ use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use alloc::{CpuLine, SharedLine};
 use bucket::Bucket;
 use key::{Key, Key4, Key8, Key16, KeyN};
+use ops::Kind;
 use skep_abi::{Errno, MapType};
 use skep_sys::mem::PAGE;
 use std::sync::atomic::Ordering;
@@ -45,8 +47,9 @@ pub(crate) struct Hash {
     total: u32,
     elems: *mut u8,
     elem_size: usize,
-    /// Bytes of a key in an element; its value follows.
+    /// Bytes of a key in an element; its value follows, or the two of which one holds.
     key_stride: usize,
+    twins: bool,
     seed: u64,
     /// CPU 0's value of element 0 (per-CPU maps).
     percpu: *mut u8,
@@ -68,6 +71,8 @@ pub(crate) struct Hash {
 struct Parts {
     elem_size: usize,
     key_stride: usize,
+    /// Do elements have two values?
+    twins: bool,
     total: u32,
     buckets: u32,
     /// Data: elements, then per-CPU values.
@@ -89,7 +94,12 @@ impl Parts {
     /// `None` if the sizes overflow.
     fn of(spec: &MapSpec) -> Option<Self> {
         let percpu = spec.is_percpu();
-        let spares = if percpu { 0 } else { spec.cpus + USER_SLOTS };
+        let twins = twin::elem_size(spec);
+        let spares = if percpu || twins.is_some() {
+            0
+        } else {
+            spec.cpus + USER_SLOTS
+        };
         let total = spec.max_entries.checked_add(spares)?;
         let buckets = spec
             .max_entries
@@ -98,10 +108,10 @@ impl Parts {
         let n = total as usize;
         let key_stride = (spec.key_size as usize).next_multiple_of(8);
         let value_stride = spec.value_stride();
-        let elem_size = if percpu {
-            key_stride
-        } else {
-            key_stride.checked_add(value_stride)?
+        let elem_size = match twins {
+            Some(size) => size,
+            None if percpu => key_stride,
+            None => key_stride.checked_add(value_stride)?,
         };
         let elems = n.checked_mul(elem_size)?.checked_next_multiple_of(PAGE)?;
         let percpu_stride = if percpu {
@@ -116,6 +126,7 @@ impl Parts {
         Some(Self {
             elem_size,
             key_stride,
+            twins: twins.is_some(),
             total,
             buckets,
             percpu_at: elems,
@@ -135,7 +146,7 @@ impl Parts {
 
     /// Loom's atomics do not begin as zero bytes.
     #[cfg(feature = "loom")]
-    fn make_atomics(spec: &MapSpec, control: *mut u8) {
+    fn make_atomics(spec: &MapSpec, data: *mut u8, control: *mut u8) {
         fn make<T: Default>(at: *mut u8, count: usize) {
             for i in 0..count {
                 // SAFETY: the parts lie in the new map's control area, as long as `of` says.
@@ -155,6 +166,11 @@ impl Parts {
         make::<AtomicU64>(control.wrapping_add(parts.marks_at), n.div_ceil(64));
         if is_lru(spec.map_type) {
             make::<AtomicU8>(control.wrapping_add(parts.recent_at), n);
+        }
+        let states = if parts.twins { n } else { 0 };
+        for i in 0..states {
+            let at = i * parts.elem_size + parts.key_stride;
+            make::<twin::State>(data.wrapping_add(at), 1);
         }
     }
 
@@ -220,7 +236,7 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
         memory,
     )?;
     #[cfg(feature = "loom")]
-    Parts::make_atomics(spec, region.control());
+    Parts::make_atomics(spec, region.data(), region.control());
     if region.is_fresh() {
         seed(spec, region.control());
     }
@@ -229,10 +245,10 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
         hash.give_spares();
     }
     let mut ops = match spec.key_size {
-        4 => ops_of::<Key4>(spec.map_type),
-        8 => ops_of::<Key8>(spec.map_type),
-        16 => ops_of::<Key16>(spec.map_type),
-        _ => ops_of::<KeyN>(spec.map_type),
+        4 => ops_of::<Key4>(spec.map_type, hash.twins),
+        8 => ops_of::<Key8>(spec.map_type, hash.twins),
+        16 => ops_of::<Key16>(spec.map_type, hash.twins),
+        _ => ops_of::<KeyN>(spec.map_type, hash.twins),
     };
     if spec.map_type == MapType::HashOfMaps {
         ops.lookup = crate::objects::lookup_inner_hashed;
@@ -243,8 +259,10 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
     Ok(header)
 }
 
-fn ops_of<K: Key>(map_type: MapType) -> Ops {
+fn ops_of<K: Key>(map_type: MapType, twins: bool) -> Ops {
     match map_type {
+        MapType::Hash if twins => ops::table::<K, ops::Twins>(),
+        MapType::LruHash if twins => ops::table::<K, ops::TwinsLru>(),
         MapType::PercpuHash => ops::table::<K, ops::Percpu>(),
         MapType::LruHash => ops::table::<K, ops::Lru>(),
         MapType::LruPercpuHash => ops::table::<K, ops::PercpuLru>(),
@@ -268,6 +286,7 @@ impl Hash {
             elems: data,
             elem_size: parts.elem_size,
             key_stride: parts.key_stride,
+            twins: parts.twins,
             seed,
             percpu: data.wrapping_add(parts.percpu_at),
             percpu_stride: parts.percpu_stride,
@@ -308,8 +327,10 @@ impl Hash {
 
     /// The value of element `index` (of `cpu` in per-CPU maps).
     #[inline(always)]
-    fn value_at<const PERCPU: bool>(&self, index: u32, cpu: u32) -> *mut u8 {
-        if PERCPU {
+    fn value_at<V: Kind>(&self, index: u32, cpu: u32) -> *mut u8 {
+        if V::TWINS {
+            self.holding(self.key_at(index), self.key_stride)
+        } else if V::PERCPU {
             let cpu = if cpu < self.cpus { cpu } else { 0 };
             self.percpu.wrapping_add(
                 cpu as usize * self.percpu_stride + index as usize * self.value_stride,

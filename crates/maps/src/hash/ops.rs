@@ -1,6 +1,7 @@
 //! Lookup, update and delete.
 
 use super::bucket::{Bucket, Held};
+use super::twin::Taken;
 use super::{Hash, Key};
 use crate::body::Body;
 use crate::fields::{copy_value, copy_words, spin_lock_offset};
@@ -14,6 +15,8 @@ use std::sync::atomic::Ordering;
 pub(super) trait Kind: Copy {
     const PERCPU: bool = false;
     const LRU: bool = false;
+    /// Elements have two values.
+    const TWINS: bool = false;
 }
 /// Hash.
 #[derive(Clone, Copy)]
@@ -27,6 +30,12 @@ pub(super) struct Lru;
 /// LRU per-CPU hash.
 #[derive(Clone, Copy)]
 pub(super) struct PercpuLru;
+/// Hash of small values.
+#[derive(Clone, Copy)]
+pub(super) struct Twins;
+/// LRU hash of small values.
+#[derive(Clone, Copy)]
+pub(super) struct TwinsLru;
 
 impl Kind for Plain {}
 impl Kind for Percpu {
@@ -38,6 +47,13 @@ impl Kind for Lru {
 impl Kind for PercpuLru {
     const PERCPU: bool = true;
     const LRU: bool = true;
+}
+impl Kind for Twins {
+    const TWINS: bool = true;
+}
+impl Kind for TwinsLru {
+    const LRU: bool = true;
+    const TWINS: bool = true;
 }
 
 /// What the value of an update holds.
@@ -85,7 +101,9 @@ unsafe extern "C" fn lookup<K: Key, V: Kind>(
         // SAFETY: as above.
         let key = unsafe { K::read(key, map.key_size as usize) };
         if let Ok(found) = hash.glance(key, key.hash(hash.seed)) {
-            return hash.looked_up::<V>(found, runner.cpu);
+            return found.map_or(std::ptr::null_mut(), |(index, elem)| {
+                hash.looked_up::<K, V>(index, elem, runner.cpu)
+            });
         }
     }
     // SAFETY: the caller's promise, handed on.
@@ -107,7 +125,10 @@ unsafe extern "C" fn lookup_searching<K: Key, V: Kind>(
     };
     // SAFETY: as above.
     let key = unsafe { K::read(key, map.key_size as usize) };
-    hash.looked_up::<V>(hash.search(key, key.hash(hash.seed)), runner.cpu)
+    let found = hash.search(key, key.hash(hash.seed));
+    found.map_or(std::ptr::null_mut(), |index| {
+        hash.looked_up::<K, V>(index, hash.key_at(index), runner.cpu)
+    })
 }
 
 unsafe extern "C" fn update<K: Key, V: Kind>(
@@ -162,37 +183,40 @@ impl Hash {
     #[inline(always)]
     pub(super) fn find<K: Key>(&self, key: K) -> Option<u32> {
         let hash = key.hash(self.seed);
-        self.glance(key, hash)
-            .unwrap_or_else(|Unsure| self.search(key, hash))
+        match self.glance(key, hash) {
+            Ok(found) => found.map(|(index, _)| index),
+            Err(Unsure) => self.search(key, hash),
+        }
     }
 
-    /// What programs get for an element.
+    /// What programs get for the element `index`, which lies at `elem`.
     #[inline(always)]
-    fn looked_up<V: Kind>(&self, found: Option<u32>, cpu: u32) -> *mut u8 {
-        let Some(index) = found else {
-            return std::ptr::null_mut();
-        };
+    fn looked_up<K: Key, V: Kind>(&self, index: u32, elem: *mut u8, cpu: u32) -> *mut u8 {
+        let key_stride = K::STRIDE.unwrap_or(self.key_stride);
         if V::LRU {
             self.touch(index);
         }
-        if V::PERCPU {
-            self.value_at::<true>(index, cpu)
+        if V::TWINS {
+            self.holding(elem, key_stride)
+        } else if V::PERCPU {
+            self.value_at::<V>(index, cpu)
         } else {
-            self.value_at::<false>(index, 0)
+            elem.wrapping_add(key_stride)
         }
     }
 
-    /// The element of `key` as almost every lookup finds it: behind the first tag that matches; or that there is none,
+    /// The element of `key`, and where it lies, as almost every lookup finds it: behind the first tag that matches; or that there is none,
     /// if no tag matches and nothing hangs on the chain.
     #[inline(always)]
-    fn glance<K: Key>(&self, key: K, hash: u64) -> Result<Option<u32>, Unsure> {
+    fn glance<K: Key>(&self, key: K, hash: u64) -> Result<Option<(u32, *mut u8)>, Unsure> {
         let bucket = self.bucket(hash as u32);
         let version = bucket.version();
         if let Some(slot) = bucket.candidates(tag_of(hash)).next() {
             let index = bucket.slots[slot].load(Ordering::Acquire).wrapping_sub(1);
+            let elem = self.key_at(index);
             // SAFETY: the index was checked; elements are never unmapped.
-            if index < self.total && unsafe { key.is_at(self.key_at(index)) } {
-                return Ok(Some(index));
+            if index < self.total && unsafe { key.is_at(elem) } {
+                return Ok(Some((index, elem)));
             }
         } else if bucket.chain.load(Ordering::Relaxed) == 0 && bucket.unchanged(version) {
             return Ok(None);
@@ -383,11 +407,13 @@ impl Hash {
         let _busy = self.enter(runner);
         let (mut held, place) = self.lock_and_find(key, hash, runner)?;
         let (place, index) = place.ok_or(Errno::ENOENT)?;
+        let taken = self.take_listed::<V>(index, runner.token)?;
         if !out.is_null() {
             // SAFETY: callers pass room for the values of the map.
             unsafe { self.read_values::<V>(map, index, out) };
         }
         self.unlink::<K>(&mut held, place, index, map.key_size as usize);
+        taken.into_iter().for_each(Taken::remove);
         self.drop_fields::<V>(map, index);
         self.give_free(&held, runner.cpu, index);
         Ok(())
@@ -409,7 +435,11 @@ impl Hash {
         let Some(place) = self.place_of_index(&held, index) else {
             return false;
         };
+        let Ok(taken) = self.take_listed::<V>(index, runner.token) else {
+            return false;
+        };
         self.unlink::<K>(&mut held, place, index, len);
+        taken.into_iter().for_each(Taken::remove);
         self.drop_fields::<V>(map, index);
         self.give_free(&held, runner.cpu, index);
         true
@@ -443,11 +473,7 @@ impl Hash {
         }
         let cpus = if V::PERCPU { self.cpus } else { 1 };
         for cpu in 0..cpus {
-            let value = if V::PERCPU {
-                self.value_at::<true>(index, cpu)
-            } else {
-                self.value_at::<false>(index, 0)
-            };
+            let value = self.value_at::<V>(index, cpu);
             map.release_fields(value);
             // SAFETY: a value of this map; the element is not in the map any more.
             unsafe { crate::fields::clear_fields(&map.spec.record, value) };
@@ -462,12 +488,12 @@ impl Hash {
         let len = map.value_size as usize;
         if !V::PERCPU {
             // SAFETY: the caller's promise.
-            return unsafe { copy_words(self.value_at::<false>(index, 0), out, len) };
+            return unsafe { copy_words(self.value_at::<V>(index, 0), out, len) };
         }
         for cpu in 0..self.cpus {
             let to = out.wrapping_add(cpu as usize * self.value_stride);
             // SAFETY: the caller's promise; values are whole words.
-            unsafe { copy_words(self.value_at::<true>(index, cpu), to, self.value_stride) };
+            unsafe { copy_words(self.value_at::<V>(index, cpu), to, self.value_stride) };
         }
     }
 }
@@ -533,6 +559,11 @@ impl Put<'_> {
     #[inline(always)]
     unsafe fn attempt<K: Key, V: Kind>(&self, key: K) -> Result<(), Errno> {
         let hash = key.hash(self.hash.seed);
+        // SAFETY: the caller's promise, handed on.
+        if V::TWINS && self.flags != BPF_NOEXIST && unsafe { self.change_found::<K, V>(key, hash) }
+        {
+            return Ok(());
+        }
         let _busy = self.hash.enter(self.runner);
         let (mut held, place) = self.hash.lock_and_find(key, hash, self.runner)?;
         // SAFETY: the caller's promise, handed on.
@@ -540,18 +571,63 @@ impl Put<'_> {
             match place {
                 Some(_) if self.flags & BPF_NOEXIST != 0 => Err(Errno::EEXIST),
                 None if self.flags & BPF_EXIST != 0 => Err(Errno::ENOENT),
+                Some((_, old)) if V::TWINS => {
+                    let taken = self.hash.take_listed::<V>(old, self.runner.token)?;
+                    taken
+                        .into_iter()
+                        .for_each(|taken| self.write_other::<V>(old, taken));
+                    Ok(())
+                }
                 Some((place, old)) => {
                     self.change::<K, V>(&mut held, key, place, old);
                     Ok(())
                 }
                 None => {
                     let index = self.hash.take_free(self.runner.cpu).ok_or(Errno::E2BIG)?;
+                    if V::TWINS {
+                        self.hash.take_new(index, self.runner.token);
+                    }
                     self.fill::<K, V>(key, index);
                     self.hash.insert(&mut held, hash, index);
+                    if V::TWINS {
+                        self.hash.give_new(index);
+                    }
                     Ok(())
                 }
             }
         }
+    }
+
+    /// Gives a key that is found at a glance its new value, without the bucket's lock. False if that does not work.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
+    #[inline(always)]
+    unsafe fn change_found<K: Key, V: Kind>(&self, key: K, hash: u64) -> bool {
+        let Ok(Some((index, _))) = self.hash.glance(key, hash) else {
+            return false;
+        };
+        let Some(taken) = self.hash.take_found(key, index, self.runner.token) else {
+            return false;
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.write_other::<V>(index, taken) };
+        true
+    }
+
+    /// Writes the value of an element that does not hold, and lets it hold.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
+    #[inline(always)]
+    unsafe fn write_other<V: Kind>(&self, index: u32, taken: Taken<'_>) {
+        let to = self.hash.other(index, &taken);
+        // SAFETY: the caller's promise; maps whose elements have two values have no special fields.
+        unsafe { copy_words(self.value, to, self.map.value_size as usize) };
+        if V::LRU {
+            self.hash.touch(index);
+        }
+        taken.give_other();
     }
 
     /// Writes a new element that readers do not see yet.
@@ -563,7 +639,7 @@ impl Put<'_> {
             if V::PERCPU && self.values == Values::One {
                 for cpu in (0..self.hash.cpus).filter(|&cpu| cpu != self.runner.cpu) {
                     self.hash
-                        .value_at::<true>(index, cpu)
+                        .value_at::<V>(index, cpu)
                         .write_bytes(0, self.hash.value_stride);
                 }
             }
@@ -580,7 +656,7 @@ impl Put<'_> {
         // SAFETY: `old` is in the bucket that is held; the spare is this CPU's own.
         unsafe {
             if self.flags & BPF_F_LOCK != 0 {
-                let value = self.hash.value_at::<false>(old, 0);
+                let value = self.hash.value_at::<V>(old, 0);
                 self.map.copy_locked(self.value, value, value, self.runner);
                 return;
             }
@@ -610,7 +686,7 @@ impl Put<'_> {
         // SAFETY: `value` holds what `values` says.
         unsafe {
             if !V::PERCPU {
-                let to = self.hash.value_at::<false>(index, 0);
+                let to = self.hash.value_at::<V>(index, 0);
                 if self.value.is_null() {
                     return to.write_bytes(0, len);
                 }
@@ -623,7 +699,7 @@ impl Put<'_> {
                 copy_value(
                     record,
                     self.value,
-                    self.hash.value_at::<true>(index, self.runner.cpu),
+                    self.hash.value_at::<V>(index, self.runner.cpu),
                     len,
                 );
             } else {
@@ -637,26 +713,28 @@ impl Put<'_> {
                     let from = self
                         .value
                         .wrapping_add(cpu as usize * self.hash.value_stride);
-                    copy_value(record, from, self.hash.value_at::<true>(index, cpu), len);
+                    copy_value(record, from, self.hash.value_at::<V>(index, cpu), len);
                 }
             }
         }
     }
 }
 
-/// Runs `$body` with `$K` as the key type for `$map` and `$V` as its kind.
+/// Runs `$body` with `$K` as the key type for `$map` and `$V` as the kind of `$hash`, its body.
 macro_rules! for_types {
-    ($map:expr, $K:ident, $V:ident => $body:expr) => {
+    ($hash:expr, $map:expr, $K:ident, $V:ident => $body:expr) => {
         match $map.key_size {
-            4 => for_types!(@kind $map, $K = super::Key4, $V => $body),
-            8 => for_types!(@kind $map, $K = super::Key8, $V => $body),
-            16 => for_types!(@kind $map, $K = super::Key16, $V => $body),
-            _ => for_types!(@kind $map, $K = super::KeyN, $V => $body),
+            4 => for_types!(@kind $hash, $map, $K = super::Key4, $V => $body),
+            8 => for_types!(@kind $hash, $map, $K = super::Key8, $V => $body),
+            16 => for_types!(@kind $hash, $map, $K = super::Key16, $V => $body),
+            _ => for_types!(@kind $hash, $map, $K = super::KeyN, $V => $body),
         }
     };
-    (@kind $map:expr, $K:ident = $key:ty, $V:ident => $body:expr) => {{
+    (@kind $hash:expr, $map:expr, $K:ident = $key:ty, $V:ident => $body:expr) => {{
         type $K = $key;
         match $map.map_type {
+            MapType::Hash if $hash.twins => { type $V = Twins; $body }
+            MapType::LruHash if $hash.twins => { type $V = TwinsLru; $body }
             MapType::PercpuHash => { type $V = Percpu; $body }
             MapType::LruHash => { type $V = Lru; $body }
             MapType::LruPercpuHash => { type $V = PercpuLru; $body }
@@ -670,7 +748,7 @@ impl Hash {
     /// The element of `key`, not counting as a use.
     pub(crate) fn user_find(&self, map: &MapHeader, key: &[u8]) -> Option<u32> {
         // SAFETY: `key` has `key_size` bytes.
-        for_types!(map, K, V => {
+        for_types!(self, map, K, V => {
             let _: Option<V> = None;
             // SAFETY: `key` has `key_size` bytes.
             self.find(unsafe { K::read(key.as_ptr(), key.len()) })
@@ -680,7 +758,7 @@ impl Hash {
     /// Copies the value of an element, of all CPUs in per-CPU maps.
     pub(crate) fn user_read(&self, map: &MapHeader, index: u32, out: &mut [u8]) {
         // SAFETY: `out` has room for the values, the index came from a lookup or walk.
-        for_types!(map, K, V => {
+        for_types!(self, map, K, V => {
             let _: Option<K> = None;
             // SAFETY: `out` has room for the values, the index came from a lookup or walk.
             unsafe { self.read_values::<V>(map, index, out.as_mut_ptr()) }
@@ -690,15 +768,17 @@ impl Hash {
     /// The value of an element in place (not of per-CPU maps).
     #[inline]
     pub(crate) fn user_value(&self, index: u32) -> *mut u8 {
-        self.value_at::<false>(index, 0)
+        self.value_in_place(index, 0)
     }
 
     /// The value of an element in place, of `cpu` in per-CPU maps.
     pub(crate) fn value_in_place(&self, index: u32, cpu: u32) -> *mut u8 {
-        if self.percpu_stride == 0 {
-            self.value_at::<false>(index, 0)
+        if self.twins {
+            self.value_at::<Twins>(index, cpu)
+        } else if self.percpu_stride == 0 {
+            self.value_at::<Plain>(index, cpu)
         } else {
-            self.value_at::<true>(index, cpu)
+            self.value_at::<Percpu>(index, cpu)
         }
     }
 
@@ -725,7 +805,7 @@ impl Hash {
             runner,
         };
         // SAFETY: key and value have the map's sizes.
-        for_types!(map, K, V => unsafe { put.run::<K, V>(K::read(key.as_ptr(), key.len())) })
+        for_types!(self, map, K, V => unsafe { put.run::<K, V>(K::read(key.as_ptr(), key.len())) })
     }
 
     /// Makes an element for `key` with the value at `init`, zeros if that is null (local storage).
@@ -748,7 +828,7 @@ impl Hash {
             runner,
         };
         // SAFETY: the caller's promise.
-        for_types!(map, K, V => unsafe { put.run::<K, V>(K::read(key.as_ptr(), key.len())) })
+        for_types!(self, map, K, V => unsafe { put.run::<K, V>(K::read(key.as_ptr(), key.len())) })
     }
 
     /// Deletes `key`, copying its value to `out` first if that is not empty.
@@ -765,7 +845,7 @@ impl Hash {
             out.as_mut_ptr()
         };
         // SAFETY: key and value have the map's sizes.
-        for_types!(map, K, V => {
+        for_types!(self, map, K, V => {
             // SAFETY: key and value have the map's sizes.
             self.remove::<K, V>(map, unsafe { K::read(key.as_ptr(), key.len()) }, runner, to)
         })
