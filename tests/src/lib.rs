@@ -3,6 +3,7 @@
 pub mod btf_rules;
 pub mod case;
 pub mod examples;
+pub mod format_diff;
 pub mod fuzz;
 pub mod fuzz_maps;
 pub mod hammer;

@@ -3,6 +3,7 @@
 use skep::Kernel;
 use skep_bpf::Backend;
 use skep_net::capture;
+use skep_tests::format_diff::Format;
 use skep_tests::helper_diff::Program;
 use skep_tests::need::{Need, met};
 use skep_tests::random::Random;
@@ -81,5 +82,37 @@ fn random_programs_of_helper_calls_agree() {
         "{} of {count} differ:\n{}",
         different.len(),
         different.join("\n")
+    );
+}
+
+/// Random formats, unless `SKEP_FORMATS` says otherwise.
+const FORMATS: u64 = 1000;
+/// Differences that are told.
+const TOLD: usize = 20;
+
+#[test]
+fn random_formats_agree() {
+    if !met(&[Need::Bpf, Need::Root]) {
+        return;
+    }
+    let asked = std::env::var("SKEP_FORMATS").ok();
+    let count = asked.and_then(|n| n.parse().ok()).unwrap_or(FORMATS);
+    let (kernel, user) = (Kernel::new(), Universe::new(Options::default()).unwrap());
+    let mut different = Vec::new();
+    for seed in 0..count {
+        let format = Format::random(&mut Random::new(seed));
+        let (found, expected) = (format.outcome(&user), format.outcome(&kernel));
+        if found != expected {
+            different.push(format!(
+                "{seed}: {format}\n  user   {found:?}\n  kernel {expected:?}"
+            ));
+        }
+    }
+    let told = different.iter().take(TOLD).cloned().collect::<Vec<_>>();
+    assert!(
+        different.is_empty(),
+        "{} of {count}:\n{}",
+        different.len(),
+        told.join("\n")
     );
 }

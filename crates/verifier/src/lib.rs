@@ -48,6 +48,7 @@ mod object;
 mod owner;
 mod pointer_alu;
 mod precision;
+pub mod printf;
 mod program;
 mod prune;
 mod refs;

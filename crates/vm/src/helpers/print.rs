@@ -1,7 +1,8 @@
 //! Text for people: trace output and formatting.
 
-use super::{Args, Row, format, helpers};
+use super::{Args, Row, helpers, packed};
 use skep_abi::Errno;
+use skep_verifier::printf::MAX_ARGS;
 
 pub(super) const HELPERS: &[Row] = helpers! {
     6 "bpf_trace_printk" trace_printk;
@@ -14,29 +15,32 @@ const LINE_BYTES: usize = 1024;
 /// Arguments of `bpf_trace_printk`.
 const TRACE_ARGS: usize = 3;
 
-/// Cuts a line to the trace buffer and gives it to the universe; the length that it would have had.
-fn trace(a: &Args, line: &[u8]) -> u64 {
-    let kept = &line[..line.len().min(LINE_BYTES - 1)];
-    a.world().host.clone().trace(&String::from_utf8_lossy(kept));
-    line.len() as u64
+/// Gives a line to the universe; the length that it would have had.
+fn trace(a: &Args, format: &[u8], args: &[u64]) -> Result<u64, Errno> {
+    let mut line = packed::print(terminated(format)?, args, LINE_BYTES)?;
+    line.kept.truncate(LINE_BYTES - 1);
+    a.world()
+        .host
+        .clone()
+        .trace(&String::from_utf8_lossy(&line.kept));
+    Ok(line.len as u64)
 }
 
-/// The format in argument `n`, without its end; its size is `size`, or the string's own.
-fn checked_format(text: &[u8], args: usize) -> Result<format::Format, Errno> {
-    let end = text.iter().position(|&b| b == 0).ok_or(Errno::EINVAL)?;
-    format::parse(&text[..end], args)
+/// A format in memory of a program without its end.
+fn terminated(format: &[u8]) -> Result<&[u8], Errno> {
+    let end = format.iter().position(|&b| b == 0).ok_or(Errno::EINVAL)?;
+    Ok(&format[..end])
 }
 
 /// format, its size, three arguments
 fn trace_printk(a: &Args) -> Result<u64, Errno> {
-    let format = checked_format(a.bytes(1, a.get32(2) as usize), TRACE_ARGS)?;
-    let line = format.render(&[a.get(3), a.get(4), a.get(5)]);
-    Ok(trace(a, &line))
+    let args: [u64; TRACE_ARGS] = [a.get(3), a.get(4), a.get(5)];
+    trace(a, a.bytes(1, a.get32(2) as usize), &args)
 }
 
 /// The arguments in memory argument `n`, `len` bytes.
 fn values(a: &Args, n: usize, len: usize) -> Result<Vec<u64>, Errno> {
-    let bad = !len.is_multiple_of(8) || len > format::MAX_ARGS * 8 || (len != 0 && a.get(n) == 0);
+    let bad = !len.is_multiple_of(8) || len > MAX_ARGS * 8 || (len != 0 && a.get(n) == 0);
     if bad {
         return Err(Errno::EINVAL);
     }
@@ -47,21 +51,19 @@ fn values(a: &Args, n: usize, len: usize) -> Result<Vec<u64>, Errno> {
 /// format, its size, arguments, their size
 fn trace_vprintk(a: &Args) -> Result<u64, Errno> {
     let args = values(a, 3, a.get32(4) as usize)?;
-    let format = checked_format(a.bytes(1, a.get32(2) as usize), args.len())?;
-    Ok(trace(a, &format.render(&args)))
+    trace(a, a.bytes(1, a.get32(2) as usize), &args)
 }
 
 /// buffer, its size, format, arguments, their size: the length with its end that it would have had
 fn snprintf(a: &Args) -> Result<u64, Errno> {
     const FORMAT_BYTES: usize = 1 << 16;
     let args = values(a, 4, a.get32(5) as usize)?;
-    let format = format::parse(a.string(3, FORMAT_BYTES), args.len())?;
-    let text = format.render(&args);
     let room = a.get32(2) as usize;
+    let mut text = packed::print(a.string(3, FORMAT_BYTES), &args, room)?;
     if room > 0 {
-        let kept = text.len().min(room - 1);
-        a.write(1, &text[..kept]);
-        a.write_at(1, kept, &[0]);
+        text.kept.truncate(room - 1);
+        text.kept.push(0);
+        a.write(1, &text.kept);
     }
-    Ok(text.len() as u64 + 1)
+    Ok(text.len as u64 + 1)
 }
