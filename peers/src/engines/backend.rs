@@ -23,10 +23,11 @@ impl InBackend {
         Self::new(name, built, Arc::new(skep::Kernel::new()))
     }
 
-    /// In a universe of skep's.
+    /// In a universe of skep's. Its better code is there from the start: what is measured is the steady state.
     pub(crate) fn skep(built: &Built, engine: skep_vm::Engine) -> Result<Self, Failure> {
         let options = skep_user::Options {
             engine,
+            tiers: skep_vm::jit::Tiers::Optimised,
             ..skep_user::Options::default()
         };
         let universe = skep_user::Universe::new(options).map_err(|e| e.to_string())?;

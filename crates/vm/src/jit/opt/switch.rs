@@ -13,6 +13,9 @@ const MIN_COMPARISONS: usize = 4;
 /// Comparisons that one chain may have.
 const MAX_COMPARISONS: usize = 64;
 
+/// The part of the values, one in so many, that is worth a comparison of its own.
+const TOP_SHARE: usize = 8;
+
 /// Forms switches.
 pub(crate) fn form(g: &mut Graph) {
     let shape = Shape::of(g);
@@ -114,8 +117,9 @@ fn replace(g: &mut Graph, b: Block, value: Value, tree: &[Block], leaves: &[(Blo
     g.block_mut(from).term = Term::Switch { value, targets };
 }
 
-/// Where most values go one way, those at the top are told apart by a comparison: it is predicted well, and the table is
-/// smaller. Otherwise it would be one more branch to mispredict. Returns the block that the switch ends.
+/// Where a good share of the values, those at the top, go one way, they are told apart by a comparison: the table is smaller,
+/// and a jump to fewer places is predicted better. Otherwise it would be one more branch. Returns the block that the switch
+/// ends.
 fn split_top(
     g: &mut Graph,
     b: Block,
@@ -129,7 +133,9 @@ fn split_top(
         .rev()
         .take_while(|e| Some(*e) == last.as_ref())
         .count();
-    let Some((to, args)) = last.filter(|_| same * 2 > edges.len() && same < edges.len()) else {
+    let Some((to, args)) =
+        last.filter(|_| same * TOP_SHARE >= edges.len() && (2..edges.len()).contains(&same))
+    else {
         return b;
     };
     edges.truncate(edges.len() - same);
@@ -137,17 +143,17 @@ fn split_top(
     let bound = g.add(Inst::Const(edges.len() as u64 - 1), origin);
     g.block_mut(Block::ENTRY).insts.insert(0, bound);
     let from = g.new_block();
-    let then = m.enter(g, b, to, args);
+    let other = m.enter(g, b, to, args);
     let cmp = Cmp {
-        op: JmpOp::Gt,
+        op: JmpOp::Le,
         width: Width::W32,
         a: value,
         b: bound,
     };
     g.block_mut(b).term = Term::Branch {
         cmp,
-        then,
-        other: from,
+        then: from,
+        other,
     };
     g.block_mut(from).preds.push(b);
     from

@@ -33,9 +33,8 @@ pub(super) struct Shared {
 
 /// Registers that a function must preserve.
 const CALLEE_SAVED: [Gpr; 6] = [Gpr::RBX, Gpr::RBP, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
-/// Alignment of functions, and of loops without loops in them.
+/// Alignment of functions.
 const FUNC_ALIGN: usize = 16;
-const LOOP_ALIGN: usize = 32;
 
 /// Emits all functions; jumps are shortened in a second pass.
 pub(super) fn emit(funcs: &[Ready], count: usize, shared: Shared) -> (Asm, Tables) {
@@ -106,7 +105,10 @@ pub(super) struct Emitter<'a> {
     abandon: Label,
     abandons: bool,
     slow: Vec<Slow>,
-    jump_tables: Vec<(Label, Vec<Block>)>,
+    /// The block that each jump table ends, and where the table is.
+    jump_tables: Vec<(Block, Label)>,
+    /// Instructions of copies of ways to jump tables.
+    pub(super) copied: usize,
 }
 
 impl<'a> Emitter<'a> {
@@ -131,6 +133,7 @@ impl<'a> Emitter<'a> {
             abandons: false,
             slow: Vec::new(),
             jump_tables: Vec::new(),
+            copied: 0,
         }
     }
 
@@ -168,8 +171,8 @@ impl<'a> Emitter<'a> {
             .filter(|b| *b == Block::ENTRY || !self.is_empty(*b))
             .collect();
         for (i, &b) in order.iter().enumerate() {
-            if code.blocks[b.index()].is_inner_header {
-                self.a.align(LOOP_ALIGN);
+            if let Some(align) = code.blocks[b.index()].align {
+                self.a.align(align);
             }
             self.a.bind(self.blocks[b.index()]);
             self.block(b, order.get(i + 1).copied());
@@ -220,7 +223,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Where a jump to `b` ends up.
-    fn target(&self, mut b: Block) -> Block {
+    pub(super) fn target(&self, mut b: Block) -> Block {
         for _ in 0..self.f.code.blocks.len() {
             match self.f.code.blocks[b.index()].insts.last() {
                 Some(MInst::Jmp { target }) if b != Block::ENTRY && self.is_empty(b) => b = *target,
@@ -230,7 +233,11 @@ impl<'a> Emitter<'a> {
         b
     }
 
-    fn block(&mut self, b: Block, next: Option<Block>) {
+    pub(super) fn code_of(&self, b: Block) -> &[MInst] {
+        &self.f.code.blocks[b.index()].insts
+    }
+
+    pub(super) fn block(&mut self, b: Block, next: Option<Block>) {
         let data = &self.f.code.blocks[b.index()];
         let mut i = 0;
         while let Some(inst) = data.insts.get(i) {
@@ -265,7 +272,7 @@ impl<'a> Emitter<'a> {
 
     fn jump(&mut self, target: Block, next: Option<Block>) {
         let target = self.target(target);
-        if next != Some(target) {
+        if next != Some(target) && !self.go_on_by_table(target) {
             self.a.jmp(self.blocks[target.index()]);
         }
     }
@@ -276,9 +283,7 @@ impl<'a> Emitter<'a> {
             self.a.jcc(cond.not(), self.blocks[other.index()]);
         } else {
             self.a.jcc(cond, self.blocks[then.index()]);
-            if next != Some(other) {
-                self.a.jmp(self.blocks[other.index()]);
-            }
+            self.jump(other, next);
         }
     }
 
@@ -381,7 +386,8 @@ impl<'a> Emitter<'a> {
             }
             MInst::Jcc { cond, target } => self.a.jcc(cond, self.blocks[self.target(target).index()]),
             MInst::Jmp { target } => self.jump(target, None),
-            MInst::Table { index, tmp, entry, ref targets } => self.table(self.r(index), self.r(tmp), self.r(entry), targets),
+            MInst::TableAddr { dst, block } => self.table_addr(self.r(dst), block),
+            MInst::Table { index, table, entry, .. } => self.table(self.r(index), self.r(table), self.r(entry)),
             MInst::Ret => {
                 self.prologue.restore(self.a);
                 self.a.ret();
@@ -601,21 +607,35 @@ impl<'a> Emitter<'a> {
         self.a.mov_rr(W::Q, Gpr::RDI, env);
     }
 
-    fn table(&mut self, index: Gpr, tmp: Gpr, entry: Gpr, targets: &[Block]) {
-        let table = self.a.new_label();
-        self.a.lea_label(tmp, table);
-        self.a
-            .load_signed(Bytes::B4, W::Q, entry, Addr::indexed(tmp, index, 2, 0));
-        self.a.alu_rr(Alu::Add, W::Q, entry, tmp);
+    /// The address of the table that ends `block`.
+    fn table_addr(&mut self, dst: Gpr, block: Block) {
+        let table = match self.jump_tables.iter().find(|(b, _)| *b == block) {
+            Some((_, table)) => *table,
+            None => {
+                let table = self.a.new_label();
+                self.jump_tables.push((block, table));
+                table
+            }
+        };
+        self.a.lea_label(dst, table);
+    }
+
+    fn table(&mut self, index: Gpr, table: Gpr, entry: Gpr) {
+        let place = Addr::indexed(table, index, 2, 0);
+        self.a.load_signed(Bytes::B4, W::Q, entry, place);
+        self.a.alu_rr(Alu::Add, W::Q, entry, table);
         self.a.jmp_r(entry);
-        self.jump_tables.push((table, targets.to_vec()));
     }
 
     fn emit_tables(&mut self) {
-        for (table, targets) in std::mem::take(&mut self.jump_tables) {
+        for (block, table) in std::mem::take(&mut self.jump_tables) {
+            let Some(MInst::Table { targets, .. }) = self.f.code.blocks[block.index()].insts.last()
+            else {
+                continue;
+            };
             self.a.align(4);
             self.a.bind(table);
-            for t in targets {
+            for &t in targets {
                 let label = self.blocks[self.target(t).index()];
                 self.a.table_entry(table, label);
             }

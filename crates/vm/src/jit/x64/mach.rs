@@ -330,9 +330,15 @@ pub(super) enum MInst {
     Jmp {
         target: Block,
     },
+    /// The address of the jump table at the end of a block.
+    TableAddr {
+        dst: VReg,
+        block: Block,
+    },
+    /// Goes to `targets[index]`.
     Table {
         index: VReg,
-        tmp: VReg,
+        table: VReg,
         entry: VReg,
         targets: Vec<Block>,
     },
@@ -368,7 +374,7 @@ impl MInst {
         match self {
             Self::Mov { dst, src } | Self::MulImm { dst, src, .. }
             | Self::Movzx { dst, src, .. } | Self::Movsx { dst, src, .. } => { f(src, Use); f(dst, Def); }
-            Self::Imm { dst, .. } | Self::Symbol { dst, .. } | Self::FuncAddr { dst, .. } => f(dst, Def),
+            Self::Imm { dst, .. } | Self::Symbol { dst, .. } | Self::FuncAddr { dst, .. } | Self::TableAddr { dst, .. } => f(dst, Def),
             Self::Lea { dst, mem, .. } | Self::Load { dst, mem, .. } | Self::LoadSigned { dst, mem, .. } => { mem.each_reg(&mut f); f(dst, Def); }
             Self::Store { mem, src, .. } | Self::LockAlu { mem, src, .. } => { mem.each_reg(&mut f); f(src, Use); }
             Self::StoreImm { mem, .. } => mem.each_reg(&mut f),
@@ -394,7 +400,7 @@ impl MInst {
             Self::Sum { dst, addr, tmp, tmp2, .. } => { f(addr, Use); f(dst, EarlyDef); f(tmp, EarlyDef); f(tmp2, EarlyDef); }
             Self::Copy { dst, src, tmp, .. } => { f(dst, Use); f(src, Use); f(tmp, EarlyDef); }
             Self::Mismatch { dst, a, b, tmp, .. } => { f(a, Use); f(b, Use); f(dst, EarlyDef); f(tmp, EarlyDef); }
-            Self::Table { index, tmp, entry, .. } => { f(index, Use); f(tmp, EarlyDef); f(entry, EarlyDef); }
+            Self::Table { index, table, entry, .. } => { f(index, Use); f(table, Use); f(entry, EarlyDef); }
             Self::Ret => fixed(Gpr::RAX, Use, &mut f),
             Self::TailJump => { for r in [Gpr::RAX, Gpr::RDI, Gpr::RSI] { fixed(r, Use, &mut f); } }
             Self::Fence | Self::Jcc { .. } | Self::Jmp { .. } | Self::Abandon | Self::Trap => {}
@@ -406,6 +412,26 @@ impl MInst {
         self.clone().each_reg_mut(|r, role| f(*r, role));
     }
 
+    /// The register it makes a constant in, if that may be made again anywhere.
+    pub(super) fn constant(&self) -> Option<VReg> {
+        match *self {
+            Self::Imm { dst, .. } | Self::Symbol { dst, .. } | Self::TableAddr { dst, .. } => {
+                Some(dst)
+            }
+            _ => None,
+        }
+    }
+
+    /// The same constant in another register, if it is one.
+    pub(super) fn constant_into(&self, dst: VReg) -> Option<Self> {
+        match *self {
+            Self::Imm { value, .. } => Some(Self::Imm { dst, value }),
+            Self::Symbol { symbol, .. } => Some(Self::Symbol { dst, symbol }),
+            Self::TableAddr { block, .. } => Some(Self::TableAddr { dst, block }),
+            _ => None,
+        }
+    }
+
     /// True if it changes the flags, or leaves them undefined.
     pub(super) fn sets_flags(&self) -> bool {
         !matches!(
@@ -414,6 +440,7 @@ impl MInst {
                 | Self::Imm { .. }
                 | Self::Symbol { .. }
                 | Self::FuncAddr { .. }
+                | Self::TableAddr { .. }
                 | Self::Lea { .. }
                 | Self::Load { .. }
                 | Self::LoadSigned { .. }
@@ -445,8 +472,8 @@ pub(super) struct MBlock {
     pub(super) succs: Vec<Block>,
     /// Loops it is in.
     pub(super) depth: u32,
-    /// It is the header of a loop without loops in it.
-    pub(super) is_inner_header: bool,
+    /// Alignment of its code, if it is the first block of a loop.
+    pub(super) align: Option<usize>,
 }
 
 /// A function of machine instructions.

@@ -2,10 +2,12 @@
 
 pub(crate) mod asm;
 pub(crate) mod baseline;
+mod dispatch;
 pub mod eh_frame;
 mod emit;
 mod frame;
 mod mach;
+mod placement;
 mod regalloc;
 mod select;
 mod vector;

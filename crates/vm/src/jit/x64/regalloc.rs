@@ -451,12 +451,7 @@ impl Home {
                 mem: slot(*n),
                 may_fault: false,
             },
-            Self::Again(MInst::Imm { value, .. }) => MInst::Imm { dst, value: *value },
-            Self::Again(MInst::Symbol { symbol, .. }) => MInst::Symbol {
-                dst,
-                symbol: *symbol,
-            },
-            Self::Again(_) => MInst::Trap,
+            Self::Again(inst) => inst.constant_into(dst).unwrap_or(MInst::Trap),
         }
     }
 }
@@ -484,8 +479,7 @@ fn homes(f: &mut MFunc, spilled: &[bool], a: &Allocator) -> Vec<Option<Home>> {
                 let v = a.find(r.0) as usize;
                 if role != Role::Use {
                     defs[v] += 1;
-                    again[v] = matches!(inst, MInst::Imm { .. } | MInst::Symbol { .. })
-                        .then(|| inst.clone());
+                    again[v] = inst.constant_into(r);
                 }
             });
         }
@@ -524,8 +518,9 @@ fn rewrite(
 ) {
     let home = |r: VReg| homes[a.find(r.0) as usize].as_ref();
     use_slot_directly(&mut inst, home);
-    if let MInst::Imm { dst, .. } | MInst::Symbol { dst, .. } = &inst
-        && matches!(home(*dst), Some(Home::Again(_)))
+    if inst
+        .constant()
+        .is_some_and(|dst| matches!(home(dst), Some(Home::Again(_))))
     {
         return;
     }

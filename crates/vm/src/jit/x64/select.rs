@@ -10,6 +10,7 @@ mod memory;
 use super::Cpu;
 use super::asm::{Cond, Gpr, W};
 use super::mach::{ARGS, Callee, MBlock, MFunc, MInst, Mem, Operand, VReg};
+use super::placement::Placement;
 use crate::jit::image::Symbol;
 use crate::jit::ir::dom::Shape;
 use crate::jit::ir::{Block, Cmp, Graph, Inst, Target, Term, Value};
@@ -32,6 +33,7 @@ pub(super) fn select(g: &Graph, cpu: Cpu) -> MFunc {
         env: None,
         next: VReg::FIRST_VIRTUAL,
         pending: FastMap::default(),
+        tables: FastMap::default(),
         made: FastMap::default(),
         out: Vec::new(),
         block: Block::ENTRY,
@@ -43,41 +45,17 @@ pub(super) fn select(g: &Graph, cpu: Cpu) -> MFunc {
     for &b in shape.order.iter().rev() {
         blocks[b.index()] = s.block(b);
     }
-    let order = layout(g, &shape);
+    let placement = Placement::of(g, &shape);
+    for (block, align) in blocks.iter_mut().zip(placement.align) {
+        block.align = align;
+    }
     MFunc {
         blocks,
-        order,
+        order: placement.order,
         vregs: s.next,
         spill_slots: 0,
         frame_bytes: g.frame_bytes,
     }
-}
-
-/// The blocks in code order: loops stay together, because ways that leave a loop are visited first and so placed last.
-fn layout(g: &Graph, shape: &Shape) -> Vec<Block> {
-    let by_depth = |b: Block| {
-        let mut t = g.block(b).term.targets();
-        t.reverse();
-        t.sort_by_key(|t| shape.depth[t.index()]);
-        t
-    };
-    let mut seen = vec![false; g.blocks.len()];
-    let mut order = Vec::new();
-    let mut stack = vec![(Block::ENTRY, by_depth(Block::ENTRY), 0)];
-    seen[0] = true;
-    while let Some((b, targets, next)) = stack.last_mut() {
-        if let Some(&t) = targets.get(*next) {
-            *next += 1;
-            if !std::mem::replace(&mut seen[t.index()], true) {
-                stack.push((t, by_depth(t), 0));
-            }
-        } else {
-            order.push(*b);
-            stack.pop();
-        }
-    }
-    order.reverse();
-    order
 }
 
 /// Per instruction, how many instructions with effects precede it in its block.
@@ -108,6 +86,8 @@ struct Selector<'a> {
     next: u32,
     /// Constants to make at the end of a block.
     pending: FastMap<Block, Vec<(Value, VReg)>>,
+    /// Addresses of jump tables to make at the end of a block.
+    tables: FastMap<Block, Vec<(Block, VReg)>>,
     /// Registers of constants made in front of loops.
     made: FastMap<(Value, Block), VReg>,
     /// The instructions of the SSA instruction being selected.
@@ -150,7 +130,6 @@ impl Selector<'_> {
         let mut m = MBlock {
             succs: data.term.targets(),
             depth: self.shape.depth[b.index()],
-            is_inner_header: self.is_inner_header(b),
             ..MBlock::default()
         };
         let constants = self.constants(b);
@@ -164,21 +143,13 @@ impl Selector<'_> {
         m
     }
 
-    /// A loop that contains no other loop, and no more than a few blocks, begins here.
-    fn is_inner_header(&self, b: Block) -> bool {
-        let inner = self.shape.innermost[b.index()].map(|i| &self.shape.loops[i as usize]);
-        inner.is_some_and(|l| {
-            l.header == b
-                && l.body
-                    .iter()
-                    .all(|x| self.shape.depth[x.index()] == l.depth)
-        })
-    }
-
     /// Makes the constants that were asked for at the end of `b`.
     fn constants(&mut self, b: Block) -> Vec<MInst> {
         for (v, dst) in self.pending.remove(&b).unwrap_or_default() {
             self.make(v, dst);
+        }
+        for (block, dst) in self.tables.remove(&b).unwrap_or_default() {
+            self.emit(MInst::TableAddr { dst, block });
         }
         std::mem::take(&mut self.out)
     }
@@ -556,10 +527,15 @@ impl Selector<'_> {
                 self.emit(MInst::Jmp { target: other });
             }
             Term::Switch { value, ref targets } => {
-                let (index, tmp, entry) = (self.reg(value), self.fresh(), self.fresh());
+                let (index, table, entry) = (self.reg(value), self.fresh(), self.fresh());
+                let (block, dst) = (self.block, table);
+                match self.outside_loops() {
+                    Some(pre) => self.tables.entry(pre).or_default().push((block, dst)),
+                    None => self.emit(MInst::TableAddr { dst, block }),
+                }
                 self.emit(MInst::Table {
                     index,
-                    tmp,
+                    table,
                     entry,
                     targets: targets.clone(),
                 });

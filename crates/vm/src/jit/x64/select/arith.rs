@@ -48,12 +48,17 @@ impl Selector<'_> {
         let is_load =
             |x: Value| matches!(self.g.inst(x), Inst::Load { .. }) && self.uses[x.index()] == 1;
         let rank = |x: Value| match self.g.inst(x) {
-            Inst::Phi(args) if args.contains(&v) => 3,
+            Inst::Phi(args) if args.iter().any(|next| self.is_or_merges(*next, v)) => 3,
             _ if is_load(x) => 0,
             _ if self.uses[x.index()] == 1 => 2,
             _ => 1,
         };
         rank(a) > rank(than)
+    }
+
+    /// True if `next` is `v`, or `v` where the way it was computed on was taken.
+    fn is_or_merges(&self, next: Value, v: Value) -> bool {
+        next == v || matches!(self.g.inst(next), Inst::Phi(args) if args.contains(&v))
     }
 
     fn add(&mut self, v: Value, w: W, a: Value, b: Value) {
