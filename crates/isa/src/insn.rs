@@ -141,6 +141,42 @@ pub enum JmpOp {
     Sle,
 }
 
+impl JmpOp {
+    /// The condition that holds when this one does not; `None` for `Set`, which has no counterpart.
+    #[must_use]
+    pub const fn inverse(self) -> Option<Self> {
+        Some(match self {
+            Self::Eq => Self::Ne,
+            Self::Ne => Self::Eq,
+            Self::Gt => Self::Le,
+            Self::Ge => Self::Lt,
+            Self::Lt => Self::Ge,
+            Self::Le => Self::Gt,
+            Self::Sgt => Self::Sle,
+            Self::Sge => Self::Slt,
+            Self::Slt => Self::Sge,
+            Self::Sle => Self::Sgt,
+            Self::Set => return None,
+        })
+    }
+
+    /// The condition with its operands exchanged.
+    #[must_use]
+    pub const fn mirrored(self) -> Self {
+        match self {
+            Self::Gt => Self::Lt,
+            Self::Ge => Self::Le,
+            Self::Lt => Self::Gt,
+            Self::Le => Self::Ge,
+            Self::Sgt => Self::Slt,
+            Self::Sge => Self::Sle,
+            Self::Slt => Self::Sgt,
+            Self::Sle => Self::Sge,
+            Self::Eq | Self::Ne | Self::Set => self,
+        }
+    }
+}
+
 /// Byte order instructions (RFC 9669 §4.2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EndOp {

@@ -3,7 +3,7 @@
 use crate::cause::Cause;
 use crate::check_alu::repair;
 use crate::code;
-use crate::domain::branch::{decide, mirrored, refine, refine_self};
+use crate::domain::branch::{decide, refine, refine_self};
 use crate::domain::{Scalar, alu};
 use crate::fail::{Check, errno, fail};
 use crate::kernel::has_rule;
@@ -347,7 +347,7 @@ fn decide_packet(op: JmpOp, d: &Reg, s: &Reg) -> Option<bool> {
     let (op, pointer) = if s.kind == Kind::PktEnd {
         (op, d)
     } else if d.kind == Kind::PktEnd {
-        (mirrored(op), s)
+        (op.mirrored(), s)
     } else {
         return None;
     };
@@ -486,7 +486,7 @@ fn compare_with_packet_end(
     let (op, pointer, register) = if covers(d, s) {
         (op, d, registers.0)
     } else if covers(s, d) {
-        (mirrored(op), s, registers.1)
+        (op.mirrored(), s, registers.1)
     } else {
         return false;
     };

@@ -4,6 +4,7 @@
 //! number; `r0`–`r5` hold numbers between statements. 64 bytes of stack are initialised.
 
 mod leave;
+mod shapes;
 
 use crate::fuzz_verify::Random;
 use leave::Ways;
@@ -235,7 +236,7 @@ impl Maker<'_> {
         if self.ways != Ways::Ends && self.random.one_in(LEAVING) {
             return self.leave();
         }
-        match self.random.below(100) {
+        match self.random.below(110) {
             0..=33 => self.arithmetic(),
             34..=38 => self.unary(),
             39..=52 => self.access(),
@@ -251,7 +252,8 @@ impl Maker<'_> {
             94..=95 => self.context(),
             96 => self.load_bytes(),
             97 => self.checksum(),
-            _ => self.wide_constant(),
+            98..=99 => self.wide_constant(),
+            _ => self.shape(),
         }
     }
 

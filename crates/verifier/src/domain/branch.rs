@@ -4,38 +4,6 @@ use super::scalar::Scalar;
 use super::tnum::Tnum;
 use skep_isa::{JmpOp, Width};
 
-/// The condition that holds when `op` does not; `None` for `Set`, which has no counterpart.
-const fn inverse(op: JmpOp) -> Option<JmpOp> {
-    Some(match op {
-        JmpOp::Eq => JmpOp::Ne,
-        JmpOp::Ne => JmpOp::Eq,
-        JmpOp::Gt => JmpOp::Le,
-        JmpOp::Ge => JmpOp::Lt,
-        JmpOp::Lt => JmpOp::Ge,
-        JmpOp::Le => JmpOp::Gt,
-        JmpOp::Sgt => JmpOp::Sle,
-        JmpOp::Sge => JmpOp::Slt,
-        JmpOp::Slt => JmpOp::Sge,
-        JmpOp::Sle => JmpOp::Sgt,
-        JmpOp::Set => return None,
-    })
-}
-
-/// The condition with its operands exchanged.
-pub(crate) const fn mirrored(op: JmpOp) -> JmpOp {
-    match op {
-        JmpOp::Gt => JmpOp::Lt,
-        JmpOp::Ge => JmpOp::Le,
-        JmpOp::Lt => JmpOp::Gt,
-        JmpOp::Le => JmpOp::Ge,
-        JmpOp::Sgt => JmpOp::Slt,
-        JmpOp::Sge => JmpOp::Sle,
-        JmpOp::Slt => JmpOp::Sgt,
-        JmpOp::Sle => JmpOp::Sge,
-        same => same,
-    }
-}
-
 /// Decides `a op b`, if the sets allow only one answer.
 ///
 /// Sound: `Some(t)` only if every pair of members compares to `t`.
@@ -44,7 +12,7 @@ pub(crate) fn decide(width: Width, op: JmpOp, a: &Scalar, b: &Scalar) -> Option<
         JmpOp::Eq => decide_equal(width, a, b),
         JmpOp::Ne => decide_equal(width, a, b).map(|equal| !equal),
         JmpOp::Set => decide_set(width, a, b),
-        JmpOp::Lt | JmpOp::Le | JmpOp::Slt | JmpOp::Sle => decide(width, mirrored(op), b, a),
+        JmpOp::Lt | JmpOp::Le | JmpOp::Slt | JmpOp::Sle => decide(width, op.mirrored(), b, a),
         JmpOp::Gt | JmpOp::Ge => {
             let (amin, amax) = unsigned(width, a);
             let (bmin, bmax) = unsigned(width, b);
@@ -138,10 +106,10 @@ fn decide_set(width: Width, a: &Scalar, b: &Scalar) -> Option<bool> {
 ///
 /// Sound: pairs for which the comparison has that outcome stay in the sets.
 pub(crate) fn refine(width: Width, op: JmpOp, outcome: bool, a: &mut Scalar, b: &mut Scalar) {
-    let holds = if outcome { Some(op) } else { inverse(op) };
+    let holds = if outcome { Some(op) } else { op.inverse() };
     match holds {
         Some(op @ (JmpOp::Gt | JmpOp::Ge | JmpOp::Sgt | JmpOp::Sge)) => {
-            refine_holds(width, mirrored(op), b, a);
+            refine_holds(width, op.mirrored(), b, a);
         }
         Some(op) => refine_holds(width, op, a, b),
         None => refine_not_set(width, a, b),
@@ -155,7 +123,7 @@ pub(crate) fn refine(width: Width, op: JmpOp, outcome: bool, a: &mut Scalar, b: 
 /// On the side that can be taken nothing is learned. What the kernel makes of the other side decides verdicts too: each
 /// operand learns from the other, and both are the same number.
 pub(crate) fn refine_self(width: Width, op: JmpOp, outcome: bool, a: &mut Scalar) {
-    let Some(op) = (if outcome { Some(op) } else { inverse(op) }) else {
+    let Some(op) = (if outcome { Some(op) } else { op.inverse() }) else {
         return;
     };
     match (op, width) {

@@ -4,7 +4,7 @@ use super::image::{CodeImage, Tier};
 use super::testing::{Random, TestProgram, VALUE_BYTES, evaluate, link, random_program, run};
 use super::x64::baseline;
 use crate::lowered::{Mem, Op, Space};
-use skep_isa::{AluOp, Extend, Reg, Size, Src, Width};
+use skep_isa::{AluOp, Extend, JmpOp, Reg, Size, Src, Width};
 
 fn value_of(rng: &mut Random) -> Vec<u64> {
     (0..VALUE_BYTES / 8)
@@ -148,4 +148,61 @@ fn blinded_code_computes_the_same_and_shows_no_immediate() {
             &format!("seed {seed}"),
         );
     }
+}
+
+/// A slot of the stack is written, many branches pass, then it is read, and so is a register.
+fn long_chain() -> TestProgram {
+    const BRANCHES: u64 = 2500;
+    let slot = Mem {
+        base: Reg::R10,
+        offset: -8,
+        space: Space::Plain,
+    };
+    let constant = |dst, value| Op::Const { dst, value };
+    let mut ops = vec![
+        constant(Reg::R2, 3),
+        constant(Reg::R3, 4),
+        Op::Store {
+            size: Size::DW,
+            src: Src::Reg(Reg::R2),
+            mem: slot,
+        },
+    ];
+    for value in 0..BRANCHES {
+        ops.push(Op::JumpIf {
+            width: Width::W64,
+            op: JmpOp::Gt,
+            dst: Reg::R1,
+            src: Src::Imm(value as i32),
+            target: ops.len() as u32 + 2,
+        });
+        ops.push(constant(Reg::R4, value));
+    }
+    ops.extend([
+        Op::Load {
+            size: Size::DW,
+            extend: Extend::Zero,
+            dst: Reg::R0,
+            mem: slot,
+        },
+        Op::Alu {
+            width: Width::W64,
+            op: AluOp::Add,
+            dst: Reg::R0,
+            src: Src::Reg(Reg::R3),
+        },
+        Op::Exit,
+    ]);
+    TestProgram::of_ops(ops, 8)
+}
+
+#[test]
+fn long_programs_need_little_stack() {
+    /// Less than a frame for each of the branches would take.
+    const STACK_BYTES: usize = 256 << 10;
+    let compile = || long_chain().compile(Tier::Optimised);
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let image = thread.spawn(compile).unwrap().join().unwrap();
+    let code = link(&image, std::ptr::null_mut());
+    assert_eq!(run(&code, std::ptr::null_mut()), 7);
 }

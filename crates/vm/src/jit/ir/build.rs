@@ -46,6 +46,7 @@ pub(crate) fn build(src: Source<'_>, func: u32) -> Graph {
         },
         defs: Vec::new(),
         incomplete: Vec::new(),
+        pending: Vec::new(),
         sealed: Vec::new(),
         at: 0,
         current: Block::ENTRY,
@@ -87,8 +88,10 @@ struct Builder<'a> {
     g: Graph,
     /// Per block, the value of each variable at its end, as far as known.
     defs: Vec<[Option<Value>; VARIABLES]>,
-    /// Per block, phis that wait for operands.
+    /// Per block that is not sealed, its phis: they wait for operands.
     incomplete: Vec<Vec<(usize, Value)>>,
+    /// Phis of sealed blocks that still have no operands. In a list, since a chain of them may be long.
+    pending: Vec<(Block, usize, Value)>,
     sealed: Vec<bool>,
     /// The op being translated.
     at: OpIdx,
@@ -170,6 +173,13 @@ impl Builder<'_> {
     }
 
     fn read(&mut self, block: Block, variable: usize) -> Value {
+        let v = self.look_up(block, variable);
+        self.complete_phis();
+        v
+    }
+
+    /// The value of a variable at the end of a block; leaves phis pending.
+    fn look_up(&mut self, block: Block, variable: usize) -> Value {
         let mut b = block;
         loop {
             if let Some(v) = self.defs[b.index()][variable] {
@@ -198,17 +208,19 @@ impl Builder<'_> {
         self.g.block_mut(b).insts.insert(0, phi);
         self.defs[b.index()][variable] = Some(phi);
         if self.sealed[b.index()] {
-            self.complete(b, variable, phi);
+            self.pending.push((b, variable, phi));
         } else {
             self.incomplete[b.index()].push((variable, phi));
         }
         phi
     }
 
-    fn complete(&mut self, b: Block, variable: usize, phi: Value) {
-        let preds = self.g.block(b).preds.clone();
-        let args = preds.into_iter().map(|p| self.read(p, variable)).collect();
-        self.g.insts[phi.index()] = Inst::Phi(args);
+    fn complete_phis(&mut self) {
+        while let Some((b, variable, phi)) = self.pending.pop() {
+            let preds = self.g.block(b).preds.clone();
+            let args = preds.into_iter().map(|p| self.look_up(p, variable));
+            self.g.insts[phi.index()] = Inst::Phi(args.collect());
+        }
     }
 
     /// All predecessors of `b` are known and filled.
@@ -216,9 +228,12 @@ impl Builder<'_> {
         if std::mem::replace(&mut self.sealed[b.index()], true) {
             return;
         }
-        for (variable, phi) in std::mem::take(&mut self.incomplete[b.index()]) {
-            self.complete(b, variable, phi);
-        }
+        let waiting = std::mem::take(&mut self.incomplete[b.index()]);
+        let with_block = waiting
+            .into_iter()
+            .map(|(variable, phi)| (b, variable, phi));
+        self.pending.extend(with_block);
+        self.complete_phis();
     }
 
     fn reg(&mut self, i: &Instance, r: Reg) -> Value {

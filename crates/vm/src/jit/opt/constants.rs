@@ -1,4 +1,4 @@
-//! What operations and comparisons of constants come to, and comparisons in other words.
+//! What operations and comparisons of constants come to.
 
 use crate::jit::ir::BinOp;
 use skep_isa::{JmpOp, Width};
@@ -68,38 +68,6 @@ pub(crate) fn holds(op: JmpOp, width: Width, a: u64, b: u64) -> bool {
         JmpOp::Slt => sa < sb,
         JmpOp::Sle => sa <= sb,
     }
-}
-
-/// The comparison with its operands exchanged.
-pub(super) fn swapped(op: JmpOp) -> JmpOp {
-    match op {
-        JmpOp::Gt => JmpOp::Lt,
-        JmpOp::Ge => JmpOp::Le,
-        JmpOp::Lt => JmpOp::Gt,
-        JmpOp::Le => JmpOp::Ge,
-        JmpOp::Sgt => JmpOp::Slt,
-        JmpOp::Sge => JmpOp::Sle,
-        JmpOp::Slt => JmpOp::Sgt,
-        JmpOp::Sle => JmpOp::Sge,
-        JmpOp::Eq | JmpOp::Ne | JmpOp::Set => op,
-    }
-}
-
-/// The comparison that holds when `op` does not; `Set` has none.
-pub(super) fn inverse(op: JmpOp) -> Option<JmpOp> {
-    Some(match op {
-        JmpOp::Eq => JmpOp::Ne,
-        JmpOp::Ne => JmpOp::Eq,
-        JmpOp::Gt => JmpOp::Le,
-        JmpOp::Ge => JmpOp::Lt,
-        JmpOp::Lt => JmpOp::Ge,
-        JmpOp::Le => JmpOp::Gt,
-        JmpOp::Sgt => JmpOp::Sle,
-        JmpOp::Sge => JmpOp::Slt,
-        JmpOp::Slt => JmpOp::Sge,
-        JmpOp::Sle => JmpOp::Sgt,
-        JmpOp::Set => return None,
-    })
 }
 
 pub(super) fn is_signed(op: JmpOp) -> bool {

@@ -25,6 +25,7 @@ pub(crate) fn run(g: &mut Graph, src: Source<'_>) {
         at_end: FastMap::default(),
         at_start: FastMap::default(),
         wanted: Vec::new(),
+        pending: Vec::new(),
         slots,
         g,
     };
@@ -33,6 +34,7 @@ pub(crate) fn run(g: &mut Graph, src: Source<'_>) {
     }
     for (load, b, slot) in std::mem::take(&mut p.wanted) {
         let v = p.read_start(b, slot);
+        p.complete_phis();
         p.satisfy(load, v);
     }
     let with = std::mem::take(&mut p.with);
@@ -149,6 +151,8 @@ struct Promotion<'a> {
     at_start: FastMap<(Block, Slot), Value>,
     /// Loads of what their block began with.
     wanted: Vec<(Value, Block, Slot)>,
+    /// Phis without operands. In a list, since a chain of them may be long.
+    pending: Vec<(Block, Slot, Value)>,
 }
 
 impl Promotion<'_> {
@@ -211,30 +215,50 @@ impl Promotion<'_> {
         }
     }
 
-    fn read_start(&mut self, b: Block, slot: Slot) -> Value {
-        if let Some(&v) = self.at_start.get(&(b, slot)) {
-            return v;
-        }
-        let preds = self.g.block(b).preds.clone();
-        let v = match preds[..] {
-            [] => {
-                // Never written.
-                let zero = self.add(Inst::Const(0), 0);
-                self.g.block_mut(b).insts.insert(0, zero);
-                zero
+    /// What a slot holds when a block begins; leaves phis pending.
+    fn read_start(&mut self, block: Block, slot: Slot) -> Value {
+        let mut way = vec![block];
+        let mut b = block;
+        let v = loop {
+            if let Some(&v) = self.at_start.get(&(b, slot)) {
+                break v;
             }
-            [only] => self.read_end(only, slot),
-            _ => {
-                let phi = self.add(Inst::Phi(Vec::new()), 0);
-                self.g.block_mut(b).insts.insert(0, phi);
-                self.at_start.insert((b, slot), phi);
-                let args = preds.into_iter().map(|p| self.read_end(p, slot)).collect();
-                self.g.insts[phi.index()] = Inst::Phi(args);
-                phi
+            let [only] = self.g.block(b).preds[..] else {
+                break self.join(b, slot);
+            };
+            if let Some(&v) = self.at_end.get(&(only, slot)) {
+                break v;
             }
+            b = only;
+            way.push(b);
         };
-        self.at_start.insert((b, slot), v);
+        self.at_start
+            .extend(way.into_iter().map(|b| ((b, slot), v)));
         v
+    }
+
+    /// A phi, or what is there before anything was written.
+    fn join(&mut self, b: Block, slot: Slot) -> Value {
+        let is_first = self.g.block(b).preds.is_empty();
+        let inst = if is_first {
+            Inst::Const(0)
+        } else {
+            Inst::Phi(Vec::new())
+        };
+        let v = self.add(inst, 0);
+        if !is_first {
+            self.pending.push((b, slot, v));
+        }
+        self.g.block_mut(b).insts.insert(0, v);
+        v
+    }
+
+    fn complete_phis(&mut self) {
+        while let Some((b, slot, phi)) = self.pending.pop() {
+            let preds = self.g.block(b).preds.clone();
+            let args = preds.into_iter().map(|p| self.read_end(p, slot));
+            self.g.insts[phi.index()] = Inst::Phi(args.collect());
+        }
     }
 
     fn read_end(&mut self, b: Block, slot: Slot) -> Value {

@@ -4,8 +4,9 @@
 //! round a loop, which the next pass sees.
 
 use super::bits;
-use super::constants::{cut, evaluate, holds, inverse, is_signed, swapped, unsigned};
+use super::constants::{cut, evaluate, holds, is_signed, unsigned};
 use super::hash::FastMap;
+use crate::jit::image::Symbol;
 use crate::jit::ir::dom::Shape;
 use crate::jit::ir::{BinOp, Block, Cmp, Graph, Inst, Place, Term, Value};
 use crate::lowered::{OpIdx, confined};
@@ -559,7 +560,7 @@ impl Simplifier<'_> {
     fn compare(&mut self, mut c: Cmp, origin: OpIdx) -> Cmp {
         if self.g.constant(c.a).is_some() && self.g.constant(c.b).is_none() {
             c = Cmp {
-                op: swapped(c.op),
+                op: c.op.mirrored(),
                 a: c.b,
                 b: c.a,
                 ..c
@@ -615,17 +616,22 @@ impl Simplifier<'_> {
         }
         match c.op {
             JmpOp::Ne => cmp,
-            JmpOp::Eq => inverse(cmp.op).map_or(c, |op| Cmp { op, ..cmp }),
+            JmpOp::Eq => cmp.op.inverse().map_or(c, |op| Cmp { op, ..cmp }),
             _ => c,
         }
     }
 
     /// True if a value is an address inside a map, which is never null.
     fn is_address(&self, v: Value) -> bool {
+        let symbol = |v| {
+            matches!(
+                self.g.inst(v),
+                Inst::Symbol(Symbol::Map(_) | Symbol::MapValue { .. })
+            )
+        };
         match *self.g.inst(v) {
-            Inst::Symbol(_) => true,
+            Inst::Symbol(_) => symbol(v),
             Inst::Bin(BinOp::Add, Width::W64, a, b) => {
-                let symbol = |v| matches!(self.g.inst(v), Inst::Symbol(_));
                 let small = |v: Value| self.zeros[v.index()].leading_ones() >= 16;
                 symbol(a) && small(b) || symbol(b) && small(a)
             }

@@ -183,9 +183,13 @@ impl Selector<'_> {
         if !matches!(size, Size::W | Size::DW) || place.may_fault || place.ordered {
             return false;
         }
-        let Inst::Bin(op, _, a, b) = *self.g.inst(value) else {
+        let Inst::Bin(op, width, a, b) = *self.g.inst(value) else {
             return false;
         };
+        // Arithmetic of 32 bits on a word of 64 would also have to clear its upper half.
+        if size == Size::DW && width == Width::W32 {
+            return false;
+        }
         let Some(op) = memory_op(op) else {
             return false;
         };
