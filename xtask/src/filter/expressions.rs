@@ -55,6 +55,30 @@ const WLAN: &[&str] = &[
 #[rustfmt::skip] // families of primitives
 const OTHER: &[&str] = &["inbound", "outbound", "ifindex 2", "ether[0] = 1", "link[0:2] = 4", "stp", "ipx", "iso", "atalk", "mpls and ip"];
 
+#[rustfmt::skip] // families of primitives
+const PFLOG: &[&str] = &[
+    "on eth0", "ifname em0", "rulenum 5", "rnr 5", "subrulenum 3", "srnr 3", "reason match", "reason 3", "reason bad-offset",
+    "reason unknown", "rset foo", "ruleset abcdefghijklmnop", "action pass", "action block", "action nat", "action unknown",
+    "inbound", "outbound", "on eth0 and tcp port 80",
+];
+
+#[rustfmt::skip] // families of primitives
+const ATM: &[&str] = &[
+    "vpi 5", "vci 5", "vci > 5", "vci <= 30", "vci != 5", "vpi (1 or 2)", "vci (1 or 2 or 3)", "vci (5)", "vci ((5))", "vci & 5",
+    "oam", "oamf4", "oamf4ec", "oamf4sc", "metac", "bcc", "sc", "ilmic", "connectmsg", "metaconnect", "llc", "llc ui",
+    "lane", "lane and ip", "lane and ether host 1:2:3:4:5:6", "lane and vlan", "lane and llc", "lane and broadcast",
+    "lane and multicast", "lane and tcp port 80", "lane and lane", "lane and vci 5", "lane and isis", "lane and mpls and ip",
+    "lane and pppoes and ip", "lane and ip[0] = 1", "ip and lane", "lane or ip", "not lane", "lane and ether[0] = 1",
+    "lane and connectmsg", "lane and ether proto 0x100",
+];
+
+#[rustfmt::skip] // families of primitives
+const MTP2: &[&str] = &[
+    "fisu", "lssu", "lsu", "msu", "hfisu", "hlssu", "hmsu", "sio 5", "opc 5", "dpc 5", "sls 5", "hsio 5", "hopc 5", "hdpc 5",
+    "hsls 5", "sio > 5", "sio 256", "opc 16384", "sls 16", "sio (5 or 6)", "opc < 5", "hopc (1 or 2)", "sio != 5", "dpc >= 300",
+    "fisu or opc 3", "opc 16383", "lssu and not sls 3",
+];
+
 /// Expressions for a link type.
 pub(crate) fn for_link(link: LinkType, generated: usize, random: &mut Random) -> Vec<String> {
     let lines = MANUAL.lines().chain(USUAL.lines());
@@ -64,7 +88,15 @@ pub(crate) fn for_link(link: LinkType, generated: usize, random: &mut Random) ->
         .collect();
     let own = match link {
         LinkType::ETHERNET => ETHERNET,
-        LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => WLAN,
+        LinkType::IEEE802_11
+        | LinkType::IEEE802_11_RADIOTAP
+        | LinkType::IEEE802_11_AVS
+        | LinkType::PRISM
+        | LinkType::PPI => WLAN,
+        LinkType(6 | 7 | 10 | 122 | 129 | 240 | 241) => ETHERNET,
+        LinkType::PFLOG => PFLOG,
+        LinkType::SUNATM => ATM,
+        LinkType::MTP2 | LinkType::MTP2_WITH_PHDR => MTP2,
         _ => OTHER,
     };
     let primitives: Vec<&str> = PRIMITIVES.iter().chain(own).copied().collect();

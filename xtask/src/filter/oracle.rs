@@ -138,12 +138,12 @@ impl Oracle {
     }
 }
 
-/// The number libpcap knows a link type by.
-fn dlt(link: LinkType) -> u16 {
-    match link {
-        LinkType::RAW => 12,
-        LinkType(number) => number,
-    }
+/// The number libpcap knows a link type by, where it is not that of files.
+const DLTS: &[(u16, u16)] = &[(100, 11), (101, 12), (102, 15), (103, 16), (106, 19)];
+
+fn dlt(LinkType(number): LinkType) -> u16 {
+    let row = DLTS.iter().find(|(file, _)| *file == number);
+    row.map_or(number, |(_, dlt)| *dlt)
 }
 
 fn answer(line: &str, packets: usize) -> Answer {

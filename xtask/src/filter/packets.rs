@@ -417,8 +417,191 @@ impl Builder<'_> {
             LinkType::IEEE802_11_RADIOTAP => self.radiotap(),
             LinkType::IPV4 => self.ip4(0),
             LinkType::IPV6 => self.ip6(0),
-            _ => self.ip(),
+            LinkType::RAW => self.ip(),
+            link => self.framed(link),
         }
+    }
+
+    /// A packet after headers that programs for the link type look at: what they ask for is there now and then.
+    fn framed(&mut self, link: LinkType) -> Vec<u8> {
+        let mut out = match link.0 {
+            192 => {
+                let header = self.random.below(3) * 4 + 8;
+                let kind = if self.random.once_in(6) { 1u8 } else { 105 };
+                let mut out = vec![0, 0, header as u8, 0, kind, 0, 0, 0];
+                self.fill(&mut out, header - 8);
+                out.extend(self.wlan());
+                return out;
+            }
+            119 | 163 => {
+                let avs = link.0 == 163 || self.random.once_in(2);
+                let length = if avs { 64 } else { 144usize };
+                let mut out = Vec::new();
+                let cookie = if avs { 0x8021_1001u32 } else { 0x44 };
+                out.extend(cookie.to_be_bytes());
+                out.extend((length as u32).to_be_bytes());
+                self.fill(&mut out, length - 8);
+                out.extend(self.wlan());
+                return out;
+            }
+            240 | 241 => {
+                let mut out = Vec::new();
+                self.fill(&mut out, if link.0 == 240 { 4 } else { 12 });
+                out.extend(self.ethernet(0));
+                return out;
+            }
+            6 | 10 | 122 | 100 | 106 | 123 => return self.with_llc(link),
+            104 => vec![0x0f, 0, 8, 0],
+            50 | 166 => vec![self.random.of(&[0, 1, 0xff]), 3],
+            51 => vec![0x11, 0, 0, 1, 0, 40],
+            103 => vec![0; 5],
+            117 => {
+                let length = 61 + self.random.below(5);
+                let mut out = vec![length as u8, self.random.of(&[2, 10, 2, 30])];
+                self.fill(&mut out, length.next_multiple_of(4) - 2);
+                out[60] = self.random.of(&[0, 1, 2]);
+                out
+            }
+            226 => vec![1, self.random.of(&[2, 26]), 0, self.random.of(&[1, 2])],
+            107 => vec![0x18, 0x41, 3, self.random.of(&[0xcc, 0x8e, 0x81, 0x83])],
+            7 => vec![
+                1,
+                self.random.of(&[0, 2]),
+                self.random.of(&[0xd4, 0xf0, 0xc4, 0xd5, 0xdd]),
+                0,
+                0,
+                0,
+            ],
+            129 => vec![
+                1,
+                0,
+                0,
+                0,
+                self.random.of(&[0xd4, 0xf0, 0xc4, 0xd6, 0xdd]),
+                0,
+                0,
+                0,
+            ],
+            109 => vec![
+                self.random.of(&[2, 30, 24]),
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+            ],
+            8 | 102 => {
+                let mut out = vec![self.random.of(&[0, 0x45, 0x60])];
+                self.fill(&mut out, if link.0 == 8 { 15 } else { 23 });
+                out
+            }
+            139 | 140 => {
+                let mut out = vec![0; if link.0 == 139 { 4 } else { 0 }];
+                out.extend([
+                    0,
+                    0,
+                    self.random.of(&[0, 1, 2, 3, 0x3f]),
+                    self.random.of(&[5, 6, 0]),
+                ]);
+                out.extend([
+                    self.random.of(&[0, 1, 5]),
+                    self.random.of(&[0x40, 1, 0x80]),
+                    0x40,
+                    0x50,
+                ]);
+                self.fill(&mut out, 8);
+                return out;
+            }
+            165 => vec![0x55, 0xff],
+            99 => vec![0, 0, 0, 0, 0, 0],
+            130..=238 if link.name().is_some_and(|n| n.starts_with("JUNIPER")) => {
+                let mut out = vec![0x4d, 0x47, 0x43, self.random.of(&[0, 1])];
+                let length = self.random.of(&[0, 2, 4, 8, 12, 28]);
+                self.fill(&mut out, length);
+                out
+            }
+            _ => Vec::new(),
+        };
+        match link.0 {
+            104 | 99 | 138 => {
+                if link.0 == 138 {
+                    self.fill(&mut out, 16);
+                }
+                let kind = self.random.of(&[0x0800u16, 0x86dd, 0x8847, 0xfefe]);
+                out.truncate(out.len().max(2) - if link.0 == 104 { 2 } else { 0 });
+                out.extend(kind.to_be_bytes());
+                if link.0 == 99 {
+                    self.fill(&mut out, 36);
+                }
+            }
+            50 | 51 | 166 | 103 => {
+                let kind = self.random.of(&[0x21u16, 0x57, 0x23, 0x2d, 0x2f, 0x29]);
+                out.extend(kind.to_be_bytes());
+                if link.0 == 103 {
+                    self.fill(&mut out, 17);
+                }
+            }
+            226 => self.fill(&mut out, 20),
+            _ => {}
+        }
+        out.extend(self.ip());
+        out
+    }
+
+    /// A packet after an 802.2 header.
+    fn with_llc(&mut self, link: LinkType) -> Vec<u8> {
+        let mut out = Vec::new();
+        match link.0 {
+            123 => {
+                let kind = self.random.of(&[2, 2, 1, 6]);
+                out.extend([
+                    kind,
+                    self.random.of(&[0, 0, 5]),
+                    0,
+                    self.random.of(&[1, 2, 3, 4, 5, 16]),
+                ]);
+                if kind == 1 {
+                    out.extend(self.random.of(&[[0xff, 0], [0, 5]]));
+                    out.extend(self.ethernet(0));
+                    return out;
+                }
+                if kind == 6 {
+                    self.fill(&mut out, 5);
+                    out.push(self.random.of(&[0x5a, 0x4d, 15, 7, 5, 2, 1]));
+                    self.fill(&mut out, 8);
+                    return out;
+                }
+            }
+            _ => {
+                let length = match link.0 {
+                    6 => 14,
+                    10 => 13,
+                    122 => 16,
+                    _ => 0,
+                };
+                self.fill(&mut out, length);
+                if self.random.once_in(5) {
+                    out.fill(0xff);
+                }
+            }
+        }
+        match self.random.below(6) {
+            0 => out.extend([0xfe, 0xfe, 3, 0x83]),
+            1 => out.extend([0x42, 0x42, 3]),
+            _ => {
+                let kind = self.random.of(&[0x0800u16, 0x86dd, 0x0806, 0x809b]);
+                out.extend([0xaa, 0xaa, 3, 0, 0, if kind == 0x809b { 7 } else { 0 }]);
+                out.extend(kind.to_be_bytes());
+            }
+        }
+        out.extend(self.ip());
+        out
     }
 }
 

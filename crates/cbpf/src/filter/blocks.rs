@@ -42,8 +42,14 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// The blocks of a condition, with instructions to run before all others.
-    pub(crate) fn of_cond(draft: &mut Draft, cond: Cond, prologue: &[Insn], snaplen: u32) -> Self {
+    /// The blocks of a condition, with instructions to run before them, and a condition before those.
+    pub(crate) fn of_cond(
+        draft: &mut Draft,
+        gate: Option<Cond>,
+        cond: Cond,
+        prologue: &[Insn],
+        snaplen: u32,
+    ) -> Self {
         let (list, insns) = draft.take();
         let mut blocks = Self {
             insns,
@@ -60,6 +66,9 @@ impl Blocks {
                 .insns
                 .extend_from_within(range.start as usize..range.end as usize);
             blocks.list[blocks.root as usize].insns = start..blocks.insns.len() as u32;
+        }
+        if let Some(gate) = gate {
+            blocks.root = blocks.join(draft, gate, blocks.root, REJECT);
         }
         blocks
     }

@@ -46,8 +46,14 @@ pub(crate) enum Keyword {
     Protocol(Protocol),
     /// `rnr`: a PF rule number, and a type of `llc`.
     Rnr,
-    /// A primitive of packets logged by pf(4), on ATM or on MTP2 links: known, but on no link type here.
-    Elsewhere(&'static str, usize),
+    /// A field of packets logged by pf(4).
+    Pf(Pf),
+    /// A kind of ATM cell, or a field of its header.
+    Atm(Atm),
+    AtmField(AtmField),
+    /// A kind of signal unit on an MTP2 link, or a field of its header; of a high-speed link or not.
+    Mtp(Mtp, Speed),
+    MtpField(MtpField, Speed),
 }
 
 /// A protocol by keyword.
@@ -60,18 +66,63 @@ pub(crate) enum Protocol {
     Stp, Ipx, Netbeui,
 }
 
+/// Fields of packets logged by pf(4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pf {
+    Interface,
+    Rule,
+    SubRule,
+    Reason,
+    RuleSet,
+    Action,
+}
+
+/// Kinds of ATM cells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[rustfmt::skip] // families of kinds
+pub(crate) enum Atm {
+    Lane, Oam, OamEnd, OamSegment, Meta, Broadcast, Signalling, Ilmi, Connect, MetaConnect,
+}
+
+/// Fields of ATM cells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AtmField {
+    Vpi,
+    Vci,
+}
+
+/// Kinds of MTP2 signal units.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mtp {
+    Fisu,
+    Lssu,
+    Msu,
+}
+
+/// Fields of MTP3 messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MtpField {
+    Sio,
+    Opc,
+    Dpc,
+    Sls,
+}
+
+/// Of an MTP2 link: which of two layouts its headers have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Speed {
+    Low,
+    High,
+}
+
 use Keyword as Kw;
 use Protocol as Pr;
-
-const PF: &str = "packets logged by pf(4)";
-const ATM: &str = "raw ATM";
-const MTP2: &str = "MTP2";
 
 /// Every reserved word, ordered.
 #[rustfmt::skip] // one word per line
 const KEYWORDS: &[(&str, Keyword)] = &[
     ("aarp", Kw::Protocol(Pr::Aarp)),
-    ("action", Kw::Elsewhere(PF, 1)),
+    ("action", Kw::Pf(Pf::Action)),
     ("addr1", Kw::Addr1),
     ("addr2", Kw::Addr2),
     ("addr3", Kw::Addr3),
@@ -83,43 +134,43 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("ah", Kw::Protocol(Pr::Ah)),
     ("arp", Kw::Protocol(Pr::Arp)),
     ("atalk", Kw::Protocol(Pr::Atalk)),
-    ("bcc", Kw::Elsewhere(ATM, 0)),
+    ("bcc", Kw::Atm(Atm::Broadcast)),
     ("broadcast", Kw::Broadcast),
     ("byte", Kw::Byte),
     ("carp", Kw::Protocol(Pr::Carp)),
     ("clnp", Kw::Protocol(Pr::Clnp)),
-    ("connectmsg", Kw::Elsewhere(ATM, 0)),
+    ("connectmsg", Kw::Atm(Atm::Connect)),
     ("csnp", Kw::Protocol(Pr::Csnp)),
     ("decnet", Kw::Protocol(Pr::Decnet)),
     ("dir", Kw::Dir),
     ("direction", Kw::Dir),
-    ("dpc", Kw::Elsewhere(MTP2, 1)),
+    ("dpc", Kw::MtpField(MtpField::Dpc, Speed::Low)),
     ("dst", Kw::Dst),
     ("es-is", Kw::Protocol(Pr::Esis)),
     ("esis", Kw::Protocol(Pr::Esis)),
     ("esp", Kw::Protocol(Pr::Esp)),
     ("ether", Kw::Protocol(Pr::Link)),
     ("fddi", Kw::Protocol(Pr::Link)),
-    ("fisu", Kw::Elsewhere(MTP2, 0)),
+    ("fisu", Kw::Mtp(Mtp::Fisu, Speed::Low)),
     ("gateway", Kw::Gateway),
     ("geneve", Kw::Geneve),
     ("greater", Kw::Greater),
-    ("hdpc", Kw::Elsewhere(MTP2, 1)),
-    ("hfisu", Kw::Elsewhere(MTP2, 0)),
-    ("hlssu", Kw::Elsewhere(MTP2, 0)),
-    ("hmsu", Kw::Elsewhere(MTP2, 0)),
-    ("hopc", Kw::Elsewhere(MTP2, 1)),
+    ("hdpc", Kw::MtpField(MtpField::Dpc, Speed::High)),
+    ("hfisu", Kw::Mtp(Mtp::Fisu, Speed::High)),
+    ("hlssu", Kw::Mtp(Mtp::Lssu, Speed::High)),
+    ("hmsu", Kw::Mtp(Mtp::Msu, Speed::High)),
+    ("hopc", Kw::MtpField(MtpField::Opc, Speed::High)),
     ("host", Kw::Host),
-    ("hsio", Kw::Elsewhere(MTP2, 1)),
-    ("hsls", Kw::Elsewhere(MTP2, 1)),
+    ("hsio", Kw::MtpField(MtpField::Sio, Speed::High)),
+    ("hsls", Kw::MtpField(MtpField::Sls, Speed::High)),
     ("icmp", Kw::Protocol(Pr::Icmp)),
     ("icmp6", Kw::Protocol(Pr::Icmp6)),
     ("ifindex", Kw::IfIndex),
-    ("ifname", Kw::Elsewhere(PF, 1)),
+    ("ifname", Kw::Pf(Pf::Interface)),
     ("igmp", Kw::Protocol(Pr::Igmp)),
     ("igrp", Kw::Protocol(Pr::Igrp)),
     ("iih", Kw::Protocol(Pr::Iih)),
-    ("ilmic", Kw::Elsewhere(ATM, 0)),
+    ("ilmic", Kw::Atm(Atm::Ilmi)),
     ("inbound", Kw::Inbound),
     ("ip", Kw::Protocol(Pr::Ip)),
     ("ip6", Kw::Protocol(Pr::Ip6)),
@@ -129,7 +180,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("iso", Kw::Protocol(Pr::Iso)),
     ("l1", Kw::Protocol(Pr::L1)),
     ("l2", Kw::Protocol(Pr::L2)),
-    ("lane", Kw::Elsewhere(ATM, 0)),
+    ("lane", Kw::Atm(Atm::Lane)),
     ("lat", Kw::Protocol(Pr::Lat)),
     ("len", Kw::Len),
     ("length", Kw::Len),
@@ -137,24 +188,24 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("link", Kw::Protocol(Pr::Link)),
     ("llc", Kw::Llc),
     ("lsp", Kw::Protocol(Pr::Lsp)),
-    ("lssu", Kw::Elsewhere(MTP2, 0)),
-    ("lsu", Kw::Elsewhere(MTP2, 0)),
+    ("lssu", Kw::Mtp(Mtp::Lssu, Speed::Low)),
+    ("lsu", Kw::Mtp(Mtp::Lssu, Speed::Low)),
     ("mask", Kw::Mask),
-    ("metac", Kw::Elsewhere(ATM, 0)),
-    ("metaconnect", Kw::Elsewhere(ATM, 0)),
+    ("metac", Kw::Atm(Atm::Meta)),
+    ("metaconnect", Kw::Atm(Atm::MetaConnect)),
     ("mopdl", Kw::Protocol(Pr::Mopdl)),
     ("moprc", Kw::Protocol(Pr::Moprc)),
     ("mpls", Kw::Mpls),
-    ("msu", Kw::Elsewhere(MTP2, 0)),
+    ("msu", Kw::Mtp(Mtp::Msu, Speed::Low)),
     ("multicast", Kw::Multicast),
     ("net", Kw::Net),
     ("netbeui", Kw::Protocol(Pr::Netbeui)),
-    ("oam", Kw::Elsewhere(ATM, 0)),
-    ("oamf4", Kw::Elsewhere(ATM, 0)),
-    ("oamf4ec", Kw::Elsewhere(ATM, 0)),
-    ("oamf4sc", Kw::Elsewhere(ATM, 0)),
-    ("on", Kw::Elsewhere(PF, 1)),
-    ("opc", Kw::Elsewhere(MTP2, 1)),
+    ("oam", Kw::Atm(Atm::Oam)),
+    ("oamf4", Kw::Atm(Atm::Oam)),
+    ("oamf4ec", Kw::Atm(Atm::OamEnd)),
+    ("oamf4sc", Kw::Atm(Atm::OamSegment)),
+    ("on", Kw::Pf(Pf::Interface)),
+    ("opc", Kw::MtpField(MtpField::Opc, Speed::Low)),
     ("outbound", Kw::Outbound),
     ("pim", Kw::Protocol(Pr::Pim)),
     ("port", Kw::Port),
@@ -168,31 +219,31 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("ra", Kw::Ra),
     ("radio", Kw::Protocol(Pr::Radio)),
     ("rarp", Kw::Protocol(Pr::Rarp)),
-    ("reason", Kw::Elsewhere(PF, 1)),
+    ("reason", Kw::Pf(Pf::Reason)),
     ("rnr", Kw::Rnr),
-    ("rset", Kw::Elsewhere(PF, 1)),
-    ("rulenum", Kw::Elsewhere(PF, 1)),
-    ("ruleset", Kw::Elsewhere(PF, 1)),
-    ("sc", Kw::Elsewhere(ATM, 0)),
+    ("rset", Kw::Pf(Pf::RuleSet)),
+    ("rulenum", Kw::Pf(Pf::Rule)),
+    ("ruleset", Kw::Pf(Pf::RuleSet)),
+    ("sc", Kw::Atm(Atm::Signalling)),
     ("sca", Kw::Protocol(Pr::Sca)),
     ("sctp", Kw::Protocol(Pr::Sctp)),
-    ("sio", Kw::Elsewhere(MTP2, 1)),
+    ("sio", Kw::MtpField(MtpField::Sio, Speed::Low)),
     ("slip", Kw::Protocol(Pr::Link)),
-    ("sls", Kw::Elsewhere(MTP2, 1)),
+    ("sls", Kw::MtpField(MtpField::Sls, Speed::Low)),
     ("snp", Kw::Protocol(Pr::Snp)),
     ("src", Kw::Src),
-    ("srnr", Kw::Elsewhere(PF, 1)),
+    ("srnr", Kw::Pf(Pf::SubRule)),
     ("stp", Kw::Protocol(Pr::Stp)),
-    ("subrulenum", Kw::Elsewhere(PF, 1)),
+    ("subrulenum", Kw::Pf(Pf::SubRule)),
     ("subtype", Kw::Subtype),
     ("ta", Kw::Ta),
     ("tcp", Kw::Protocol(Pr::Tcp)),
     ("tr", Kw::Protocol(Pr::Link)),
     ("type", Kw::Type),
     ("udp", Kw::Protocol(Pr::Udp)),
-    ("vci", Kw::Elsewhere(ATM, 1)),
+    ("vci", Kw::AtmField(AtmField::Vci)),
     ("vlan", Kw::Vlan),
-    ("vpi", Kw::Elsewhere(ATM, 1)),
+    ("vpi", Kw::AtmField(AtmField::Vpi)),
     ("vrrp", Kw::Protocol(Pr::Vrrp)),
     ("wlan", Kw::Protocol(Pr::Link)),
 ];

@@ -189,7 +189,8 @@ fn drafted(expression: &str, target: &Target<'_>) -> Result<Option<Drafted>, Fil
     };
     let cond = expander.expand(&tree)?;
     let (insns, prologue) = expander.prologue()?;
-    let mut blocks = Blocks::of_cond(&mut expander.draft, cond, &insns, target.snaplen);
+    let gate = expander.gate()?;
+    let mut blocks = Blocks::of_cond(&mut expander.draft, gate, cond, &insns, target.snaplen);
     let mut walker = Walker::default();
     if !expander.unoptimised && blocks.list.len() <= BLOCKS_MAX {
         blocks = reduce(blocks, &mut walker).map_err(|e| match e {

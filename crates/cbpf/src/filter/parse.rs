@@ -5,7 +5,9 @@
 //! their right as their operand (`5 % 3 + 1` is `5 % (3 + 1)`).
 
 use super::error::{FilterError, Span};
-use super::lexer::{Keyword, Protocol, Sign, Token, describe, tokens};
+use super::lexer::{
+    Atm, AtmField, Keyword, Mtp, MtpField, Pf, Protocol, Sign, Speed, Token, describe, tokens,
+};
 use crate::insn::{AluOp, Relation};
 use alloc::boxed::Box;
 use alloc::format;
@@ -69,6 +71,13 @@ pub(crate) struct Comparison {
     pub(crate) negated: bool,
 }
 
+/// What a field is compared with: one number, or several of which it equals one.
+#[derive(Debug)]
+pub(crate) struct Values {
+    pub(crate) comparison: Comparison,
+    pub(crate) numbers: Vec<u32>,
+}
+
 /// An arithmetic expression.
 #[derive(Debug)]
 pub(crate) enum Arith {
@@ -124,7 +133,11 @@ pub(crate) enum What<'a> {
     WlanType(Word<'a>, Option<Word<'a>>),
     WlanSubtype(&'a str),
     WlanDir(Word<'a>),
-    Elsewhere(&'static str),
+    Pf(Pf, Word<'a>),
+    Atm(Atm),
+    AtmField(AtmField, Values),
+    Mtp(Mtp, Speed),
+    MtpField(MtpField, Speed, Values),
 }
 
 /// The qualifiers that a bare name after a node repeats; `None` if the node had none.
@@ -681,15 +694,67 @@ impl<'a> Parser<'a> {
             Keyword::Pppoes => What::Pppoes(self.optional_number()?),
             Keyword::Geneve => What::Geneve(self.optional_number()?),
             Keyword::Llc => What::Llc(self.llc_type()),
-            Keyword::Rnr => What::Elsewhere("packets logged by pf(4)"),
-            Keyword::Elsewhere(link, operands) => {
-                self.at += operands;
-                What::Elsewhere(link)
-            }
+            Keyword::Rnr => self.pf(Pf::Rule)?,
+            Keyword::Pf(field) => self.pf(field)?,
+            Keyword::Atm(kind) => What::Atm(kind),
+            Keyword::AtmField(field) => What::AtmField(field, self.values()?),
+            Keyword::Mtp(kind, speed) => What::Mtp(kind, speed),
+            Keyword::MtpField(field, speed) => What::MtpField(field, speed, self.values()?),
             _ => {
                 self.at = before;
                 return Err(self.expected("a primitive such as \"host\", \"port\" or \"tcp\""));
             }
+        })
+    }
+
+    /// What a field of a packet logged by pf(4) is compared with.
+    fn pf(&mut self, field: Pf) -> Result<What<'a>, FilterError> {
+        let wanted = match field {
+            Pf::Rule | Pf::SubRule => {
+                let number = self.number("the number of a rule")?;
+                return Ok(What::Pf(field, Word::Number(number)));
+            }
+            Pf::Interface => "the name of an interface",
+            Pf::RuleSet => "the name of a rule set",
+            Pf::Action => "an action such as pass or block",
+            Pf::Reason => "a reason by name or number",
+        };
+        let word = match self.peek() {
+            Token::Name(name) => Word::Name(name),
+            Token::Number(number) if field == Pf::Reason => Word::Number(number),
+            _ => return Err(self.expected(wanted)),
+        };
+        self.advance();
+        Ok(What::Pf(field, word))
+    }
+
+    /// What a field is compared with: a number, perhaps after a comparison, or a list such as `(1 or 2)`.
+    fn values(&mut self) -> Result<Values, FilterError> {
+        let equal = Comparison {
+            relation: Relation::Eq,
+            negated: false,
+        };
+        if self.take(Sign::Open) {
+            let mut numbers = alloc::vec![self.number("a number")?];
+            while self.take(Sign::Or) {
+                numbers.push(self.number("a number")?);
+            }
+            self.require(Sign::Close, "\")\" or \"or\"")?;
+            return Ok(Values {
+                comparison: equal,
+                numbers,
+            });
+        }
+        let asked = match self.peek() {
+            Token::Sign(sign) => comparison(sign),
+            _ => None,
+        };
+        if asked.is_some() {
+            self.advance();
+        }
+        Ok(Values {
+            comparison: asked.unwrap_or(equal),
+            numbers: alloc::vec![self.number("a number")?],
         })
     }
 

@@ -23,6 +23,13 @@ struct Computed {
     implied: Option<Cond>,
 }
 
+/// Link types with a header of what the radio received.
+const RADIO: [LinkType; 3] = [
+    LinkType::IEEE802_11_RADIOTAP,
+    LinkType::IEEE802_11_AVS,
+    LinkType::PRISM,
+];
+
 type Computation = Result<Computed, FilterError>;
 
 impl Expander<'_> {
@@ -170,8 +177,9 @@ impl Expander<'_> {
         self.words.give_back(index.word);
         match proto {
             Protocol::Radio => {
-                if self.target.link != LinkType::IEEE802_11_RADIOTAP {
-                    return self.error("only captures of 802.11 with radiotap have a radio header");
+                if !RADIO.contains(&self.target.link) {
+                    return self
+                        .error("only captures of 802.11 with a header of the radio have one");
                 }
                 self.computation.extend([
                     code::x_word(index.word),

@@ -1,10 +1,10 @@
 //! Hosts and nets: addresses of IPv4, IPv6, ARP, DECnet and of the link layer.
 
 use super::link::{ETHERTYPE_ARP, ETHERTYPE_DECNET, ETHERTYPE_IP, ETHERTYPE_IPV6, ETHERTYPE_RARP};
-use super::{Expanded, Expander, NOWHERE, Offset};
+use super::{Expanded, Expander, Offset};
 use crate::filter::draft::Cond;
 use crate::filter::lexer::Protocol;
-use crate::filter::link::LinkType;
+use crate::filter::link::{NOWHERE, Naming};
 use crate::filter::names::numeric;
 use crate::filter::parse::{Dir, Id, Kind, Qualifiers};
 use crate::insn::Size;
@@ -279,16 +279,19 @@ impl Expander<'_> {
         if q.proto != Some(Protocol::Link) || !matches!(q.kind, Kind::Default | Kind::Host) {
             return self.error("a MAC address goes with \"ether host\" only");
         }
-        match self.link {
-            LinkType::ETHERNET => {
+        match (self.layer.naming, self.layer.addresses) {
+            (_, Some(addresses)) => {
                 let inner = self.inner_ethernet()?;
                 let one =
                     |this: &mut Self, offset: u32| this.bytes(Offset::HEADER.plus(offset), &mac);
-                let cond = self.either(q.dir, (6, 0), one)?;
+                let cond = self.either(q.dir, addresses, one)?;
                 Ok(self.after(inner, cond))
             }
-            LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => self.wlan_address(mac, q.dir),
-            link => self.error(format!("{} has no MAC addresses", link.description())),
+            (Naming::Wlan, _) => self.wlan_address(mac, q.dir),
+            _ => {
+                let link = self.layer.link.description();
+                self.error(format!("{link} has no MAC addresses"))
+            }
         }
     }
 

@@ -1,11 +1,12 @@
 //! Link layers: where they keep their fields, and how each names its payload.
 
-use super::{Base, Expanded, Expander, NOWHERE, Offset, Place};
-use crate::filter::Source;
+use super::{Base, Expanded, Expander, Offset, Place};
 use crate::filter::draft::{Cond, code};
 use crate::filter::lexer::Protocol;
-use crate::filter::link::LinkType;
+use crate::filter::link::{LinkType, Naming};
+use crate::filter::{FilterError, Source};
 use crate::insn::{Relation, Size};
+use alloc::format;
 use skep_isa::opcode::X;
 
 pub(super) const ETHERTYPE_IP: u32 = 0x0800;
@@ -51,24 +52,39 @@ const PPP_PROTOCOLS: &[(u32, u32)] = &[
     (LSAP_IPX,         0x002b),
 ];
 
+/// System codes of payloads on ARCNET.
+#[rustfmt::skip] // one protocol per line
+const ARCNET_PROTOCOLS: &[(u32, &[u32])] = &[
+    (ETHERTYPE_IP,    &[0xd4, 0xf0]),
+    (ETHERTYPE_IPV6,  &[0xc4]),
+    (ETHERTYPE_ARP,   &[0xd5, 0xf1]),
+    (ETHERTYPE_RARP,  &[0xd6]),
+    (ETHERTYPE_ATALK, &[0xdd]),
+];
+
+/// Cisco HDLC's type of ISO protocols.
+const CISCO_ISO: u32 = 0xfefe;
+
+/// The control byte of unnumbered information, before a network layer protocol identifier.
+pub(super) const FRAME_RELAY: u32 = 0x0300;
+
+/// Link layers with 802.2 headers for which `llc` is not there.
+const NOT_LLC: [LinkType; 2] = [LinkType(106), LinkType(122)];
+
 impl Expander<'_> {
     /// Sets where the headers of the outermost link layer are.
     pub(super) fn set_up(&mut self) {
-        let (link_type, payload, without_snap) = match self.link {
-            LinkType::ETHERNET => (Some(12), 14, 3),
-            LinkType::LINUX_SLL => (Some(14), 16, 0),
-            LinkType::LINUX_SLL2 => (Some(0), 20, 0),
-            LinkType::NULL | LinkType::LOOP => (Some(0), 4, 0),
-            LinkType::PPP => (Some(2), 4, 0),
-            LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => {
-                self.set_up_wlan();
-                return;
-            }
-            _ => (None, 0, 0),
-        };
-        self.type_at = Place::fixed(link_type.unwrap_or(NOWHERE));
-        self.payload = Place::fixed(payload);
-        self.network_without_snap = without_snap;
+        let layer = self.layer;
+        self.header = Place::fixed(layer.header);
+        self.type_at = Place::fixed(layer.type_at);
+        self.payload = Place::fixed(layer.payload);
+        self.network = layer.network;
+        self.network_without_snap = layer.without_snap;
+        if layer.naming == Naming::Wlan {
+            self.header.variable = layer.link != LinkType::IEEE802_11;
+            self.payload.variable = true;
+        }
+        self.payload.variable |= layer.link == LinkType::PFLOG;
     }
 
     /// Bytes of the network layer.
@@ -81,32 +97,106 @@ impl Expander<'_> {
         if self.labels > 0 {
             return self.type_after_labels(kind);
         }
-        match self.link {
-            LinkType::ETHERNET => self.ethernet_type(kind),
-            LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => {
+        match self.layer.naming {
+            Naming::Ethernet => {
+                let inner = self.emulated_ethernet()?;
+                let kind = self.ethernet_type(kind)?;
+                Ok(self.after(inner, kind))
+            }
+            Naming::Llc => self.llc_type(kind),
+            Naming::SunAtm => {
+                let framed = self.is_sun_llc()?;
+                let llc = self.llc_type(kind)?;
+                Ok(self.draft.and(framed, llc))
+            }
+            Naming::Wlan => {
                 let data = self.wlan_data_frame()?;
                 let llc = self.llc_type(kind)?;
                 Ok(self.draft.and(data, llc))
             }
-            LinkType::LINUX_SLL => self.cooked_type(kind),
-            LinkType::RAW => match kind {
-                ETHERTYPE_IP => self.version(4),
-                ETHERTYPE_IPV6 => self.version(6),
+            Naming::Cooked => self.cooked_type(kind),
+            Naming::EtherType => self.type_field(kind),
+            Naming::CiscoHdlc => self.type_field(match kind {
+                LSAP_ISO => CISCO_ISO,
+                kind => kind,
+            }),
+            Naming::Ppp | Naming::BsdPpp => self.ppp_type(kind),
+            Naming::FrameRelay => self.frame_relay_type(kind),
+            Naming::Arcnet => self.arcnet_type(kind),
+            Naming::Version => match kind {
+                ETHERTYPE_IP => self.version(Offset::HEADER, 4),
+                ETHERTYPE_IPV6 => self.version(Offset::HEADER, 6),
                 _ => Ok(self.draft.truth(false)),
             },
-            LinkType::IPV4 => Ok(self.draft.truth(kind == ETHERTYPE_IP)),
-            LinkType::IPV6 => Ok(self.draft.truth(kind == ETHERTYPE_IPV6)),
-            LinkType::NULL | LinkType::LOOP => match kind {
+            Naming::Always(always) => Ok(self.draft.truth(kind == always)),
+            Naming::HostFamily | Naming::NetworkFamily => match kind {
                 ETHERTYPE_IP => self.family(AF_INET),
                 ETHERTYPE_IPV6 => self.family_inet6(),
                 _ => Ok(self.draft.truth(false)),
             },
-            LinkType::PPP => {
-                let row = PPP_PROTOCOLS.iter().find(|(k, _)| *k == kind);
-                self.type_field(row.map_or(kind, |(_, ppp)| *ppp))
-            }
-            _ => self.type_field(kind),
+            Naming::FamilyByte(ip, ip6) => match kind {
+                ETHERTYPE_IP => self.field(Offset::HEADER.plus(1), Size::B, ip),
+                ETHERTYPE_IPV6 => self.field(Offset::HEADER.plus(1), Size::B, ip6),
+                _ => Ok(self.draft.truth(false)),
+            },
+            Naming::Magic(mask, value) => self.masked(Offset::HEADER, Size::W, mask, value),
+            Naming::Unknown => self.error(format!(
+                "what packets of link type {} carry is not known; \"link[OFFSET]\" and \"len\" can be compared",
+                self.layer.link.0
+            )),
         }
+    }
+
+    fn is_sun_llc(&mut self) -> Expanded {
+        /// Protocol of 802.2 packets.
+        const PT_LLC: u32 = 2;
+        self.masked(Offset::HEADER, Size::B, 0x0f, PT_LLC)
+    }
+
+    fn ppp_type(&mut self, kind: u32) -> Expanded {
+        /// IPv4 with compressed TCP headers, as the second sends them and as the first time.
+        const COMPRESSED: [u32; 2] = [0x002d, 0x002f];
+        let row = PPP_PROTOCOLS.iter().find(|(k, _)| *k == kind);
+        let plain = self.type_field(row.map_or(kind, |(_, ppp)| *ppp))?;
+        if self.layer.naming != Naming::BsdPpp || kind != ETHERTYPE_IP {
+            return Ok(plain);
+        }
+        let [van_jacobson, uncompressed] = COMPRESSED;
+        let first = self.type_field(van_jacobson)?;
+        let second = self.type_field(uncompressed)?;
+        let either = self.draft.or(first, second);
+        Ok(self.draft.or(plain, either))
+    }
+
+    /// The control byte and a network layer protocol identifier.
+    fn frame_relay_type(&mut self, kind: u32) -> Expanded {
+        let identifier = Offset::HEADER.plus(2);
+        match kind {
+            ETHERTYPE_IP => self.field(identifier, Size::H, FRAME_RELAY | 0xcc),
+            ETHERTYPE_IPV6 => self.field(identifier, Size::H, FRAME_RELAY | 0x8e),
+            LSAP_ISO => {
+                let clnp = self.field(identifier, Size::H, FRAME_RELAY | 0x81)?;
+                let esis = self.field(identifier, Size::H, FRAME_RELAY | 0x82)?;
+                let isis = self.field(identifier, Size::H, FRAME_RELAY | 0x83)?;
+                let later = self.draft.or(esis, isis);
+                Ok(self.draft.or(clnp, later))
+            }
+            _ => Ok(self.draft.truth(false)),
+        }
+    }
+
+    fn arcnet_type(&mut self, kind: u32) -> Expanded {
+        let row = ARCNET_PROTOCOLS.iter().find(|(k, _)| *k == kind);
+        let (first, more) = match row.map(|(_, all)| *all) {
+            Some([first, more @ ..]) => (*first, more),
+            _ => return Ok(self.draft.truth(false)),
+        };
+        let mut cond = self.field(Offset::LINK_TYPE, Size::B, first)?;
+        for number in more {
+            let other = self.field(Offset::LINK_TYPE, Size::B, *number)?;
+            cond = self.draft.or(cond, other);
+        }
+        Ok(cond)
     }
 
     fn type_field(&mut self, kind: u32) -> Expanded {
@@ -114,15 +204,15 @@ impl Expander<'_> {
     }
 
     /// The high nibble of an IP header.
-    fn version(&mut self, version: u32) -> Expanded {
-        self.masked(self.network_at(0), Size::B, 0xf0, version << 4)
+    fn version(&mut self, at: Offset, version: u32) -> Expanded {
+        self.masked(at, Size::B, 0xf0, version << 4)
     }
 
     fn family(&mut self, family: u32) -> Expanded {
         let swapped = match self.target.source {
-            Source::File { big_endian } => self.link == LinkType::NULL && !big_endian,
-            Source::Live => self.link == LinkType::NULL && cfg!(target_endian = "little"),
-        };
+            Source::File { big_endian } => !big_endian,
+            Source::Live => cfg!(target_endian = "little"),
+        } && self.layer.naming == Naming::HostFamily;
         let family = if swapped { family.swap_bytes() } else { family };
         self.field(Offset::HEADER, Size::W, family)
     }
@@ -149,7 +239,7 @@ impl Expander<'_> {
         };
         let bottom = self.network_at(0).plus(2u32.wrapping_sub(4));
         let bottom = self.masked(bottom, Size::B, 1, 1)?;
-        let version = self.version(version)?;
+        let version = self.version(self.network_at(0), version)?;
         Ok(self.draft.and(bottom, version))
     }
 
@@ -247,18 +337,17 @@ impl Expander<'_> {
 
     /// The packet has an 802.2 header.
     fn has_llc(&mut self) -> Expanded {
-        match self.link {
-            LinkType::ETHERNET => {
+        match (self.layer.naming, self.layer.link) {
+            (Naming::Ethernet, LinkType::ETHERNET) => {
                 let length = self.is_length()?;
                 let raw = self.field(Offset::PAYLOAD, Size::H, 0xffff)?;
                 let framed = self.draft.not(raw);
                 Ok(self.draft.and(length, framed))
             }
-            LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => self.wlan_data_frame(),
-            link => self.error(alloc::format!(
-                "\"llc\" means nothing on {}",
-                link.description()
-            )),
+            (Naming::Llc, link) if !NOT_LLC.contains(&link) => Ok(self.draft.truth(true)),
+            (Naming::SunAtm, _) => self.is_sun_llc(),
+            (Naming::Wlan, _) => self.wlan_data_frame(),
+            (_, link) => self.error(format!("\"llc\" means nothing on {}", link.description())),
         }
     }
 
@@ -292,18 +381,24 @@ impl Expander<'_> {
         Ok(self.draft.and(llc, kind))
     }
 
+    fn arcnet_broadcast(&mut self) -> Expanded {
+        self.field(Offset::HEADER.plus(1), Size::B, 0)
+    }
+
     pub(super) fn broadcast(&mut self, proto: Option<Protocol>) -> Expanded {
         match proto {
-            None | Some(Protocol::Link) => match self.link {
-                LinkType::ETHERNET => {
+            None | Some(Protocol::Link) => match (self.layer.naming, self.layer.addresses) {
+                (_, Some((_, dst))) => {
                     let inner = self.inner_ethernet()?;
-                    let address = self.bytes(Offset::HEADER, &[0xff; 6])?;
+                    let address = self.bytes(Offset::HEADER.plus(dst), &[0xff; 6])?;
                     Ok(self.after(inner, address))
                 }
-                LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => {
-                    self.wlan_destination([0xff; 6])
-                }
-                link => self.error(alloc::format!("{} has no broadcast", link.description())),
+                (Naming::Wlan, _) => self.wlan_destination([0xff; 6]),
+                (Naming::Arcnet, _) => self.arcnet_broadcast(),
+                _ => self.error(format!(
+                    "{} has no broadcast",
+                    self.layer.link.description()
+                )),
             },
             Some(Protocol::Ip) => {
                 let Some(netmask) = self.target.netmask else {
@@ -322,14 +417,18 @@ impl Expander<'_> {
 
     pub(super) fn multicast(&mut self, proto: Option<Protocol>) -> Expanded {
         match proto {
-            None | Some(Protocol::Link) => match self.link {
-                LinkType::ETHERNET => {
+            None | Some(Protocol::Link) => match (self.layer.naming, self.layer.addresses) {
+                (_, Some((_, dst))) => {
                     let inner = self.inner_ethernet()?;
-                    let group = self.bit(Offset::HEADER, 1)?;
+                    let group = self.bit(Offset::HEADER.plus(dst), 1)?;
                     Ok(self.after(inner, group))
                 }
-                LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => self.wlan_multicast(),
-                link => self.error(alloc::format!("{} has no multicast", link.description())),
+                (Naming::Wlan, _) => self.wlan_multicast(),
+                (Naming::Arcnet, _) => self.arcnet_broadcast(),
+                _ => self.error(format!(
+                    "{} has no multicast",
+                    self.layer.link.description()
+                )),
             },
             Some(Protocol::Ip) => {
                 let ip = self.link_type(ETHERTYPE_IP)?;
@@ -348,10 +447,22 @@ impl Expander<'_> {
         }
     }
 
-    /// After `geneve`: whether the tunnel carries Ethernet, so that there is an inner link header.
-    pub(super) fn inner_ethernet(&mut self) -> Result<Option<Cond>, crate::filter::FilterError> {
-        if !self.tunnelled {
+    /// After `lane`: whether the packet carries Ethernet, rather than control of the emulated network.
+    fn emulated_ethernet(&mut self) -> Result<Option<Cond>, FilterError> {
+        /// What stands before the header instead of the identifier of a client.
+        const CONTROL: u32 = 0xff00;
+        let Some(at) = self.emulated else {
             return Ok(None);
+        };
+        self.draft.extend(&[code::load(Size::H, at)]);
+        let control = self.draft.compare(Relation::Eq, CONTROL);
+        Ok(Some(self.draft.not(control)))
+    }
+
+    /// After `geneve`: whether the tunnel carries Ethernet, so that there is an inner link header.
+    pub(super) fn inner_ethernet(&mut self) -> Result<Option<Cond>, FilterError> {
+        if !self.tunnelled {
+            return self.emulated_ethernet();
         }
         let header = self.word_of(Base::Header)?;
         let payload = self.word_of(Base::Payload)?;

@@ -7,8 +7,10 @@
 mod arith;
 mod host;
 mod link;
+mod pf;
 mod port;
 mod proto;
+mod signalling;
 mod tunnel;
 mod walk;
 mod wlan;
@@ -17,7 +19,7 @@ use super::draft::{Cond, Draft, Words, code};
 use super::error::{FilterError, Span};
 use super::lexer::Sign;
 use super::lift::Prologue;
-use super::link::LinkType;
+use super::link::{Layer, LinkType, Naming};
 use super::parse::{Join, Node, What};
 use super::{Source, Target};
 use crate::insn::{AluOp, Ancillary, Insn, Relation, Size};
@@ -66,9 +68,6 @@ struct Place {
     k: u32,
 }
 
-/// The offset of a field that does not exist.
-const NOWHERE: u32 = u32::MAX;
-
 impl Place {
     const fn fixed(k: u32) -> Self {
         Self {
@@ -112,14 +111,21 @@ impl core::ops::Deref for Short {
     }
 }
 
+/// Which way a packet goes.
+#[derive(Clone, Copy)]
+enum Way {
+    In,
+    Out,
+}
+
 /// Expands one expression.
 pub(crate) struct Expander<'t> {
     pub(crate) draft: Draft,
     /// Code of the arithmetic at hand.
     computation: Vec<Insn>,
     target: &'t Target<'t>,
-    /// Type of the innermost link layer.
-    link: LinkType,
+    /// The innermost link layer.
+    layer: Layer,
     /// Start of its header.
     header: Place,
     /// Where it names its payload.
@@ -133,6 +139,8 @@ pub(crate) struct Expander<'t> {
     labels: u32,
     /// After `geneve`: there may be no inner Ethernet header.
     tunnelled: bool,
+    /// After `lane`: where a packet that controls the emulated network says so.
+    emulated: Option<u32>,
     words: Words,
     /// The payload of a frame is read that may not be a data frame.
     pub(crate) unchecked: bool,
@@ -149,25 +157,26 @@ type Expanded = Result<Cond, FilterError>;
 impl<'t> Expander<'t> {
     /// An expander for a target; fails for a link type that filters do not know.
     pub(crate) fn new(target: &'t Target<'t>) -> Result<Self, FilterError> {
-        if target.link.name().is_none() {
+        let Some(layer) = target.link.layer() else {
             return Err(FilterError::new(
                 Span::default(),
-                alloc::format!("link type {} has no filters", target.link.0),
+                alloc::format!("there is no link type {}", target.link.0),
             ));
-        }
+        };
         let mut expander = Self {
             draft: Draft::new(),
             computation: Vec::new(),
             target,
-            link: target.link,
+            layer,
             header: Place::fixed(0),
-            type_at: Place::fixed(NOWHERE),
+            type_at: Place::fixed(0),
             payload: Place::fixed(0),
             network: 0,
             network_without_snap: 0,
             vlans: 0,
             labels: 0,
             tunnelled: false,
+            emulated: None,
             words: Words::default(),
             unchecked: false,
             as_is: false,
@@ -191,31 +200,46 @@ impl<'t> Expander<'t> {
             payload: None,
             padded: false,
         };
-        let radiotap = match self.target.link {
-            LinkType::IEEE802_11_RADIOTAP => true,
-            LinkType::IEEE802_11 => false,
-            _ => return Ok((Vec::new(), none)),
-        };
+        let link = self.target.link;
         let payload = self.payload.word;
         let mut insns = Vec::new();
-        if radiotap && payload.is_some() {
+        if link == LinkType::PFLOG {
+            if let Some(word) = payload {
+                insns.extend(walk::pflog_length(word));
+            }
+            return Ok((insns, none));
+        }
+        if self
+            .target
+            .link
+            .layer()
+            .is_none_or(|l| l.naming != Naming::Wlan)
+        {
+            return Ok((insns, none));
+        }
+        let headed = link != LinkType::IEEE802_11;
+        if headed && payload.is_some() {
             self.word_of(Base::Header)?;
         }
-        if radiotap && let Some(word) = self.header.word {
-            insns = walk::radiotap_length(word);
+        if headed && let Some(word) = self.header.word {
+            insns = walk::header_length(link, word);
         }
+        if link == LinkType::PRISM {
+            // The way to the frame has jumps.
+            self.leave_as_is();
+        }
+        let radiotap = self.layer.link == LinkType::IEEE802_11_RADIOTAP;
         if let Some(word) = payload {
             // The prologue sets its words before all else; arithmetic that used one of them overwrites it.
             let reused = |word: u32| self.words.is_reused(word);
             self.unchecked |= reused(word) || self.header.word.is_some_and(reused);
             self.unoptimised = true;
+            // What the others put before the frame is not told from its code.
+            self.as_is |= headed && link != LinkType::IEEE802_11_RADIOTAP;
             if insns.is_empty() {
                 insns.push(Insn::new(LDX | IMM, 0));
             }
-            insns.extend(walk::wlan_payload(
-                word,
-                self.link == LinkType::IEEE802_11_RADIOTAP,
-            ));
+            insns.extend(walk::wlan_payload(word, radiotap));
         }
         let prologue = Prologue {
             length: if payload.is_some() {
@@ -223,11 +247,25 @@ impl<'t> Expander<'t> {
             } else {
                 0
             },
-            header: self.header.word.filter(|_| radiotap),
+            header: self
+                .header
+                .word
+                .filter(|_| link == LinkType::IEEE802_11_RADIOTAP),
             payload,
-            padded: payload.is_some() && self.link == LinkType::IEEE802_11_RADIOTAP,
+            padded: payload.is_some() && radiotap,
         };
         Ok((insns, prologue))
+    }
+
+    /// What must hold before all else, prologue included: that a header for packets of any kind announces 802.11.
+    pub(crate) fn gate(&mut self) -> Result<Option<Cond>, FilterError> {
+        /// Link type 105 in the byte order of that header.
+        const WLAN: u32 = 0x6900_0000;
+        if self.target.link != LinkType::PPI {
+            return Ok(None);
+        }
+        self.draft.extend(&[code::load(Size::W, 4)]);
+        Ok(Some(self.draft.compare(Relation::Eq, WLAN)))
     }
 
     fn error<T>(&self, message: impl Into<alloc::string::String>) -> Result<T, FilterError> {
@@ -264,11 +302,8 @@ impl<'t> Expander<'t> {
             }
             What::Greater(length) => Ok(self.length(Relation::Ge, *length)),
             What::Byte(offset, sign, value) => self.byte(*offset, *sign, *value),
-            What::Inbound => {
-                let outbound = self.outbound()?;
-                Ok(self.draft.not(outbound))
-            }
-            What::Outbound => self.outbound(),
+            What::Inbound => self.direction(Way::In),
+            What::Outbound => self.direction(Way::Out),
             What::IfIndex(index) => self.interface(*index),
             What::Vlan(id) => self.vlan(*id),
             What::Mpls(label) => self.mpls(*label),
@@ -279,9 +314,11 @@ impl<'t> Expander<'t> {
             What::WlanType(kind, subtype) => self.wlan_type(*kind, *subtype),
             What::WlanSubtype(name) => self.wlan_subtype(name),
             What::WlanDir(dir) => self.wlan_dir(*dir),
-            What::Elsewhere(link) => {
-                self.error(alloc::format!("this is supported only for {link}"))
-            }
+            What::Pf(field, word) => self.pf(*field, *word),
+            What::Atm(kind) => self.atm(*kind),
+            What::AtmField(field, values) => self.atm_field(*field, values),
+            What::Mtp(kind, speed) => self.mtp(*kind, *speed),
+            What::MtpField(field, speed, values) => self.mtp_field(*field, *speed, values),
         }
     }
 
@@ -439,26 +476,51 @@ impl<'t> Expander<'t> {
         }
     }
 
-    fn outbound(&mut self) -> Expanded {
+    fn direction(&mut self, way: Way) -> Expanded {
         /// `PACKET_OUTGOING`.
         const OUTGOING: u32 = 4;
-        match (self.link, self.target.source) {
-            (LinkType::LINUX_SLL, _) => self.field(Offset::HEADER, Size::H, OUTGOING),
-            (LinkType::LINUX_SLL2, _) => self.field(Offset::HEADER.plus(10), Size::B, OUTGOING),
-            (_, Source::Live) => {
+        let pick = |inbound: u32, outbound: u32| match way {
+            Way::In => inbound,
+            Way::Out => outbound,
+        };
+        let link = self.layer.link;
+        let outgoing = match (link, self.layer.naming, self.target.source) {
+            (LinkType::LINUX_SLL, ..) => self.field(Offset::HEADER, Size::H, OUTGOING)?,
+            (LinkType::LINUX_SLL2, ..) => self.field(Offset::HEADER.plus(10), Size::B, OUTGOING)?,
+            (LinkType::IPNET, ..) => {
+                return self.field(Offset::HEADER.plus(2), Size::H, pick(2, 1));
+            }
+            (LinkType::PFLOG, ..) => {
+                return self.field(Offset::HEADER.plus(60), Size::B, pick(1, 2));
+            }
+            (LinkType::PPP_PPPD, ..) => return self.field(Offset::HEADER, Size::B, pick(0, 1)),
+            (LinkType::SLIP, ..) => {
+                let inbound = self.field(Offset::HEADER, Size::B, 0)?;
+                self.draft.not(inbound)
+            }
+            (_, Naming::Magic(..), _) if link != LinkType::BACNET => {
+                return self.masked(Offset::HEADER.plus(3), Size::B, 1, pick(1, 0));
+            }
+            (_, _, Source::Live) => {
                 let kind = code::load(Size::H, Ancillary::PktType.offset());
                 self.draft.extend(&[kind]);
-                Ok(self.draft.compare(Relation::Eq, OUTGOING))
+                self.draft.compare(Relation::Eq, OUTGOING)
             }
-            (link, Source::File { .. }) => self.error(alloc::format!(
-                "a capture file of {} does not tell the direction",
-                link.description()
-            )),
-        }
+            (_, _, Source::File { .. }) => {
+                return self.error(alloc::format!(
+                    "a capture file of {} does not tell the direction",
+                    link.description()
+                ));
+            }
+        };
+        Ok(match way {
+            Way::In => self.draft.not(outgoing),
+            Way::Out => outgoing,
+        })
     }
 
     fn interface(&mut self, index: u32) -> Expanded {
-        match (self.link, self.target.source) {
+        match (self.layer.link, self.target.source) {
             (LinkType::LINUX_SLL2, _) => self.field(Offset::HEADER.plus(4), Size::W, index),
             (_, Source::Live) => {
                 let value = code::load(Size::W, Ancillary::IfIndex.offset());

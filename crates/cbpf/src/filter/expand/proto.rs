@@ -2,13 +2,13 @@
 
 use super::link::{
     ETHERTYPE_AARP, ETHERTYPE_ARP, ETHERTYPE_ATALK, ETHERTYPE_DECNET, ETHERTYPE_IP, ETHERTYPE_IPV6,
-    ETHERTYPE_RARP, LSAP_IPX, LSAP_ISO, LSAP_NETBEUI, LSAP_STP,
+    ETHERTYPE_RARP, FRAME_RELAY, LSAP_IPX, LSAP_ISO, LSAP_NETBEUI, LSAP_STP,
 };
 use super::{Expanded, Expander, Offset};
 use crate::filter::FilterError;
 use crate::filter::draft::Cond;
 use crate::filter::lexer::Protocol;
-use crate::filter::link::LinkType;
+use crate::filter::link::Naming;
 use crate::filter::parse::{Dir, Qualifiers};
 use crate::insn::{Relation, Size};
 use alloc::format;
@@ -109,7 +109,7 @@ impl Expander<'_> {
         let mut whole: Option<Cond> = None;
         for kind in row.map_or(&[] as &[u32], |(_, kinds)| kinds) {
             let isis = self.in_iso(ISO_ISIS)?;
-            let at = Offset::PAYLOAD.plus(self.network_without_snap + 4);
+            let at = Offset::PAYLOAD.plus(self.network_without_snap.wrapping_add(4));
             let kind = self.field(at, Size::B, *kind)?;
             let cond = self.draft.and(isis, kind);
             whole = Some(match whole {
@@ -145,8 +145,12 @@ impl Expander<'_> {
     }
 
     fn in_iso(&mut self, protocol: u32) -> Expanded {
+        if self.layer.naming == Naming::FrameRelay {
+            return self.field(Offset::HEADER.plus(2), Size::H, FRAME_RELAY | protocol);
+        }
         let iso = self.link_type(LSAP_ISO)?;
-        let at = Offset::PAYLOAD.plus(self.network_without_snap);
+        let padding = u32::from(self.layer.naming == Naming::CiscoHdlc);
+        let at = Offset::PAYLOAD.plus(self.network_without_snap.wrapping_add(padding));
         let is = self.field(at, Size::B, protocol)?;
         Ok(self.draft.and(iso, is))
     }
@@ -164,7 +168,7 @@ impl Expander<'_> {
             Some(Protocol::Iso) => self.in_iso(number),
             Some(Protocol::Isis) => {
                 let isis = self.in_iso(ISO_ISIS)?;
-                let at = Offset::PAYLOAD.plus(self.network_without_snap + 4);
+                let at = Offset::PAYLOAD.plus(self.network_without_snap.wrapping_add(4));
                 let is = self.field(at, Size::B, number)?;
                 Ok(self.draft.and(isis, is))
             }
@@ -208,10 +212,7 @@ impl Expander<'_> {
 
     /// `PROTO protochain NUMBER`: the protocol is somewhere in the chain of headers.
     pub(super) fn protochain(&mut self, number: u32, q: Qualifiers) -> Expanded {
-        if matches!(
-            self.link,
-            LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP
-        ) {
+        if self.layer.naming == Naming::Wlan {
             return self.error("\"protochain\" is not supported on 802.11");
         }
         let six = match q.proto {

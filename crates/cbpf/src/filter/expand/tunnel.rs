@@ -4,7 +4,7 @@ use super::link::{ETHERTYPE_MPLS, ETHERTYPE_PPPOES};
 use super::{Base, Expanded, Expander, Offset, Place, Short};
 use crate::filter::Source;
 use crate::filter::draft::{Cond, code};
-use crate::filter::link::LinkType;
+use crate::filter::link::{LinkType, Naming};
 use crate::insn::{AluOp, Ancillary, Insn, Relation, Size};
 use alloc::format;
 use skep_isa::opcode::{STX, X};
@@ -34,14 +34,13 @@ impl Expander<'_> {
         if id.is_some_and(|id| id > VLAN_ID_MAX) {
             return self.error("a VLAN id is at most 4095");
         }
-        let cond = match self.link {
-            LinkType::ETHERNET if self.target.source == Source::Live && self.vlans == 0 => {
+        let link = self.layer.link;
+        let cond = match self.layer.naming {
+            Naming::Ethernet if self.target.source == Source::Live && self.vlans == 0 => {
                 self.vlan_live(id)?
             }
-            LinkType::ETHERNET | LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => {
-                self.vlan_in_packet(id)?
-            }
-            link => return self.error(format!("{} has no VLAN tags", link.description())),
+            Naming::Ethernet | Naming::Wlan if link != LinkType::PPI => self.vlan_in_packet(id)?,
+            _ => return self.error(format!("{} has no VLAN tags", link.description())),
         };
         self.vlans += 1;
         Ok(cond)
@@ -113,10 +112,11 @@ impl Expander<'_> {
             let at = self.network_at(2u32.wrapping_sub(4));
             self.masked(at, Size::B, 1, 0)?
         } else {
-            match self.link {
-                LinkType::ETHERNET => self.link_type(ETHERTYPE_MPLS)?,
-                LinkType::PPP => self.link_type(PPP_MPLS)?,
-                link => return self.error(format!("{} has no MPLS", link.description())),
+            let link = self.layer.link;
+            match self.layer.naming {
+                Naming::Ethernet | Naming::CiscoHdlc => self.link_type(ETHERTYPE_MPLS)?,
+                Naming::Ppp if link == LinkType::PPP => self.link_type(PPP_MPLS)?,
+                _ => return self.error(format!("{} has no MPLS", link.description())),
             }
         };
         if let Some(label) = label {
@@ -126,8 +126,8 @@ impl Expander<'_> {
             let is = self.masked(self.network_at(0), Size::W, 0xffff_f000, label << 12)?;
             cond = self.draft.and(cond, is);
         }
-        self.network += 4;
-        self.network_without_snap += 4;
+        self.network = self.network.wrapping_add(4);
+        self.network_without_snap = self.network_without_snap.wrapping_add(4);
         self.labels += 1;
         Ok(cond)
     }
@@ -150,13 +150,20 @@ impl Expander<'_> {
                 .wrapping_add(PPPOE_HEADER),
             ..self.payload
         };
-        self.link = LinkType::PPP;
+        self.enter(LinkType::PPP);
         self.header = header;
         self.type_at = header;
         self.payload.k = header.k.wrapping_add(2);
         self.network = 0;
         self.network_without_snap = 0;
         Ok(cond)
+    }
+
+    /// The rest of the expression is about a link layer inside another.
+    pub(super) fn enter(&mut self, link: LinkType) {
+        if let Some(layer) = link.layer() {
+            self.layer = layer;
+        }
     }
 
     pub(super) fn geneve(&mut self, vni: Option<u32>) -> Expanded {
@@ -237,7 +244,7 @@ impl Expander<'_> {
             code::constant(0),
         ]);
         let entered = self.draft.compare(Relation::Eq, 0);
-        self.link = LinkType::ETHERNET;
+        self.enter(LinkType::ETHERNET);
         self.header = Place::variable(Some(header), 0);
         self.type_at = Place::variable(Some(link_type), 0);
         self.payload = Place::variable(Some(payload), 0);

@@ -1,6 +1,7 @@
 //! Code with jumps inside: the walk along a chain of headers, and the way to the payload of an 802.11 frame.
 
 use crate::filter::draft::code;
+use crate::filter::link::LinkType;
 use crate::insn::{AluOp, Insn, MISC, MSH, Relation, Size, TAX};
 use alloc::vec::Vec;
 use skep_isa::opcode::{ABS, ADD, ALU, IMM, IND, JA, JMP, K, LD, LDX, MEM, MUL, ST, X};
@@ -73,14 +74,38 @@ pub(super) fn chain_code(six: bool, at: u32, protocol: u32, word: u32) -> Vec<In
     code
 }
 
-/// Puts the length of a radiotap header into X, and keeps it in a word.
-pub(crate) fn radiotap_length(word: u32) -> Vec<Insn> {
-    alloc::vec![
-        code::load(Size::B, 3),
-        code::alu(AluOp::Lsh, 8),
-        code::tax(),
-        code::load(Size::B, 2),
-        code::alu_x(AluOp::Or),
+/// Puts the length of the header before an 802.11 frame into X, and keeps it in a word.
+pub(super) fn header_length(link: LinkType, word: u32) -> Vec<Insn> {
+    let mut code = match link {
+        LinkType::IEEE802_11_AVS => alloc::vec![code::load(Size::W, 4)],
+        // Either an AVS header or one of fixed length.
+        LinkType::PRISM => alloc::vec![
+            code::load(Size::W, 0),
+            code::alu(AluOp::And, 0xffff_f000),
+            code::jump(Relation::Eq, 0x8021_1000, 0, 2),
+            code::load(Size::W, 4),
+            Insn::new(JMP | JA, 1),
+            code::constant(144),
+        ],
+        // Radiotap, and per-packet information: two bytes, little-endian.
+        _ => alloc::vec![
+            code::load(Size::B, 3),
+            code::alu(AluOp::Lsh, 8),
+            code::tax(),
+            code::load(Size::B, 2),
+            code::alu_x(AluOp::Or),
+        ],
+    };
+    code.extend([code::store(word), code::tax()]);
+    code
+}
+
+/// Puts the length of a pflog header, padded to a multiple of four, into X, and keeps it in a word.
+pub(super) fn pflog_length(word: u32) -> [Insn; 5] {
+    [
+        code::load(Size::B, 0),
+        code::alu(AluOp::Add, 3),
+        code::alu(AluOp::And, 0xffff_fffc),
         code::store(word),
         code::tax(),
     ]

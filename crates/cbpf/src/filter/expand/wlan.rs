@@ -2,9 +2,9 @@
 //!
 //! In a capture with radiotap everything is after a header whose length is in its bytes 2 and 3, little-endian.
 
-use super::{Expanded, Expander, Offset, Place};
+use super::{Expanded, Expander, Offset};
 use crate::filter::draft::Cond;
-use crate::filter::link::LinkType;
+use crate::filter::link::{LinkType, Naming};
 use crate::filter::parse::{Dir, Word};
 use crate::insn::Size;
 use alloc::format;
@@ -51,16 +51,6 @@ const SUBTYPES: &[(u32, &[(&str, u32)])] = &[
 const DIRECTIONS: &[(&str, u32)] = &[("nods", 0), ("tods", 1), ("fromds", 2), ("dstods", 3)];
 
 impl Expander<'_> {
-    pub(super) fn set_up_wlan(&mut self) {
-        self.network = 8;
-        self.network_without_snap = 3;
-        let radiotap = self.link == LinkType::IEEE802_11_RADIOTAP;
-        self.header.variable = radiotap;
-        self.payload.variable = true;
-        // No field of its own names the payload, but libpcap takes it for there.
-        self.type_at = Place::fixed(24);
-    }
-
     fn control_bit(&mut self, byte: u32, mask: u32) -> Expanded {
         self.bit(Offset::HEADER.plus(byte), mask)
     }
@@ -215,8 +205,8 @@ impl Expander<'_> {
     }
 
     fn wlan_only(&self) -> Result<(), crate::filter::FilterError> {
-        match self.link {
-            LinkType::IEEE802_11 | LinkType::IEEE802_11_RADIOTAP => Ok(()),
+        match self.layer.naming {
+            Naming::Wlan if self.layer.link != LinkType::PPI => Ok(()),
             _ => self.error("frame types and directions exist on 802.11 only"),
         }
     }
