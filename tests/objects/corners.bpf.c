@@ -284,4 +284,41 @@ int task_by_reads(void *ctx)
 	return sum * 7 + BPF_CORE_READ(task, real_parent, real_parent, cred, euid.val);
 }
 
+struct bpf_map {
+	enum bpf_map_type map_type;
+	__u32 key_size;
+	__u32 value_size;
+	__u32 max_entries;
+	__u64 map_extra;
+	__u32 map_flags;
+	__u32 id;
+} __attribute__((preserve_access_index));
+
+#define TOLD(name, kind, key, value, entries, flags)                                                                  \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_##kind);                                                                     \
+		__uint(key_size, key);                                                                                 \
+		__uint(value_size, value);                                                                             \
+		__uint(max_entries, entries);                                                                          \
+		__uint(map_flags, flags);                                                                              \
+	} name SEC(".maps");                                                                                           \
+	SEC("tc") int told_of_##name(struct __sk_buff *skb)                                                            \
+	{                                                                                                              \
+		struct bpf_map *map = (struct bpf_map *)&name;                                                         \
+		return (((map->map_type * 31 + map->key_size) * 31 + map->value_size) * 31 + map->max_entries) * 31 +   \
+		       map->map_flags * 7 + (int)map->map_extra + !map->id;                                            \
+	}
+
+TOLD(t_hash, HASH, 4, 12, 100, BPF_F_NO_PREALLOC)
+TOLD(t_array, ARRAY, 4, 9, 5, 0)
+TOLD(t_percpu, PERCPU_ARRAY, 4, 4, 3, 0)
+TOLD(t_lru, LRU_HASH, 7, 3, 33, 0)
+TOLD(t_lru_percpu, LRU_PERCPU_HASH, 8, 8, 33, BPF_F_NO_COMMON_LRU)
+TOLD(t_lpm, LPM_TRIE, 8, 16, 7, BPF_F_NO_PREALLOC)
+TOLD(t_ring, RINGBUF, 0, 0, 4096, 0)
+TOLD(t_queue, QUEUE, 0, 24, 9, 0)
+TOLD(t_bloom, BLOOM_FILTER, 0, 4, 50, 0)
+TOLD(t_stacks, STACK_TRACE, 4, 80, 20, 0)
+TOLD(t_progs, PROG_ARRAY, 4, 4, 6, 0)
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -38,6 +38,38 @@ pub(crate) struct Ops {
     pub(crate) delete: DeleteFn,
 }
 
+/// What a map was created as, with the kernel's numbers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// `map_extra`
+    pub map_extra: u64,
+    /// `map_type`
+    pub map_type: u32,
+    /// `key_size`
+    pub key_size: u32,
+    /// `value_size`
+    pub value_size: u32,
+    /// `max_entries`
+    pub max_entries: u32,
+    /// `map_flags`
+    pub map_flags: u32,
+}
+
+impl Told {
+    /// Of a map of `spec`.
+    pub(crate) fn of(spec: &MapSpec) -> Self {
+        Self {
+            map_extra: spec.map_extra,
+            map_type: spec.map_type.id(),
+            key_size: spec.key_size,
+            value_size: spec.value_size,
+            max_entries: spec.max_entries,
+            map_flags: spec.map_flags,
+        }
+    }
+}
+
 /// The process-private side of a map. It stays where it is as long as any [`crate::Map`] of it lives.
 #[repr(C)]
 #[derive(Debug)]
@@ -66,6 +98,8 @@ pub struct MapHeader {
     pub map_flags: u32,
     /// The universe's id of this map, 0 until it has one.
     pub id: AtomicU32,
+    /// What programs read in the kernel's structure of a map.
+    pub told: Told,
     pub(crate) spec: MapSpec,
     pub(crate) hook: OnceLock<FieldHook>,
     pub(crate) objects: OnceLock<Arc<ObjectTable>>,
@@ -95,6 +129,7 @@ impl MapHeader {
             map_type: spec.map_type,
             map_flags: spec.map_flags,
             id: AtomicU32::new(0),
+            told: Told::of(spec),
             spec: spec.clone(),
             hook: OnceLock::new(),
             objects: OnceLock::new(),

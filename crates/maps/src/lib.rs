@@ -47,7 +47,7 @@ pub use calls::{ForEach, RecordEnd, ringbuf_commit};
 pub use confine::confine;
 pub use elem::{holds_objects, is_storage};
 pub use fields::{FieldHook, FieldOwner, spin_lock_offset};
-pub use header::{DeleteFn, LookupFn, MapHeader, Runner, UpdateFn};
+pub use header::{DeleteFn, LookupFn, MapHeader, Runner, Told, UpdateFn};
 pub use lease::{Lease, LeaseTable, USER_SLOTS};
 pub use lock::{Got, spin_lock, spin_unlock};
 pub use map::Map;

@@ -6,7 +6,8 @@ use crate::objects::{BtfObject, Object};
 use crate::state::Mode;
 use crate::universe::{Reference, Shared, lock};
 use skep_abi::map_flags::{
-    BPF_F_LOCK, BPF_F_NO_PREALLOC, BPF_F_RDONLY, BPF_F_RDONLY_PROG, BPF_F_WRONLY,
+    BPF_F_LOCK, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC, BPF_F_RDONLY, BPF_F_RDONLY_PROG,
+    BPF_F_WRONLY,
 };
 use skep_abi::{Errno, MapType};
 use skep_bpf::{Handle, MapCreate, MapInfo, Result};
@@ -61,6 +62,17 @@ pub(crate) fn check_name(name: &str) -> std::result::Result<(), Errno> {
     Ok(())
 }
 
+/// Elements that a map gets: those with a list a CPU get lists of one length (`htab_map_alloc`).
+fn entries(spec: &MapCreate, cpus: u32) -> u32 {
+    let has_lists = matches!(spec.map_type, MapType::LruHash | MapType::LruPercpuHash)
+        && spec.map_flags & BPF_F_NO_COMMON_LRU != 0;
+    if !has_lists {
+        return spec.max_entries;
+    }
+    let up = spec.max_entries.checked_next_multiple_of(cpus);
+    up.unwrap_or(spec.max_entries / cpus * cpus)
+}
+
 impl Shared {
     /// `BPF_MAP_CREATE`
     pub(crate) fn map_create(self: &Arc<Self>, spec: &MapCreate) -> Result<Handle> {
@@ -79,6 +91,10 @@ impl Shared {
         spec: &MapCreate,
         what: &str,
     ) -> Result<Arc<MapObject>> {
+        let spec = &MapCreate {
+            max_entries: entries(spec, self.options.cpus),
+            ..spec.clone()
+        };
         check_name(&spec.name).named(what)?;
         if spec.btf_vmlinux_value_type_id != 0 && spec.map_type != MapType::StructOps
             || spec.btf_key_type_id != 0 && spec.btf_value_type_id == 0

@@ -6,12 +6,33 @@ use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::memory::MemAccess;
 use crate::reg::{Flags, Kind, Reg, source};
-use crate::verified::Region;
+use crate::verified::{MapField, Region};
 use crate::verifier::Verifier;
 use skep_abi::ctx::Access;
 use skep_abi::struct_ops;
 use skep_abi::trust::{self, Trust};
 use skep_btf::{Btf, Type};
+
+/// Fields of `struct bpf_map`, with which the structure of every map begins.
+const MAP_FIELDS: &[(&str, MapField)] = &[
+    ("map_type", MapField::Type),
+    ("key_size", MapField::KeySize),
+    ("value_size", MapField::ValueSize),
+    ("max_entries", MapField::MaxEntries),
+    ("map_extra", MapField::Extra),
+    ("map_flags", MapField::Flags),
+    ("id", MapField::Id),
+];
+
+/// The whole field that lies at `off`.
+fn map_field(btf: &Btf, off: i64, size: u32) -> Option<MapField> {
+    let map = btf.find("bpf_map", skep_btf::Kind::Struct)?;
+    let at = u32::try_from(off).ok()?.checked_mul(8)?;
+    let member = map.members().find(|m| m.bit_offset == at)?;
+    let is_whole = btf.size_of(member.type_id).ok()? == size;
+    let known = MAP_FIELDS.iter().find(|(name, _)| *name == member.name);
+    known.filter(|_| is_whole).map(|(_, field)| *field)
+}
 
 /// Flags that say why a pointer is good (`BPF_REG_TRUSTED_MODIFIERS`).
 pub(crate) const TRUSTING: Flags = Flags::ALLOC.with(Flags::TRUSTED).with(Flags::NON_OWN_REF);
@@ -298,8 +319,11 @@ impl<'a> Verifier<'a> {
             a.size.bytes(),
         )?;
         let plain = self.kernel_pointer(t, Flags::NONE);
-        self.rec
-            .access(self.insn, Region::Btf { type_id: t.id() }, Some(off));
+        let region = match map_field(btf, off, a.size.bytes()) {
+            Some(field) => Region::Map(field),
+            None => Region::Btf { type_id: t.id() },
+        };
+        self.rec.access(self.insn, region, Some(off));
         Ok(match walked.found {
             Found::Pointer { target, tag, .. } => {
                 let union = if walked.through_union {

@@ -112,8 +112,10 @@ impl Recorder {
         }
         if let Some(old) = fact {
             if old.region != region {
-                let faults = |r: Region| matches!(r, Region::Btf { .. } | Region::Object);
-                old.region = if faults(old.region) || faults(region) {
+                // What faults or is converted is not what other memory is.
+                let differs =
+                    |r: Region| matches!(r, Region::Btf { .. } | Region::Object | Region::Map(_));
+                old.region = if differs(old.region) || differs(region) {
                     Region::Btf { type_id: 0 }
                 } else {
                     Region::Mixed

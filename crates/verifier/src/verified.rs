@@ -177,12 +177,33 @@ pub enum Region {
         /// BTF id of the structure in the kernel's BTF.
         type_id: u32,
     },
+    /// A field of the structure behind a map: it is converted.
+    Map(MapField),
     /// An object of the program that may be gone: the load may fault and then yields zero.
     Object,
     /// An arena: a fault yields zero.
     Arena,
     /// Different kinds of plain memory on different paths (no conversion, no fault).
     Mixed,
+}
+
+/// Fields of `struct bpf_map` that say what a map is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MapField {
+    /// `map_type`
+    Type,
+    /// `key_size`
+    KeySize,
+    /// `value_size`
+    ValueSize,
+    /// `max_entries`
+    MaxEntries,
+    /// `map_extra`
+    Extra,
+    /// `map_flags`
+    Flags,
+    /// `id`
+    Id,
 }
 
 /// Socket structures that programs see converted.

@@ -11,7 +11,9 @@ use crate::lowered::{ArenaView, Callee, Func, Lowered, Mem, MoveOp, Op, OpIdx, S
 use crate::proof::Proof;
 use skep_abi::MapType;
 use skep_isa::{AluOp, Call, Imm64, Insn, JmpOp, Reg, Size, Src, Width};
-use skep_verifier::{Branch, InsnFact, Region, Subprog, Verified};
+use skep_maps::{MapHeader, Told};
+use skep_verifier::{AccessFact, Branch, InsnFact, MapField, Region, Subprog, Verified};
+use std::mem::offset_of;
 
 /// Number of the tail call helper, which is an op of its own.
 const HELPER_TAIL_CALL: u32 = 12;
@@ -417,6 +419,13 @@ impl Lowering<'_> {
             Some(Region::Ctx(field)) => ctx::native_pointer(self.v.prog_type(), &field),
             _ => None,
         };
+        let in_map = match self.fact(slot).access {
+            Some(AccessFact {
+                region: Region::Map(field),
+                offset,
+            }) => Some(map_delta(field, offset).ok_or(LowerError::Inconsistent { slot })?),
+            _ => None,
+        };
         let stored = match region {
             Some(Region::Ctx(field)) => ctx::stored(self.v.prog_type(), &field),
             _ => None,
@@ -428,7 +437,7 @@ impl Lowering<'_> {
         }
         let place = NativeMem {
             space,
-            delta: native.map_or(0, |n| n.delta),
+            delta: native.map(|n| n.delta).or(in_map).unwrap_or(0),
             load: native.map(|_| Size::DW),
             store: stored.map(|_| Size::H),
         };
@@ -581,6 +590,21 @@ impl Lowering<'_> {
         let callee = u32::try_from(index).unwrap_or(u32::MAX);
         self.emit(slot, Op::Call { callee });
     }
+}
+
+/// Bytes from a field of the kernel's structure of a map, at `offset` there, to what a [`MapHeader`] has of it.
+fn map_delta(field: MapField, offset: Option<i64>) -> Option<i32> {
+    let told = offset_of!(MapHeader, told);
+    let at = match field {
+        MapField::Type => told + offset_of!(Told, map_type),
+        MapField::KeySize => told + offset_of!(Told, key_size),
+        MapField::ValueSize => told + offset_of!(Told, value_size),
+        MapField::MaxEntries => told + offset_of!(Told, max_entries),
+        MapField::Extra => told + offset_of!(Told, map_extra),
+        MapField::Flags => told + offset_of!(Told, map_flags),
+        MapField::Id => offset_of!(MapHeader, id),
+    };
+    i32::try_from(at as i64 - offset?).ok()
 }
 
 /// Where an access goes, if not to where the program says, and how wide it is there.

@@ -21,7 +21,7 @@ mod twin;
 mod walk;
 
 use crate::body::Body;
-use crate::header::{MapHeader, Ops};
+use crate::header::{MapHeader, Ops, Told};
 use crate::lease::USER_SLOTS;
 use crate::region::{Layout, Memory, Region};
 use crate::spec::MapSpec;
@@ -222,6 +222,7 @@ pub(crate) fn create_storage(spec: &MapSpec, memory: &Memory) -> Result<MapHeade
     };
     let mut header = create(&inside, memory)?;
     header.spec = spec.clone();
+    header.told = Told::of(spec);
     header.lookup_fn = crate::header::no_lookup;
     header.update_fn = crate::header::no_update;
     header.delete_fn = crate::header::no_delete;
