@@ -78,4 +78,60 @@ SEC("syscall") int mix(void *ctx)
 	return (__u32)(sum ^ sum >> 32);
 }
 
+#define PAGE 4096
+// Of a page that nobody allocated.
+#define HOLE ((char ARENA *)padding + 10 * PAGE)
+
+// Words that begin anywhere, also where a page ends.
+#define CHANGE(sum, at) \
+	sum = sum * 31 + __sync_fetch_and_add(at, 0x1234567); \
+	(void)__sync_fetch_and_xor(at, 0x5555); \
+	sum = sum * 31 + __sync_lock_test_and_set(at, 0xabcdef); \
+	sum = sum * 31 + __sync_val_compare_and_swap(at, 0xabcdef, 77); \
+	sum = sum * 31 + __sync_val_compare_and_swap(at, 78, 79)
+
+SEC("syscall") int misaligned(void *ctx)
+{
+	char ARENA *bytes = (char ARENA *)padding;
+	__u64 sum = 0;
+
+	for (int i = 0; i < 12; i++) {
+		CHANGE(sum, (__u64 ARENA *)(bytes + 8 + i));
+		CHANGE(sum, (__u32 ARENA *)(bytes + 40 + i));
+	}
+	for (int i = 1; i < 8; i++)
+		sum = sum * 31 + padding[i];
+	return (__u32)(sum ^ sum >> 32);
+}
+
+SEC("syscall") int hole(void *ctx)
+{
+	__u64 ARENA *wide = (__u64 ARENA *)HOLE;
+	__u32 ARENA *narrow = (__u32 ARENA *)HOLE;
+	__u64 sum = *wide;
+
+	CHANGE(sum, wide);
+	CHANGE(sum, narrow);
+	*wide = 5;
+	sum = sum * 31 + *wide;
+	return (__u32)(sum ^ sum >> 32);
+}
+
+// A compare and exchange of 32 bits that touches no memory, with more than 32 bits in r0.
+SEC("syscall") int hole_with_large_r0(void *ctx)
+{
+	__u64 sum;
+
+	asm volatile(
+		"r1 = %[at]\n"
+		"r0 = 0x500000003 ll\n"
+		"w2 = 9\n"
+		"w0 = cmpxchg32_32(r1 + 0, w0, w2)\n"
+		"%[sum] = r0\n"
+		: [sum] "=r"(sum)
+		: [at] "r"((__u32 *)(__u32 ARENA *)HOLE)
+		: "r0", "r1", "r2", "memory");
+	return (__u32)(sum ^ sum >> 32);
+}
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

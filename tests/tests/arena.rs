@@ -14,16 +14,15 @@ const SUMS: [u32; 2] = [110, 120];
 /// Runs of each program.
 const RUNS: usize = 5;
 
-/// What each program returns in its runs; `None` if the kernel has no arenas.
-fn results(backend: &Arc<dyn Backend>) -> Option<Vec<(String, Vec<u32>)>> {
-    let object = object("arena");
+/// What each program of an object returns in its runs; `None` if the kernel is older than `since` and refuses it.
+fn results(backend: &Arc<dyn Backend>, name: &str, since: u32) -> Option<Vec<(String, Vec<u32>)>> {
+    let object = object(name);
     let target = target::of(backend.as_ref(), &object.needs()).unwrap();
     let linked = object.relocate(&target).unwrap();
     let loaded = match load(&linked, backend, &LoadOptions::default()) {
         Ok(loaded) => loaded,
-        // Kernels before 6.9 have no arenas.
-        Err(error) if target.kernel_version < 6 << 16 | 9 << 8 => {
-            println!("arena: {error}");
+        Err(error) if target.kernel_version < since => {
+            println!("{name}: {error}");
             return None;
         }
         Err(error) => panic!("{error}"),
@@ -41,8 +40,8 @@ fn results(backend: &Arc<dyn Backend>) -> Option<Vec<(String, Vec<u32>)>> {
     Some(runs.collect())
 }
 
-#[test]
-fn programs_see_the_same_memory_in_every_engine() {
+/// The results in every engine and the kernel, which must be equal.
+fn equal_results(name: &str, since: u32) -> Vec<(String, Vec<u32>)> {
     let mut all = Vec::new();
     for (engine, tiers) in [
         (Engine::Interp, Tiers::Adaptive),
@@ -55,13 +54,35 @@ fn programs_see_the_same_memory_in_every_engine() {
             ..skep_user::Options::default()
         };
         let universe = Universe::new(options).unwrap();
-        all.extend(results(&(Arc::new(universe) as Arc<dyn Backend>)));
+        all.extend(results(
+            &(Arc::new(universe) as Arc<dyn Backend>),
+            name,
+            since,
+        ));
     }
     if needs() {
-        all.extend(results(&(Arc::new(Kernel::new()) as Arc<dyn Backend>)));
+        all.extend(results(
+            &(Arc::new(Kernel::new()) as Arc<dyn Backend>),
+            name,
+            since,
+        ));
     }
-    let first = &all[0];
-    let add = first.iter().find(|(name, _)| name == "add").unwrap();
+    assert!(all.iter().all(|results| *results == all[0]), "{all:x?}");
+    all.swap_remove(0)
+}
+
+const fn version(major: u32, minor: u32) -> u32 {
+    major << 16 | minor << 8
+}
+
+#[test]
+fn programs_see_the_same_memory_in_every_engine() {
+    let found = equal_results("arena", version(6, 9));
+    let add = found.iter().find(|(name, _)| name == "add").unwrap();
     assert_eq!(add.1[..SUMS.len()], SUMS);
-    assert!(all.iter().all(|results| results == first), "{all:x?}");
+}
+
+#[test]
+fn ordered_accesses_are_the_same_in_every_engine() {
+    equal_results("arena_order", version(6, 15));
 }

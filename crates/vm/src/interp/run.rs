@@ -333,14 +333,42 @@ impl Machine<'_> {
         if !self.is_there(at, if is_wide { 8 } else { 4 }) {
             return;
         }
-        // SAFETY: as in `load_guarded`; misaligned ones do nothing.
+        let r = &mut self.regs;
+        // SAFETY: as in `load_guarded`. Across words an operation of this engine is not atomic.
         unsafe {
-            if is_wide && at.is_multiple_of(8) {
-                ops::atomic_u64(&mut self.regs, i, at);
-            } else if at.is_multiple_of(4) {
-                ops::atomic_u32(&mut self.regs, i, at);
+            match is_wide {
+                true if at.is_multiple_of(8) => ops::atomic_u64(r, i, at),
+                true => on_copy(at, |at: *mut u64| ops::atomic_u64(r, i, at as u64)),
+                false if at.is_multiple_of(4) => ops::atomic_u32(r, i, at),
+                false => on_copy(at, |at: *mut u32| ops::atomic_u32(r, i, at as u64)),
             }
         }
+    }
+
+    /// Acquiring load; in an arena, `dst` stays as it is if there is no memory.
+    fn load_acquire(&mut self, i: &Inst) {
+        let at = self.guarded_address(i.src, i);
+        let bytes = 1_u64 << (i.kind & guarded::SIZE);
+        if i.kind & guarded::ARENA != 0 && !self.is_there(at, bytes) {
+            return;
+        }
+        if !at.is_multiple_of(bytes) {
+            return self.load_guarded(i);
+        }
+        // SAFETY: the verifier proved the access, or it lies in the arena, and there is memory.
+        let value = unsafe { ops::load_acquire(at, i.kind) };
+        ops::set(&mut self.regs, i.dst, value);
+    }
+
+    /// Releasing store; it is lost where an arena has no memory.
+    fn store_release(&mut self, i: &Inst) {
+        let at = self.guarded_address(i.dst, i);
+        let bytes = 1_u64 << (i.kind & guarded::SIZE);
+        if i.kind & guarded::ARENA != 0 && !(self.is_there(at, bytes) && at.is_multiple_of(bytes)) {
+            return self.store_guarded(i);
+        }
+        // SAFETY: as in `load_acquire`.
+        unsafe { ops::store_release(at, i.kind, ops::get(&self.regs, i.src)) }
     }
 
     /// The user view of an arena address.
@@ -417,16 +445,14 @@ impl Machine<'_> {
             pc = pc.wrapping_add(1);
             let r = &mut self.regs;
             dispatch! { i.code, r, i, jump; {
-                // SAFETY: all accesses were proven by the verifier.
-                Code::LoadAcquire => unsafe { let at = self.guarded_address(i.src, i); ops::set(&mut self.regs, i.dst, ops::load_acquire(at, i.kind)) },
-                // SAFETY: as above.
-                Code::StoreRelease => unsafe { ops::store_release(self.guarded_address(i.dst, i), i.kind, ops::get(&self.regs, i.src)) },
-                // SAFETY: as above, and the verifier demands alignment.
+                // SAFETY: all accesses were proven by the verifier, which demands alignment.
                 Code::AtomicW => unsafe { let at = ops::address(r, i.dst, i); ops::atomic_u32(r, i, at) },
                 // SAFETY: as above.
                 Code::AtomicD => unsafe { let at = ops::address(r, i.dst, i); ops::atomic_u64(r, i, at) },
                 Code::LoadGuarded => self.load_guarded(i),
                 Code::StoreGuarded => self.store_guarded(i),
+                Code::LoadAcquire => self.load_acquire(i),
+                Code::StoreRelease => self.store_release(i),
                 Code::AtomicArena => self.atomic_arena(i),
                 Code::ArenaToUser => self.arena_to_user(i),
                 Code::Nop => {}
@@ -444,5 +470,18 @@ impl Machine<'_> {
                 Code::Unreachable => return 0,
             } }
         }
+    }
+}
+
+/// Runs an operation on an aligned copy of what is at `at`.
+///
+/// # Safety
+/// `at` must be valid.
+unsafe fn on_copy<T>(at: u64, operation: impl FnOnce(*mut T)) {
+    // SAFETY: promised by the caller; alignment is not assumed.
+    unsafe {
+        let mut copy = (at as *const T).read_unaligned();
+        operation(&raw mut copy);
+        (at as *mut T).write_unaligned(copy);
     }
 }

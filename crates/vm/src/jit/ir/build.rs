@@ -585,11 +585,16 @@ impl Builder<'_> {
             }
             Op::LoadAcquire { size, dst, mem } => {
                 let place = self.place(i, mem, true);
-                let v = self.push(Inst::Load {
-                    size,
-                    extend: Extend::Zero,
-                    place,
-                });
+                let v = if place.may_fault {
+                    let old = self.reg(i, dst);
+                    self.push(Inst::Acquire { size, place, old })
+                } else {
+                    self.push(Inst::Load {
+                        size,
+                        extend: Extend::Zero,
+                        place,
+                    })
+                };
                 self.set(dst, v);
             }
             Op::Store { size, src, mem } => {

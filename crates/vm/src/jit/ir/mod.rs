@@ -137,11 +137,18 @@ pub(crate) enum Inst {
         extend: Extend,
         place: Place,
     },
+    /// An acquiring load that may fault; then it yields `old`, what the register held.
+    Acquire {
+        size: Size,
+        place: Place,
+        old: Value,
+    },
     Store {
         size: Size,
         place: Place,
         value: Value,
     },
+    /// Yields what memory held, or `value` (`expected` of `cmpxchg`) if it faults.
     Atomic {
         size: Size,
         op: AtomicOp,
@@ -224,7 +231,10 @@ impl Inst {
                 f(other);
             }
             Self::Load { place, .. } => f(&mut place.base),
-            Self::Store { place, value, .. } => {
+            Self::Acquire {
+                place, old: value, ..
+            }
+            | Self::Store { place, value, .. } => {
                 f(&mut place.base);
                 f(value);
             }

@@ -63,7 +63,8 @@ fn transfer(g: &Graph, zeros: &[u64], v: Value) -> u64 {
             extend: Extend::Zero,
             ..
         } => above(*size),
-        Inst::Atomic { size, .. } => above(*size),
+        // One that faults yields what the register held.
+        Inst::Atomic { size, place, .. } if !place.may_fault => above(*size),
         Inst::Sum {
             width: Width::W32, ..
         }

@@ -241,6 +241,10 @@ impl Simplifier<'_> {
                 }),
                 None => Fold::Keep,
             },
+            Inst::Acquire { size, place, old } => match self.place(place, origin) {
+                Some(place) => Fold::Into(Inst::Acquire { size, place, old }),
+                None => Fold::Keep,
+            },
             Inst::Store { size, place, value } => self.store(size, place, value, origin),
             Inst::Atomic {
                 size,

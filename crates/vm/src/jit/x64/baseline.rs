@@ -315,7 +315,7 @@ impl Baseline<'_> {
                 dst,
                 mem,
             } => self.load(size, extend, reg(dst), mem),
-            Op::LoadAcquire { size, dst, mem } => self.load(size, Extend::Zero, reg(dst), mem),
+            Op::LoadAcquire { size, dst, mem } => self.load_acquire(size, reg(dst), mem),
             Op::Store { size, src, mem } => self.store(size, src, mem),
             Op::StoreRelease { size, src, mem } => self.store(size, Src::Reg(src), mem),
             Op::Atomic { size, op, src, mem } => self.atomic(size, op, reg(src), mem),
@@ -480,6 +480,14 @@ impl Baseline<'_> {
             Extend::Zero => self.a.load(bytes(size), dst, addr),
             Extend::Sign => self.a.load_signed(bytes(size), W::Q, dst, addr),
         }
+        self.faulted(back);
+    }
+
+    /// As in the kernel, `dst` stays as it is if there is no memory.
+    fn load_acquire(&mut self, size: Size, dst: Gpr, mem: Mem) {
+        let addr = self.addr(mem);
+        let back = self.may_fault(mem, None);
+        self.a.load(bytes(size), dst, addr);
         self.faulted(back);
     }
 

@@ -346,7 +346,7 @@ impl<'a> Emitter<'a> {
             MInst::Symbol { dst, symbol } => self.a.mov_symbol(self.r(dst), symbol),
             MInst::FuncAddr { dst, func } => self.a.lea_label(self.r(dst), self.funcs[func as usize]),
             MInst::Lea { w, dst, mem } => self.a.lea(w, self.r(dst), self.addr(mem)),
-            MInst::Load { .. } | MInst::LoadSigned { .. } | MInst::Store { .. } | MInst::StoreImm { .. } => self.access(inst),
+            MInst::Load { .. } | MInst::LoadSigned { .. } | MInst::LoadOver { .. } | MInst::Store { .. } | MInst::StoreImm { .. } => self.access(inst),
             MInst::Alu { op, w, dst, src } => self.alu(op, w, dst, src),
             MInst::AluMem { op, w, mem, src: Operand::Imm(i) } => self.a.alu_mi(op, w, self.addr(mem), i),
             MInst::AluMem { op, w, mem, src: Operand::Reg(r) } => self.a.alu_mr(op, w, self.addr(mem), self.r(r)),
@@ -435,6 +435,11 @@ impl<'a> Emitter<'a> {
                 self.a.load_signed(size, W::Q, self.r(dst), self.addr(mem));
                 self.faulted(back);
             }
+            MInst::LoadOver { size, dst, mem } => {
+                let back = self.may_fault(true, None);
+                self.a.load(size, self.r(dst), self.addr(mem));
+                self.faulted(back);
+            }
             MInst::Store {
                 size,
                 mem,
@@ -500,6 +505,10 @@ impl<'a> Emitter<'a> {
             } => {
                 let back = self.may_fault(may_fault, None);
                 self.a.lock_cmpxchg(w, self.addr(mem), self.r(src));
+                if w == W::D {
+                    // It writes `eax` only where it differs.
+                    self.a.mov_rr(W::D, Gpr::RAX, Gpr::RAX);
+                }
                 self.faulted(back);
             }
             _ => {}

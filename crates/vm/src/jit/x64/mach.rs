@@ -139,6 +139,12 @@ pub(super) enum MInst {
         mem: Mem,
         may_fault: bool,
     },
+    /// Clears the upper bits; keeps `dst` if it faults.
+    LoadOver {
+        size: Bytes,
+        dst: VReg,
+        mem: Mem,
+    },
     Store {
         size: Bytes,
         mem: Mem,
@@ -268,7 +274,7 @@ pub(super) enum MInst {
         src: VReg,
         may_fault: bool,
     },
-    /// `rax` is compared, and becomes the old value.
+    /// `rax` is compared, and becomes the old value, of which it has no upper half at 32 bits; a fault keeps it whole.
     Cmpxchg {
         w: W,
         mem: Mem,
@@ -376,6 +382,7 @@ impl MInst {
             | Self::Movzx { dst, src, .. } | Self::Movsx { dst, src, .. } => { f(src, Use); f(dst, Def); }
             Self::Imm { dst, .. } | Self::Symbol { dst, .. } | Self::FuncAddr { dst, .. } | Self::TableAddr { dst, .. } => f(dst, Def),
             Self::Lea { dst, mem, .. } | Self::Load { dst, mem, .. } | Self::LoadSigned { dst, mem, .. } => { mem.each_reg(&mut f); f(dst, Def); }
+            Self::LoadOver { dst, mem, .. } => { mem.each_reg(&mut f); f(dst, Both); }
             Self::Store { mem, src, .. } | Self::LockAlu { mem, src, .. } => { mem.each_reg(&mut f); f(src, Use); }
             Self::StoreImm { mem, .. } => mem.each_reg(&mut f),
             Self::Alu { dst, src, .. } => { src.each_reg(&mut f); f(dst, Both); }
@@ -444,6 +451,7 @@ impl MInst {
                 | Self::Lea { .. }
                 | Self::Load { .. }
                 | Self::LoadSigned { .. }
+                | Self::LoadOver { .. }
                 | Self::Store { .. }
                 | Self::StoreImm { .. }
                 | Self::ShiftX { .. }

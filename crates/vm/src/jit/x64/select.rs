@@ -310,6 +310,7 @@ impl Selector<'_> {
                 extend,
                 place,
             } => self.load(v, size, extend, place),
+            Inst::Acquire { size, place, old } => self.acquire(v, size, place, old),
             Inst::Store { size, place, value } => self.store(v, size, place, value),
             Inst::Atomic { .. } => self.atomic(v, inst),
             Inst::Call { target, ref args } => self.call(v, target, args),

@@ -59,7 +59,7 @@ enum Lanes {
     Quads,
 }
 
-/// `dst =` the sum of `count` unsigned elements at `addr`; modulo 2³² is enough if the width is 32.
+/// `dst =` the sum of `count` unsigned elements at `addr`, modulo 2³² if the width is 32.
 pub(super) fn sum(a: &mut Asm, (size, width): (Size, Width), r: SumRegs, count: u32) {
     let lanes = match (size, width) {
         (Size::B, _) => Lanes::Bytes,
@@ -97,7 +97,7 @@ pub(super) fn sum(a: &mut Asm, (size, width): (Size, Width), r: SumRegs, count: 
     }
     combine(a, lanes, r.dst);
     rest(a, size, r, (vectors % UNROLL * VECTOR, total % VECTOR));
-    if lanes == Lanes::Wrapping {
+    if width == Width::W32 {
         a.mov_rr(W::D, r.dst, r.dst);
     }
 }

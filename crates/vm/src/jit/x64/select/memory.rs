@@ -2,7 +2,7 @@
 
 use super::{NO_USER, Selector};
 use crate::jit::ir::{BinOp, Inst, Place, Value};
-use crate::jit::x64::asm::{Alu, Bytes, Gpr, W};
+use crate::jit::x64::asm::{Alu, Gpr, W};
 use crate::jit::x64::baseline::{access_width, bytes};
 use crate::jit::x64::mach::{Base, MInst, Mem, Operand, VReg};
 use skep_isa::{AtomicOp, Extend, Size, Width};
@@ -143,6 +143,12 @@ impl Selector<'_> {
                 may_fault,
             }),
         }
+    }
+
+    pub(super) fn acquire(&mut self, v: Value, size: Size, place: Place, old: Value) {
+        let (dst, mem, size) = (self.def(v), self.address(place), bytes(size));
+        self.put(dst, old);
+        self.emit(MInst::LoadOver { size, dst, mem });
     }
 
     pub(super) fn store(&mut self, v: Value, size: Size, place: Place, value: Value) {
@@ -306,14 +312,7 @@ impl Selector<'_> {
             src,
             may_fault,
         });
-        match w {
-            W::Q => self.emit(MInst::Mov { dst, src: rax }),
-            W::D => self.emit(MInst::Movzx {
-                size: Bytes::B4,
-                dst,
-                src: rax,
-            }),
-        }
+        self.emit(MInst::Mov { dst, src: rax });
     }
 }
 
