@@ -15,6 +15,7 @@ pub mod object_rules;
 pub mod objects;
 pub mod packet_diff;
 pub mod random;
+pub mod run_diff;
 pub mod verifier_case;
 
 use skep_vm::{Engine, Tiers};

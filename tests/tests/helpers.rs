@@ -7,6 +7,7 @@ use skep_tests::format_diff::Format;
 use skep_tests::helper_diff::Program;
 use skep_tests::need::{Need, met};
 use skep_tests::random::Random;
+use skep_tests::run_diff::Run;
 use skep_tests::workspace_root;
 use skep_user::{Options, Universe};
 use skep_vm::{Engine, Tiers};
@@ -30,8 +31,7 @@ fn random_programs_of_helper_calls_agree() {
     if !met(&[Need::Bpf, Need::Root]) {
         return;
     }
-    let asked = std::env::var("SKEP_HELPER_PROGRAMS").ok();
-    let count = asked.and_then(|n| n.parse().ok()).unwrap_or(PROGRAMS);
+    let count = count("SKEP_HELPER_PROGRAMS", PROGRAMS);
     let kernel = Kernel::new();
     let user = |engine, tiers| {
         Universe::new(Options {
@@ -90,29 +90,52 @@ const FORMATS: u64 = 1000;
 /// Differences that are told.
 const TOLD: usize = 20;
 
-#[test]
-fn random_formats_agree() {
-    if !met(&[Need::Bpf, Need::Root]) {
-        return;
-    }
-    let asked = std::env::var("SKEP_FORMATS").ok();
-    let count = asked.and_then(|n| n.parse().ok()).unwrap_or(FORMATS);
+/// Compares `outcome` of so many random cases in both backends.
+fn agree<T: std::fmt::Display>(
+    count: u64,
+    case: impl Fn(&mut Random) -> T,
+    outcome: impl Fn(&T, &dyn Backend) -> Result<String, String>,
+) {
     let (kernel, user) = (Kernel::new(), Universe::new(Options::default()).unwrap());
     let mut different = Vec::new();
     for seed in 0..count {
-        let format = Format::random(&mut Random::new(seed));
-        let (found, expected) = (format.outcome(&user), format.outcome(&kernel));
+        let case = case(&mut Random::new(seed));
+        let (found, expected) = (outcome(&case, &user), outcome(&case, &kernel));
         if found != expected {
             different.push(format!(
-                "{seed}: {format}\n  user   {found:?}\n  kernel {expected:?}"
+                "{seed}: {case}\n  user   {found:?}\n  kernel {expected:?}"
             ));
         }
     }
     let told = different.iter().take(TOLD).cloned().collect::<Vec<_>>();
+    let total = different.len();
     assert!(
         different.is_empty(),
-        "{} of {count}:\n{}",
-        different.len(),
+        "{total} of {count}:\n{}",
         told.join("\n")
     );
+}
+
+/// How many cases: as the variable says.
+fn count(variable: &str, otherwise: u64) -> u64 {
+    let asked = std::env::var(variable).ok();
+    asked.and_then(|n| n.parse().ok()).unwrap_or(otherwise)
+}
+
+#[test]
+fn random_formats_agree() {
+    if met(&[Need::Bpf, Need::Root]) {
+        let formats = count("SKEP_FORMATS", FORMATS);
+        agree(formats, Format::random, Format::outcome);
+    }
+}
+
+/// Random test runs, unless `SKEP_RUNS` says otherwise.
+const RUNS: u64 = 1000;
+
+#[test]
+fn random_arguments_of_test_runs_agree() {
+    if met(&[Need::Bpf, Need::Root]) {
+        agree(count("SKEP_RUNS", RUNS), Run::random, Run::outcome);
+    }
 }

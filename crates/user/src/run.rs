@@ -3,7 +3,7 @@
 use crate::error::Named;
 use crate::load::ProgObject;
 use crate::universe::{Shared, thread_token};
-use skep_abi::Errno;
+use skep_abi::{Errno, ProgType};
 use skep_bpf::{Result, TestRun, TestRunResult};
 use skep_vm::test_run::{Input, test_run};
 use std::sync::atomic::Ordering;
@@ -16,18 +16,24 @@ impl Shared {
     pub(crate) fn prog_test_run(&self, prog: &ProgObject, run: &TestRun) -> Result<TestRunResult> {
         const WHAT: &str = "BPF_PROG_TEST_RUN";
         let token = thread_token();
-        let lease = if run.flags & ON_CPU == 0 {
-            self.leases().cpu(token)
+        let on_cpu = run.flags & ON_CPU != 0 && prog.loaded.prog_type == ProgType::RawTracepoint;
+        let lease = if on_cpu {
+            self.leases().this_cpu(run.cpu, token).ok()
         } else {
-            self.leases().this_cpu(run.cpu, token).named(WHAT)?
+            None
         };
+        let lacks_cpu = on_cpu && lease.is_none();
+        let lease = lease.unwrap_or_else(|| self.leases().cpu(token));
         let input = Input {
             data: run.data_in.as_deref(),
             ctx: run.ctx_in.as_deref(),
+            wants_data: run.data_size_out != 0,
             wants_ctx: run.ctx_size_out != 0,
             repeat: run.repeat,
             flags: run.flags,
             cpu: run.cpu,
+            lacks_cpu,
+            batch_size: run.batch_size,
         };
         let output = self
             .with_worker(&lease, |worker| test_run(worker, &prog.program, &input))
@@ -55,8 +61,12 @@ impl Shared {
             } else {
                 output.data
             },
-            // Also without room for it: programs of type syscall write their context in place.
-            ctx_out: output.ctx,
+            // Programs of type syscall write their context in place; others leave it as it is where there is no room.
+            ctx_out: if run.ctx_size_out == 0 && prog.loaded.prog_type != ProgType::Syscall {
+                run.ctx_in.clone().unwrap_or_default()
+            } else {
+                output.ctx
+            },
             duration: output.duration,
         })
     }

@@ -17,15 +17,17 @@ struct Keys([u8; KEYS_BYTES]);
 
 pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output, Errno> {
     let data = input.data.unwrap_or_default();
-    if input.flags != 0 || data.len() < ETH_HLEN || data.len() > 4096 {
+    let odd = input.flags != 0 || input.says_cpu_or_batch();
+    if odd || data.len() < ETH_HLEN || data.len() > 4096 {
         return Err(Errno::EINVAL);
     }
     let mut flags = 0;
-    if let Some(given) = ctx_image(input, KEYS_BYTES)? {
-        if !is_zero(&given, 0, FLAGS) || !is_zero(&given, FLAGS + 4, KEYS_BYTES) {
+    let image = ctx_image(input, KEYS_BYTES)?;
+    if let Some(given) = &image {
+        if !is_zero(given, 0, FLAGS) || !is_zero(given, FLAGS + 4, KEYS_BYTES) {
             return Err(Errno::EINVAL);
         }
-        flags = word(&given, FLAGS);
+        flags = word(given, FLAGS);
     }
     let mut keys = Keys([0; KEYS_BYTES]);
     let header = (ETH_HLEN as u16).to_ne_bytes();
@@ -42,7 +44,7 @@ pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output
     Ok(Output {
         retval,
         data: keys.0.to_vec(),
-        ctx: Vec::new(),
+        ctx: image.unwrap_or_default(),
         duration,
     })
 }

@@ -22,7 +22,9 @@ pub struct Input<'a> {
     pub data: Option<&'a [u8]>,
     /// The context.
     pub ctx: Option<&'a [u8]>,
-    /// The caller wants the context back although it gave none.
+    /// There is room for the packet afterwards.
+    pub wants_data: bool,
+    /// There is room for the context afterwards.
     pub wants_ctx: bool,
     /// Runs to make; 0 means 1.
     pub repeat: u32,
@@ -30,6 +32,22 @@ pub struct Input<'a> {
     pub flags: u32,
     /// The CPU to run on, for `BPF_F_TEST_RUN_ON_CPU`.
     pub cpu: u32,
+    /// There is no such CPU.
+    pub lacks_cpu: bool,
+    /// Frames at a time, for `BPF_F_TEST_XDP_LIVE_FRAMES`.
+    pub batch_size: u32,
+}
+
+impl Input<'_> {
+    /// Is a CPU or a number of frames said, where neither means anything?
+    const fn says_cpu_or_batch(&self) -> bool {
+        self.cpu != 0 || self.batch_size != 0
+    }
+
+    /// Is a packet given or wanted, where there is none?
+    fn has_packet(&self) -> bool {
+        self.wants_data || self.data.is_some_and(|d| !d.is_empty())
+    }
 }
 
 /// What a run gave.
@@ -177,7 +195,8 @@ fn set_word(image: &mut [u8], at: usize, value: u32) {
 
 /// The caller's context as `size` bytes (`bpf_ctx_init`): shorter ones are filled with zeros, longer ones must end in zeros.
 fn ctx_image(input: &Input<'_>, size: usize) -> Result<Option<Vec<u8>>, Errno> {
-    let Some(given) = input.ctx else {
+    // An empty one is none.
+    let Some(given) = input.ctx.filter(|ctx| !ctx.is_empty()) else {
         return Ok(input.wants_ctx.then(|| vec![0; size]));
     };
     let (kept, tail) = given.split_at(given.len().min(size));

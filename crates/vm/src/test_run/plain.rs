@@ -49,14 +49,18 @@ pub(super) fn raw_tracepoint(
 ) -> Result<Output, Errno> {
     let ctx = input.ctx.unwrap_or_default();
     let bad_cpu = input.flags & RUN_ON_CPU == 0 && input.cpu != 0;
-    if input.data.is_some_and(|d| !d.is_empty())
+    if input.has_packet()
+        || input.wants_ctx
         || input.repeat != 0
-        || input.flags & !RUN_ON_CPU != 0
+        || input.batch_size != 0
         || bad_cpu
         || ctx.len() > MAX_ARGS
         || ctx.len() < max_ctx_offset(session.proof())
     {
         return Err(Errno::EINVAL);
+    }
+    if input.lacks_cpu {
+        return Err(Errno::ENXIO);
     }
     let mut args = aligned(ctx, MAX_ARGS);
     // SAFETY: programs access at most `max_ctx_offset` bytes, which were given.
@@ -72,8 +76,10 @@ pub(super) fn raw_tracepoint(
 pub(super) fn syscall(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output, Errno> {
     let ctx = input.ctx.unwrap_or_default();
     let needs = max_ctx_offset(session.proof());
-    if input.data.is_some_and(|d| !d.is_empty())
+    if input.has_packet()
+        || input.wants_ctx
         || input.repeat != 0
+        || input.batch_size != 0
         || input.flags != 0
         || ctx.len() > MAX_CTX
         || ctx.len() < needs
@@ -96,31 +102,28 @@ pub(super) fn syscall(session: &mut Session<'_>, input: &Input<'_>) -> Result<Ou
 const SK_LOOKUP_BYTES: usize = 72;
 const COOKIE: usize = 0;
 const FAMILY: usize = 8;
-const PROTOCOL: usize = 12;
-const REMOTE_PORT: usize = 36;
 const LOCAL_PORT: usize = 60;
+/// Families of addresses.
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
 
 /// `bpf_prog_test_run_sk_lookup`: the context goes in only; the cookie of the selected socket comes out.
 pub(super) fn sk_lookup(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output, Errno> {
-    if input.flags != 0 || input.data.is_some_and(|d| !d.is_empty()) || input.ctx.is_none() {
+    if input.flags != 0 || input.has_packet() || input.says_cpu_or_batch() {
         return Err(Errno::EINVAL);
     }
     let image = ctx_image(input, SK_LOOKUP_BYTES)?.ok_or(Errno::EINVAL)?;
     let family = word(&image, FAMILY);
-    let fits = is_zero(&image, COOKIE, COOKIE + 8)
-        && word(&image, LOCAL_PORT) <= u32::from(u16::MAX)
-        && is_zero(&image, REMOTE_PORT + 2, REMOTE_PORT + 4);
-    if !fits {
+    let is_free =
+        is_zero(&image, COOKIE, COOKIE + 8) && is_zero(&image, LOCAL_PORT + 4, SK_LOOKUP_BYTES);
+    if !is_free {
         return Err(Errno::EINVAL);
     }
-    let protocol = word(&image, PROTOCOL);
-    let known = matches!(family, 2 | 10) && matches!(protocol, 6 | 17);
-    if !known {
-        return Err(if matches!(family, 2 | 10) {
-            Errno::EPROTONOSUPPORT
-        } else {
-            Errno::EAFNOSUPPORT
-        });
+    if word(&image, LOCAL_PORT) > u32::from(u16::MAX) {
+        return Err(Errno::ERANGE);
+    }
+    if !matches!(family, AF_INET | AF_INET6) {
+        return Err(Errno::EAFNOSUPPORT);
     }
     let mut words = aligned(&image, SK_LOOKUP_BYTES);
     // SAFETY: the context has the size of `struct bpf_sk_lookup`.

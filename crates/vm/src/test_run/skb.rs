@@ -30,7 +30,7 @@ const SETTABLE: &[(usize, usize)] = &[
 ];
 
 pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output, Errno> {
-    if input.flags != 0 {
+    if input.flags != 0 || input.says_cpu_or_batch() {
         return Err(Errno::EINVAL);
     }
     let data = input.data.unwrap_or_default();

@@ -22,14 +22,14 @@ pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output
         session.proof().attach(),
         Some(AttachType::XdpDevmap | AttachType::XdpCpumap)
     );
-    if input.flags != 0 || behind {
+    if input.flags != 0 || input.batch_size != 0 || behind {
         return Err(Errno::EINVAL);
     }
     let data = input.data.unwrap_or_default();
     let mut image = ctx_image(input, XDP_MD_BYTES)?;
-    let meta = match &image {
-        Some(image) if input.ctx.is_some() => check_ctx(image, data.len())?,
-        _ => 0,
+    let (meta, end) = match &image {
+        Some(image) => check_ctx(image, data.len())?,
+        None => (0, data.len()),
     };
     if data.len() < meta + ETH_HLEN {
         return Err(Errno::EINVAL);
@@ -37,7 +37,7 @@ pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output
     if let Some(image) = &image {
         check_device(image)?;
     }
-    let linear = (data.len() - meta).min(MAX_LINEAR);
+    let linear = (end - meta).min(MAX_LINEAR);
     let mut packet = XdpBuffer::new(data, meta, linear).ok_or(Errno::ENOMEM)?;
     if let Some(image) = &image {
         let ctx = packet.ctx();
@@ -66,18 +66,18 @@ pub(super) fn run(session: &mut Session<'_>, input: &Input<'_>) -> Result<Output
     })
 }
 
-/// Checks the caller's `struct xdp_md`: the bytes of metadata.
-fn check_ctx(image: &[u8], size: usize) -> Result<usize, Errno> {
+/// Checks the caller's `struct xdp_md`: the bytes of metadata, and the bytes with these that are in the first buffer.
+fn check_ctx(image: &[u8], size: usize) -> Result<(usize, usize), Errno> {
     let (data, data_end) = (word(image, DATA), word(image, DATA_END));
     let bad_range = word(image, DATA_META) != 0
-        || data_end as usize != size
+        || data_end as usize > size
         || data > data_end
         || !data.is_multiple_of(4)
         || data > MAX_META;
     if bad_range {
         return Err(Errno::EINVAL);
     }
-    Ok(data as usize)
+    Ok((data as usize, data_end as usize))
 }
 
 /// Checks where the packet seems to come from: the loopback device, or nowhere.
