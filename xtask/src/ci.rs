@@ -23,6 +23,21 @@ const MODELS: &[&str] = &[
 /// The programs behind `bench jit` and `bench interp` stand outside of the workspace, with the peers they measure.
 const PEERS: &[&str] = &["check", "--manifest-path", "peers/Cargo.toml", "--quiet"];
 
+/// The compiler of filters does without the standard library: this crate has a panic handler of its own.
+const BARE: &[&str] = &[
+    "rustc",
+    "--package",
+    "skep-cbpf",
+    "--example",
+    "bare",
+    "--features",
+    "bare",
+    "--quiet",
+    "--",
+    "-C",
+    "panic=abort",
+];
+
 /// What CI runs, step by step.
 const STEPS: &[Step] = &[
     (&["fmt", "--all", "--check"], None),
@@ -45,6 +60,7 @@ const STEPS: &[Step] = &[
     (&["test", "--workspace"], None),
     (MODELS, None),
     (PEERS, None),
+    (BARE, None),
 ];
 
 /// Runs the steps and stops at the first that fails.

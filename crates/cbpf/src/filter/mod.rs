@@ -49,6 +49,8 @@ pub enum Source {
     },
     /// A packet socket: the kernel knows direction, interface and VLAN tag.
     Live,
+    /// Nowhere yet: the code is for a packet socket, but VLAN tags are looked for in the packet.
+    Unknown,
 }
 
 /// What a filter is compiled for.

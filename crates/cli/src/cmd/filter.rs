@@ -75,10 +75,10 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
             ))
         })?),
     };
-    let source = if args.interface.is_some() {
-        Source::Live
-    } else {
-        Source::File { big_endian: false }
+    let source = match (&args.read, &args.interface) {
+        (Some(_), _) => Source::File { big_endian: false },
+        (None, Some(_)) => Source::Live,
+        (None, None) => Source::Unknown,
     };
     let target = Target {
         link: link.unwrap_or(LinkType::ETHERNET),

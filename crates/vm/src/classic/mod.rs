@@ -133,10 +133,10 @@ impl Native {
     #[inline]
     #[must_use]
     pub fn run(&self, packet: &[u8], wire_len: u32) -> u32 {
-        let length = packet.len().min(OFFSET_MAX as usize);
         // SAFETY: `one` is mapped executable as long as `self` lives. It was made of a checked program; it reads
-        // `packet` only below `length`, which it compares before, and writes only its registers and red zone.
-        unsafe { (self.one)(packet.as_ptr(), length, wire_len) }
+        // `packet` only below its length, with which it compares offsets of 64 bits before, and writes only its
+        // registers and red zone.
+        unsafe { (self.one)(packet.as_ptr(), packet.len(), wire_len) }
     }
 
     /// Runs the program on many packets, one result each, with the least that can be spent on a packet: there is no call.

@@ -211,7 +211,7 @@ impl Expander<'_> {
     fn family(&mut self, family: u32) -> Expanded {
         let swapped = match self.target.source {
             Source::File { big_endian } => !big_endian,
-            Source::Live => cfg!(target_endian = "little"),
+            Source::Live | Source::Unknown => cfg!(target_endian = "little"),
         } && self.layer.naming == Naming::HostFamily;
         let family = if swapped { family.swap_bytes() } else { family };
         self.field(Offset::HEADER, Size::W, family)
@@ -220,7 +220,7 @@ impl Expander<'_> {
     fn family_inet6(&mut self) -> Expanded {
         /// `AF_INET6` of Linux.
         const LINUX_AF_INET6: u32 = 10;
-        if self.target.source == Source::Live {
+        if !matches!(self.target.source, Source::File { .. }) {
             return self.family(LINUX_AF_INET6);
         }
         let [first, second, third] = BSD_AF_INET6;

@@ -501,7 +501,7 @@ impl<'t> Expander<'t> {
             (_, Naming::Magic(..), _) if link != LinkType::BACNET => {
                 return self.masked(Offset::HEADER.plus(3), Size::B, 1, pick(1, 0));
             }
-            (_, _, Source::Live) => {
+            (_, _, Source::Live | Source::Unknown) => {
                 let kind = code::load(Size::H, Ancillary::PktType.offset());
                 self.draft.extend(&[kind]);
                 self.draft.compare(Relation::Eq, OUTGOING)
@@ -522,7 +522,7 @@ impl<'t> Expander<'t> {
     fn interface(&mut self, index: u32) -> Expanded {
         match (self.layer.link, self.target.source) {
             (LinkType::LINUX_SLL2, _) => self.field(Offset::HEADER.plus(4), Size::W, index),
-            (_, Source::Live) => {
+            (_, Source::Live | Source::Unknown) => {
                 let value = code::load(Size::W, Ancillary::IfIndex.offset());
                 self.draft.extend(&[value]);
                 Ok(self.draft.compare(Relation::Eq, index))
