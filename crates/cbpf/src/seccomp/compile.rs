@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     const POLICY: &str = "
-        arch x86_64 i386 aarch64
+        arch x86_64 i386 aarch64 arm riscv64
         default errno ENOSYS
         other kill
         allow read write exit_group mmap brk close fstat
@@ -283,7 +283,13 @@ mod tests {
             let number = arch.number(name).unwrap();
             run(&code, arch.audit(), number, args)
         };
-        for arch in [Arch::X86_64, Arch::I386, Arch::Aarch64] {
+        for arch in [
+            Arch::X86_64,
+            Arch::I386,
+            Arch::Aarch64,
+            Arch::Arm,
+            Arch::Riscv64,
+        ] {
             assert_eq!(call(arch, "read", [0; 6]), Action::Allow, "{arch:?}");
             assert_eq!(call(arch, "ptrace", [0; 6]), Action::Kill);
             assert_eq!(call(arch, "mount", [0; 6]), Action::Notify);

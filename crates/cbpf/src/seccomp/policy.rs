@@ -1,6 +1,6 @@
 //! The text of a policy.
 
-use super::syscalls::{AARCH64, I386, X86_64};
+use super::syscalls::{AARCH64, ARM, I386, RISCV64, X86_64};
 use crate::filter::Span;
 use alloc::format;
 use alloc::string::String;
@@ -127,6 +127,10 @@ pub enum Arch {
     I386,
     /// 64-bit ARM.
     Aarch64,
+    /// 32-bit ARM.
+    Arm,
+    /// 64-bit RISC-V.
+    Riscv64,
 }
 
 /// Names and `AUDIT_ARCH_*` of the architectures.
@@ -136,6 +140,8 @@ const ARCHES: &[(&str, Arch, u32)] = &[
     ("x32",     Arch::X32,     0xc000_003e),
     ("i386",    Arch::I386,    0x4000_0003),
     ("aarch64", Arch::Aarch64, 0xc000_00b7),
+    ("arm",     Arch::Arm,     0x4000_0028),
+    ("riscv64", Arch::Riscv64, 0xc000_00f3),
 ];
 
 /// Bit of the numbers of x32 system calls.
@@ -181,6 +187,8 @@ impl Arch {
             Self::X32 => (X86_64, X32_BIT),
             Self::I386 => (I386, 0),
             Self::Aarch64 => (AARCH64, 0),
+            Self::Arm => (ARM, 0),
+            Self::Riscv64 => (RISCV64, 0),
         };
         table
             .iter()

@@ -61,6 +61,10 @@ enum Verb {
 const fn native() -> Arch {
     if cfg!(target_arch = "aarch64") {
         Arch::Aarch64
+    } else if cfg!(target_arch = "arm") {
+        Arch::Arm
+    } else if cfg!(target_arch = "riscv64") {
+        Arch::Riscv64
     } else {
         Arch::X86_64
     }
