@@ -2,7 +2,7 @@
 
 use skep::Kernel;
 use skep_abi::ProgType;
-use skep_bpf::{Backend, ProgLoad};
+use skep_bpf::{Backend, ProgLoad, TestRun};
 use skep_cbpf::insn::{AluOp, Ancillary, OPCODES, Op, SKF_AD_OFF, SKF_LL_OFF, SKF_NET_OFF};
 use skep_cbpf::interp::Ancillaries;
 use skep_cbpf::translate::{Access, Options, TranslateError, translate};
@@ -217,6 +217,65 @@ fn translations_decide_as_their_programs_in_the_kernel() {
     assert!(
         translated > count / 20 && passed > count / 40,
         "{translated} {untranslated} {passed}"
+    );
+}
+
+/// Programs on packets as XDP programs: the kernel's test run passes what the interpreter accepts, and drops the rest.
+#[test]
+fn translations_for_xdp_decide_as_their_programs() {
+    const XDP_DROP: u32 = 1;
+    const XDP_PASS: u32 = 2;
+    /// The kernel takes no shorter packets.
+    const HEADER: usize = 14;
+    if !met(&[Need::Bpf]) {
+        return;
+    }
+    let asked = std::env::var("SKEP_CLASSIC_PROGRAMS").ok();
+    let count = asked.and_then(|n| n.parse().ok()).unwrap_or(TRANSLATED);
+    let mut random = Random::new(14);
+    let kernel = Kernel::new();
+    let verdicts = Some((XDP_PASS.cast_signed(), XDP_DROP.cast_signed()));
+    let (mut translated, mut runs, mut passed) = (0u64, 0u64, 0u64);
+    for _ in 0..count {
+        let insns = program(&mut random);
+        let long_shift = *random.of(&[LongShift::Modulo, LongShift::Zero]);
+        let Ok(program) = Program::new(&insns, long_shift) else {
+            continue;
+        };
+        let options = Options {
+            access: Access::Direct,
+            long_shift,
+            verdicts,
+        };
+        // Ancillary data is not there.
+        let Ok(slots) = translate(&insns, &options) else {
+            continue;
+        };
+        let loaded = kernel.prog_load(&ProgLoad::plain(ProgType::Xdp, slots));
+        let loaded = loaded.unwrap_or_else(|e| panic!("{:?} {insns:x?}", e.errno));
+        translated += 1;
+        for length in [HEADER, 64, HEADER + random.below(60) as usize] {
+            let packet: Vec<u8> = (0..length)
+                .map(|_| random.next_u64() as u8 & [0xff, 0x0d][random.below(2) as usize])
+                .collect();
+            let accepted = program.run(&Packet::of_file(&packet, length as u32)) != 0;
+            let run = TestRun {
+                data_in: Some(packet.clone()),
+                repeat: 1,
+                ..TestRun::default()
+            };
+            let verdict = kernel.prog_test_run(loaded, &run).unwrap().retval;
+            let expected = if accepted { XDP_PASS } else { XDP_DROP };
+            assert_eq!(verdict, expected, "{insns:x?} on {packet:x?}");
+            runs += 1;
+            passed += u64::from(accepted);
+        }
+        kernel.close(loaded);
+    }
+    println!("{translated} translated, {runs} runs, {passed} packets passed");
+    assert!(
+        translated > count / 20 && passed > count / 20,
+        "{translated} {passed}"
     );
 }
 
