@@ -87,6 +87,18 @@ fn packets(path: &Path) -> Vec<String> {
     lines
 }
 
+/// What a program prints on standard output, by line.
+fn printed(program: &str, arguments: &[&str], file: &Path) -> Vec<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .arg(file)
+        .env("TZ", "UTC")
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(|l| l.trim_end().to_owned()).collect()
+}
+
 fn ended(mut child: Child, name: &str) {
     let until = Instant::now() + Duration::from_secs(20);
     while child.try_wait().expect("waits").is_none() {
@@ -155,6 +167,8 @@ fn live_captures_are_those_of_tcpdump() {
     send(&from);
     ended(skep, "skep");
     ended(dump, "tcpdump");
+    let lines = printed(env!("CARGO_BIN_EXE_skep"), &["filter", "-r"], &ours);
+    assert_eq!(lines, printed("tcpdump", &["-nn", "-r"], &ours));
     let (ours, theirs) = (packets(&ours), packets(&theirs));
     let told = fs::read_to_string(&told).expect("it is there");
     fs::remove_dir_all(&folder).expect("it is ours");

@@ -3,6 +3,8 @@
 //! Numbers of a TCP conversation count from its first packet with an acknowledgment, as tcpdump has it, if [`Flows`] are
 //! kept; otherwise they are those in the packet.
 
+mod icmp;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -44,6 +46,8 @@ impl Flows {
 /// A line under construction.
 struct Text<'f> {
     text: String,
+    /// The header at hand, as it is called where the packet ends inside it.
+    header: &'static str,
     flows: Option<&'f Flows>,
 }
 
@@ -90,15 +94,14 @@ impl fmt::Display for Line<'_> {
         )?;
         let mut out = Text {
             text: String::new(),
+            header: "ether",
             flows: self.flows,
         };
-        let whole = network(&mut out, self.link, self.data);
-        let text = out.text;
+        let whole = network(&mut out, self.link, self.data, self.wire_len);
+        f.write_str(&out.text)?;
         match whole {
-            Some(()) => f.write_str(&text),
-            // Cut inside a header that was being printed.
-            None if text.is_empty() => write!(f, "length {}", self.wire_len),
-            None => write!(f, "{text} [|cut]"),
+            Some(()) => Ok(()),
+            None => write!(f, " [|{}]", out.header),
         }
     }
 }
@@ -116,9 +119,9 @@ fn u32_at(data: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Prints what is after the link header; `None` if the packet ends too early. Writing to a string does not fail.
-fn network(out: &mut Text<'_>, link: u16, data: &[u8]) -> Option<()> {
+fn network(out: &mut Text<'_>, link: u16, data: &[u8], wire_len: u32) -> Option<()> {
     match link {
-        1 => ethernet(out, data),
+        1 => ethernet(out, data, wire_len),
         113 => typed(out, u16_at(data, 14)?, data.get(16..)?),
         276 => typed(out, u16_at(data, 0)?, data.get(20..)?),
         0 | 108 => ip(out, data.get(4..)?),
@@ -131,23 +134,51 @@ fn network(out: &mut Text<'_>, link: u16, data: &[u8]) -> Option<()> {
     }
 }
 
-fn ethernet(out: &mut Text<'_>, data: &[u8]) -> Option<()> {
+fn ethernet(out: &mut Text<'_>, data: &[u8], wire_len: u32) -> Option<()> {
     let kind = u16_at(data, 12)?;
     if kind <= 1500 {
         let _ = write!(out, "802.3, length {kind}");
         return Some(());
     }
+    if !is_printed(kind) {
+        let (dst, src) = (mac(data, 0)?, mac(data, 6)?);
+        let _ = write!(
+            out,
+            "{src} > {dst}, ethertype Unknown (0x{kind:04x}), length {wire_len}: "
+        );
+        return Some(());
+    }
     typed(out, kind, data.get(14..)?)
+}
+
+fn mac(data: &[u8], at: usize) -> Option<String> {
+    let bytes: Vec<String> = data
+        .get(at..at + 6)?
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    Some(bytes.join(":"))
+}
+
+/// Whether [`typed`] knows a type.
+fn is_printed(kind: u16) -> bool {
+    matches!(
+        kind,
+        0x0800 | 0x86dd | 0x0806 | 0x8035 | 0x8100 | 0x88a8 | 0x9100 | 0x8847 | 0x8848 | 0x8864
+    )
 }
 
 fn typed(out: &mut Text<'_>, kind: u16, data: &[u8]) -> Option<()> {
     match kind {
         0x0800 | 0x86dd => ip(out, data),
-        0x0806 => arp(out, data),
+        0x0806 | 0x8035 => arp(out, data),
         0x8100 | 0x88a8 | 0x9100 => {
-            let _ = write!(out, "vlan {}, ", u16_at(data, 0)? & 0xfff);
+            // The tag itself is printed with link headers alone.
+            out.header = "vlan";
             typed(out, u16_at(data, 2)?, data.get(4..)?)
         }
+        0x8847 | 0x8848 => mpls(out, data),
+        0x8864 => pppoe(out, data),
         _ => {
             let _ = write!(out, "ethertype 0x{kind:04x}, length {}", data.len());
             Some(())
@@ -155,67 +186,78 @@ fn typed(out: &mut Text<'_>, kind: u16, data: &[u8]) -> Option<()> {
     }
 }
 
+/// Most labels that are printed.
+const LABELS_MAX: usize = 16;
+
+fn mpls(out: &mut Text<'_>, data: &[u8]) -> Option<()> {
+    out.header = "mpls";
+    out.push_str("MPLS ");
+    for at in 0..LABELS_MAX {
+        let word = u32_at(data, 4 * at)?;
+        let (label, class, ttl) = (word >> 12, word >> 9 & 7, word & 0xff);
+        let last = word & 0x100 != 0;
+        let bottom = if last { ", [S]" } else { "" };
+        let _ = write!(out, "(label {label}, tc {class}{bottom}, ttl {ttl}) ");
+        if last {
+            return ip(out, data.get(4 * at + 4..)?);
+        }
+    }
+    Some(())
+}
+
+fn pppoe(out: &mut Text<'_>, data: &[u8]) -> Option<()> {
+    const IPV4: u16 = 0x0021;
+    const IPV6: u16 = 0x0057;
+    out.header = "pppoe";
+    let (session, length) = (u16_at(data, 2)?, usize::from(u16_at(data, 4)?));
+    let rest = data.get(6..)?;
+    out.push_str("PPPoE ");
+    if length > rest.len() {
+        let _ = write!(out, " [len {length} > {}!]", rest.len());
+    }
+    if session != 0 {
+        let _ = write!(out, " [ses 0x{session:x}] ");
+    }
+    match u16_at(rest, 0)? {
+        IPV4 | IPV6 => ip(out, rest.get(2..)?),
+        protocol => {
+            let _ = write!(out, "PPP protocol 0x{protocol:04x}, length {length}");
+            Some(())
+        }
+    }
+}
+
 fn arp(out: &mut Text<'_>, data: &[u8]) -> Option<()> {
+    out.header = "arp";
     let address = |at| u32_at(data, at).map(Ipv4Addr::from);
     let (sender, target) = (address(14)?, address(24)?);
+    let length = data.len().min(28);
     let _ = match u16_at(data, 6)? {
-        1 => write!(
-            out,
-            "ARP, Request who-has {target} tell {sender}, length {}",
-            data.len()
-        ),
-        2 => {
-            let mac: Vec<String> = data
-                .get(8..14)?
-                .iter()
-                .map(|b| format!("{b:02x}"))
-                .collect();
+        1 => {
+            let known = data.get(18..24)?.iter().any(|b| *b != 0);
+            let hardware = match known {
+                true => format!(" ({})", mac(data, 18)?),
+                false => String::new(),
+            };
             write!(
                 out,
-                "ARP, Reply {sender} is-at {}, length {}",
-                mac.join(":"),
-                data.len()
+                "ARP, Request who-has {target}{hardware} tell {sender}, length {length}"
             )
         }
-        other => write!(out, "ARP, operation {other}, length {}", data.len()),
+        2 => write!(
+            out,
+            "ARP, Reply {sender} is-at {}, length {length}",
+            mac(data, 8)?
+        ),
+        other => write!(out, "ARP, operation {other}, length {length}"),
     };
     Some(())
 }
 
 fn ip(out: &mut Text<'_>, data: &[u8]) -> Option<()> {
     match data.first()? >> 4 {
-        4 => {
-            let header = usize::from(data[0] & 0xf) * 4;
-            let (src, dst) = (
-                Ipv4Addr::from(u32_at(data, 12)?),
-                Ipv4Addr::from(u32_at(data, 16)?),
-            );
-            let length = usize::from(u16_at(data, 2)?).saturating_sub(header);
-            out.push_str("IP ");
-            let fragment = u16_at(data, 6)? & 0x1fff;
-            if fragment > 0 {
-                let _ = write!(
-                    out,
-                    "{src} > {dst}: fragment at {}",
-                    u32::from(fragment) * 8
-                );
-                return Some(());
-            }
-            let rest = data.get(header..).unwrap_or_default();
-            transport(out, *data.get(9)?, src.into(), dst.into(), rest, length)
-        }
-        6 => {
-            let address = |at: usize| -> Option<Ipv6Addr> {
-                data.get(at..)?
-                    .first_chunk::<16>()
-                    .map(|b| Ipv6Addr::from(*b))
-            };
-            let (src, dst) = (address(8)?, address(24)?);
-            let length = usize::from(u16_at(data, 4)?);
-            out.push_str("IP6 ");
-            let rest = data.get(40..).unwrap_or_default();
-            transport(out, data[6], src.into(), dst.into(), rest, length)
-        }
+        4 => ip4(out, data),
+        6 => ip6(out, data),
         version => {
             let _ = write!(out, "IP version {version}");
             Some(())
@@ -223,85 +265,152 @@ fn ip(out: &mut Text<'_>, data: &[u8]) -> Option<()> {
     }
 }
 
-fn transport(
-    out: &mut Text<'_>,
-    protocol: u8,
+fn ip4(out: &mut Text<'_>, data: &[u8]) -> Option<()> {
+    out.header = "ip";
+    out.push_str("IP ");
+    let header = usize::from(data[0] & 0xf) * 4;
+    let (src, dst) = (
+        Ipv4Addr::from(u32_at(data, 12)?),
+        Ipv4Addr::from(u32_at(data, 16)?),
+    );
+    let protocol = data[9];
+    if u16_at(data, 6)? & 0x1fff != 0 {
+        let _ = write!(out, "{src} > {dst}: ip-proto-{protocol}");
+        return Some(());
+    }
+    let upper = Upper {
+        src: src.into(),
+        dst: dst.into(),
+        data: data.get(header..).unwrap_or_default(),
+        length: usize::from(u16_at(data, 2)?).saturating_sub(header),
+        whole: u16_at(data, 6)? & 0x2000 == 0,
+    };
+    transport(out, protocol, "", upper)
+}
+
+/// Most extension headers that are followed.
+const EXTENSIONS_MAX: usize = 8;
+
+fn ip6(out: &mut Text<'_>, data: &[u8]) -> Option<()> {
+    out.header = "ip6";
+    let address = |at: usize| -> Option<Ipv6Addr> {
+        let bytes = data.get(at..)?.first_chunk::<16>();
+        bytes.map(|b| Ipv6Addr::from(*b))
+    };
+    let (src, dst) = (address(8)?, address(24)?);
+    out.push_str("IP6 ");
+    let mut upper = Upper {
+        src: src.into(),
+        dst: dst.into(),
+        data: data.get(40..).unwrap_or_default(),
+        length: usize::from(u16_at(data, 4)?),
+        whole: true,
+    };
+    let mut next = data[6];
+    let mut before = String::new();
+    for _ in 0..EXTENSIONS_MAX {
+        let (name, length) = match next {
+            0 => ("HBH ", (usize::from(*upper.data.get(1)?) + 1) * 8),
+            60 => ("DSTOPT ", (usize::from(*upper.data.get(1)?) + 1) * 8),
+            44 => ("", 8),
+            _ => break,
+        };
+        before.push_str(name);
+        if next == 44 {
+            let place = u16_at(upper.data, 2)?;
+            let size = upper.length.saturating_sub(length);
+            let _ = write!(before, "frag ({}|{size}) ", place & 0xfff8);
+            upper.whole = place & 1 == 0;
+            if place & 0xfff8 != 0 {
+                let _ = write!(out, "{src} > {dst}: {}", before.trim_end());
+                return Some(());
+            }
+        }
+        next = *upper.data.first()?;
+        upper.data = upper.data.get(length..)?;
+        upper.length = upper.length.saturating_sub(length);
+    }
+    transport(out, next, &before, upper)
+}
+
+/// What an IP packet carries.
+#[derive(Clone, Copy)]
+struct Upper<'a> {
     src: IpAddr,
     dst: IpAddr,
-    data: &[u8],
+    data: &'a [u8],
+    /// Bytes of the payload on the wire.
     length: usize,
-) -> Option<()> {
+    /// Not a fragment.
+    whole: bool,
+}
+
+/// The transport header and what is in it, with what extension headers say before it.
+fn transport(out: &mut Text<'_>, protocol: u8, before: &str, upper: Upper<'_>) -> Option<()> {
+    let Upper {
+        src,
+        dst,
+        data,
+        length,
+        whole,
+    } = upper;
     let ports = |out: &mut Text<'_>| -> Option<()> {
-        let (from, to) = (u16_at(data, 0)?, u16_at(data, 2)?);
-        let _ = write!(out, "{src}.{from} > {dst}.{to}: ");
+        let (Some(from), Some(to)) = (u16_at(data, 0), u16_at(data, 2)) else {
+            let _ = write!(out, "{src} > {dst}: {before}");
+            return None;
+        };
+        let _ = write!(out, "{src}.{from} > {dst}.{to}: {before}");
         Some(())
     };
     match protocol {
         6 => {
+            out.header = "tcp";
             ports(out)?;
             tcp(out, src, dst, data, length)
         }
         17 => {
+            out.header = "udp";
             ports(out)?;
-            let _ = write!(out, "UDP, length {}", length.saturating_sub(8));
+            let told = usize::from(u16_at(data, 4)?);
+            let _ = match whole && told > length {
+                true => write!(
+                    out,
+                    "UDP, bad length {} > {}",
+                    told.saturating_sub(8),
+                    length.saturating_sub(8)
+                ),
+                false => write!(out, "UDP, length {}", told.saturating_sub(8)),
+            };
             Some(())
         }
         132 => {
+            out.header = "sctp";
             ports(out)?;
             out.push_str("sctp");
-            Some(())
+            data.get(..12).map(|_| ())
         }
         1 | 58 => {
-            let _ = write!(out, "{src} > {dst}: ");
-            icmp(out, protocol == 58, data)?;
+            out.header = if protocol == 58 { "icmp6" } else { "icmp" };
+            let _ = write!(out, "{src} > {dst}: {before}");
+            icmp::message(out, protocol == 58, data)?;
             let _ = write!(out, ", length {length}");
             Some(())
         }
+        50 => {
+            out.header = "esp";
+            let _ = write!(out, "{src} > {dst}: {before}");
+            let (index, number) = (u32_at(data, 0)?, u32_at(data, 4)?);
+            let _ = write!(
+                out,
+                "ESP(spi=0x{index:08x},seq=0x{number:x}), length {length}"
+            );
+            Some(())
+        }
         _ => {
-            let _ = write!(out, "{src} > {dst}: ip-proto-{protocol} {length}");
+            let _ = write!(out, "{src} > {dst}: {before} ip-proto-{protocol} {length}");
             Some(())
         }
     }
-}
-
-/// Messages of ICMP and ICMPv6 by name: version, type, name.
-#[rustfmt::skip] // one message per line
-const ICMP_MESSAGES: &[(bool, u8, &str)] = &[
-    (false, 0,   "echo reply"),
-    (false, 8,   "echo request"),
-    (false, 11,  "time exceeded in-transit"),
-    (true,  128, "echo request"),
-    (true,  129, "echo reply"),
-    (true,  133, "router solicitation"),
-    (true,  134, "router advertisement"),
-    (true,  135, "neighbor solicitation"),
-    (true,  136, "neighbor advertisement"),
-];
-
-fn icmp(out: &mut Text<'_>, six: bool, data: &[u8]) -> Option<()> {
-    let (kind, code) = (*data.first()?, *data.get(1)?);
-    out.push_str(if six { "ICMP6, " } else { "ICMP " });
-    let row = ICMP_MESSAGES.iter().find(|m| (m.0, m.1) == (six, kind));
-    let Some((_, _, name)) = row else {
-        let _ = match (six, kind) {
-            (false, 3) | (true, 1) => write!(out, "unreachable, code {code}"),
-            _ => write!(out, "type {kind}, code {code}"),
-        };
-        return Some(());
-    };
-    out.push_str(name);
-    match (six, kind) {
-        (false, 0 | 8) | (true, 128 | 129) => {
-            let _ = write!(out, ", id {}, seq {}", u16_at(data, 4)?, u16_at(data, 6)?);
-        }
-        (true, 135 | 136) => {
-            let target = data.get(8..)?.first_chunk::<16>()?;
-            let verb = if kind == 135 { "who has" } else { "tgt is" };
-            let _ = write!(out, ", {verb} {}", Ipv6Addr::from(*target));
-        }
-        _ => {}
-    }
-    Some(())
 }
 
 fn tcp(out: &mut Text<'_>, src: IpAddr, dst: IpAddr, data: &[u8], length: usize) -> Option<()> {
@@ -315,6 +424,7 @@ fn tcp(out: &mut Text<'_>, src: IpAddr, dst: IpAddr, data: &[u8], length: usize)
         (64, 'E'),
         (128, 'W'),
     ];
+    data.get(..TCP_HEADER)?;
     let (mut seq, mut ack) = (u32_at(data, 4)?, u32_at(data, 8)?);
     let (offset, flags, window) = (*data.get(12)?, *data.get(13)?, u16_at(data, 14)?);
     if let (Some(flows), true) = (out.flows, flags & 0x10 != 0) {
@@ -435,7 +545,10 @@ mod tests {
         assert!(line(101, &with_options).ends_with(
             ", win 512, options [mss 1460,sackOK,TS val 7 ecr 9,nop,wscale 7], length 0"
         ));
-        assert_eq!(line(101, &tcp[..22]), "01:01:01.000001 IP  [|cut]");
+        assert_eq!(
+            line(101, &tcp[..22]),
+            "01:01:01.000001 IP 10.0.0.1 > 10.0.0.2:  [|tcp]"
+        );
         let echo = [
             0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 8, 0, 0, 0, 0, 5, 0,
             7,
@@ -444,7 +557,7 @@ mod tests {
             line(101, &echo)
                 .ends_with("IP 10.0.0.1 > 10.0.0.2: ICMP echo request, id 5, seq 7, length 8")
         );
-        assert_eq!(line(1, &[0; 5]), "01:01:01.000001 length 60");
+        assert_eq!(line(1, &[0; 5]), "01:01:01.000001  [|ether]");
     }
 
     /// A handshake and what follows, as tcpdump prints it.

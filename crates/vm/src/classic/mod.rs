@@ -129,7 +129,7 @@ impl Native {
         Ok(Self { code, one, many })
     }
 
-    /// Runs the program on the first 2 GiB of a packet; zero means reject, anything else how many bytes to keep.
+    /// Runs the program on a packet; zero means reject, anything else how many bytes to keep.
     #[inline]
     #[must_use]
     pub fn run(&self, packet: &[u8], wire_len: u32) -> u32 {
