@@ -102,6 +102,8 @@ pub struct KernelBuffer {
     headroom: u32,
     /// Offset of the transport header from the start of the buffer, [`NO_HEADER`] if there is none.
     transport: u16,
+    /// Bytes of the link-layer header as far as the kernel noted them: 0 until a helper does.
+    pub mac_len: u16,
     /// The packet is inside of another one that a program put around it.
     pub encapsulated: bool,
 }
@@ -117,6 +119,7 @@ impl KernelBuffer {
         Self {
             headroom: PAD_BYTES + hidden as u32,
             transport: NO_HEADER,
+            mac_len: 0,
             encapsulated: false,
         }
     }

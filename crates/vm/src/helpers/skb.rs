@@ -194,10 +194,10 @@ fn protocol_behind_tags(skb: &mut SkbCtx) -> u16 {
     const DEPTH_MAX: usize = 8;
     let is_tag = |protocol: u16| matches!(protocol, 0x8100 | 0x88a8);
     let mut protocol = (skb.protocol as u16).to_be();
-    // The type field in front of the network header comes first, or that of the Ethernet header.
-    let first = match super::skb_room::mac_len(skb) {
+    // The type field in front of the network header comes first, or the tag behind the Ethernet header.
+    let first = match skb.kernel.mac_len {
         0 => ETH_HLEN,
-        len => len.saturating_sub(VLAN_HLEN),
+        len => usize::from(len).saturating_sub(VLAN_HLEN),
     };
     let mut places = (first..).step_by(VLAN_HLEN).take(DEPTH_MAX - 1);
     while is_tag(protocol) {

@@ -97,6 +97,7 @@ fn change_head(a: &Args) -> Result<i64, Errno> {
     skb.move_start(-(room as isize));
     skb.packet()[..room].fill(0);
     skb.mac = skb.data;
+    skb.kernel.mac_len = mac_len(skb) as u16;
     Ok(0)
 }
 
@@ -306,7 +307,6 @@ fn vlan_push(a: &Args) -> Result<i64, Errno> {
         let (outer, tag) = (skb.vlan_proto as u16, skb.vlan_tci as u16);
         let addresses = ETH_HLEN - 2;
         push(skb, addresses, VLAN_HLEN)?;
-        skb.network = skb.network.wrapping_add(VLAN_HLEN);
         let packet = skb.packet();
         packet[addresses..addresses + 2].copy_from_slice(&outer.to_ne_bytes());
         packet[addresses + 2..addresses + 4].copy_from_slice(&tag.to_be_bytes());
@@ -334,6 +334,7 @@ fn pop_from_packet(skb: &mut SkbCtx) -> Result<u32, Errno> {
     if skb.network_offset() < ETH_HLEN as isize {
         skb.network = skb.data.wrapping_add(ETH_HLEN);
     }
+    skb.kernel.mac_len = mac_len(skb) as u16;
     skb.protocol = u32::from(ethertype(inner, follows).to_be());
     Ok(u32::from(tci))
 }
