@@ -307,8 +307,71 @@ fn devices_get_and_lose_programs() {
     let shown = json("net show");
     assert_eq!(shown[0]["tc"][0]["devname"], "lo", "{shown}");
     assert_eq!(shown[0]["xdp"].as_array().map(Vec::len), Some(0), "{shown}");
+    let other = pins.path("tcx_before");
+    let _other = pinned(ATTACH, "on_tcx_ingress", &other);
+    skep(&format!(
+        "net attach tcx_ingress pinned {other} dev lo before pinned {tcx}"
+    ))
+    .expect("attaches");
+    let row = json("net show")[0]["tc"].clone();
+    let id = |path: &str| json(&format!("prog show pinned {path}"))["id"].clone();
+    assert_eq!([&row[0]["id"], &row[1]["id"]], [&id(&other), &id(&tcx)]);
+    let wrong = format!("net attach tcx_ingress pinned {other} dev lo overwrite");
+    assert!(skep(&wrong).is_err());
+    skep(&format!("net detach tcx_ingress pinned {other} dev lo")).expect("detaches");
     skep(&format!("net detach tcx_ingress pinned {tcx} dev lo")).expect("detaches");
     assert_eq!(json("net show")[0]["tc"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn programs_are_attached_as_they_are_loaded() {
+    let Some(pins) = Pins::new("autoattach") else {
+        return;
+    };
+    let link = pins.path("link");
+    skep(&format!(
+        "prog load tests/objects/attach.bpf.o {link} --autoattach"
+    ))
+    .expect("loads");
+    let shown = json(&format!("link show pinned {link}"));
+    assert_eq!(shown["type"], "perf_event", "{shown}");
+    // What its section name leaves open keeps a program from being attached: it is pinned itself.
+    let program = pins.path("program");
+    skep(&format!(
+        "prog load examples/packets.bpf.o {program} --autoattach"
+    ))
+    .expect("loads");
+    assert_eq!(json(&format!("prog show pinned {program}"))["type"], "xdp");
+}
+
+#[test]
+fn links_are_given_other_programs() {
+    let Some(pins) = Pins::new("update") else {
+        return;
+    };
+    let own = skep_sys::namespace::enter_new_network();
+    if own.is_err() {
+        println!("skipped: netns");
+        return;
+    }
+    let (first, second) = (pins.path("first"), pins.path("second"));
+    let loaded = pinned(ATTACH, "on_xdp", &first);
+    let _second = pinned(ATTACH, "on_xdp", &second);
+    let hook = skep::attach::Hook::Xdp {
+        ifindex: 1,
+        mode: skep::attach::XdpMode::Generic,
+    };
+    let link = skep::attach::attach(loaded.backend(), loaded.programs[0].handle, &hook);
+    let path = pins.path("link");
+    link.expect("attaches").pin(path.as_ref()).expect("pins");
+    skep(&format!("link update pinned {path} pinned {second}")).expect("updates");
+    let (shown, wanted) = (
+        json(&format!("link show pinned {path}")),
+        json(&format!("prog show pinned {second}")),
+    );
+    assert_eq!(shown["prog_id"], wanted["id"]);
+    skep(&format!("link detach pinned {path}")).expect("detaches");
+    assert!(skep(&format!("link update pinned {path} pinned {first}")).is_err());
 }
 
 #[test]

@@ -33,6 +33,12 @@ enum Verb {
         #[arg(required = true, num_args = 3)]
         words: Vec<String>,
     },
+    /// Give a link another program in one step: LINK PROGRAM
+    Update {
+        /// id N | pinned PATH, then the program: id N | pinned PATH | name NAME
+        #[arg(required = true, num_args = 4)]
+        words: Vec<String>,
+    },
     /// Detach a link
     Detach {
         /// id N | pinned PATH
@@ -53,6 +59,15 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Outcome, CliError> {
         Verb::Pin { words } => {
             let (link, path) = words.split_at(2);
             noun::pin(&kernel, one(link)?.handle, &PathBuf::from(path.concat()))?;
+        }
+        Verb::Update { words } => {
+            let (link, program) = words.split_at(2);
+            let selector =
+                Selector::parse(program)?.ok_or_else(|| CliError::usage("name a program"))?;
+            let program = noun::select_one(&kernel, ObjKind::Prog, &selector)?;
+            kernel
+                .link_update(one(link)?.handle, program.handle, None)
+                .map_err(CliError::environment)?;
         }
         Verb::Detach { link } => {
             kernel

@@ -4,9 +4,11 @@ use super::noun::{self, Selector};
 use crate::error::{CliError, Outcome, io_text};
 use crate::output::Output;
 use serde_json::{Value as Json, json};
+use skep::Kernel;
+use skep::attach::{Order, Other};
 use skep::net::{Attached, Overview, overview};
 use skep_abi::AttachType;
-use skep_bpf::ObjKind;
+use skep_bpf::{Backend, ObjKind};
 use skep_sys::attr::ProgAttach;
 use skep_sys::bpf_prog;
 
@@ -25,13 +27,14 @@ enum Verb {
         /// Only this device: dev NAME
         words: Vec<String>,
     },
-    /// Attach: xdp|xdpgeneric|xdpdrv|tcx_ingress|tcx_egress PROGRAM dev NAME; overwrite replaces what is there
+    /// Attach: xdp|xdpgeneric|xdpdrv PROGRAM dev NAME [overwrite], or
+    /// tcx_ingress|tcx_egress|netkit_primary|netkit_peer PROGRAM dev NAME [first | before PROGRAM | after PROGRAM]
     Attach {
-        /// Type, id N | pinned PATH | name NAME, dev NAME
+        /// Type, id N | pinned PATH | name NAME, dev NAME, perhaps the place
         #[arg(required = true)]
         words: Vec<String>,
     },
-    /// Detach: TYPE dev NAME for XDP, TYPE PROGRAM dev NAME for tcx
+    /// Detach: TYPE dev NAME for XDP, TYPE PROGRAM dev NAME for others
     Detach {
         /// Type, then dev NAME
         #[arg(required = true)]
@@ -64,24 +67,75 @@ const XDP: &[(&str, u32)] = &[
 ];
 /// `XDP_FLAGS_UPDATE_IF_NOEXIST`
 const XDP_NO_REPLACE: u32 = 1;
-/// Hooks of traffic control by type.
-const TCX: &[(&str, AttachType)] = &[
+/// Hooks where programs stand in a row, by type.
+const ROWS: &[(&str, AttachType)] = &[
     ("tcx_ingress", AttachType::TcxIngress),
     ("tcx_egress", AttachType::TcxEgress),
+    ("netkit_primary", AttachType::NetkitPrimary),
+    ("netkit_peer", AttachType::NetkitPeer),
 ];
+
+fn usage() -> CliError {
+    CliError::usage(
+        "usage: skep net attach|detach TYPE [PROGRAM] dev NAME [overwrite | first | before PROGRAM | after PROGRAM]",
+    )
+}
+
+/// Where a program goes that comes to others.
+#[derive(PartialEq, Eq)]
+enum Place {
+    /// Behind them; XDP has room for one.
+    Free,
+    /// Instead of the one that is there.
+    Overwrite,
+    /// Before all.
+    First,
+    /// Before one.
+    Before(Selector),
+    /// Behind one.
+    After(Selector),
+}
+
+impl Place {
+    fn parse(words: &[String]) -> Result<Self, CliError> {
+        let Some((word, other)) = words.split_first() else {
+            return Ok(Self::Free);
+        };
+        match (word.as_str(), Selector::parse(other)?) {
+            ("overwrite", None) => Ok(Self::Overwrite),
+            ("first", None) => Ok(Self::First),
+            ("before", Some(other)) => Ok(Self::Before(other)),
+            ("after", Some(other)) => Ok(Self::After(other)),
+            _ => Err(usage()),
+        }
+    }
+
+    /// The library's word for it.
+    fn order(&self, kernel: &Kernel) -> Result<Order, CliError> {
+        let other = |selector| -> Result<Other, CliError> {
+            let found = noun::select_one(kernel, ObjKind::Prog, selector)?;
+            let info = kernel.prog_info(found.handle);
+            Ok(Other::ProgramId(info.map_err(CliError::environment)?.id))
+        };
+        Ok(match self {
+            Self::Free => Order::Last,
+            Self::First => Order::First,
+            Self::Before(selector) => Order::Before(other(selector)?),
+            Self::After(selector) => Order::After(other(selector)?),
+            Self::Overwrite => return Err(CliError::usage("only XDP programs are overwritten")),
+        })
+    }
+}
 
 fn change(words: &[String], change: Change) -> Result<(), CliError> {
     let kernel = noun::kernel();
-    let usage =
-        || CliError::usage("usage: skep net attach|detach TYPE [PROGRAM] dev NAME [overwrite]");
     let (kind, rest) = words.split_first().ok_or_else(usage)?;
-    let place = rest.iter().position(|w| w == "dev").ok_or_else(usage)?;
-    let (program, device) = rest.split_at(place);
-    let (device, overwrite) = match device {
-        [_, device] => (device, false),
-        [_, device, word] if word == "overwrite" => (device, true),
-        _ => return Err(usage()),
+    let dev = rest.iter().position(|w| w == "dev").ok_or_else(usage)?;
+    let (program, device) = rest.split_at(dev);
+    let [_, device, place @ ..] = device else {
+        return Err(usage());
     };
+    let place = Place::parse(place)?;
     let failed =
         |e: std::io::Error| CliError::environment(format!("{device}: {kind}: {}", io_text(&e)));
     let ifindex = skep::net::ifindex(device).map_err(failed)?;
@@ -89,29 +143,31 @@ fn change(words: &[String], change: Change) -> Result<(), CliError> {
         Some(selector) => Some(noun::select_one(&kernel, ObjKind::Prog, &selector)?),
         None => None,
     };
-    let handle = program.as_ref().map(|p| p.handle.0);
-    if let Some((_, flags)) = XDP.iter().find(|(name, _)| name == kind) {
-        let keep = if overwrite || change == Change::Detach {
-            0
-        } else {
-            XDP_NO_REPLACE
+    let handle = program.as_ref().map(|p| p.handle);
+    if let Some((_, mode)) = XDP.iter().find(|(name, _)| name == kind) {
+        let flags = match (change, &place) {
+            (Change::Attach, Place::Free) => mode | XDP_NO_REPLACE,
+            (_, Place::Free | Place::Overwrite) => *mode,
+            _ => return Err(CliError::usage("a device has room for one XDP program")),
         };
         let number = match change {
-            Change::Attach => handle.ok_or_else(usage)?,
+            Change::Attach => handle.ok_or_else(usage)?.0,
             Change::Detach => -1,
         };
         let mut socket = skep_sys::netlink::Socket::open().map_err(failed)?;
-        return socket
-            .xdp_set(ifindex, number, flags | keep)
-            .map_err(failed);
+        return socket.xdp_set(ifindex, number, flags).map_err(failed);
     }
-    let hook = TCX.iter().find(|(name, _)| name == kind);
-    let (_, attach_type) =
-        hook.ok_or_else(|| CliError::usage(format!("\"{kind}\" is no hook of a device")))?;
+    let (_, attach_type) = ROWS
+        .iter()
+        .find(|(name, _)| name == kind)
+        .ok_or_else(|| CliError::usage(format!("\"{kind}\" is no hook of a device")))?;
+    let (attach_flags, relative_fd) = place.order(&kernel)?.parts();
     let attr = ProgAttach {
         target_fd: ifindex,
-        attach_bpf_fd: handle.unwrap_or(0).cast_unsigned(),
+        attach_bpf_fd: handle.map_or(0, |h| h.0.cast_unsigned()),
         attach_type: attach_type.id(),
+        attach_flags,
+        relative_fd,
         ..ProgAttach::default()
     };
     match change {

@@ -51,7 +51,7 @@ impl Other {
 impl Order {
     /// Flags and number of the command; handles are descriptors in the kernel backend.
     #[must_use]
-    pub(crate) fn parts(self) -> (u32, u32) {
+    pub fn parts(self) -> (u32, u32) {
         let with = |flag, other: Other| {
             let (flags, number) = other.parts();
             (flags | flag, number)

@@ -2,7 +2,8 @@
 
 use crate::cmd::open::{self, BackendArg, EngineOptions, Purpose};
 use crate::error::CliError;
-use skep::load::{LoadOptions, load};
+use skep::attach::{self, Where};
+use skep::load::{LoadOptions, Loaded, LoadedProgram, load};
 use std::path::{Path, PathBuf};
 
 /// Options of `skep prog load` and `loadall`.
@@ -18,6 +19,9 @@ pub(super) struct Args {
     /// Also pin the maps, in this folder
     #[arg(long, value_name = "DIR")]
     pinmaps: Option<PathBuf>,
+    /// Attach by section name and pin the links instead of the programs
+    #[arg(long)]
+    autoattach: bool,
     #[command(flatten)]
     types: open::TypesArg,
 }
@@ -59,10 +63,7 @@ pub(super) fn run(args: &Args, which: Which) -> Result<(), CliError> {
             Which::First => args.path.clone(),
             Which::All => folder(&args.path)?.join(&program.spec.name),
         };
-        chosen
-            .backend
-            .obj_pin(program.handle, &path)
-            .map_err(CliError::environment)?;
+        keep(&loaded, program, args.autoattach, &path)?;
         pinned.0.push(path);
     }
     if let Some(dir) = &args.pinmaps {
@@ -77,6 +78,26 @@ pub(super) fn run(args: &Args, which: Which) -> Result<(), CliError> {
     }
     pinned.0.clear(); // they stay
     Ok(())
+}
+
+/// Pins a program, or the link of one that is to be attached. One that is not attached by its section name alone is pinned.
+fn keep(
+    loaded: &Loaded,
+    program: &LoadedProgram,
+    autoattach: bool,
+    path: &Path,
+) -> Result<(), CliError> {
+    let pinned = match autoattach.then(|| attach::hook(&program.spec, &Where::default())) {
+        Some(Ok(hook)) => {
+            attach::attach(loaded.backend(), program.handle, &hook).and_then(|link| link.pin(path))
+        }
+        Some(Err(why)) => {
+            eprintln!("skep: {why}; the program itself is pinned");
+            loaded.backend().obj_pin(program.handle, path)
+        }
+        None => loaded.backend().obj_pin(program.handle, path),
+    };
+    pinned.map_err(CliError::environment)
 }
 
 /// Pins that are removed unless everything worked.
