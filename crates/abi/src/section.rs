@@ -150,6 +150,8 @@ pub const SECTIONS: &[SectionDef] = &[
     open("fentry.s",                 P::Tracing,        Some(A::TraceFentry),                 BTF_SLEEP),
     open("fmod_ret.s",               P::Tracing,        Some(A::ModifyReturn),                BTF_SLEEP),
     open("fexit.s",                  P::Tracing,        Some(A::TraceFexit),                  BTF_SLEEP),
+    open("fsession",                 P::Tracing,        Some(A::TraceFsession),               BTF),
+    open("fsession.s",               P::Tracing,        Some(A::TraceFsession),               BTF_SLEEP),
     open("freplace",                 P::Ext,            None,                                 BTF),
     open("lsm",                      P::Lsm,            Some(A::LsmMac),                      BTF),
     open("lsm.s",                    P::Lsm,            Some(A::LsmMac),                      BTF_SLEEP),

@@ -72,6 +72,7 @@ const ATTACH: &[(Release, &[A])] = &[
                 A::CgroupUnixGetsockname, A::NetkitPrimary, A::NetkitPeer]),
     ((6, 10), &[A::TraceKprobeSession]),
     ((6, 13), &[A::TraceUprobeSession]),
+    ((7, 0),  &[A::TraceFsession]),
 ];
 
 fn find<T: PartialEq>(table: &[(Release, &[T])], wanted: &T) -> Option<Release> {

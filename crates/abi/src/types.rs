@@ -182,5 +182,6 @@ kernel_enum! {
         55 NetkitPeer "netkit_peer"
         56 TraceKprobeSession "trace_kprobe_session"
         57 TraceUprobeSession "trace_uprobe_session"
+        58 TraceFsession "trace_fsession"
     }
 }

@@ -315,7 +315,12 @@ impl Object {
 fn traces_functions(attach: Option<AttachType>) -> bool {
     matches!(
         attach,
-        Some(AttachType::TraceFentry | AttachType::TraceFexit | AttachType::ModifyReturn)
+        Some(
+            AttachType::TraceFentry
+                | AttachType::TraceFexit
+                | AttachType::TraceFsession
+                | AttachType::ModifyReturn
+        )
     )
 }
 
