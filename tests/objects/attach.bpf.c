@@ -8,7 +8,11 @@ enum place {
 	TRACEPOINT, RAW_TRACEPOINT, TP_BTF, FENTRY, LSM, UPROBE, URETPROBE, UPROBE_MULTI, KPROBE, PERF_EVENT, ITERATOR,
 	XDP, TCX_INGRESS, TCX_EGRESS, CLSACT, NETFILTER, SOCKET, SK_LOOKUP, FLOW_DISSECTOR, SK_MSG, SK_SKB,
 	UPROBE_SESSION, KPROBE_MULTI, KPROBE_SESSION, FMOD_RET, WATCHPOINT, XDP_FRAGS, LWT_XMIT, SK_REUSEPORT, SYSCALL,
-	NETKIT, USDT, LSM_CGROUP,
+	NETKIT, USDT,
+	FEXIT, KRETPROBE, KSYSCALL, KRETPROBE_MULTI, UPROBE_S, LSM_S, RAW_TRACEPOINT_W,
+	ITER_TASK_FILE, ITER_TASK_VMA, ITER_BPF_MAP, ITER_BPF_PROG, ITER_BPF_LINK, ITER_TCP, ITER_UDP, ITER_UNIX,
+	ITER_NETLINK, ITER_KSYM, ITER_ELEMENT, ITER_CGROUP,
+	LSM_CGROUP,
 	CGROUP_INGRESS, CGROUP_EGRESS, SOCK_CREATE, SOCK_RELEASE, CONNECT4, BIND4, POST_BIND4, SENDMSG4, RECVMSG4,
 	GETPEERNAME4, GETSOCKNAME4, GETSOCKOPT, SETSOCKOPT, SYSCTL, DEVICE, SOCKOPS,
 	CONNECT_UNIX, PLACES,
@@ -75,6 +79,25 @@ HOOK("sk_reuseport", sk_reuseport, SK_REUSEPORT, SK_PASS)
 HOOK("syscall", syscall, SYSCALL, 0)
 HOOK("netkit/primary", netkit, NETKIT, -1)
 HOOK("usdt/skep_usdt:skep:step", usdt, USDT, 0)
+HOOK("fexit/vfs_read", fexit, FEXIT, 0)
+HOOK("kretprobe/vfs_read", kretprobe, KRETPROBE, 0)
+HOOK("ksyscall/getppid", ksyscall, KSYSCALL, 0)
+HOOK("kretprobe.multi/vfs_read", kretprobe_multi, KRETPROBE_MULTI, 0)
+HOOK("uprobe.s/libc.so.6:getppid", uprobe_s, UPROBE_S, 0)
+HOOK("lsm.s/file_open", lsm_s, LSM_S, 0)
+HOOK("raw_tp.w/bpf_test_finish", raw_tracepoint_w, RAW_TRACEPOINT_W, 0)
+HOOK("iter/task_file", iter_task_file, ITER_TASK_FILE, 0)
+HOOK("iter/task_vma", iter_task_vma, ITER_TASK_VMA, 0)
+HOOK("iter/bpf_map", iter_bpf_map, ITER_BPF_MAP, 0)
+HOOK("iter/bpf_prog", iter_bpf_prog, ITER_BPF_PROG, 0)
+HOOK("iter/bpf_link", iter_bpf_link, ITER_BPF_LINK, 0)
+HOOK("iter/tcp", iter_tcp, ITER_TCP, 0)
+HOOK("iter/udp", iter_udp, ITER_UDP, 0)
+HOOK("iter/unix", iter_unix, ITER_UNIX, 0)
+HOOK("iter/netlink", iter_netlink, ITER_NETLINK, 0)
+HOOK("iter/ksym", iter_ksym, ITER_KSYM, 0)
+HOOK("iter/bpf_map_elem", iter_element, ITER_ELEMENT, 0)
+HOOK("iter/cgroup", iter_cgroup, ITER_CGROUP, 0)
 HOOK("lsm_cgroup/socket_bind", lsm_cgroup, LSM_CGROUP, 1)
 HOOK("cgroup_skb/ingress", cgroup_ingress, CGROUP_INGRESS, 1)
 HOOK("cgroup_skb/egress", cgroup_egress, CGROUP_EGRESS, 1)

@@ -200,6 +200,19 @@ pub fn combine(data: &[u8]) {
     }
 }
 
+/// The notes of statically defined probes are those of a program, or end; every argument is read or refused.
+///
+/// # Panics
+/// If more are found than there is room for.
+pub fn usdt(data: &[u8]) {
+    let Ok(probes) = skep::attach::usdt_probes(data) else {
+        return;
+    };
+    // Two sizes, a type, a name and three addresses at least.
+    assert!(probes.len() <= data.len() / 44);
+    assert!(probes.iter().all(|p| p.arguments <= Some(12)));
+}
+
 /// Debug information names variables at slots that exist, or nothing.
 ///
 /// # Panics

@@ -16,6 +16,7 @@ pub mod objects;
 pub mod packet_diff;
 pub mod random;
 pub mod run_diff;
+pub mod usdt;
 pub mod verifier_case;
 
 use skep_vm::{Engine, Tiers};

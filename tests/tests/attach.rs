@@ -3,6 +3,7 @@
 use skep::attach::{Direction, Ends, Hook, Link, Where, attach, hook};
 use skep::cgroup::Group;
 use skep::child::Child;
+use skep::iterator::Over;
 use skep::load::{LoadOptions, Loaded, load};
 use skep::{Kernel, iterator};
 use skep_abi::AttachType;
@@ -23,7 +24,11 @@ const PLACES: &[&str] = &[
     "tracepoint", "raw_tracepoint", "tp_btf", "fentry", "lsm", "uprobe", "uretprobe", "uprobe_multi", "kprobe",
     "perf_event", "iterator", "xdp", "tcx_ingress", "tcx_egress", "clsact", "netfilter", "socket", "sk_lookup",
     "flow_dissector", "sk_msg", "sk_skb", "uprobe_session", "kprobe_multi", "kprobe_session", "fmod_ret", "watchpoint",
-    "xdp_frags", "lwt_xmit", "sk_reuseport", "syscall", "netkit", "usdt", "lsm_cgroup", "cgroup_ingress", "cgroup_egress", "sock_create", "sock_release", "connect4",
+    "xdp_frags", "lwt_xmit", "sk_reuseport", "syscall", "netkit", "usdt",
+    "fexit", "kretprobe", "ksyscall", "kretprobe_multi", "uprobe_s", "lsm_s", "raw_tracepoint_w",
+    "iter_task_file", "iter_task_vma", "iter_bpf_map", "iter_bpf_prog", "iter_bpf_link", "iter_tcp", "iter_udp", "iter_unix",
+    "iter_netlink", "iter_ksym", "iter_element", "iter_cgroup",
+    "lsm_cgroup", "cgroup_ingress", "cgroup_egress", "sock_create", "sock_release", "connect4",
     "bind4", "post_bind4", "sendmsg4", "recvmsg4", "getpeername4", "getsockname4", "getsockopt", "setsockopt", "sysctl",
     "device", "sockops", "connect_unix",
 ];
@@ -235,14 +240,18 @@ fn tracing_hooks_fire() {
         ("tracepoint", &parent),
         ("uprobe", &parent),
         ("uretprobe", &parent),
+        ("uprobe_s", &parent),
         ("kprobe", &read),
+        ("kretprobe", &read),
+        ("ksyscall", &parent),
         ("perf_event", &burn),
     ];
     for (name, fire) in cases {
         let Some(case) = Case::load(name) else {
             continue;
         };
-        let pid = matches!(*name, "perf_event" | "uprobe" | "uretprobe").then(std::process::id);
+        let pid = matches!(*name, "perf_event" | "uprobe" | "uretprobe" | "uprobe_s")
+            .then(std::process::id);
         let mut hook = case.hook(&Where {
             pid,
             ..everyone.clone()
@@ -268,14 +277,22 @@ fn tracing_hooks_fire() {
         };
         case.run(&hook, parent);
     }
-    for name in ["kprobe_multi", "kprobe_session"] {
+    for name in ["kprobe_multi", "kretprobe_multi", "kprobe_session"] {
         let Some(case) = Case::load(name) else {
             continue;
         };
         case.run(&case.hook(&everyone), read);
     }
     // These see every system call of the machine: they cannot be seen to stop.
-    for name in ["raw_tracepoint", "tp_btf", "fentry", "fmod_ret", "lsm"] {
+    for name in [
+        "raw_tracepoint",
+        "tp_btf",
+        "fentry",
+        "fexit",
+        "fmod_ret",
+        "lsm",
+        "lsm_s",
+    ] {
         let Some(case) = Case::load(name) else {
             continue;
         };
@@ -285,9 +302,50 @@ fn tracing_hooks_fire() {
         assert!(case.hits() > 0, "{name}");
         drop(link);
     }
-    if let Some(case) = Case::load("iterator") {
-        iterator::read(&case.kernel, case.prog()).unwrap();
-        assert!(case.hits() > 1, "one call a task");
+    if let (Some(case), Some(run)) = (Case::load("raw_tracepoint_w"), Case::load("syscall")) {
+        let link = attach(&case.backend, case.prog(), &case.hook(&everyone)).unwrap();
+        let answer = run.backend.prog_test_run(run.prog(), &Default::default());
+        assert_eq!((answer.is_ok(), run.hits()), (true, 1));
+        let xdp = Case::load("xdp").unwrap();
+        let input = skep_bpf::TestRun {
+            data_in: Some(vec![0; 64]),
+            ..Default::default()
+        };
+        xdp.backend.prog_test_run(xdp.prog(), &input).unwrap();
+        assert!(case.hits() > 0, "raw_tracepoint_w");
+        drop(link);
+    }
+}
+
+#[test]
+fn iterators_walk() {
+    if !needs() {
+        return;
+    }
+    own_network();
+    // What there is to walk over: sockets of each kind, beside what every kernel has.
+    let _tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let _udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let _unix = std::os::unix::net::UnixStream::pair().unwrap();
+    let _netlink = netlink::Socket::open().unwrap();
+    let link = Case::load("raw_tracepoint").unwrap();
+    let _link = attach(&link.backend, link.prog(), &link.hook(&Where::default())).unwrap();
+    let first = PLACES.iter().position(|p| *p == "iter_task_file").unwrap();
+    let last = PLACES.iter().position(|p| *p == "iter_cgroup").unwrap();
+    for name in ["iterator"].iter().chain(&PLACES[first..=last]) {
+        let Some(case) = Case::load(name) else {
+            continue;
+        };
+        let group = Group::create();
+        let over = match (*name, &group) {
+            ("iter_element", _) => Over::Map(case.loaded.map("hits").unwrap().handle),
+            ("iter_cgroup", Ok(group)) => Over::Group(group.path().to_owned()),
+            ("iter_cgroup", Err(error)) => panic!("{error}"),
+            _ => Over::All,
+        };
+        iterator::read_over(&case.kernel, case.prog(), over).unwrap();
+        // The last call, after all elements, is one too.
+        assert!(case.hits() > 1, "{name}: {} calls", case.hits());
     }
 }
 

@@ -8,8 +8,11 @@ use skep::load::{LoadOptions, Loaded, load};
 use skep_bpf::{Backend, Errno, TestRun};
 use skep_sys::{netlink, socket};
 use skep_tests::objects::linked;
+use skep_tests::usdt;
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -309,20 +312,12 @@ fn packets_of_a_netkit_device_are_seen() {
     });
 }
 
-/// A program with a statically defined probe, `skep:step(argument, 7)`.
-const USDT_SOURCE: &str = r#"
-__attribute__((noinline)) void step(long value) {
-    __asm__ volatile("990: nop\n"
-        ".pushsection .note.stapsdt,\"\",\"note\"\n.balign 4\n"
-        ".4byte 992f-991f, 994f-993f, 3\n991: .asciz \"stapsdt\"\n992: .balign 4\n"
-        "993: .8byte 990b\n.8byte _.stapsdt.base\n.8byte 0\n"
-        ".asciz \"skep\"\n.asciz \"step\"\n.asciz \"-8@%0 -4@$7\"\n994: .balign 4\n.popsection\n"
-        ".ifndef _.stapsdt.base\n.pushsection .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n"
-        ".weak _.stapsdt.base\n.hidden _.stapsdt.base\n_.stapsdt.base: .space 1\n"
-        ".size _.stapsdt.base, 1\n.popsection\n.endif\n" :: "r"(value));
-}
-int main(int count, char **words) { step(count); return 0; }
-"#;
+/// A register and the constant 7, as notes say it.
+const ARGUMENTS: &str = if cfg!(target_arch = "x86_64") {
+    "-8@%rdi -4@$7"
+} else {
+    "-8@x0 -4@7"
+};
 
 #[test]
 fn statically_defined_probes_fire() {
@@ -331,16 +326,12 @@ fn statically_defined_probes_fire() {
     }
     let folder = std::env::temp_dir().join(format!("skep-usdt-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let (source, program) = (folder.join("usdt.c"), folder.join("skep_usdt"));
-    std::fs::write(&source, USDT_SOURCE).unwrap();
-    let compiled = std::process::Command::new("cc")
-        .arg("-o")
-        .args([&program, &source])
-        .status();
-    if !compiled.is_ok_and(|s| s.success()) {
-        println!("skipped: cc");
-        return;
-    }
+    let program = folder.join("skep_usdt");
+    let bytes = usdt::program(&usdt::note(ARGUMENTS));
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create_new(true).write(true).mode(0o755);
+    let written = file.open(&program).and_then(|mut f| f.write_all(&bytes));
+    written.unwrap();
     let case = Case::load("usdt").unwrap();
     // What libbpf's usdt.bpf.h declares: 12 arguments of 16 bytes, a cookie, a count.
     let create = skep_bpf::MapCreate::new(skep_abi::MapType::Array, 4, 208, 4);

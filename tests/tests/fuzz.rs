@@ -171,6 +171,51 @@ fn object() {
     run(make, fuzz::object);
 }
 
+/// Pieces of arguments, joined at random.
+const PLACES: &[&str] = &[
+    "8",
+    "-4",
+    "1",
+    "@",
+    "%rax",
+    "%edi",
+    "$",
+    "5",
+    "-",
+    "0x",
+    "(",
+    ")",
+    ",",
+    "16",
+    " ",
+    "%rip",
+    "4@%r8d",
+    "8@-24(%rbp)",
+    "8@(%rax,%rcx,8)",
+    "9223372036854775808",
+    "[",
+    "]",
+    "x0",
+    "sp",
+];
+
+#[test]
+fn usdt() {
+    let make = |random: &mut Random| {
+        let mut notes = Vec::new();
+        for _ in 0..random.below(4) {
+            let pieces = (0..random.below(12)).map(|_| *random.of(PLACES));
+            notes.extend(skep_tests::usdt::note(&pieces.collect::<String>()));
+        }
+        damage(random, &mut notes);
+        skep_tests::usdt::program(&notes)
+    };
+    run(make, fuzz::usdt);
+    let own = skep_tests::usdt::program(&skep_tests::usdt::note("8@%rax -4@$7"));
+    let found = skep::attach::usdt_probes(&own).unwrap();
+    assert_eq!((found.len(), found[0].provider.as_str()), (1, "skep"));
+}
+
 #[test]
 fn btf() {
     let sections = objects().into_iter().flat_map(|object| {

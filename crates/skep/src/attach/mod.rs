@@ -34,7 +34,7 @@ pub use self::order::{Order, Other};
 pub use self::section::{Where, hook, minds_pid};
 pub use self::tc::Direction;
 pub use self::uprobe::{Place, Probe};
-pub use self::usdt::{Usdt, UsdtSpecs};
+pub use self::usdt::{Usdt, UsdtProbe, UsdtSpecs, usdt_probes};
 pub use self::xdp::XdpMode;
 pub use skep_sys::netlink::{LwtHook, Route};
 pub use skep_sys::perf::{End, Rate, Watch, WatchFor};

@@ -222,7 +222,46 @@ fn number(text: &str) -> Option<i64> {
         Some(hex) => i64::from_str_radix(hex, 16).ok()?,
         None => digits.parse().ok()?,
     };
-    Some(sign * value)
+    value.checked_mul(sign)
+}
+
+/// A probe that a file has, and what can be known of it without attaching.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UsdtProbe {
+    /// Who defined it.
+    pub provider: String,
+    /// Its name.
+    pub name: String,
+    /// How many arguments a program can read; `None` if one lies where no program finds it.
+    pub arguments: Option<usize>,
+}
+
+/// The statically defined probes of an executable or library, one for each place in its code.
+///
+/// # Errors
+/// One sentence if `file` is no ELF file.
+///
+/// ```
+/// let own = std::fs::read(std::env::current_exe()?)?;
+/// for probe in skep::attach::usdt_probes(&own)? {
+///     println!("{}:{}", probe.provider, probe.name);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn usdt_probes(file: &[u8]) -> std::result::Result<Vec<UsdtProbe>, String> {
+    let image = Image::parse_any(file).map_err(|e| e.to_string())?;
+    let probe = |note: Note| UsdtProbe {
+        arguments: arguments(&note.arguments).ok().map(|found| found.len()),
+        provider: note.provider,
+        name: note.name,
+    };
+    Ok(notes(&image).into_iter().map(probe).collect())
+}
+
+/// The arguments of a note; the text of one that lies where no program finds it.
+fn arguments(text: &str) -> std::result::Result<Vec<Argument>, &str> {
+    let texts = split(text).into_iter().take(ARGUMENTS_MAX);
+    texts.map(|text| argument(text).ok_or(text)).collect()
 }
 
 /// Splits the arguments of a note: blanks separate them, but not within brackets.
@@ -419,17 +458,10 @@ fn describe(backend: &Arc<dyn Backend>, probe: &Usdt, note: &Note, file: &Path) 
     let Some(specs) = &probe.specs else {
         return Ok(probe.cookie);
     };
-    let texts = split(&note.arguments);
-    let parsed = texts.iter().take(ARGUMENTS_MAX).map(|text| {
-        let what = || {
-            wrong(
-                file,
-                format!("argument \"{text}\" of the probe is of no known form"),
-            )
-        };
-        argument(text).ok_or_else(what)
-    });
-    let arguments = parsed.collect::<Result<Vec<_>>>()?;
+    let arguments = arguments(&note.arguments).map_err(|text| {
+        let what = format!("argument \"{text}\" of the probe is of no known form");
+        wrong(file, what)
+    })?;
     let index = specs.next.fetch_add(1, Ordering::Relaxed);
     let value = description(&arguments, probe.cookie, specs.bytes);
     backend.map_update(specs.map, &index.to_ne_bytes(), &value, 0)?;
@@ -467,6 +499,8 @@ mod tests {
             ("3@%eax", None),
             ("8@%xmm0", None),
             ("8", None),
+            // A number that has no opposite.
+            ("8@$--9223372036854775808", None),
         ];
         for (text, expected) in cases {
             let expected = expected.map(|(place, signed, bytes)| Argument {
