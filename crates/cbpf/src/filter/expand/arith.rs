@@ -61,6 +61,26 @@ impl Expander<'_> {
         Ok(self.after(implied, cond))
     }
 
+    /// The first byte of the packet is zero; as arithmetic, which is how libpcap asks for the direction on SLIP.
+    pub(super) fn first_byte_is_zero(&mut self) -> Expanded {
+        self.computation.clear();
+        let right = self.take_word()?;
+        let index = self.kept(code::constant(0))?;
+        let left = self.field_of(Protocol::Link, index, Size::B)?;
+        let zero = [code::constant(0), code::store(right)];
+        self.computation.extend(zero);
+        self.draft.extend(&self.computation);
+        let compared = [
+            code::x_word(right),
+            code::word(left.word),
+            code::alu_x(AluOp::Sub),
+        ];
+        self.draft.extend(&compared);
+        self.words.give_back(left.word);
+        self.words.give_back(right);
+        Ok(self.draft.compare(Relation::Eq, 0))
+    }
+
     fn both(&mut self, a: Option<Cond>, b: Option<Cond>) -> Option<Cond> {
         match (a, b) {
             (Some(a), Some(b)) => Some(self.draft.and(a, b)),

@@ -495,7 +495,7 @@ impl<'t> Expander<'t> {
             }
             (LinkType::PPP_PPPD, ..) => return self.field(Offset::HEADER, Size::B, pick(0, 1)),
             (LinkType::SLIP, ..) => {
-                let inbound = self.field(Offset::HEADER, Size::B, 0)?;
+                let inbound = self.first_byte_is_zero()?;
                 self.draft.not(inbound)
             }
             (_, Naming::Magic(..), _) if link != LinkType::BACNET => {
