@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 /// What `add` returns in its first two runs: 100 + 3 + 7, and again.
 const SUMS: [u32; 2] = [110, 120];
+/// What is left of `r0 = 0x500000003` where a 32-bit operation finds no memory.
+const LARGE_R0: (&str, u32) = ("hole_with_large_r0", 3);
 /// Runs of each program.
 const RUNS: usize = 5;
 
@@ -40,7 +42,7 @@ fn results(backend: &Arc<dyn Backend>, name: &str, since: u32) -> Option<Vec<(St
     Some(runs.collect())
 }
 
-/// The results in every engine and the kernel, which must be equal.
+/// The results in every engine and the kernel, which must be equal, but for an error of the kernel (docs/kernels.md).
 fn equal_results(name: &str, since: u32) -> Vec<(String, Vec<u32>)> {
     let mut all = Vec::new();
     for (engine, tiers) in [
@@ -60,12 +62,19 @@ fn equal_results(name: &str, since: u32) -> Vec<(String, Vec<u32>)> {
             since,
         ));
     }
+    for (program, runs) in all.iter().flatten() {
+        assert!(program != LARGE_R0.0 || runs.iter().all(|r| *r == LARGE_R0.1));
+    }
+    for results in &mut all {
+        results.retain(|(program, _)| program != LARGE_R0.0);
+    }
     if needs() {
-        all.extend(results(
-            &(Arc::new(Kernel::new()) as Arc<dyn Backend>),
-            name,
-            since,
-        ));
+        let kernel = Arc::new(Kernel::new()) as Arc<dyn Backend>;
+        let results = results(&kernel, name, since).into_iter();
+        all.extend(results.map(|mut r| {
+            r.retain(|(program, _)| program != LARGE_R0.0);
+            r
+        }));
     }
     assert!(all.iter().all(|results| *results == all[0]), "{all:x?}");
     all.swap_remove(0)

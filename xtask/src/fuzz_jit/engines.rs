@@ -1,8 +1,10 @@
 //! skep's side: a program is verified once and runs in every engine.
 
 use super::FUNC_TYPE;
-use super::generate::{Generated, TARGETS, targets};
-use super::state::{Elements, End, MAPS, Maps, Named, Start, name_operands};
+use super::generate::{ARENA, Generated, TARGETS, targets};
+use super::state::{
+    ARENA_BYTES, ARENA_START, Elements, End, MAPS, Maps, Named, Start, extra, flags, name_operands,
+};
 use crate::TaskError;
 use crate::corpus::checked::{Quiet, unfolded};
 use skep_abi::MapType;
@@ -53,10 +55,17 @@ impl Engines {
     pub(super) fn new(cpus: usize, kernel_btf: Arc<Btf>, throw: u32) -> Result<Self, TaskError> {
         let count = u32::try_from(cpus).map_err(|e| e.to_string())?;
         let create = |&(map_type, key, value, entries): &(MapType, u32, u32, u32)| {
-            let spec = MapSpec::new(map_type, key, value, entries, count);
+            let spec = MapSpec {
+                map_flags: flags(map_type),
+                map_extra: extra(map_type),
+                ..MapSpec::new(map_type, key, value, entries, count)
+            };
             Map::create(&spec, &Memory::Anonymous).map_err(|e| format!("maps: {e}"))
         };
         let handles: Vec<Map> = MAPS.iter().map(create).collect::<Result<_, _>>()?;
+        let page = [0; ARENA_START + ARENA_BYTES];
+        let filled = handles[ARENA as usize].arena_init(&page, RUNNER);
+        filled.map_err(|e| format!("arena: {e}"))?;
         let table = Arc::new(ObjectTable::default());
         let array = &handles[TARGETS as usize];
         array.set_objects(Arc::clone(&table));
@@ -238,6 +247,10 @@ impl Elements for OurMaps {
         let done = self.0[map as usize].delete_elem(key, RUNNER);
         done.map_err(|e| format!("delete: {e}"))
     }
+
+    fn arena(&self) -> *mut u8 {
+        self.0[ARENA as usize].data
+    }
 }
 
 fn describe(&(map_type, key_size, value_size, max_entries): &(MapType, u32, u32, u32)) -> MapDesc {
@@ -247,8 +260,8 @@ fn describe(&(map_type, key_size, value_size, max_entries): &(MapType, u32, u32,
         key_size,
         value_size,
         max_entries,
-        map_flags: 0,
-        map_extra: 0,
+        map_flags: flags(map_type),
+        map_extra: extra(map_type),
         record: Arc::default(),
         has_btf: false,
         btf: None,

@@ -3,6 +3,7 @@
 //! Registers: `r6` context, `r7` packet data (64 bytes proven), `r8` the value of the array map, `r9` loop counter or
 //! number; `r0`–`r5` hold numbers between statements. 64 bytes of stack are initialised.
 
+mod arena;
 mod leave;
 mod shapes;
 
@@ -27,6 +28,7 @@ pub(super) const ARRAY: i32 = 0;
 pub(super) const PERCPU: i32 = 1;
 pub(super) const HASH: i32 = 2;
 pub(super) const TARGETS: i32 = 3;
+pub(super) const ARENA: i32 = 4;
 /// Fields of `struct __sk_buff` that programs may read, and those that they may also write.
 const READABLE: &[i16] = &[0, 8, 16, 32, 44, 48, 52, 56, 60, 64];
 const WRITABLE: &[i16] = &[8, 32, 44, 48, 52, 56, 60, 64];
@@ -236,7 +238,7 @@ impl Maker<'_> {
         if self.ways != Ways::Ends && self.random.one_in(LEAVING) {
             return self.leave();
         }
-        match self.random.below(110) {
+        match self.random.below(114) {
             0..=33 => self.arithmetic(),
             34..=38 => self.unary(),
             39..=52 => self.access(),
@@ -253,7 +255,8 @@ impl Maker<'_> {
             96 => self.load_bytes(),
             97 => self.checksum(),
             98..=99 => self.wide_constant(),
-            _ => self.shape(),
+            100..=109 => self.shape(),
+            _ => self.arena_access(),
         }
     }
 

@@ -1,7 +1,10 @@
 //! The kernel's side.
 
-use super::generate::{Generated, TARGETS, targets};
-use super::state::{CTX_BYTES, Elements, End, MAPS, Maps, Named, Start, name_operands};
+use super::generate::{ARENA, Generated, TARGETS, targets};
+use super::state::{
+    ARENA_ADDRESS, ARENA_BYTES, ARENA_START, CTX_BYTES, Elements, End, MAPS, Maps, Named, Start,
+    extra, flags, name_operands,
+};
 use super::{FUNC_TYPE, function_btf};
 use crate::TaskError;
 use skep::Kernel;
@@ -31,13 +34,21 @@ impl KernelSide {
     pub(super) fn new(throw: u32) -> Result<Self, TaskError> {
         let kernel = Arc::new(Kernel::new());
         let create = |&(map_type, key, value, entries): &_| {
-            let spec = MapCreate::new(map_type, key, value, entries);
+            let spec = MapCreate {
+                map_flags: flags(map_type),
+                map_extra: extra(map_type),
+                ..MapCreate::new(map_type, key, value, entries)
+            };
             kernel.map_create(&spec).map_err(|e| e.to_string())
         };
         let handles: Vec<Handle> = MAPS.iter().map(create).collect::<Result<_, _>>()?;
         let btf = kernel
             .btf_load(&function_btf())
             .map_err(|e| e.to_string())?;
+        // The backend maps an arena where `map_extra` says; this also makes it writable.
+        let page = [0; ARENA_START + ARENA_BYTES];
+        let filled = kernel.arena_init(handles[ARENA as usize], &page);
+        filled.map_err(|e| e.to_string())?;
         let elements = KernelMaps {
             kernel: Arc::clone(&kernel),
             handles: handles.clone(),
@@ -129,6 +140,10 @@ impl Elements for KernelMaps {
     fn delete(&self, map: i32, key: &[u8]) -> Result<(), String> {
         let done = self.kernel.map_delete(self.handles[map as usize], key);
         done.map_err(|e| e.to_string())
+    }
+
+    fn arena(&self) -> *mut u8 {
+        std::ptr::with_exposed_provenance_mut(ARENA_ADDRESS as usize)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Where a run begins and what it leaves.
 
-use super::generate::{ARRAY, HASH, PERCPU, VALUE};
+use super::generate::{ARENA, ARRAY, HASH, PERCPU, VALUE};
 use crate::fuzz_verify::Random;
 use skep_abi::MapType;
+use skep_abi::map_flags::BPF_F_MMAPABLE;
 use skep_isa::{Slot, opcode as op};
 
 /// The maps that programs use: type, bytes of a key and of a value, elements; by index.
@@ -12,7 +13,16 @@ pub(super) const MAPS: &[(MapType, u32, u32, u32)] = &[
     (MapType::PercpuArray, 4, ELEMENT as u32, PERCPU_ENTRIES),
     (MapType::Hash, 8, ELEMENT as u32, 6),
     (MapType::ProgArray, 4, 4, TARGETS),
+    (MapType::Arena, 0, 0, ARENA_PAGES),
 ];
+/// Where the arena is in this process: far from all else, with a lower half that programs need to know.
+pub(super) const ARENA_ADDRESS: u64 = (1 << 40) + (1 << 20);
+/// Pages of the arena, of which the first one is there.
+pub(super) const ARENA_PAGES: u32 = 4;
+/// The bytes of the arena that programs use and that are there: the last ones of the first page.
+pub(super) const ARENA_BYTES: usize = 64;
+pub(super) const ARENA_START: usize = PAGE - ARENA_BYTES;
+const PAGE: usize = 4096;
 /// Elements of the prog array; the first ones hold the targets.
 pub(super) const TARGETS: u32 = 4;
 /// Bytes of an element of the maps but the array.
@@ -37,6 +47,8 @@ pub(super) struct Contents {
     pub(super) percpu: Vec<Vec<Element>>,
     /// By key.
     pub(super) hash: Vec<Option<Element>>,
+    /// [`ARENA_BYTES`] of the arena.
+    pub(super) arena: Vec<u8>,
 }
 
 /// Where a run begins.
@@ -62,7 +74,7 @@ impl Start {
         let mut packet = bytes(PACKET_MAX);
         // An Ethernet type without a header of its own.
         packet[12..14].copy_from_slice(&[0x88, 0xb5]);
-        let array = bytes(VALUE);
+        let (array, arena) = (bytes(VALUE), bytes(ARENA_BYTES));
         let mut element = || -> Element { std::array::from_fn(|_| random.next() as u8) };
         let percpu = (0..PERCPU_ENTRIES).map(|_| vec![element(); cpus]).collect();
         let mut hash = vec![None; KEYS as usize];
@@ -76,6 +88,7 @@ impl Start {
                 array,
                 percpu,
                 hash,
+                arena,
             },
         }
     }
@@ -103,6 +116,10 @@ impl Named {
 
     pub(super) fn percpu(self) -> bool {
         self.0[PERCPU as usize]
+    }
+
+    pub(super) fn arena(self) -> bool {
+        self.0[ARENA as usize]
     }
 
     pub(super) fn hash(self) -> bool {
@@ -137,6 +154,24 @@ pub(super) trait Elements {
     fn lookup(&self, map: i32, key: &[u8], value: &mut [u8]) -> Result<(), String>;
     fn update(&self, map: i32, key: &[u8], value: &[u8]) -> Result<(), String>;
     fn delete(&self, map: i32, key: &[u8]) -> Result<(), String>;
+    /// The first page of the arena, of which there is memory.
+    fn arena(&self) -> *mut u8;
+}
+
+/// `map_extra` of a map of a type.
+pub(super) const fn extra(map_type: MapType) -> u64 {
+    match map_type {
+        MapType::Arena => ARENA_ADDRESS,
+        _ => 0,
+    }
+}
+
+/// Flags that a map of a type is made with.
+pub(super) const fn flags(map_type: MapType) -> u32 {
+    match map_type {
+        MapType::Arena => BPF_F_MMAPABLE,
+        _ => 0,
+    }
 }
 
 /// One side's maps and what is known to be in them, so that only differences are written.
@@ -156,6 +191,7 @@ impl<E: Elements> Maps<E> {
                 array: Vec::new(),
                 percpu: vec![Vec::new(); PERCPU_ENTRIES as usize],
                 hash: vec![None; KEYS as usize],
+                arena: Vec::new(),
             },
         }
     }
@@ -165,6 +201,12 @@ impl<E: Elements> Maps<E> {
         let e = &self.elements;
         if named.array() && self.known.array != start.array {
             e.update(ARRAY, &0u32.to_ne_bytes(), &start.array)?;
+        }
+        if named.arena() && self.known.arena != start.arena {
+            // SAFETY: the first page is there, and nothing runs.
+            let at = unsafe { e.arena().add(ARENA_START) };
+            // SAFETY: as above.
+            unsafe { at.copy_from_nonoverlapping(start.arena.as_ptr(), ARENA_BYTES) };
         }
         if named.percpu() {
             for (key, (known, cpus)) in (0u32..).zip(self.known.percpu.iter().zip(&start.percpu)) {
@@ -195,6 +237,13 @@ impl<E: Elements> Maps<E> {
             now.array = vec![0; VALUE];
             e.lookup(ARRAY, &0u32.to_ne_bytes(), &mut now.array)?;
             self.known.array.clone_from(&now.array);
+        }
+        if named.arena() {
+            // SAFETY: the first page is there, and nothing runs.
+            let at = unsafe { e.arena().add(ARENA_START) };
+            // SAFETY: as above.
+            now.arena = unsafe { std::slice::from_raw_parts(at, ARENA_BYTES) }.to_vec();
+            self.known.arena.clone_from(&now.arena);
         }
         if named.percpu() {
             for key in 0..PERCPU_ENTRIES {

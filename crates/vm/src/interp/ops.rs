@@ -186,6 +186,16 @@ pub(super) unsafe fn store_imm<T>(r: &Regs, i: &Inst, cut: impl Fn(u64) -> T) {
     unsafe { to.write_unaligned(cut(i.imm)) }
 }
 
+/// The register that an atomic operation writes.
+pub(super) fn atomic_result(i: &Inst) -> Option<u8> {
+    match i.kind & 0x0f {
+        atomic::ADD | atomic::OR | atomic::AND | atomic::XOR | atomic::XCHG => {
+            (i.kind & atomic::FETCH != 0).then_some(i.src)
+        }
+        _ => Some(0),
+    }
+}
+
 /// The operation that all widths of atomics share.
 macro_rules! atomic_rmw {
     ($name:ident, $atomic:ty, $t:ty) => {

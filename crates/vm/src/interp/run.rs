@@ -331,6 +331,9 @@ impl Machine<'_> {
             .wrapping_add(i64::from(i.offset).cast_unsigned());
         let is_wide = i.kind & atomic::WIDE != 0;
         if !self.is_there(at, if is_wide { 8 } else { 4 }) {
+            if !is_wide && let Some(result) = ops::atomic_result(i) {
+                self.keep_cut(result, 4);
+            }
             return;
         }
         let r = &mut self.regs;
@@ -345,12 +348,23 @@ impl Machine<'_> {
         }
     }
 
-    /// Acquiring load; in an arena, `dst` stays as it is if there is no memory.
+    /// Leaves in a register what an access of `bytes` bytes may leave by the proof, where there is no memory for it.
+    fn keep_cut(&mut self, register: u8, bytes: u64) {
+        let old = ops::get(&self.regs, register);
+        let cut = if bytes == 8 {
+            old
+        } else {
+            old & ((1 << (8 * bytes)) - 1)
+        };
+        ops::set(&mut self.regs, register, cut);
+    }
+
+    /// Acquiring load; as in the kernel, `dst` stays where an arena has no memory, but for bits that the proof knows nothing of.
     fn load_acquire(&mut self, i: &Inst) {
         let at = self.guarded_address(i.src, i);
         let bytes = 1_u64 << (i.kind & guarded::SIZE);
         if i.kind & guarded::ARENA != 0 && !self.is_there(at, bytes) {
-            return;
+            return self.keep_cut(i.dst, bytes);
         }
         if !at.is_multiple_of(bytes) {
             return self.load_guarded(i);

@@ -552,6 +552,14 @@ impl Builder<'_> {
         self.set(dst, v);
     }
 
+    /// What the proof says that an access of this size leaves at most: a fault must not leave more.
+    fn cut(&mut self, size: Size, v: Value) -> Value {
+        match size {
+            Size::DW => v,
+            _ => self.and(v, (1 << size.bits()) - 1),
+        }
+    }
+
     fn place(&mut self, i: &Instance, mem: Mem, ordered: bool) -> Place {
         let mut base = self.reg(i, mem.base);
         if mem.space == Space::Arena {
@@ -587,6 +595,7 @@ impl Builder<'_> {
                 let place = self.place(i, mem, true);
                 let v = if place.may_fault {
                     let old = self.reg(i, dst);
+                    let old = self.cut(size, old);
                     self.push(Inst::Acquire { size, place, old })
                 } else {
                     self.push(Inst::Load {
@@ -609,12 +618,16 @@ impl Builder<'_> {
             }
             Op::Atomic { size, op, src, mem } => {
                 let place = self.place(i, mem, true);
-                let value = self.reg(i, src);
-                let expected = if op == AtomicOp::Cmpxchg {
+                let mut value = self.reg(i, src);
+                let mut expected = if op == AtomicOp::Cmpxchg {
                     self.reg(i, Reg::R0)
                 } else {
                     value
                 };
+                if place.may_fault {
+                    value = self.cut(size, value);
+                    expected = self.cut(size, expected);
+                }
                 let v = self.push(Inst::Atomic {
                     size,
                     op,

@@ -137,7 +137,7 @@ pub(crate) enum Inst {
         extend: Extend,
         place: Place,
     },
-    /// An acquiring load that may fault; then it yields `old`, what the register held.
+    /// An acquiring load that may fault; then it yields `old`, which has no more bits than the access.
     Acquire {
         size: Size,
         place: Place,
@@ -148,7 +148,7 @@ pub(crate) enum Inst {
         place: Place,
         value: Value,
     },
-    /// Yields what memory held, or `value` (`expected` of `cmpxchg`) if it faults.
+    /// Yields what memory held, or `value` (`expected` of `cmpxchg`) if it faults, which has no more bits than the access.
     Atomic {
         size: Size,
         op: AtomicOp,

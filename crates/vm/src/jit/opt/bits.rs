@@ -63,8 +63,7 @@ fn transfer(g: &Graph, zeros: &[u64], v: Value) -> u64 {
             extend: Extend::Zero,
             ..
         } => above(*size),
-        // One that faults yields what the register held.
-        Inst::Atomic { size, place, .. } if !place.may_fault => above(*size),
+        Inst::Atomic { size, .. } | Inst::Acquire { size, .. } => above(*size),
         Inst::Sum {
             width: Width::W32, ..
         }

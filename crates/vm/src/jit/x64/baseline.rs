@@ -483,9 +483,12 @@ impl Baseline<'_> {
         self.faulted(back);
     }
 
-    /// As in the kernel, `dst` stays as it is if there is no memory.
+    /// As in the kernel, `dst` stays if there is no memory, but for bits that the proof knows nothing of.
     fn load_acquire(&mut self, size: Size, dst: Gpr, mem: Mem) {
         let addr = self.addr(mem);
+        if mem.space != Space::Plain && size != Size::DW {
+            self.a.movzx(bytes(size), dst, dst);
+        }
         let back = self.may_fault(mem, None);
         self.a.load(bytes(size), dst, addr);
         self.faulted(back);

@@ -274,7 +274,7 @@ pub(super) enum MInst {
         src: VReg,
         may_fault: bool,
     },
-    /// `rax` is compared, and becomes the old value, of which it has no upper half at 32 bits; a fault keeps it whole.
+    /// `rax` is compared, and becomes the old value, at 32 bits without an upper half; a fault keeps it.
     Cmpxchg {
         w: W,
         mem: Mem,

@@ -2,7 +2,7 @@
 
 use super::{Alu, Baseline, Bytes, Gpr, TMP, TMP2, TMP3, W, access_width};
 use crate::jit::x64::asm::{Addr, Cond};
-use crate::lowered::Mem;
+use crate::lowered::{Mem, Space};
 use skep_isa::{AtomicOp, Size};
 
 impl Baseline<'_> {
@@ -32,6 +32,11 @@ impl Baseline<'_> {
 
     fn exchange(&mut self, w: W, op: AtomicOp, src: Gpr, mem: Mem, addr: Addr) {
         let cmpxchg = op == AtomicOp::Cmpxchg;
+        if mem.space != Space::Plain && w == W::D {
+            // What a fault leaves: no more than the proof says.
+            let result = if cmpxchg { Gpr::RAX } else { src };
+            self.a.mov_rr(W::D, result, result);
+        }
         let back = self.may_fault(mem, None);
         match op {
             AtomicOp::Cmpxchg => self.a.lock_cmpxchg(w, addr, src),
