@@ -444,17 +444,7 @@ fn network(backend: &Arc<dyn Backend>, prog: Handle, hook: &Hook) -> Result<Link
             };
             order::attach(backend, prog, *ifindex, attach_type, *order)
         }
-        Hook::Lwt { route, hook } => {
-            const WHAT: &str = "netlink for a route with a program";
-            let mut socket = skep_sys::netlink::Socket::open().map_err(|e| refused(WHAT, &e))?;
-            let added = socket.route_add(*route, *hook, prog.0, "skep");
-            added.map_err(|e| refused(WHAT, &e))?;
-            Ok(Link {
-                backend: Arc::clone(backend),
-                hold: Hold::Route(*route),
-                _event: None,
-            })
-        }
+        Hook::Lwt { route, hook } => lwt(backend, prog, *route, *hook),
         Hook::Cgroup {
             path,
             attach_type,
@@ -495,6 +485,19 @@ fn network(backend: &Arc<dyn Backend>, prog: Handle, hook: &Hook) -> Result<Link
         }
         _ => Err(Error::unsupported("BPF_LINK_CREATE of this hook")),
     }
+}
+
+/// Makes a route with a program.
+fn lwt(backend: &Arc<dyn Backend>, prog: Handle, route: Route, hook: LwtHook) -> Result<Link> {
+    const WHAT: &str = "netlink for a route with a program";
+    let mut socket = skep_sys::netlink::Socket::open().map_err(|e| refused(WHAT, &e))?;
+    let added = socket.route_add(route, hook, prog.0, "skep");
+    added.map_err(|e| refused(WHAT, &e))?;
+    Ok(Link {
+        backend: Arc::clone(backend),
+        hold: Hold::Route(route),
+        _event: None,
+    })
 }
 
 /// Registers a structure of operations.
