@@ -116,11 +116,8 @@ impl Inputs {
     /// The test run of input `at` for a program type.
     pub(crate) fn test_run(&self, prog_type: ProgType, at: usize) -> TestRun {
         if matches!(prog_type, ProgType::Syscall | ProgType::RawTracepoint) {
-            let ctx = self.words[at].clone();
-            let is_syscall = prog_type == ProgType::Syscall;
             return TestRun {
-                ctx_size_out: if is_syscall { ctx.len() as u32 } else { 0 },
-                ctx_in: Some(ctx),
+                ctx_in: Some(self.words[at].clone()),
                 ..TestRun::default()
             };
         }
