@@ -184,7 +184,7 @@ const LINE_INFO_BYTES: usize = 16;
 
 /// A program of two functions, with records of functions and lines that fit.
 fn described(zoo: &Zoo, btf: Handle) -> ProgLoad {
-    let text = "r1 = 0\nr2 = 0\ncall +1\nexit\nr0 = 1 ll\nr0 = 0\nexit";
+    let text = "r1 = 0\nr2 = 0\ncall pc+1\nexit\nr0 = 1 ll\nr0 = 0\nexit";
     let insns = assemble_insns(text, &NoFacts).unwrap_or_default();
     let words = |rows: &[u32]| rows.iter().flat_map(|w| w.to_ne_bytes()).collect();
     let [main, sub] = zoo.functions;

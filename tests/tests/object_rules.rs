@@ -69,5 +69,8 @@ fn damaged_btf_is_refused_as_by_the_kernel() {
     }
     let (user, kernel) = (universe(), Kernel::new());
     assert_same(&damaged_types(&user, &kernel, BTF_COUNT, SEED));
-    assert_same(&damaged_records(&user, &kernel, RECORDS_COUNT, SEED));
+    let records = damaged_records(&user, &kernel, RECORDS_COUNT, SEED);
+    assert_same(&records);
+    // The program is good, and so is some damage.
+    assert!(records.accepted > RECORDS_COUNT as usize / 10);
 }

@@ -91,15 +91,18 @@ pub fn load(attr: &ProgLoad, data: &LoadData<'_>) -> Result<OwnedFd, LoadError> 
     let wanted_level = attr.log_level;
     attr.log_level = 0;
     (attr.log_buf, attr.log_size) = (0, 0);
+    // The kernel notes in a refused load what record sizes it knows; it is asked again as it was asked before.
+    let asked = attr;
     // SAFETY: every address with its count was just taken from `data`, which outlives the call.
     let first = match unsafe { bpf::bpf_fd(Cmd::ProgLoad, &mut attr) } {
         Ok(fd) => return Ok(fd),
         Err(error) => error,
     };
-    attr.log_level = wanted_level.max(1);
     let mut bytes = LOG_BYTES_FIRST;
     loop {
         let mut buffer = vec![0u8; bytes];
+        attr = asked;
+        attr.log_level = wanted_level.max(1);
         (attr.log_buf, attr.log_size) = (address_mut(&mut buffer), bytes as u32);
         // SAFETY: as above; the log buffer is writable for its size.
         match unsafe { bpf::bpf_fd(Cmd::ProgLoad, &mut attr) } {

@@ -313,17 +313,19 @@ fn word(record: &[u8], index: usize) -> u32 {
 /// Longest record of a function or line (`MAX_FUNCINFO_REC_SIZE`).
 const INFO_RECORD_BYTES_MAX: usize = 252;
 
-/// Cuts raw records of `size` bytes, of which `least` are known; what follows these must be zero.
+/// Cuts raw records of `size` bytes, of which `least` are known; what follows these must be zero. Less than one record is none,
+/// whatever its size.
 fn records(
     raw: &[u8],
     size: u32,
     least: usize,
 ) -> std::result::Result<std::slice::ChunksExact<'_, u8>, Errno> {
-    let size = if raw.is_empty() { least } else { size as usize };
+    let count = raw.len().checked_div(size as usize).unwrap_or(0);
+    let size = if count == 0 { least } else { size as usize };
     if !(least..=INFO_RECORD_BYTES_MAX).contains(&size) || !size.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
-    let records = raw.chunks_exact(size);
+    let records = raw[..count * size].chunks_exact(size);
     let is_known = |record: &[u8]| record[least..].iter().all(|&b| b == 0);
     if records.clone().all(is_known) {
         Ok(records)
