@@ -66,6 +66,13 @@ rules! {
     KnownKeys "known_keys" "array lookups that cannot fail since the key is known"
     UnequalEnds "unequal_ends" "what it tells that a number is not the first or last of its range"
     RegisterComparison "reg_compare" "bounds that a comparison of two unknown registers gives"
+    EqualPointers "equal_pointers" "what it tells that a pointer equals one that is not NULL"
+    MapMemory "map_memory" "keys and values of maps in records and buffers"
+    CallsUnderLock "calls_under_lock" "calls of functions while a spin lock is held"
+    FrameRounding "frame_rounding" "frames rounded up to 16 bytes instead of 32"
+    PrivateStack "private_stack" "stacks of their own for the functions of tracing programs"
+    DynptrEnds "dynptr_ends" "the end of a dynptr, and of what points into it, when it is overwritten"
+    GplStructures "gpl_structures" "kernel structures kept from programs without a GPL-compatible license"
 }
 
 /// A kind of program that was asked about.
@@ -96,6 +103,8 @@ pub struct Kernel {
     pub maps: Vec<(MapType, bool)>,
     /// Rules, and whether it has them; what is missing was not asked.
     pub rules: Vec<(Rule, bool)>,
+    /// Fields, as `structure.path`, and whether operations of TCP congestion control may write them.
+    pub writes: Vec<(String, bool)>,
     /// Kinds of programs.
     pub subjects: Vec<(ProgType, Subject)>,
 }
@@ -119,6 +128,13 @@ impl Kernel {
     #[must_use]
     pub fn rule(&self, rule: Rule) -> Known {
         known(self.rules.iter().find(|r| r.0 == rule).map(|r| r.1))
+    }
+
+    /// May operations write this field of a structure?
+    #[must_use]
+    pub fn writes(&self, structure: &str, field: &str) -> Known {
+        let is_it = |name: &str| name.split_once('.') == Some((structure, field));
+        known(self.writes.iter().find(|w| is_it(&w.0)).map(|w| w.1))
     }
 
     /// The kind of program that `env` is like: same type, and as much else as there is.
@@ -220,6 +236,9 @@ impl fmt::Display for Kernel {
         for (rule, yes) in &self.rules {
             writeln!(f, "rule {} {}", rule.name(), word(*yes))?;
         }
+        for (field, yes) in &self.writes {
+            writeln!(f, "write {field} {}", word(*yes))?;
+        }
         for (prog_type, s) in &self.subjects {
             let attach = s.attach.map_or("-", AttachType::name);
             let target = if s.target.is_empty() { "-" } else { &s.target };
@@ -295,6 +314,10 @@ impl Kernel {
                 self.rules
                     .extend(Rule::from_name(name).map(|r| (r, answer)));
             }
+            "write" => {
+                let (field, answer) = (words.next()?, yes(words.next()?)?);
+                self.writes.push((field.to_owned(), answer));
+            }
             "prog" => {
                 let (prog_type, attach) = (words.next()?, words.next()?);
                 let mut subject = Subject {
@@ -340,6 +363,7 @@ mod tests {
             version: 0x06_0c_01,
             maps: vec![(MapType::Arena, true), (MapType::Hash, false)],
             rules: vec![(Rule::MayGoto, true), (Rule::LoadAcquire, false)],
+            writes: vec![("tcp_sock.snd_cwnd".to_owned(), true)],
             subjects: vec![
                 (
                     ProgType::Tracing,

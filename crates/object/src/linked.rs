@@ -111,6 +111,8 @@ pub enum FailureCause {
     Symbol {
         /// Its name.
         name: String,
+        /// It was looked for among the variables that the target has types of, not among its symbols.
+        typed: bool,
     },
     /// A value of the kernel's configuration.
     Config(ObjectError),
@@ -150,7 +152,7 @@ impl std::fmt::Display for FailureCause {
             } => {
                 write!(f, "the kernel's kfunc {name} has another prototype")
             }
-            Self::Symbol { name } => write!(f, "the kernel has no symbol {name}"),
+            Self::Symbol { name, .. } => write!(f, "the kernel has no symbol {name}"),
             Self::Config(error) => write!(f, "{error}"),
         }
     }

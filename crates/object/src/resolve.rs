@@ -86,7 +86,10 @@ impl Externs {
                 let incompatible = false;
                 return Some(FailureCause::Kfunc { name, incompatible });
             }
-            Found::Nothing => return Some(FailureCause::Symbol { name }),
+            Found::Nothing => {
+                let typed = matches!(external.kind, ExternKind::TypedVar { .. });
+                return Some(FailureCause::Symbol { name, typed });
+            }
         }
         None
     }

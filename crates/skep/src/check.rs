@@ -334,7 +334,7 @@ impl Checker {
         verify: impl Fn(&Request<'_>) -> Result<T, Rejection>,
     ) -> Result<T, Verdict> {
         if let Some(failure) = program.failures.iter().find(|f| f.is_fatal()) {
-            return Err(Verdict::Reject(failed_relocation(failure)));
+            return Err(self.failed_link(failure));
         }
         self.kernel_has(program, prog_type)?;
         if caps == Caps::Bpf && needs_perfmon(prog_type) {
@@ -417,6 +417,30 @@ impl Checker {
     /// What the kernel that is meant answered; `None` for the reference kernel.
     fn facts(&self) -> Option<&Kernel> {
         self.profile.as_ref().and_then(|p| p.facts())
+    }
+
+    /// A relocation failed; what the kernel's description does not list may be there all the same.
+    fn failed_link(&self, failure: &Failure) -> Verdict {
+        let has_function = |name: &str| {
+            let profile = self.profile.as_ref();
+            profile.is_some_and(|p| {
+                p.btf_with_functions()
+                    .find(name, skep_btf::Kind::Func)
+                    .is_some()
+            })
+        };
+        match &failure.cause {
+            FailureCause::Symbol { name, typed: false } => Verdict::Unknown(format!(
+                "whether the kernel has the symbol {name} is not known: it is no function"
+            )),
+            FailureCause::Kfunc {
+                name,
+                incompatible: false,
+            } if has_function(name) => Verdict::Unknown(format!(
+                "the kernel's profile does not say whether programs may call the function {name}"
+            )),
+            _ => Verdict::Reject(failed_relocation(failure)),
+        }
     }
 
     /// The kernel has maps and programs of these types.

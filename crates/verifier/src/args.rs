@@ -4,6 +4,7 @@ use crate::cause::{Cause, SizeFault, register};
 use crate::code;
 use crate::dynptr::DynptrUse;
 use crate::fail::{Check, errno, fail};
+use crate::kernel::has_rule;
 use crate::kptr::KptrSlot;
 use crate::lock::LockUse;
 use crate::reg::{Flags, Kind, Reg};
@@ -13,6 +14,7 @@ use crate::verifier::Verifier;
 use skep_abi::MapType;
 use skep_abi::ctx::Access;
 use skep_abi::helper::{Arg, ArgFlags, ArgKind, HelperFlags, HelperProto, id};
+use skep_abi::kernel::Rule;
 use skep_abi::limits::BPF_MAX_VAR_SIZ;
 
 /// What the arguments of one call told.
@@ -254,9 +256,11 @@ impl Verifier<'_> {
             }
             ArgKind::ConstMapPtr => reg.kind == Kind::ConstMap && none,
             ArgKind::Ctx => reg.kind == Kind::Ctx && none,
-            ArgKind::MapKey | ArgKind::MapValue | ArgKind::Mem | ArgKind::FixedMem(_) => {
-                is_memory(reg, plain)
+            ArgKind::MapKey | ArgKind::MapValue => {
+                let everywhere = matches!(reg.kind, Kind::Mem | Kind::TpBuffer | Kind::Btf);
+                is_memory(reg, plain) && (!everywhere || has_rule(self.req.kernel, Rule::MapMemory))
             }
+            ArgKind::Mem | ArgKind::FixedMem(_) => is_memory(reg, plain),
             ArgKind::SockCommon => sock,
             ArgKind::Socket => reg.kind == Kind::Socket && none,
             ArgKind::BtfSockCommon => {

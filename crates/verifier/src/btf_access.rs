@@ -4,11 +4,13 @@ use crate::btf_walk::{Found, Walk, holds, walk};
 use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail};
+use crate::kernel::has_rule;
 use crate::memory::MemAccess;
 use crate::reg::{Flags, Kind, Reg, source};
 use crate::verified::{MapField, Region};
 use crate::verifier::Verifier;
 use skep_abi::ctx::Access;
+use skep_abi::kernel::{Known, Rule};
 use skep_abi::struct_ops;
 use skep_abi::trust::{self, Trust};
 use skep_btf::{Btf, Type};
@@ -188,7 +190,10 @@ impl<'a> Verifier<'a> {
             let message = "reading kernel structures needs CAP_PERFMON";
             return fail(code::NEEDS_CAPABILITY, errno::EPERM, message);
         }
-        if !self.req.gpl_compatible && reg.aux2 == source::KERNEL {
+        if !self.req.gpl_compatible
+            && reg.aux2 == source::KERNEL
+            && has_rule(self.req.kernel, Rule::GplStructures)
+        {
             let message = "only programs with a GPL-compatible license may read kernel structures";
             return fail(code::GPL_ONLY, errno::EINVAL, message);
         }
@@ -224,9 +229,12 @@ impl<'a> Verifier<'a> {
                 (off == start || (array && off > start)) && off + size <= start + bytes
             })
         };
-        if !reg.flags.has(Flags::UNTRUSTED)
-            && struct_ops::writable(self.env.prog_type, t.name()).any(fits)
-        {
+        let written = |path: &&str| {
+            let answer = self.req.kernel.map(|k| k.writes(t.name(), path));
+            answer != Some(Known::No)
+        };
+        let mut fields = struct_ops::writable(self.env.prog_type, t.name()).filter(written);
+        if !reg.flags.has(Flags::UNTRUSTED) && fields.any(fits) {
             return Ok(Reg::UNKNOWN);
         }
         let message = format!("byte {off} of struct {} can only be read", t.name());

@@ -4,10 +4,12 @@ use crate::args::CallArgs;
 use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail};
+use crate::kernel::has_rule;
 use crate::reg::{Flags, Kind, Reg};
 use crate::state::{Frame, FrameKind, State};
 use crate::verifier::{Flow, Verifier};
 use skep_abi::helper::id;
+use skep_abi::kernel::Rule;
 use skep_abi::limits::MAX_CALL_FRAMES;
 use skep_abi::prog::callback_range;
 use skep_isa::Call;
@@ -34,6 +36,14 @@ impl Verifier<'_> {
         };
         if self.p.funcs[callee].is_global {
             return self.check_global_call(callee);
+        }
+        if self.cur.locks > 0 && !has_rule(self.req.kernel, Rule::CallsUnderLock) {
+            let function = format!("the function {}", self.func_name(callee)).into();
+            return fail(
+                code::LOCK_CALL,
+                errno::EINVAL,
+                Cause::UnderLock { function },
+            );
         }
         let start = self.p.funcs[callee].start;
         let mut frame = self.new_frame(callee, FrameKind::Call)?;

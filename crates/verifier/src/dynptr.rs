@@ -4,11 +4,13 @@ use crate::args::CallArgs;
 use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail};
+use crate::kernel::has_rule;
 use crate::reg::{Flags, Kind, Reg};
 use crate::special::{Found, Place};
 use crate::state::Byte;
 use crate::verifier::Verifier;
 use skep_abi::helper::{Arg, ArgFlags, ArgKind, DynptrKind, HelperProto};
+use skep_abi::kernel::Rule;
 
 /// Slots of a dynptr.
 const DYNPTR_SLOTS: usize = 2;
@@ -231,6 +233,11 @@ impl Verifier<'_> {
         };
         if s.bytes[0] != Byte::Dynptr {
             return Ok(());
+        }
+        if !has_rule(self.req.kernel, Rule::DynptrEnds) {
+            let message =
+                "a dynptr is overwritten, and what this kernel makes of that is not known";
+            return fail(code::NOT_KNOWN, errno::EOPNOTSUPP, message);
         }
         if s.reg.ref_id != 0 {
             return fail(

@@ -109,6 +109,14 @@ pub(crate) fn is_ctx_name(prog_type: ProgType, name: &str) -> bool {
         .any(|(types, ctx)| types.contains(&prog_type) && *ctx == name)
 }
 
+/// The context structure of a program type whose fields the kernel converts.
+pub(crate) fn ctx_name(prog_type: ProgType) -> Option<&'static str> {
+    let row = CTX_STRUCTS
+        .iter()
+        .find(|(types, _)| types.contains(&prog_type));
+    row.map(|(_, name)| *name)
+}
+
 impl Verifier<'_> {
     /// Parameters of the global function `f`, from its BTF.
     fn params_of(&self, f: usize) -> Check<Vec<Param>> {

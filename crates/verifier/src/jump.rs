@@ -209,6 +209,7 @@ impl Verifier<'_> {
                 && d.is_nullable() != s.is_nullable()
                 && d.kind != Kind::Btf
                 && s.kind != Kind::Btf
+                && has_rule(self.req.kernel, Rule::EqualPointers)
             {
                 let i = if s.is_nullable() { src.index() } else { dst };
                 let equal = if op == JmpOp::Eq {

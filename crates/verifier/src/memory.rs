@@ -4,6 +4,7 @@ use crate::cause::{Cause, Reach, register};
 use crate::code;
 use crate::domain::Tnum;
 use crate::fail::{Check, errno, fail};
+use crate::global::ctx_name;
 use crate::reg::{Flags, Kind, Reg};
 use crate::request::MapDesc;
 use crate::verified::{Region, SockKind};
@@ -443,6 +444,7 @@ impl Verifier<'_> {
             a.size.bytes(),
             if signed { Access::ReadSigned } else { a.kind },
         )?;
+        self.check_ctx_field_known(off, a.size.bytes())?;
         self.rec
             .access(self.insn, Region::Ctx(info), Some(i64::from(off)));
         let pointer = |kind: Kind| Ok(Reg::pointer(kind));
@@ -466,6 +468,23 @@ impl Verifier<'_> {
             Yields::SockCommonOrNull => or_null(self, Kind::SockCommon),
             Yields::BtfPtr(name) => self.kernel_struct(name, Flags::TRUSTED),
         }
+    }
+
+    /// Contexts grow at their end: in another kernel than the reference kernel, its types say how far it reaches.
+    fn check_ctx_field_known(&self, off: i32, size: u32) -> Check {
+        let is_struct = matches!(layout(&self.env), Layout::Fields(..));
+        let name = ctx_name(self.env.prog_type).filter(|_| is_struct && self.req.kernel.is_some());
+        let Some(name) = name else {
+            return Ok(());
+        };
+        let found = self.kernel_btf()?.find(name, skep_btf::Kind::Struct);
+        let bytes = found.and_then(|t| t.size()).map_or(i64::MAX, i64::from);
+        if i64::from(off) + i64::from(size) <= bytes {
+            return Ok(());
+        }
+        let message =
+            format!("this kernel's struct {name} ends at byte {bytes}, before the field at {off}");
+        fail(code::KERNEL_LACKS, errno::EACCES, message)
     }
 
     /// A context pointer is used as it was given, or at a fixed offset where the kernel allows it.

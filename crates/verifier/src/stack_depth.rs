@@ -3,14 +3,18 @@
 use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail_at, fail_nowhere};
+use crate::kernel::has_rule;
 use crate::program::Program;
 use skep_abi::helper::ProgEnv;
+use skep_abi::kernel::Rule;
 use skep_abi::limits::{MAX_BPF_STACK, MAX_CALL_FRAMES};
 use skep_abi::{AttachType, ProgType};
 use skep_isa::opcode as op;
 
 /// The JIT rounds each frame up to this.
 const FRAME_ROUNDING: u32 = 16;
+/// What kernels without [`Rule::FrameRounding`] round up to.
+const FRAME_ROUNDING_OLD: u32 = 32;
 /// Frames below this stay on the shared stack even where programs have a private one.
 const PRIVATE_STACK_MIN: u32 = 64;
 /// Bytes of callers' frames above which a tail call is refused.
@@ -18,6 +22,9 @@ const TAIL_CALL_STACK: u32 = 256;
 
 /// May frames of the program lie on a stack of their own?
 fn has_private_stack(env: &ProgEnv<'_>) -> bool {
+    if !has_rule(env.kernel, Rule::PrivateStack) {
+        return false;
+    }
     match env.prog_type {
         ProgType::Kprobe | ProgType::Tracepoint | ProgType::PerfEvent | ProgType::RawTracepoint => {
             true
@@ -39,6 +46,11 @@ pub(crate) fn check(p: &Program, env: &ProgEnv<'_>, throws: &dyn Fn(usize) -> bo
                 p,
                 throws,
                 private: private && root == 0,
+                rounding: if has_rule(env.kernel, Rule::FrameRounding) {
+                    FRAME_ROUNDING
+                } else {
+                    FRAME_ROUNDING_OLD
+                },
                 frames: Vec::new(),
                 steps: 0,
             };
@@ -52,6 +64,7 @@ struct Chain<'a> {
     p: &'a Program,
     throws: &'a dyn Fn(usize) -> bool,
     private: bool,
+    rounding: u32,
     frames: Vec<usize>,
     steps: u32,
 }
@@ -79,7 +92,7 @@ impl Chain<'_> {
             );
             return fail_nowhere(code::STACK_DEPTH, errno::EACCES, message);
         }
-        let own = func.stack_bytes.max(1).next_multiple_of(FRAME_ROUNDING);
+        let own = func.stack_bytes.max(1).next_multiple_of(self.rounding);
         let depth = if self.private && own >= PRIVATE_STACK_MIN {
             if own > MAX_BPF_STACK {
                 return self.too_large(own);

@@ -245,6 +245,8 @@ pub(super) fn refused(
         (SK_STORAGE_GET | SK_STORAGE_DELETE, P::Tracing, attach) => {
             !matches!(attach, Some(A::TraceRawTp | A::TraceIter))
         }
+        // It runs when the socket is gone.
+        (SETSOCKOPT | GETSOCKOPT, P::StructOps, _) => target.ends_with(".release"),
         (D_PATH, P::Tracing, Some(A::TraceIter)) | (D_PATH, P::Lsm, _) => false,
         (D_PATH, _, _) => !D_PATH_TARGETS.contains(&target),
         _ => false,
