@@ -6,6 +6,7 @@
 //! read and compared.
 
 use crate::helper::ProgEnv;
+use crate::since;
 use crate::types::{AttachType, MapType, ProgType};
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -73,6 +74,11 @@ rules! {
     PrivateStack "private_stack" "stacks of their own for the functions of tracing programs"
     DynptrEnds "dynptr_ends" "the end of a dynptr, and of what points into it, when it is overwritten"
     GplStructures "gpl_structures" "kernel structures kept from programs without a GPL-compatible license"
+    KptrTags "kptr_tags" "the tags kptr_untrusted and kptr of pointers in maps, which were kptr and kptr_ref before"
+    EqualRanges "equal_ranges" "that a number outside of a range equals none in it"
+    ArgumentTags "arg_tags" "tags of the arguments of global functions"
+    SpilledCopies "spilled_copies" "that a number in the stack is a copy of the one that was stored"
+    LsmReturns "lsm_returns" "ranges of what LSM programs return"
 }
 
 /// A kind of program that was asked about.
@@ -124,10 +130,15 @@ impl Kernel {
         known(self.maps.iter().find(|m| m.0 == map_type).map(|m| m.1))
     }
 
-    /// Does it have this rule?
+    /// Does it have this rule? Rules that nobody can ask about come with a release.
     #[must_use]
     pub fn rule(&self, rule: Rule) -> Known {
-        known(self.rules.iter().find(|r| r.0 == rule).map(|r| r.1))
+        let asked = self.rules.iter().find(|r| r.0 == rule).map(|r| r.1);
+        known(asked.or_else(|| {
+            let (major, minor) = since::rule(rule)?;
+            let first = u32::from(major) << 16 | u32::from(minor) << 8;
+            (self.version > 0).then_some(self.version >= first)
+        }))
     }
 
     /// May operations write this field of a structure?

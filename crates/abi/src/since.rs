@@ -1,5 +1,7 @@
-//! The first kernel that knows a map, program or attach type. Source: Documentation/bpf, bpf(2), release notes of the kernel.
+//! The first kernel that knows a map, program or attach type, or follows a rule of the verifier. Source: Documentation/bpf,
+//! bpf(2), release notes of the kernel.
 
+use crate::kernel::Rule;
 use crate::{AttachType as A, MapType as M, ProgType as P};
 
 /// Major and minor number of a release.
@@ -75,6 +77,18 @@ const ATTACH: &[(Release, &[A])] = &[
     ((7, 0),  &[A::TraceFsession]),
 ];
 
+/// Rules by release, of those that kernels are not asked about. Source: the kernel's history, where they are called "bpf: Rename
+/// `__kptr_ref` -> `__kptr` and `__kptr` -> `__kptr_untrusted`", "bpf: Improve verifier JEQ/JNE insn branch taken checking",
+/// "bpf: support 'arg:xxx' `btf_decl_tag`-based hints for global subprog args", "bpf: Assign ID to scalars on spill",
+/// "bpf, lsm: Add check for BPF LSM return value".
+#[rustfmt::skip] // one release per line
+const RULES: &[(Release, &[Rule])] = &[
+    ((6, 4),  &[Rule::KptrTags, Rule::EqualRanges]),
+    ((6, 8),  &[Rule::ArgumentTags]),
+    ((6, 9),  &[Rule::SpilledCopies]),
+    ((6, 12), &[Rule::LsmReturns]),
+];
+
 fn find<T: PartialEq>(table: &[(Release, &[T])], wanted: &T) -> Option<Release> {
     let row = table.iter().find(|(_, types)| types.contains(wanted));
     row.map(|(release, _)| *release)
@@ -98,6 +112,12 @@ pub fn attach_type(attach_type: A) -> Option<Release> {
     find(ATTACH, &attach_type)
 }
 
+/// The first kernel with this rule; `None` for those that kernels are asked about.
+#[must_use]
+pub fn rule(rule: Rule) -> Option<Release> {
+    find(RULES, &rule)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +127,7 @@ mod tests {
         assert!(MAPS.is_sorted_by(|a, b| a.0 < b.0));
         assert!(PROGS.is_sorted_by(|a, b| a.0 < b.0));
         assert!(ATTACH.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(RULES.is_sorted_by(|a, b| a.0 < b.0));
         let unspec = |t: &&P| **t != P::Unspec;
         for prog in P::ALL.iter().filter(unspec) {
             assert!(prog_type(*prog).is_some(), "{prog}");

@@ -72,13 +72,18 @@ const SPECIAL: &[Special] = &[
         node: "bpf_rb_node", make: |value_type, node_offset| FieldKind::RbRoot { value_type, node_offset } } },
 ];
 
-/// Type tags of stored pointers.
-const KPTR_TAGS: &[(&str, KptrTag)] = &[
+/// Type tags of stored pointers, and what they mean.
+type Tags = &'static [(&'static str, KptrTag)];
+
+const KPTR_TAGS: Tags = &[
     ("kptr_untrusted", KptrTag::Untrusted),
     ("kptr", KptrTag::Ref),
     ("percpu_kptr", KptrTag::Percpu),
     ("uptr", KptrTag::User),
 ];
+
+/// Before Linux 6.4.
+const KPTR_TAGS_OLD: Tags = &[("kptr", KptrTag::Untrusted), ("kptr_ref", KptrTag::Ref)];
 
 impl Record {
     /// The special fields of a value of type `value_type_id`: a struct (perhaps behind typedefs) or a data section; other types
@@ -88,11 +93,23 @@ impl Record {
     /// When the fields break the kernel's rules: a lock, timer or their like twice, roots without lock or `contains:` tag,
     /// a stored pointer to something else than a struct, more than 11 fields.
     pub fn of(btf: &Btf, value_type_id: u32) -> Result<Self, BtfError> {
+        Self::with_tags(btf, value_type_id, KPTR_TAGS)
+    }
+
+    /// As [`Self::of`], for kernels that call stored pointers `kptr` and `kptr_ref`.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn of_old_tags(btf: &Btf, value_type_id: u32) -> Result<Self, BtfError> {
+        Self::with_tags(btf, value_type_id, KPTR_TAGS_OLD)
+    }
+
+    fn with_tags(btf: &Btf, value_type_id: u32, tags: Tags) -> Result<Self, BtfError> {
         let problem = BtfProblem::TypeId { id: value_type_id };
         let value = btf.resolve(value_type_id).ok_or(problem)?;
         let mut fields = match value.kind() {
-            Kind::Struct => in_struct(value, 0)?,
-            Kind::Datasec => in_datasec(value)?,
+            Kind::Struct => in_struct(value, 0, tags)?,
+            Kind::Datasec => in_datasec(value, tags)?,
             _ => Vec::new(),
         };
         fields.sort_by_key(|f| f.offset);
@@ -116,9 +133,10 @@ struct Place<'a> {
     /// Bytes it must have, where they are stated.
     size: Option<u32>,
     depth: usize,
+    tags: Tags,
 }
 
-fn in_struct(ty: Type<'_>, depth: usize) -> Result<Vec<Field>, BtfError> {
+fn in_struct(ty: Type<'_>, depth: usize, tags: Tags) -> Result<Vec<Field>, BtfError> {
     if depth >= DEPTH_MAX {
         return Err(BtfError::at(ty.id(), BtfProblem::TooDeep));
     }
@@ -137,13 +155,14 @@ fn in_struct(ty: Type<'_>, depth: usize) -> Result<Vec<Field>, BtfError> {
             offset: member.offset(),
             size: None,
             depth,
+            tags,
         };
         add(&mut found, in_place(&place, &mut seen)?, ty.id())?;
     }
     Ok(found)
 }
 
-fn in_datasec(section: Type<'_>) -> Result<Vec<Field>, BtfError> {
+fn in_datasec(section: Type<'_>, tags: Tags) -> Result<Vec<Field>, BtfError> {
     let mut found = Vec::new();
     let mut seen = 0;
     for info in section.vars() {
@@ -157,6 +176,7 @@ fn in_datasec(section: Type<'_>) -> Result<Vec<Field>, BtfError> {
             offset: info.offset,
             size: Some(info.size),
             depth: 0,
+            tags,
         };
         add(&mut found, in_place(&place, &mut seen)?, section.id())?;
     }
@@ -215,7 +235,7 @@ fn in_place(place: &Place<'_>, seen: &mut u32) -> Result<Vec<Field>, BtfError> {
         if !fits(size) {
             return Ok(Vec::new());
         }
-        let mut inside = in_struct(element, place.depth + 1)?;
+        let mut inside = in_struct(element, place.depth + 1, place.tags)?;
         for field in &mut inside {
             field.offset = field.offset.saturating_add(place.offset);
         }
@@ -224,7 +244,7 @@ fn in_place(place: &Place<'_>, seen: &mut u32) -> Result<Vec<Field>, BtfError> {
     if !fits(8) || !place.offset.is_multiple_of(8) {
         return Ok(Vec::new());
     }
-    let Some((tag, target)) = stored_pointer(element)? else {
+    let Some((tag, target)) = stored_pointer(element, place.tags)? else {
         return Ok(Vec::new());
     };
     let field = Field {
@@ -293,7 +313,7 @@ fn repeat(
 }
 
 /// The tag and pointee of a stored pointer; `None` for what is no pointer or has no tag.
-fn stored_pointer(ty: Type<'_>) -> Result<Option<(KptrTag, Type<'_>)>, BtfError> {
+fn stored_pointer(ty: Type<'_>, tags: Tags) -> Result<Option<(KptrTag, Type<'_>)>, BtfError> {
     let error = || BtfError::at(ty.id(), BtfProblem::Kptr);
     let pointer = match ty.kind() {
         Kind::Volatile => ty.target().ok_or_else(error)?,
@@ -310,7 +330,7 @@ fn stored_pointer(ty: Type<'_>) -> Result<Option<(KptrTag, Type<'_>)>, BtfError>
     if inner.kind() == Kind::TypeTag {
         return Err(error());
     }
-    let tag = KPTR_TAGS.iter().find(|(text, _)| *text == tagged.name());
+    let tag = tags.iter().find(|(text, _)| *text == tagged.name());
     let &(_, tag) = tag.ok_or_else(error)?;
     let target = inner.skip_modifiers();
     if target.kind() != Kind::Struct {

@@ -14,7 +14,7 @@
 
 use crate::target;
 use skep_abi::helper::{ArgKind, HelperProto, ProgEnv, Ret};
-use skep_abi::kernel::{Kernel, Known};
+use skep_abi::kernel::{Kernel, Known, Rule};
 use skep_abi::map::{self, Create};
 use skep_abi::prog::{Capability, load_attach};
 use skep_abi::prog_flags::BPF_F_SLEEPABLE;
@@ -157,10 +157,17 @@ impl Checker {
             });
         }
         let btf = linked.btf.clone().map(Arc::new);
+        let facts = options.profile.as_ref().and_then(|p| p.facts());
+        let old_tags = facts.is_some_and(|k| k.rule(Rule::KptrTags) == Known::No);
+        let record_of: RecordOf = if old_tags {
+            Record::of_old_tags
+        } else {
+            Record::of
+        };
         let maps = linked
             .maps
             .iter()
-            .map(|m| describe(m, btf.as_ref()))
+            .map(|m| describe(m, btf.as_ref(), record_of))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             linked,
@@ -570,8 +577,15 @@ fn is_gpl_compatible(license: &str) -> bool {
     GPL_LICENSES.contains(&license)
 }
 
+/// Reads the special fields of a type, as the kernel that is meant does.
+type RecordOf = fn(&Btf, u32) -> Result<Record, skep_btf::BtfError>;
+
 /// A map as a loader would create it: with its types if they are allowed, without them otherwise.
-fn describe(spec: &MapSpec, btf: Option<&Arc<Btf>>) -> Result<MapDesc, Unreadable> {
+fn describe(
+    spec: &MapSpec,
+    btf: Option<&Arc<Btf>>,
+    record_of: RecordOf,
+) -> Result<MapDesc, Unreadable> {
     let (key_type, value_type) = spec.btf_ids();
     let mut create = Create {
         map_type: spec.map_type,
@@ -595,9 +609,13 @@ fn describe(spec: &MapSpec, btf: Option<&Arc<Btf>>) -> Result<MapDesc, Unreadabl
     let types = btf.filter(|_| create.has_btf);
     // A value type that breaks the rules of special fields has none, as in the kernel.
     let record = types
-        .and_then(|b| Record::of(b, value_type).ok())
+        .and_then(|b| record_of(b, value_type).ok())
         .unwrap_or_default();
-    let inner = spec.inner.as_ref().map(|i| describe(i, btf)).transpose()?;
+    let inner = spec
+        .inner
+        .as_ref()
+        .map(|i| describe(i, btf, record_of))
+        .transpose()?;
     Ok(MapDesc {
         name: spec.name.clone(),
         map_type: spec.map_type,

@@ -4,8 +4,10 @@ use crate::cause::Cause;
 use crate::code;
 use crate::domain::{Scalar, alu};
 use crate::fail::{Check, errno, fail};
+use crate::kernel::has_rule;
 use crate::reg::{ADD_CONST, ADD_CONST32, ADD_CONST64, Kind, Reg};
 use crate::verifier::Verifier;
+use skep_abi::kernel::Rule;
 use skep_isa::{AluOp, EndOp, Reg as R, Size, Src, Width};
 
 impl Verifier<'_> {
@@ -294,8 +296,13 @@ impl Verifier<'_> {
         }
     }
 
+    /// As [`Self::link_scalar`] for a number that goes to the stack or comes from there; true if it changed.
+    pub(crate) fn link_spilled(&mut self, r: &mut Reg) -> bool {
+        has_rule(self.req.kernel, Rule::SpilledCopies) && self.assign_link(r)
+    }
+
     /// As [`Self::link_scalar`] for any register state; true if it changed.
-    pub(crate) fn assign_link(&mut self, r: &mut Reg) -> bool {
+    fn assign_link(&mut self, r: &mut Reg) -> bool {
         if !r.is_scalar() {
             return false;
         }

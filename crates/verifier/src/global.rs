@@ -5,9 +5,11 @@ use crate::btf_walk::holds;
 use crate::cause::{Cause, register};
 use crate::code;
 use crate::fail::{Check, errno, fail, fail_nowhere};
+use crate::kernel::has_rule;
 use crate::program::Func;
 use crate::reg::{Flags, Kind, Reg, source};
 use crate::verifier::Verifier;
+use skep_abi::kernel::Rule;
 use skep_abi::{AttachType, ProgType};
 use skep_btf::{Btf, Kind as BtfKind, Type};
 
@@ -150,7 +152,11 @@ impl Verifier<'_> {
             );
         }
         let btf = func.btf();
-        let tags: Vec<(i32, &str)> = btf.decl_tags(func.id()).collect();
+        let tags: Vec<(i32, &str)> = if has_rule(self.req.kernel, Rule::ArgumentTags) {
+            btf.decl_tags(func.id()).collect()
+        } else {
+            Vec::new()
+        };
         proto
             .params()
             .enumerate()

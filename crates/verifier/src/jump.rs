@@ -53,7 +53,12 @@ impl Verifier<'_> {
             }
             Src::Imm(imm) => Reg::constant(i64::from(imm).cast_unsigned()),
         };
-        if let Some(taken) = decide_jump(width, op, &d, &s) {
+        let decided = if self.decides_about(width, op, &d, &s) {
+            decide_jump(width, op, &d, &s)
+        } else {
+            None
+        };
+        if let Some(taken) = decided {
             if d.is_scalar() {
                 self.mark_precise(dst.index())?;
             }
@@ -100,16 +105,24 @@ impl Verifier<'_> {
         })
     }
 
+    /// May the comparison be decided before it is made? Older kernels decide only about a number and a constant, and the oldest
+    /// only with the constant behind the number, and about equality only of constants.
+    fn decides_about(&self, width: Width, op: JmpOp, d: &Reg, s: &Reg) -> bool {
+        let both_ways = || has_rule(self.req.kernel, Rule::EqualRanges);
+        let (d_known, s_known) = (is_constant(width, d), is_constant(width, s));
+        !(d.is_scalar() && s.is_scalar())
+            || d_known && s_known
+            || s_known && (!matches!(op, JmpOp::Eq | JmpOp::Ne) || both_ways())
+            || d_known && both_ways()
+            || has_rule(self.req.kernel, Rule::RegisterComparison)
+    }
+
     /// Does the comparison of these two numbers tell anything about them? Older kernels only compare with constants, apart from
     /// equality.
     fn compares_bounds(&self, width: Width, op: JmpOp, d: &Reg, s: &Reg) -> bool {
-        let is_constant = |r: &Reg| match width {
-            Width::W64 => r.var.as_const().is_some(),
-            Width::W32 => r.var.as_const32().is_some(),
-        };
         matches!(op, JmpOp::Eq | JmpOp::Ne)
-            || is_constant(d)
-            || is_constant(s)
+            || is_constant(width, d)
+            || is_constant(width, s)
             || has_rule(self.req.kernel, Rule::RegisterComparison)
     }
 
@@ -315,6 +328,14 @@ impl Verifier<'_> {
             let k = &self.kept[id];
             k.branches > 0 && k.state.dfs_depth < below_depth && k.state.same_callsites(&self.cur)
         })
+    }
+}
+
+/// Is this much of the number known whole?
+fn is_constant(width: Width, r: &Reg) -> bool {
+    match width {
+        Width::W64 => r.var.as_const().is_some(),
+        Width::W32 => r.var.as_const32().is_some(),
     }
 }
 

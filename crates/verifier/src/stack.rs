@@ -213,7 +213,7 @@ impl Verifier<'_> {
             if size == 4
                 && spill_size == 4
                 && reg.var.umax <= u64::from(u32::MAX)
-                && self.assign_link(&mut reg)
+                && self.link_spilled(&mut reg)
             {
                 self.cur.frame_at_mut(frame).stack_mut()[slot].reg = reg;
             }
@@ -252,7 +252,7 @@ impl Verifier<'_> {
             self.push_stack_step(frame, slot);
             return Ok(());
         };
-        if self.assign_link(&mut reg) {
+        if self.link_spilled(&mut reg) {
             self.cur.frame_at_mut(frame).stack_mut()[slot].reg = reg;
         }
         *self.reg_mut(value) = reg;
@@ -310,7 +310,7 @@ impl Verifier<'_> {
             Some(mut reg) if reg.is_scalar() && aligned => {
                 let fits = width_of(&reg) <= a.size.bits();
                 if fits
-                    && self.assign_link(&mut reg)
+                    && self.link_spilled(&mut reg)
                     && let Some(v) = a.value
                 {
                     *self.reg_mut(v) = reg;
