@@ -27,7 +27,7 @@ enum Verb {
         /// Only this device: dev NAME
         words: Vec<String>,
     },
-    /// Attach: xdp|xdpgeneric|xdpdrv PROGRAM dev NAME [overwrite], or
+    /// Attach: xdp|xdpgeneric|xdpdrv PROGRAM dev NAME, perhaps overwrite, or
     /// tcx_ingress|tcx_egress|netkit_primary|netkit_peer PROGRAM dev NAME [first | before PROGRAM | after PROGRAM]
     Attach {
         /// Type, id N | pinned PATH | name NAME, dev NAME, perhaps the place
