@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The first mount of the v2 hierarchy.
 ///
@@ -42,12 +43,15 @@ pub struct Group {
 }
 
 impl Group {
-    /// Makes a group below the mount point, named after this process.
+    /// Makes a group below the mount point, named after this process and its number among the groups that it made.
     ///
     /// # Errors
     /// Those of `mkdir`; usually for want of privileges.
     pub fn create() -> io::Result<Self> {
-        let path = mount_point()?.join(format!("skep-{}", std::process::id()));
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("skep-{}-{number}", std::process::id());
+        let path = mount_point()?.join(name);
         fs::create_dir(&path)?;
         Ok(Self { path })
     }

@@ -172,32 +172,19 @@ pub(super) fn is_gso(skb: &SkbCtx) -> bool {
     skb.gso_size != 0
 }
 
-/// Datagrams are as long as a segment: only a caller that keeps that length may shorten what is in front.
-fn check_segments(skb: &SkbCtx, flags: u64) -> Result<(), Errno> {
-    if is_gso(skb) && flags & FIXED_GSO == 0 {
-        return Err(Errno::ENOTSUPP);
-    }
-    Ok(())
-}
-
-/// The number of segments has to be found again.
-fn recount_segments(skb: &mut SkbCtx) {
-    if is_gso(skb) {
-        skb.gso_segs = 0;
-    }
-}
-
 /// `bpf_skb_net_shrink`
 fn shrink(skb: &mut SkbCtx, at: usize, bytes: usize, flags: u64) -> Result<(), Errno> {
     if flags & !(FIXED_GSO | DECAP_L3 | NO_CSUM_RESET) != 0 {
         return Err(Errno::EINVAL);
     }
-    check_segments(skb, flags)?;
+    // Only packets of known protocols keep their segments.
+    if is_gso(skb) {
+        return Err(Errno::ENOTSUPP);
+    }
     if at + bytes > skb.len as usize {
         return Err(Errno::ENOMEM);
     }
     pop(skb, at, bytes);
-    recount_segments(skb);
     match flags & DECAP_L3 {
         DECAP_L3_IPV4 => skb.protocol = ETH_P_IP,
         DECAP_L3_IPV6 => skb.protocol = ETH_P_IPV6,

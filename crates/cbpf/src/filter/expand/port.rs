@@ -160,7 +160,7 @@ impl Expander<'_> {
         let link = self.link_type(ETHERTYPE_IP)?;
         let (src, dst) = (
             Offset::new(Base::Transport, self.network),
-            Offset::new(Base::Transport, self.network + 2),
+            Offset::new(Base::Transport, self.network.wrapping_add(2)),
         );
         let protocol_at = self.network_at(9);
         let any = self.each_protocol(ports, |this, protocol| {
