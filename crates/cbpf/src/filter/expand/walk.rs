@@ -26,10 +26,10 @@ pub(super) fn chain_code(six: bool, at: u32, protocol: u32, word: u32) -> Vec<In
     ];
     let mut code = Vec::with_capacity(32);
     if six {
-        code.push(Insn::new(LD | ABS | Size::B.code(), at + 6));
+        code.push(Insn::new(LD | ABS | Size::B.code(), at.wrapping_add(6)));
         code.push(Insn::new(LDX | IMM, 40));
     } else {
-        code.push(Insn::new(LD | ABS | Size::B.code(), at + 9));
+        code.push(Insn::new(LD | ABS | Size::B.code(), at.wrapping_add(9)));
         code.push(Insn::new(LDX | MSH | Size::B.code(), at));
     }
     let top = code.len();
