@@ -9,10 +9,10 @@ use crate::kernel::has_rule;
 use crate::reg::{Flags, Kind, Reg};
 use crate::verified::CallFact;
 use crate::verifier::{Flow, Verifier};
-use skep_abi::MapType;
 use skep_abi::helper::{self, HelperFlags, HelperProto, Ret, Unavailable, id};
 use skep_abi::kernel::Rule;
 use skep_abi::prog::MAX_ERRNO;
+use skep_abi::{AttachType, MapType, ProgType};
 
 /// What failed CO-RE relocations leave as helper number (libbpf's poison, 0xbad2310).
 const POISONED_RELOCATION: i32 = 0x0bad_2310;
@@ -206,6 +206,7 @@ impl Verifier<'_> {
                 "the flags of bpf_get_local_storage must be 0",
             ),
             id::SNPRINTF => self.check_format(args),
+            id::GET_FUNC_IP => self.check_function_is_probed(),
             id::DYNPTR_FROM_MEM => self.check_dynptr_from_mem(),
             id::DYNPTR_WRITE => {
                 self.note_dynptr_write(args);
@@ -214,6 +215,26 @@ impl Verifier<'_> {
             _ if args.callback.is_some() => self.check_callback(proto, args),
             _ => Ok(()),
         }
+    }
+
+    /// Only a program that stands in for the code of a function knows where that function is. All tracing programs are given
+    /// the helper; this is asked when it is called.
+    fn check_function_is_probed(&self) -> Check {
+        use AttachType as A;
+        let probes = match self.env.prog_type {
+            ProgType::Kprobe => true,
+            ProgType::Tracing => matches!(
+                self.env.attach,
+                Some(A::TraceFentry | A::TraceFexit | A::ModifyReturn)
+            ),
+            _ => false,
+        };
+        if probes {
+            return Ok(());
+        }
+        let message =
+            "bpf_get_func_ip is only for programs on functions: kprobe, fentry, fexit and fmod_ret";
+        fail(code::HELPER_NOT_ALLOWED, errno::ENOTSUPP, message)
     }
 
     /// A known index makes the call direct: so it matters on every path.

@@ -4,6 +4,7 @@ use super::{How, Mode, Subject, kernel_errors, last_message, shape, states};
 use skep::Kernel;
 use skep::check::Verdict;
 use skep::load::{LoadOptions, command};
+use skep_abi::ProgType;
 use skep_bpf::{Errno, ProgLoad};
 use skep_object::Program;
 use skep_verifier::{Cause, Class};
@@ -123,7 +124,10 @@ pub(super) fn relate(
             if no.class == Class::Complexity {
                 return Some(Relation::Complexity);
             }
-            let errs = matches!(*no.cause, Cause::FrameEnd { .. })
+            let leaves_reference =
+                program.prog_type == ProgType::StructOps && matches!(*no.cause, Cause::Leak { .. });
+            let errs = leaves_reference
+                || matches!(*no.cause, Cause::FrameEnd { .. })
                 || kernel_errors::spelled_out(program)
                     .and_then(|same| make(&same))
                     .is_some_and(|same| matches!(answer(kernel, &same), Answer::Refuses(_)));
