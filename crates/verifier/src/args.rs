@@ -79,7 +79,7 @@ impl Verifier<'_> {
             );
             return fail(code::PACKET_FORBIDDEN, errno::EACCES, message);
         }
-        let arg = self.resolve_sockmap_value(arg, args);
+        let arg = self.resolve_map_value(proto, arg, args);
         let null = self.reg(i).is_zero() && arg.flags.has(ArgFlags::NULLABLE);
         if !null {
             self.check_arg_type(proto, i, arg, args)?;
@@ -105,21 +105,20 @@ impl Verifier<'_> {
         self.check_arg_value(proto, n, arg, args, null)
     }
 
-    /// Values of socket maps are sockets.
-    fn resolve_sockmap_value(&self, arg: Arg, args: &CallArgs) -> Arg {
-        let is_sockmap = args.map.is_some_and(|m| {
-            matches!(
-                self.map_at(m.0).map_type,
-                MapType::Sockmap | MapType::Sockhash
-            )
-        });
-        if arg.kind == ArgKind::MapValue && is_sockmap {
-            return Arg {
+    /// What a value is depends on the map: those of socket maps are sockets; a bloom filter is asked about a value, which it reads.
+    fn resolve_map_value(&self, proto: &HelperProto, arg: Arg, args: &CallArgs) -> Arg {
+        let map_type = args.map.map(|m| self.map_at(m.0).map_type);
+        match map_type.filter(|_| arg.kind == ArgKind::MapValue) {
+            Some(MapType::Sockmap | MapType::Sockhash) => Arg {
                 kind: ArgKind::BtfSockCommon,
                 flags: arg.flags,
-            };
+            },
+            Some(MapType::BloomFilter) if proto.id == id::MAP_PEEK_ELEM => Arg {
+                kind: ArgKind::MapValue,
+                flags: ArgFlags::NONE,
+            },
+            _ => arg,
         }
-        arg
     }
 
     fn check_arg_value(
