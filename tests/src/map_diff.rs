@@ -64,7 +64,7 @@ struct Pair<'a> {
     /// Numbers that keys are made from are below this.
     keys: u64,
     /// Keys of local storage, and the groups among the owners.
-    owners: Option<(Vec<RawFd>, Vec<owners::Group>)>,
+    owners: Option<(Vec<RawFd>, Vec<owners::Open>)>,
     pushed: BTreeSet<Vec<u8>>,
     random: Random,
 }

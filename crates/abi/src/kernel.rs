@@ -123,6 +123,12 @@ fn known(answer: Option<bool>) -> Known {
     }
 }
 
+/// Does the kernel follow this rule? The reference kernel, `None`, follows all; a profile that is silent leaves it at that.
+#[must_use]
+pub fn has_rule(kernel: Option<&Kernel>, rule: Rule) -> bool {
+    kernel.is_none_or(|k| k.rule(rule) != Known::No)
+}
+
 impl Kernel {
     /// Does it have this map type?
     #[must_use]

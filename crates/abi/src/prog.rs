@@ -5,7 +5,7 @@
 //! that kernel refuses to load, follow their documentation.
 
 use crate::helper::ProgEnv;
-use crate::kernel::{Known, Rule};
+use crate::kernel::{Rule, has_rule};
 use crate::lsm;
 use crate::types::{AttachType, AttachType as A, MapType, MapType as M, ProgType, ProgType as P};
 
@@ -200,12 +200,7 @@ fn lsm_range(env: &ProgEnv<'_>, target: TargetReturns) -> Option<RetRange> {
         (Some(A::LsmCgroup), TargetReturns::Void) => range(1, 1),
         (Some(A::LsmCgroup), TargetReturns::Value) => range(0, 1),
         (_, TargetReturns::Void) => None,
-        _ if env
-            .kernel
-            .is_some_and(|k| k.rule(Rule::LsmReturns) == Known::No) =>
-        {
-            None
-        }
+        _ if !has_rule(env.kernel, Rule::LsmReturns) => None,
         (_, TargetReturns::Value) => {
             let (min, max) = if lsm::hook(env.target).is_some_and(|hook| lsm::BOOL.contains(&hook))
             {

@@ -14,7 +14,7 @@
 
 use crate::target;
 use skep_abi::helper::{ArgKind, HelperProto, ProgEnv, Ret};
-use skep_abi::kernel::{Kernel, Known, Rule};
+use skep_abi::kernel::{Kernel, Known, Rule, has_rule};
 use skep_abi::map::{self, Create};
 use skep_abi::prog::{Capability, load_attach};
 use skep_abi::prog_flags::BPF_F_SLEEPABLE;
@@ -158,7 +158,7 @@ impl Checker {
         }
         let btf = linked.btf.clone().map(Arc::new);
         let facts = options.profile.as_ref().and_then(|p| p.facts());
-        let old_tags = facts.is_some_and(|k| k.rule(Rule::KptrTags) == Known::No);
+        let old_tags = !has_rule(facts, Rule::KptrTags);
         let record_of: RecordOf = if old_tags {
             Record::of_old_tags
         } else {

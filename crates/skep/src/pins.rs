@@ -35,7 +35,7 @@ pub fn mount_for(path: &Path) -> io::Result<()> {
 }
 
 /// Is this path in a bpf filesystem.
-pub(crate) fn is_mounted(path: &Path) -> bool {
+fn is_mounted(path: &Path) -> bool {
     mount::magic(path).is_ok_and(|magic| magic == mount::BPF_FS_MAGIC)
 }
 

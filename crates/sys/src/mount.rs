@@ -140,12 +140,22 @@ pub fn attach(mount: &OwnedFd, place: &Path) -> io::Result<()> {
 /// Those of `statfs`.
 pub fn magic(path: &Path) -> io::Result<i64> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut stats = std::mem::MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: the path is a terminated string; the structure is filled if the call succeeds.
-    unsafe {
-        if libc::statfs(path.as_ptr(), stats.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(stats.assume_init().f_type)
+    // SAFETY: the path is a terminated string.
+    statfs(|stats| unsafe { libc::statfs(path.as_ptr(), stats) })
+}
+
+/// The magic number of the filesystem that an open file is in.
+pub(crate) fn magic_of(fd: RawFd) -> io::Result<i64> {
+    // SAFETY: a number, and room for the answer.
+    statfs(|stats| unsafe { libc::fstatfs(fd, stats) })
+}
+
+/// The type that `ask` fills in.
+fn statfs(ask: impl FnOnce(*mut libc::statfs) -> libc::c_int) -> io::Result<i64> {
+    let mut stats = std::mem::MaybeUninit::zeroed();
+    if ask(stats.as_mut_ptr()) != 0 {
+        return Err(io::Error::last_os_error());
     }
+    // SAFETY: numbers only, for which zeros will do.
+    Ok(unsafe { stats.assume_init() }.f_type)
 }

@@ -55,14 +55,7 @@ pub fn inode(fd: RawFd) -> io::Result<(u64, u64)> {
 /// # Errors
 /// `EBADF`, also if the descriptor is of something else; `ENOENT` if the group was removed.
 pub fn cgroup(fd: RawFd) -> io::Result<u64> {
-    let mut stats = std::mem::MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: the structure is filled if the call succeeds.
-    let magic = unsafe {
-        if libc::fstatfs(fd, stats.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        stats.assume_init().f_type
-    };
+    let magic = crate::mount::magic_of(fd)?;
     let link = format!("/proc/self/fd/{fd}");
     let is_directory = std::fs::metadata(&link).is_ok_and(|m| m.is_dir());
     if !is_directory || !CGROUP_FILESYSTEMS.contains(&magic) {

@@ -4,7 +4,6 @@ use crate::cause::{Cause, SizeFault, register};
 use crate::code;
 use crate::dynptr::DynptrUse;
 use crate::fail::{Check, errno, fail};
-use crate::kernel::has_rule;
 use crate::kptr::KptrSlot;
 use crate::lock::LockUse;
 use crate::reg::{Flags, Kind, Reg};
@@ -14,7 +13,7 @@ use crate::verifier::Verifier;
 use skep_abi::MapType;
 use skep_abi::ctx::Access;
 use skep_abi::helper::{Arg, ArgFlags, ArgKind, HelperFlags, HelperProto, id};
-use skep_abi::kernel::Rule;
+use skep_abi::kernel::{Rule, has_rule};
 use skep_abi::limits::BPF_MAX_VAR_SIZ;
 
 /// What the arguments of one call told.

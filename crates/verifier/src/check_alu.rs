@@ -4,10 +4,9 @@ use crate::cause::Cause;
 use crate::code;
 use crate::domain::{Scalar, alu};
 use crate::fail::{Check, errno, fail};
-use crate::kernel::has_rule;
 use crate::reg::{ADD_CONST, ADD_CONST32, ADD_CONST64, Kind, Reg};
 use crate::verifier::Verifier;
-use skep_abi::kernel::Rule;
+use skep_abi::kernel::{Rule, has_rule};
 use skep_isa::{AluOp, EndOp, Reg as R, Size, Src, Width};
 
 impl Verifier<'_> {

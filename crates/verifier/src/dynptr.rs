@@ -4,13 +4,12 @@ use crate::args::CallArgs;
 use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail};
-use crate::kernel::has_rule;
 use crate::reg::{Flags, Kind, Reg};
 use crate::special::{Found, Place};
 use crate::state::Byte;
 use crate::verifier::Verifier;
 use skep_abi::helper::{Arg, ArgFlags, ArgKind, DynptrKind, HelperProto};
-use skep_abi::kernel::Rule;
+use skep_abi::kernel::{Rule, has_rule};
 
 /// Slots of a dynptr.
 const DYNPTR_SLOTS: usize = 2;

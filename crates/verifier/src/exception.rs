@@ -107,7 +107,7 @@ impl Verifier<'_> {
         if self.exception_callback.is_none() {
             self.check_returned(1)?;
         }
-        self.check_nothing_held("bpf_throw", true, true)?;
+        self.check_nothing_held("bpf_throw")?;
         Ok(Flow::Done)
     }
 }

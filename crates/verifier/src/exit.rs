@@ -4,11 +4,10 @@ use crate::cause::{Cause, Interval, Returned};
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::jump::widen_imprecise;
-use crate::kernel::has_rule;
 use crate::reg::{Kind, Reg};
 use crate::state::FrameKind;
 use crate::verifier::{Flow, Verifier};
-use skep_abi::kernel::Rule;
+use skep_abi::kernel::{Rule, has_rule};
 
 /// Bounds of a return value, inclusive.
 pub(crate) type RetRange = (i32, i32);
@@ -17,9 +16,10 @@ impl Verifier<'_> {
     /// `exit`
     pub(crate) fn check_exit(&mut self) -> Check<Flow> {
         let outermost = self.cur.frames.len() == 1;
-        self.check_nothing_held("exit", outermost, outermost)?;
-        if self.cur.locks > 0 && !has_rule(self.req.kernel, Rule::CallsUnderLock) {
-            self.check_nothing_held("exit", true, false)?;
+        if outermost {
+            self.check_nothing_held("exit")?;
+        } else if self.cur.locks > 0 && !has_rule(self.req.kernel, Rule::CallsUnderLock) {
+            self.check_outside_sections("exit")?;
         }
         if !outermost {
             return self.return_to_caller();

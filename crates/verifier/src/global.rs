@@ -5,11 +5,10 @@ use crate::btf_walk::holds;
 use crate::cause::{Cause, register};
 use crate::code;
 use crate::fail::{Check, errno, fail, fail_nowhere};
-use crate::kernel::has_rule;
 use crate::program::Func;
 use crate::reg::{Flags, Kind, Reg, source};
 use crate::verifier::Verifier;
-use skep_abi::kernel::Rule;
+use skep_abi::kernel::{Rule, has_rule};
 use skep_abi::{AttachType, ProgType};
 use skep_btf::{Btf, Kind as BtfKind, Type};
 

@@ -5,12 +5,11 @@ use crate::cause::{Cause, Section};
 use crate::code;
 use crate::domain::Scalar;
 use crate::fail::{Check, errno, fail};
-use crate::kernel::has_rule;
 use crate::reg::{Flags, Kind, Reg};
 use crate::verified::CallFact;
 use crate::verifier::{Flow, Verifier};
 use skep_abi::helper::{self, HelperFlags, HelperProto, Ret, Unavailable, id};
-use skep_abi::kernel::Rule;
+use skep_abi::kernel::{Rule, has_rule};
 use skep_abi::prog::MAX_ERRNO;
 use skep_abi::{AttachType, MapType, ProgType};
 
@@ -197,7 +196,7 @@ impl Verifier<'_> {
     fn check_helper_rules(&mut self, proto: &HelperProto, args: &CallArgs) -> Check {
         match proto.id {
             id::TAIL_CALL => {
-                self.check_nothing_held("a tail call", true, true)?;
+                self.check_nothing_held("a tail call")?;
                 self.note_tail_call_index(args)
             }
             id::GET_LOCAL_STORAGE if !self.reg(2).is_zero() => fail(

@@ -75,7 +75,7 @@ impl Verifier<'_> {
             return fail(code::LEGACY_LOAD, errno::EINVAL, message);
         }
         self.check_readable(6)?;
-        self.check_nothing_held("a legacy packet load", true, true)?;
+        self.check_nothing_held("a legacy packet load")?;
         if self.reg(6).kind != Kind::Ctx {
             let message = format!(
                 "r6 is {}; a legacy packet load needs the context there",

@@ -6,14 +6,13 @@ use crate::code;
 use crate::domain::branch::{decide, refine, refine_self};
 use crate::domain::{Scalar, alu};
 use crate::fail::{Check, errno, fail};
-use crate::kernel::has_rule;
 use crate::reg::{ADD_CONST, ADD_CONST32, Flags, Kind, Reg};
 use crate::request::MapDesc;
 use crate::state::{LinkedRegs, State};
 use crate::verified::Branch;
 use crate::verifier::{Flow, Verifier};
 use skep_abi::MapType;
-use skep_abi::kernel::Rule;
+use skep_abi::kernel::{Rule, has_rule};
 use skep_abi::limits::MAX_PACKET_OFF;
 use skep_btf::FieldKind;
 use skep_isa::{AluOp, JmpOp, Reg as R, Src, Width};
@@ -108,22 +107,23 @@ impl Verifier<'_> {
     /// May the comparison be decided before it is made? Older kernels decide only about a number and a constant, and the oldest
     /// only with the constant behind the number, and about equality only of constants.
     fn decides_about(&self, width: Width, op: JmpOp, d: &Reg, s: &Reg) -> bool {
-        let both_ways = || has_rule(self.req.kernel, Rule::EqualRanges);
+        if has_rule(self.req.kernel, Rule::RegisterComparison) || !(d.is_scalar() && s.is_scalar())
+        {
+            return true;
+        }
+        let both_ways = has_rule(self.req.kernel, Rule::EqualRanges);
         let (d_known, s_known) = (is_constant(width, d), is_constant(width, s));
-        !(d.is_scalar() && s.is_scalar())
-            || d_known && s_known
-            || s_known && (!matches!(op, JmpOp::Eq | JmpOp::Ne) || both_ways())
-            || d_known && both_ways()
-            || has_rule(self.req.kernel, Rule::RegisterComparison)
+        let bounds = !matches!(op, JmpOp::Eq | JmpOp::Ne);
+        s_known && (d_known || both_ways || bounds) || d_known && both_ways
     }
 
     /// Does the comparison of these two numbers tell anything about them? Older kernels only compare with constants, apart from
     /// equality.
     fn compares_bounds(&self, width: Width, op: JmpOp, d: &Reg, s: &Reg) -> bool {
-        matches!(op, JmpOp::Eq | JmpOp::Ne)
+        has_rule(self.req.kernel, Rule::RegisterComparison)
+            || matches!(op, JmpOp::Eq | JmpOp::Ne)
             || is_constant(width, d)
             || is_constant(width, s)
-            || has_rule(self.req.kernel, Rule::RegisterComparison)
     }
 
     /// Is this the side on which two numbers differ, in a kernel that takes nothing from that?

@@ -3,14 +3,9 @@
 use crate::code;
 use crate::fail::{Check, errno, fail, fail_at};
 use crate::verifier::Verifier;
-use skep_abi::kernel::{Kernel, Known, Rule};
+use skep_abi::kernel::{Known, Rule};
 use skep_isa::Insn;
 use skep_isa::insn::{AluOp, EndOp, Extend};
-
-/// Does the kernel follow this rule? The reference kernel follows all; a profile that is silent leaves it at that.
-pub(crate) fn has_rule(kernel: Option<&Kernel>, rule: Rule) -> bool {
-    kernel.is_none_or(|k| k.rule(rule) != Known::No)
-}
 
 /// The rule that an instruction depends on.
 fn needed(insn: &Insn) -> Option<Rule> {

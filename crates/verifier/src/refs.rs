@@ -45,22 +45,19 @@ impl Verifier<'_> {
     }
 
     /// Nothing may be held when `what` happens.
-    pub(crate) fn check_nothing_held(
-        &self,
-        what: &'static str,
-        check_sections: bool,
-        check_refs: bool,
-    ) -> Check {
-        if check_refs && let Some(r) = self.cur.refs.iter().find(|r| r.kind == RefKind::Pointer) {
+    pub(crate) fn check_nothing_held(&self, what: &'static str) -> Check {
+        if let Some(r) = self.cur.refs.iter().find(|r| r.kind == RefKind::Pointer) {
             let cause = Cause::Leak {
                 by: what.into(),
                 acquired: r.insn,
             };
             return fail(code::REFERENCE_LEAK, errno::EINVAL, cause);
         }
-        if !check_sections {
-            return Ok(());
-        }
+        self.check_outside_sections(what)
+    }
+
+    /// No section may be open when `what` happens.
+    pub(crate) fn check_outside_sections(&self, what: &'static str) -> Check {
         let held = [
             (self.cur.locks > 0, code::LOCK_STATE, Section::Lock),
             (self.cur.irq_id != 0, code::RCU_STATE, Section::Irq),

@@ -3,10 +3,9 @@
 use crate::cause::Cause;
 use crate::code;
 use crate::fail::{Check, errno, fail_at, fail_nowhere};
-use crate::kernel::has_rule;
 use crate::program::Program;
 use skep_abi::helper::ProgEnv;
-use skep_abi::kernel::Rule;
+use skep_abi::kernel::{Rule, has_rule};
 use skep_abi::limits::{MAX_BPF_STACK, MAX_CALL_FRAMES};
 use skep_abi::{AttachType, ProgType};
 use skep_isa::opcode as op;

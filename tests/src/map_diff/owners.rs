@@ -1,14 +1,13 @@
 //! Owners of local storage: descriptors that both backends understand, and some that they refuse.
 
+use skep::cgroup::Group;
 use skep_abi::MapType;
 use skep_bpf::{Backend, Handle, MapCreate};
 use skep_btf::{Builder, Order};
 use std::fs::File;
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
-use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Owners of each kind.
 const OWNERS: usize = 3;
@@ -27,26 +26,20 @@ struct Owners {
 
 /// A control group of our own, as long as it lives.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct Open {
     folder: File,
-    path: PathBuf,
+    /// Closed before the group goes.
+    _group: Group,
 }
 
-impl Group {
-    fn make() -> Option<Self> {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let n = MADE.fetch_add(1, Ordering::Relaxed);
-        let mount = skep::cgroup::mount_point().ok()?;
-        let path = mount.join(format!("skep-owner-{}-{n}", std::process::id()));
-        std::fs::create_dir(&path).ok()?;
-        let folder = File::open(&path).ok()?;
-        Some(Self { folder, path })
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _left_behind = std::fs::remove_dir(&self.path);
+impl Open {
+    fn create() -> Option<Self> {
+        let group = Group::create().ok()?;
+        let folder = File::open(group.path()).ok()?;
+        Some(Self {
+            folder,
+            _group: group,
+        })
     }
 }
 
@@ -60,7 +53,7 @@ fn owners() -> &'static Owners {
                 .extend(UdpSocket::bind("127.0.0.1:0").map(IntoRawFd::into_raw_fd));
             let file = skep_sys::mem::anonymous_file(c"owner", 1);
             all.files.extend(file.map(IntoRawFd::into_raw_fd));
-            let group = Group::make().and_then(|group| group.folder.try_clone().ok());
+            let group = Open::create().and_then(|group| group.folder.try_clone().ok());
             all.groups.extend(group.map(IntoRawFd::into_raw_fd));
         }
         all
@@ -81,7 +74,7 @@ fn parked_thread() -> Option<RawFd> {
 }
 
 /// Descriptors that keys of this type can be: owners, some that are none, and one that was; and the groups among them.
-pub(super) fn keys(map_type: MapType) -> Option<(Vec<RawFd>, Vec<Group>)> {
+pub(super) fn keys(map_type: MapType) -> Option<(Vec<RawFd>, Vec<Open>)> {
     let all = owners();
     let mut groups = Vec::new();
     let (own, other) = match map_type {
@@ -89,7 +82,7 @@ pub(super) fn keys(map_type: MapType) -> Option<(Vec<RawFd>, Vec<Group>)> {
         MapType::SkStorage => (&all.sockets, all.files.first()),
         MapType::InodeStorage => (&all.files, None),
         MapType::CgrpStorage => {
-            groups.extend((0..OWNERS).filter_map(|_| Group::make()));
+            groups.extend((0..OWNERS).filter_map(|_| Open::create()));
             (&all.groups, all.files.first())
         }
         _ => return None,
