@@ -126,6 +126,22 @@ impl Draft {
     pub(crate) fn or(&mut self, a: Cond, b: Cond) -> Cond {
         self.cond(CondKind::Or(a, b))
     }
+
+    /// `cond`, after what else must hold, if anything must.
+    pub(crate) fn and_after(&mut self, before: Option<Cond>, cond: Cond) -> Cond {
+        match before {
+            Some(before) => self.and(before, cond),
+            None => cond,
+        }
+    }
+
+    /// `cond`, or what may hold before it, if anything may.
+    pub(crate) fn or_after(&mut self, before: Option<Cond>, cond: Cond) -> Cond {
+        match before {
+            Some(before) => self.or(before, cond),
+            None => cond,
+        }
+    }
 }
 
 /// Scratch words, given out in a circle.

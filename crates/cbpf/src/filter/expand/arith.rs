@@ -58,7 +58,7 @@ impl Expander<'_> {
         self.words.give_back(left.word);
         self.words.give_back(right.word);
         let implied = self.both(left.implied, right.implied);
-        Ok(self.after(implied, cond))
+        Ok(self.draft.and_after(implied, cond))
     }
 
     /// The first byte of the packet is zero; as arithmetic, which is how libpcap asks for the direction on SLIP.
@@ -238,7 +238,7 @@ impl Expander<'_> {
                 let is = self.protocol(proto)?;
                 let first = self.first_fragment()?;
                 let is = self.draft.and(is, first);
-                let is = self.after(value.implied, is);
+                let is = self.draft.and_after(value.implied, is);
                 let ip = self.protocol(Protocol::Ip)?;
                 value.implied = Some(self.draft.and(ip, is));
                 Ok(value)

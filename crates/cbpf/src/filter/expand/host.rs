@@ -135,10 +135,7 @@ impl Expander<'_> {
                     self.net6(*v6, 128, Qualifiers { proto, ..q })?
                 }
             };
-            whole = Some(match whole {
-                Some(before) => self.draft.or(before, cond),
-                None => cond,
-            });
+            whole = Some(self.draft.or_after(whole, cond));
         }
         match whole {
             Some(cond) => Ok(cond),
@@ -285,7 +282,7 @@ impl Expander<'_> {
                 let one =
                     |this: &mut Self, offset: u32| this.bytes(Offset::HEADER.plus(offset), &mac);
                 let cond = self.either(q.dir, addresses, one)?;
-                Ok(self.after(inner, cond))
+                Ok(self.draft.and_after(inner, cond))
             }
             (Naming::Wlan, _) => self.wlan_address(mac, q.dir),
             _ => {
@@ -325,10 +322,7 @@ impl Expander<'_> {
                 let at = this.field(this.network_at(offset + 1), Size::H, swapped)?;
                 let padded = this.draft.and(flags, at);
                 for cond in [unpadded, padded] {
-                    whole = Some(match whole {
-                        Some(before) => this.draft.or(before, cond),
-                        None => cond,
-                    });
+                    whole = Some(this.draft.or_after(whole, cond));
                 }
             }
             let any = whole.unwrap_or(link);

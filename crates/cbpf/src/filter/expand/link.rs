@@ -101,7 +101,7 @@ impl Expander<'_> {
             Naming::Ethernet => {
                 let inner = self.emulated_ethernet()?;
                 let kind = self.ethernet_type(kind)?;
-                Ok(self.after(inner, kind))
+                Ok(self.draft.and_after(inner, kind))
             }
             Naming::Llc => self.llc_type(kind),
             Naming::SunAtm => {
@@ -391,7 +391,7 @@ impl Expander<'_> {
                 (_, Some((_, dst))) => {
                     let inner = self.inner_ethernet()?;
                     let address = self.bytes(Offset::HEADER.plus(dst), &[0xff; 6])?;
-                    Ok(self.after(inner, address))
+                    Ok(self.draft.and_after(inner, address))
                 }
                 (Naming::Wlan, _) => self.wlan_destination([0xff; 6]),
                 (Naming::Arcnet, _) => self.arcnet_broadcast(),
@@ -421,7 +421,7 @@ impl Expander<'_> {
                 (_, Some((_, dst))) => {
                     let inner = self.inner_ethernet()?;
                     let group = self.bit(Offset::HEADER.plus(dst), 1)?;
-                    Ok(self.after(inner, group))
+                    Ok(self.draft.and_after(inner, group))
                 }
                 (Naming::Wlan, _) => self.wlan_multicast(),
                 (Naming::Arcnet, _) => self.arcnet_broadcast(),
@@ -473,12 +473,5 @@ impl Expander<'_> {
             .extend(&[code::word(header), code::x_word(payload)]);
         let same = self.draft.end(Relation::Eq.code() | X, 0);
         Ok(Some(self.draft.not(same)))
-    }
-
-    pub(super) fn after(&mut self, before: Option<Cond>, cond: Cond) -> Cond {
-        match before {
-            Some(before) => self.draft.and(before, cond),
-            None => cond,
-        }
     }
 }

@@ -430,10 +430,7 @@ impl<'t> Expander<'t> {
             end -= length;
             // Offsets inside a comparison are a few bytes.
             let cond = self.field(at.plus(end as u32), size, number)?;
-            whole = Some(match whole {
-                Some(before) => self.draft.and(before, cond),
-                None => cond,
-            });
+            whole = Some(self.draft.and_after(whole, cond));
         }
         Ok(whole.unwrap_or_else(|| self.draft.truth(true)))
     }

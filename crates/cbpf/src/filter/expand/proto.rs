@@ -112,10 +112,7 @@ impl Expander<'_> {
             let at = Offset::PAYLOAD.plus(self.network_without_snap.wrapping_add(4));
             let kind = self.field(at, Size::B, *kind)?;
             let cond = self.draft.and(isis, kind);
-            whole = Some(match whole {
-                Some(before) => self.draft.or(before, cond),
-                None => cond,
-            });
+            whole = Some(self.draft.or_after(whole, cond));
         }
         Ok(whole.unwrap_or_else(|| self.draft.truth(false)))
     }

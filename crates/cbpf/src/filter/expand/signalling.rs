@@ -65,10 +65,7 @@ impl Expander<'_> {
             if values.comparison.negated && relation != Relation::Eq {
                 cond = self.draft.not(cond);
             }
-            whole = Some(match whole {
-                Some(before) => self.draft.or(before, cond),
-                None => cond,
-            });
+            whole = Some(self.draft.or_after(whole, cond));
         }
         Ok(whole.unwrap_or_else(|| self.draft.truth(false)))
     }
@@ -115,10 +112,7 @@ impl Expander<'_> {
         let mut any: Option<Cond> = None;
         for channel in channels {
             let is = self.field(Offset::HEADER.plus(2), Size::H, *channel)?;
-            any = Some(match any {
-                Some(before) => self.draft.or(before, is),
-                None => is,
-            });
+            any = Some(self.draft.or_after(any, is));
         }
         Ok(match any {
             Some(any) => self.draft.and(path, any),
