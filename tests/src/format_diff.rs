@@ -8,12 +8,11 @@ use crate::helper_diff::{mov, plain_load};
 use crate::random::Random;
 use skep_abi::helper::id;
 use skep_abi::map_flags::BPF_F_RDONLY_PROG;
+use skep_abi::prog_flags::BPF_F_SLEEPABLE;
 use skep_abi::{MapType, ProgType};
 use skep_bpf::{Backend, Handle, MapCreate, ProgLoad, TestRun};
 use skep_isa::{Slot, opcode as op};
 
-/// `BPF_F_SLEEPABLE`
-const SLEEPABLE: u32 = 1 << 4;
 /// Bytes of the maps' values.
 const FORMAT_BYTES: u32 = 64;
 const OUT_BYTES: u32 = 320;
@@ -223,7 +222,7 @@ impl Format {
         let out = MapCreate::new(MapType::Array, 4, OUT_BYTES, 1);
         let out = backend.map_create(&out).map_err(failed)?;
         let load = ProgLoad {
-            prog_flags: SLEEPABLE,
+            prog_flags: BPF_F_SLEEPABLE,
             ..plain_load(ProgType::Syscall, &self.program(format, out))
         };
         let said = match backend.prog_load(&load) {

@@ -7,14 +7,12 @@
 use crate::random::Random;
 use skep_abi::ProgType;
 use skep_abi::helper::id;
+use skep_abi::prog_flags::BPF_F_SLEEPABLE;
 use skep_bpf::{Backend, ProgLoad, TestRun};
 use skep_isa::{Slot, opcode as op};
 
 /// Bytes of the buffer that calls get, at the top of the stack.
 pub(crate) const BUFFER_BYTES: i16 = 64;
-
-/// `BPF_F_SLEEPABLE`
-const SLEEPABLE: u32 = 1 << 4;
 
 /// An argument.
 #[derive(Clone, Copy, Debug)]
@@ -249,7 +247,7 @@ impl Program {
         let load = ProgLoad {
             // Syscall programs must be sleepable.
             prog_flags: if self.prog_type == ProgType::Syscall {
-                SLEEPABLE
+                BPF_F_SLEEPABLE
             } else {
                 0
             },

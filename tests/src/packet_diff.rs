@@ -5,11 +5,10 @@
 use crate::helper_diff::{BUFFER_BYTES, Row, TC, XDP, call, fold, mov, plain_load};
 use crate::random::Random;
 use skep_abi::ProgType;
+use skep_abi::prog_flags::BPF_F_XDP_HAS_FRAGS;
 use skep_bpf::{Backend, ProgLoad, TestRun};
 use skep_isa::{Slot, opcode as op};
 
-/// `BPF_F_XDP_HAS_FRAGS`
-const HAS_FRAGS: u32 = 1 << 5;
 /// Steps of a program at most, of one in 16 that goes on and on, inputs it runs on.
 const STEPS_MAX: u64 = 6;
 const MANY_STEPS: u64 = 40;
@@ -222,7 +221,7 @@ impl Case {
         let frags = kind.prog_type == ProgType::Xdp && random.below(2) == 0;
         Self {
             prog_type: kind.prog_type,
-            flags: if frags { HAS_FRAGS } else { 0 },
+            flags: if frags { BPF_F_XDP_HAS_FRAGS } else { 0 },
             insns,
             inputs: (0..INPUTS).map(|_| input(kind, random)).collect(),
             steps,

@@ -2,13 +2,10 @@
 
 use crate::helper_diff::{mov, plain_load};
 use crate::random::Random;
+use skep_abi::prog_flags::{BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS};
 use skep_abi::{AttachType, ProgType};
 use skep_bpf::{Backend, ProgLoad, TestRun};
 use skep_isa::{Slot, opcode as op};
-
-/// `BPF_F_SLEEPABLE`, `BPF_F_XDP_HAS_FRAGS`
-const SLEEPABLE: u32 = 1 << 4;
-const HAS_FRAGS: u32 = 1 << 5;
 
 /// Program types that can be run, with the flags of their programs and the bytes of their context.
 const TYPES: &[(ProgType, u32, usize)] = &[
@@ -17,10 +14,10 @@ const TYPES: &[(ProgType, u32, usize)] = &[
     (ProgType::CgroupSkb, 0, 192),
     (ProgType::LwtXmit, 0, 192),
     (ProgType::Xdp, 0, 24),
-    (ProgType::Xdp, HAS_FRAGS, 24),
+    (ProgType::Xdp, BPF_F_XDP_HAS_FRAGS, 24),
     (ProgType::FlowDissector, 0, 12),
     (ProgType::RawTracepoint, 0, 16),
-    (ProgType::Syscall, SLEEPABLE, 64),
+    (ProgType::Syscall, BPF_F_SLEEPABLE, 64),
     (ProgType::SkLookup, 0, 72),
     (ProgType::Kprobe, 0, 168),
     (ProgType::Tracepoint, 0, 64),

@@ -5,6 +5,7 @@ use skep::attach::{Hook, Where, attach, hook};
 use skep::cgroup::Group;
 use skep::load::{LoadOptions, Loaded, load};
 use skep::{Kernel, target};
+use skep_abi::map_flags::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use skep_abi::{AttachType, MapType};
 use skep_bpf::{Backend, LinkCreate, LinkTarget, MapCreate};
 use skep_object::{Object, Options};
@@ -105,8 +106,6 @@ fn rows_have_bpftools_fields() {
 
 /// Bytes of key and value, entries and flags of maps that are not like most.
 fn shape(map_type: MapType) -> (u32, u32, u32, u32) {
-    const BPF_F_NO_PREALLOC: u32 = 1;
-    const BPF_F_MMAPABLE: u32 = 1 << 10;
     match map_type {
         MapType::LpmTrie => (8, 8, 4, BPF_F_NO_PREALLOC),
         MapType::Queue | MapType::Stack | MapType::BloomFilter => (0, 8, 4, 0),

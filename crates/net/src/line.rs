@@ -288,16 +288,17 @@ fn ip4(out: &mut Text<'_>, data: &[u8]) -> Option<()> {
     transport(out, protocol, "", upper)
 }
 
+fn ip6_address(data: &[u8], at: usize) -> Option<Ipv6Addr> {
+    let bytes = data.get(at..)?.first_chunk::<16>();
+    bytes.map(|b| Ipv6Addr::from(*b))
+}
+
 /// Most extension headers that are followed.
 const EXTENSIONS_MAX: usize = 8;
 
 fn ip6(out: &mut Text<'_>, data: &[u8]) -> Option<()> {
     out.header = "ip6";
-    let address = |at: usize| -> Option<Ipv6Addr> {
-        let bytes = data.get(at..)?.first_chunk::<16>();
-        bytes.map(|b| Ipv6Addr::from(*b))
-    };
-    let (src, dst) = (address(8)?, address(24)?);
+    let (src, dst) = (ip6_address(data, 8)?, ip6_address(data, 24)?);
     out.push_str("IP6 ");
     let mut upper = Upper {
         src: src.into(),

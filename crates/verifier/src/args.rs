@@ -104,7 +104,8 @@ impl Verifier<'_> {
         self.check_arg_value(proto, n, arg, args, null)
     }
 
-    /// What a value is depends on the map: those of socket maps are sockets; a bloom filter is asked about a value, which it reads.
+    /// What a value is depends on the map: those of socket maps are sockets; a bloom filter is asked about a value, which it
+    /// reads.
     fn resolve_map_value(&self, proto: &HelperProto, arg: Arg, args: &CallArgs) -> Arg {
         let map_type = args.map.map(|m| self.map_at(m.0).map_type);
         match map_type.filter(|_| arg.kind == ArgKind::MapValue) {

@@ -59,7 +59,8 @@ impl MapOwner {
 
     /// May a program of kind `program` be put into, or name, a map of this type that belongs to this kind?
     ///
-    /// Source: `bpf_prog_map_compatible`. A program without cgroup storage goes with any; whether programs may sleep does not count.
+    /// Source: `bpf_prog_map_compatible`. A program without cgroup storage goes with any; whether programs may sleep does not
+    /// count.
     #[must_use]
     pub fn admits(&self, program: &Self, map_type: MapType) -> bool {
         let mut storages = self.storage.iter().zip(&program.storage);

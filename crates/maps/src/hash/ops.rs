@@ -205,8 +205,8 @@ impl Hash {
         }
     }
 
-    /// The element of `key`, and where it lies, as almost every lookup finds it: behind the first tag that matches; or that there is none,
-    /// if no tag matches and nothing hangs on the chain.
+    /// The element of `key`, and where it lies, as almost every lookup finds it: behind the first tag that matches; or that
+    /// there is none, if no tag matches and nothing hangs on the chain.
     #[inline(always)]
     fn glance<K: Key>(&self, key: K, hash: u64) -> Result<Option<(u32, *mut u8)>, Unsure> {
         let bucket = self.bucket(hash as u32);

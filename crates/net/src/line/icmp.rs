@@ -1,8 +1,8 @@
 //! Messages of ICMP and ICMPv6.
 
-use super::{Text, u16_at, u32_at};
+use super::{Text, ip6_address, u16_at, u32_at};
 use std::fmt::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
 /// Messages by name: whether of ICMPv6, type, name.
 #[rustfmt::skip] // one message per line
@@ -74,10 +74,10 @@ pub(super) fn message(out: &mut Text<'_>, six: bool, data: &[u8]) -> Option<()> 
             let _ = write!(out, ", mtu {}", u32_at(data, 4)?);
         }
         (true, 135) => {
-            let _ = write!(out, ", who has {}", ipv6(data, HEADER)?);
+            let _ = write!(out, ", who has {}", ip6_address(data, HEADER)?);
         }
         (true, 136) => {
-            let _ = write!(out, ", tgt is {}", ipv6(data, HEADER)?);
+            let _ = write!(out, ", tgt is {}", ip6_address(data, HEADER)?);
         }
         (true, 143) => {
             let _ = write!(out, ", {} group record(s)", u16_at(data, 6)?);
@@ -85,11 +85,6 @@ pub(super) fn message(out: &mut Text<'_>, six: bool, data: &[u8]) -> Option<()> 
         _ => {}
     }
     Some(())
-}
-
-fn ipv6(data: &[u8], at: usize) -> Option<Ipv6Addr> {
-    let bytes = data.get(at..)?.first_chunk::<16>();
-    bytes.map(|b| Ipv6Addr::from(*b))
 }
 
 fn protocol_name(protocol: u8) -> Option<&'static str> {
@@ -130,7 +125,7 @@ fn unreachable4(out: &mut Text<'_>, code: u8, data: &[u8]) -> Option<()> {
 
 fn unreachable6(out: &mut Text<'_>, code: u8, data: &[u8]) -> Option<()> {
     let inner = data.get(HEADER..)?;
-    let dst = ipv6(inner, 24)?;
+    let dst = ip6_address(inner, 24)?;
     let _ = match code {
         0 => write!(out, "destination unreachable, unreachable route {dst}"),
         1 => write!(out, "destination unreachable, unreachable prohibited {dst}"),
