@@ -18,13 +18,12 @@
 //! # }
 //! ```
 
+use crate::assembly::slots;
 use crate::attach::{Hook, Link, attach};
 use crate::load::function_id;
 use skep_abi::{AttachType, MapType, ProgType};
 use skep_bpf::{Backend, Errno, Error, Handle, MapCreate, ProgLoad, Result};
-use skep_isa::asm::{self, RelocationTarget, assemble};
-use skep_isa::{Slot, opcode};
-use skep_object::write::LinuxNames;
+use skep_isa::Slot;
 use skep_sys::perf::{Rate, Scope, sampling};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -238,27 +237,7 @@ fn events(metric: &Metric) -> Result<Vec<(u32, OwnedFd)>> {
 
 /// The slots of a program that does `then` with a reading, with handles for the names of maps.
 fn code(then: &str, maps: &[(&str, Handle)]) -> Vec<Slot> {
-    let options = asm::Options {
-        facts: &LinuxNames,
-        ..asm::Options::default()
-    };
-    let assembly = assemble(&[READ, then, END].concat(), &options).unwrap_or_default();
-    let Some(section) = assembly.sections.iter().find(|s| s.name == ".text") else {
-        return Vec::new();
-    };
-    let mut slots = section.slots(assembly.endian);
-    for relocation in &section.relocations {
-        let RelocationTarget::Symbol(symbol) = relocation.target else {
-            continue;
-        };
-        let name = assembly.symbols.get(symbol).map_or("", |s| s.name.as_str());
-        let map = maps.iter().find(|(known, _)| *known == name);
-        let slot = slots.get_mut((relocation.offset / 8) as usize);
-        if let (Some((_, map)), Some(slot)) = (map, slot) {
-            *slot = Slot::new(slot.code, slot.dst(), opcode::PSEUDO_MAP_FD, 0, map.0);
-        }
-    }
-    slots
+    slots(&[READ, then, END].concat(), maps).unwrap_or_default()
 }
 
 impl Counter {
@@ -351,6 +330,7 @@ impl Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skep_isa::opcode;
 
     #[test]
     fn both_programs_assemble_and_name_their_maps() {

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod ask;
+mod rules;
 
 use crate::kernel::Kernel;
 use skep_abi::prog_flags::BPF_F_SLEEPABLE;

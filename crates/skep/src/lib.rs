@@ -23,6 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod assembly;
 pub mod attach;
 pub mod btf_file;
 pub mod cgroup;
