@@ -37,6 +37,10 @@ const PROTOCOLS: &[u8] = &[
     6, 6, 6, 17, 17, 17, 1, 2, 58, 132, 50, 51, 103, 112, 0, 43, 44, 60, 89, 255,
 ];
 
+/// Protocols of Ethernet, and of PPP.
+const ETHERTYPES: &[u16] = &[0x0800, 0x86dd, 0x8847, 0xfefe];
+const PPP_PROTOCOLS: &[u16] = &[0x21, 0x57, 0x23, 0x2d, 0x2f, 0x29];
+
 struct Builder<'r> {
     random: &'r mut Random,
 }
@@ -418,140 +422,131 @@ impl Builder<'_> {
             LinkType::IPV4 => self.ip4(0),
             LinkType::IPV6 => self.ip6(0),
             LinkType::RAW => self.ip(),
-            link => self.framed(link),
+            link => match link.0 {
+                192 => self.ppi(),
+                119 => self.prism(),
+                163 => self.avs(),
+                240 => self.ethernet_after(4),
+                241 => self.ethernet_after(12),
+                6 | 10 | 122 | 100 | 106 | 123 => self.with_llc(link),
+                139 | 140 => self.mtp2(link),
+                _ => self.framed(link),
+            },
         }
+    }
+
+    fn ppi(&mut self) -> Vec<u8> {
+        let header = self.random.below(3) * 4 + 8;
+        let kind = if self.random.once_in(6) { 1 } else { 105 };
+        let mut out = vec![0, 0, header as u8, 0, kind, 0, 0, 0];
+        self.fill(&mut out, header - 8);
+        out.extend(self.wlan());
+        out
+    }
+
+    fn prism(&mut self) -> Vec<u8> {
+        if self.random.once_in(2) {
+            return self.avs();
+        }
+        self.monitored(0x44, 144)
+    }
+
+    fn avs(&mut self) -> Vec<u8> {
+        self.monitored(0x8021_1001, 64)
+    }
+
+    /// An 802.11 frame after a header of this length.
+    fn monitored(&mut self, cookie: u32, length: u32) -> Vec<u8> {
+        let mut out = [cookie.to_be_bytes(), length.to_be_bytes()].concat();
+        self.fill(&mut out, length as usize - 8);
+        out.extend(self.wlan());
+        out
+    }
+
+    fn ethernet_after(&mut self, length: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.fill(&mut out, length);
+        out.extend(self.ethernet(0));
+        out
+    }
+
+    fn mtp2(&mut self, link: LinkType) -> Vec<u8> {
+        let mut out = vec![0; if link.0 == 139 { 4 } else { 0 }];
+        out.extend([0, 0, self.random.of(&[0, 1, 2, 3, 0x3f])]);
+        out.extend([self.random.of(&[5, 6, 0]), self.random.of(&[0, 1, 5])]);
+        out.extend([self.random.of(&[0x40, 1, 0x80]), 0x40, 0x50]);
+        self.fill(&mut out, 8);
+        out
     }
 
     /// A packet after headers that programs for the link type look at: what they ask for is there now and then.
     fn framed(&mut self, link: LinkType) -> Vec<u8> {
-        let mut out = match link.0 {
-            192 => {
-                let header = self.random.below(3) * 4 + 8;
-                let kind = if self.random.once_in(6) { 1u8 } else { 105 };
-                let mut out = vec![0, 0, header as u8, 0, kind, 0, 0, 0];
-                self.fill(&mut out, header - 8);
-                out.extend(self.wlan());
-                return out;
-            }
-            119 | 163 => {
-                let avs = link.0 == 163 || self.random.once_in(2);
-                let length = if avs { 64 } else { 144usize };
-                let mut out = Vec::new();
-                let cookie = if avs { 0x8021_1001u32 } else { 0x44 };
-                out.extend(cookie.to_be_bytes());
-                out.extend((length as u32).to_be_bytes());
-                self.fill(&mut out, length - 8);
-                out.extend(self.wlan());
-                return out;
-            }
-            240 | 241 => {
-                let mut out = Vec::new();
-                self.fill(&mut out, if link.0 == 240 { 4 } else { 12 });
-                out.extend(self.ethernet(0));
-                return out;
-            }
-            6 | 10 | 122 | 100 | 106 | 123 => return self.with_llc(link),
-            104 => vec![0x0f, 0, 8, 0],
+        let mut out = self.header(link);
+        self.protocol(link, &mut out);
+        out.extend(self.ip());
+        out
+    }
+
+    /// The header up to the protocol of what follows, if it ends with one.
+    #[rustfmt::skip] // one link type per line
+    fn header(&mut self, link: LinkType) -> Vec<u8> {
+        match link.0 {
+            104 => vec![0x0f, 0],
             50 | 166 => vec![self.random.of(&[0, 1, 0xff]), 3],
             51 => vec![0x11, 0, 0, 1, 0, 40],
             103 => vec![0; 5],
-            117 => {
-                let length = 61 + self.random.below(5);
-                let mut out = vec![length as u8, self.random.of(&[2, 10, 2, 30])];
-                self.fill(&mut out, length.next_multiple_of(4) - 2);
-                out[60] = self.random.of(&[0, 1, 2]);
-                out
-            }
+            117 => self.pflog(),
             226 => vec![1, self.random.of(&[2, 26]), 0, self.random.of(&[1, 2])],
             107 => vec![0x18, 0x41, 3, self.random.of(&[0xcc, 0x8e, 0x81, 0x83])],
-            7 => vec![
-                1,
-                self.random.of(&[0, 2]),
-                self.random.of(&[0xd4, 0xf0, 0xc4, 0xd5, 0xdd]),
-                0,
-                0,
-                0,
-            ],
-            129 => vec![
-                1,
-                0,
-                0,
-                0,
-                self.random.of(&[0xd4, 0xf0, 0xc4, 0xd6, 0xdd]),
-                0,
-                0,
-                0,
-            ],
-            109 => vec![
-                self.random.of(&[2, 30, 24]),
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-            ],
-            8 | 102 => {
-                let mut out = vec![self.random.of(&[0, 0x45, 0x60])];
-                self.fill(&mut out, if link.0 == 8 { 15 } else { 23 });
-                out
-            }
-            139 | 140 => {
-                let mut out = vec![0; if link.0 == 139 { 4 } else { 0 }];
-                out.extend([
-                    0,
-                    0,
-                    self.random.of(&[0, 1, 2, 3, 0x3f]),
-                    self.random.of(&[5, 6, 0]),
-                ]);
-                out.extend([
-                    self.random.of(&[0, 1, 5]),
-                    self.random.of(&[0x40, 1, 0x80]),
-                    0x40,
-                    0x50,
-                ]);
-                self.fill(&mut out, 8);
-                return out;
-            }
+            7 => vec![1, self.random.of(&[0, 2]), self.random.of(&[0xd4, 0xf0, 0xc4, 0xd5, 0xdd]), 0, 0, 0],
+            129 => vec![1, 0, 0, 0, self.random.of(&[0xd4, 0xf0, 0xc4, 0xd6, 0xdd]), 0, 0, 0],
+            109 => vec![self.random.of(&[2, 30, 24]), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            8 => self.slip(15),
+            102 => self.slip(23),
             165 => vec![0x55, 0xff],
-            99 => vec![0, 0, 0, 0, 0, 0],
-            130..=238 if link.name().is_some_and(|n| n.starts_with("JUNIPER")) => {
-                let mut out = vec![0x4d, 0x47, 0x43, self.random.of(&[0, 1])];
-                let length = self.random.of(&[0, 2, 4, 8, 12, 28]);
-                self.fill(&mut out, length);
-                out
-            }
+            99 => vec![0; 6],
+            130..=238 if link.name().is_some_and(|n| n.starts_with("JUNIPER")) => self.juniper(),
             _ => Vec::new(),
-        };
-        match link.0 {
-            104 | 99 | 138 => {
-                if link.0 == 138 {
-                    self.fill(&mut out, 16);
-                }
-                let kind = self.random.of(&[0x0800u16, 0x86dd, 0x8847, 0xfefe]);
-                out.truncate(out.len().max(2) - if link.0 == 104 { 2 } else { 0 });
-                out.extend(kind.to_be_bytes());
-                if link.0 == 99 {
-                    self.fill(&mut out, 36);
-                }
-            }
-            50 | 51 | 166 | 103 => {
-                let kind = self.random.of(&[0x21u16, 0x57, 0x23, 0x2d, 0x2f, 0x29]);
-                out.extend(kind.to_be_bytes());
-                if link.0 == 103 {
-                    self.fill(&mut out, 17);
-                }
-            }
-            226 => self.fill(&mut out, 20),
-            _ => {}
         }
-        out.extend(self.ip());
+    }
+
+    fn pflog(&mut self) -> Vec<u8> {
+        let length = 61 + self.random.below(5);
+        let mut out = vec![length as u8, self.random.of(&[2, 10, 2, 30])];
+        self.fill(&mut out, length.next_multiple_of(4) - 2);
+        out[60] = self.random.of(&[0, 1, 2]);
         out
+    }
+
+    fn slip(&mut self, rest: usize) -> Vec<u8> {
+        let mut out = vec![self.random.of(&[0, 0x45, 0x60])];
+        self.fill(&mut out, rest);
+        out
+    }
+
+    fn juniper(&mut self) -> Vec<u8> {
+        let mut out = vec![0x4d, 0x47, 0x43, self.random.of(&[0, 1])];
+        let length = self.random.of(&[0, 2, 4, 8, 12, 28]);
+        self.fill(&mut out, length);
+        out
+    }
+
+    /// The protocol of what follows, and the rest of the header.
+    fn protocol(&mut self, link: LinkType, out: &mut Vec<u8>) {
+        let (before, kinds, after): (_, &[u16], _) = match link.0 {
+            104 => (0, ETHERTYPES, 0),
+            138 => (16, ETHERTYPES, 0),
+            99 => (0, ETHERTYPES, 36),
+            50 | 51 | 166 => (0, PPP_PROTOCOLS, 0),
+            103 => (0, PPP_PROTOCOLS, 17),
+            226 => (20, &[], 0),
+            _ => return,
+        };
+        self.fill(out, before);
+        if !kinds.is_empty() {
+            out.extend(self.random.of(kinds).to_be_bytes());
+        }
+        self.fill(out, after);
     }
 
     /// A packet after an 802.2 header.
