@@ -8,7 +8,7 @@ use skep_object::write::LinuxNames;
 use std::io::Read;
 use std::path::PathBuf;
 
-/// Options of `skep asm`.
+// Options of `skep asm`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Assembly text as clang -S and llvm-objdump print it; - is standard input

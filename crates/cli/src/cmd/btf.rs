@@ -9,7 +9,7 @@ use skep_bpf::{Backend, ObjKind};
 use skep_btf::{Btf, Type, c};
 use std::path::{Path, PathBuf};
 
-/// Options of `skep btf`.
+// Options of `skep btf`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -17,6 +17,7 @@ pub(crate) struct Args {
 }
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// List BTF objects
     #[command(visible_alias = "list")]

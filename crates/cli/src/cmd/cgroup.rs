@@ -13,7 +13,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-/// Options of `skep cgroup`.
+// Options of `skep cgroup`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -21,6 +21,7 @@ pub(crate) struct Args {
 }
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// List the programs of one group
     #[command(visible_alias = "list")]

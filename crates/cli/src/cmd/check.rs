@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Options of `skep check`.
+// Options of `skep check`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Objects

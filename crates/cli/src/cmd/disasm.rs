@@ -8,7 +8,7 @@ use skep_object::image::Image;
 use std::io::Read;
 use std::path::PathBuf;
 
-/// Options of `skep disasm`.
+// Options of `skep disasm`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Objects, or raw instructions in hexadecimal or binary; - is standard input

@@ -5,7 +5,7 @@ use crate::output::Output;
 use serde_json::json;
 use skep_verifier::{CODES, find_code};
 
-/// Options of `skep explain`.
+// Options of `skep explain`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// An error code, V0201; all of them without one

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use skep::feature::{Answer, Features, probe};
 use std::path::{Path, PathBuf};
 
-/// Options of `skep feature`.
+// Options of `skep feature`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// `probe`, the default, or `dump FILE`, which writes a profile of this kernel for `skep check --kernel FILE`

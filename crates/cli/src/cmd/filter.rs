@@ -15,7 +15,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Options of `skep filter`.
+// Options of `skep filter`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The expression, as in tcpdump; several words are joined

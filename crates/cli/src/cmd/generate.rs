@@ -6,7 +6,7 @@ use skep_gen::{GenError, Options, generate};
 use skep_object::combine::{Input, combine};
 use std::path::{Path, PathBuf};
 
-/// Options of `skep gen`.
+// Options of `skep gen`.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
@@ -24,6 +24,7 @@ pub(crate) struct Args {
 }
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// Link objects to one
     Object {

@@ -12,7 +12,7 @@ use skep_bpf::{Backend, ObjKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Options of `skep iter`.
+// Options of `skep iter`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -20,6 +20,7 @@ pub(crate) struct Args {
 }
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// Load an iterator and pin it; reading the file runs it
     Pin {

@@ -9,7 +9,7 @@ use skep::Kernel;
 use skep_bpf::{Backend, LinkDetail, LinkInfo, ObjKind};
 use std::path::PathBuf;
 
-/// Options of `skep link`.
+// Options of `skep link`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -17,6 +17,7 @@ pub(crate) struct Args {
 }
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// List links
     #[command(visible_alias = "list")]

@@ -1,4 +1,4 @@
-//! The verbs. To add one: a file here, and a line in the list [`Command`].
+//! The verbs. To add one: a file here, and two lines at [`Command`].
 
 mod asm;
 mod btf;
@@ -25,103 +25,75 @@ mod struct_ops;
 
 use crate::error::{CliError, Outcome};
 use crate::output::Output;
-use clap::error::ErrorKind;
-use clap::{ArgMatches, FromArgMatches, Subcommand};
 
-/// Declares the verbs: what each says of itself, its module, its name.
+/// What to do.
 ///
-/// This is by hand what `clap::Subcommand` derives, with one difference: the options of a verb are described only once it is
-/// named. Describing all of them costs a third of a short command's time.
-macro_rules! verbs {
-    ($(#[doc = $about:literal] $variant:ident = $module:ident, $name:literal;)+) => {
-        /// What to do.
-        pub(crate) enum Command {
-            $(#[doc = $about] $variant($module::Args),)+
-        }
-
-        impl Command {
-            /// Does it.
-            pub(crate) fn run(&self, out: &mut Output) -> Result<Outcome, CliError> {
-                match self {
-                    $(Self::$variant(args) => $module::run(args, out),)+
-                }
-            }
-        }
-
-        impl Subcommand for Command {
-            fn augment_subcommands(command: clap::Command) -> clap::Command {
-                command.subcommands([$(verb::<$module::Args>($name, $about)),+])
-            }
-
-            fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
-                Self::augment_subcommands(command)
-            }
-
-            fn has_subcommand(name: &str) -> bool {
-                [$($name),+].contains(&name)
-            }
-        }
-
-        impl FromArgMatches for Command {
-            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-                match matches.subcommand() {
-                    $(Some(($name, args)) => $module::Args::from_arg_matches(args).map(Self::$variant),)+
-                    _ => Err(clap::Error::new(ErrorKind::MissingSubcommand)),
-                }
-            }
-
-            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-                *self = Self::from_arg_matches(matches)?;
-                Ok(())
-            }
-        }
-    };
-}
-
-/// A verb whose options are described when it is named.
-fn verb<A: clap::Args>(name: &'static str, about: &'static str) -> clap::Command {
-    let command = clap::Command::new(name).about(about.trim());
-    command.defer(|command| {
-        let about = command.get_about().cloned().unwrap_or_default();
-        A::augment_args(command).about(about)
-    })
-}
-
-verbs! {
+/// The options of a verb are described only once it is named: describing all of them costs a third of a short command's time.
+/// What a verb is for stands here; a doc comment of a structure of options would take that place.
+#[derive(clap::Subcommand)]
+#[command(defer = true)]
+pub(crate) enum Command {
     /// Assemble BPF instructions into an object
-    Asm = asm, "asm";
+    Asm(asm::Args),
     /// BTF objects and files
-    Btf = btf, "btf";
+    Btf(btf::Args),
     /// Programs of control groups
-    Cgroup = cgroup, "cgroup";
+    Cgroup(cgroup::Args),
     /// Tell whether the kernel would accept the programs of objects
-    Check = check, "check";
+    Check(check::Args),
     /// Print the instructions of objects
-    Disasm = disasm, "disasm";
+    Disasm(disasm::Args),
     /// Tell what an error code means
-    Explain = explain, "explain";
+    Explain(explain::Args),
     /// What this kernel can do
-    Feature = feature, "feature";
+    Feature(feature::Args),
     /// Filter packets of a file or an interface by a tcpdump expression
-    Filter = filter, "filter";
+    Filter(filter::Args),
     /// Print Rust bindings of an object
-    Gen = generate, "gen";
+    Gen(generate::Args),
     /// Iterators
-    Iter = iter, "iter";
+    Iter(iter::Args),
     /// Links of the kernel
-    Link = link, "link";
+    Link(link::Args),
     /// Maps of the kernel
-    Map = map, "map";
+    Map(map::Args),
     /// Programs on network devices
-    Net = net, "net";
+    Net(net::Args),
     /// Programs on tracepoints and probes that processes hold open
-    Perf = perf, "perf";
+    Perf(perf::Args),
     /// Programs
-    Prog = prog, "prog";
+    Prog(prog::Args),
     /// Load an object, let its programs run, print what they emit
-    Run = run, "run";
+    Run(run::Args),
     /// Compile, explain and apply system call policies
-    Seccomp = seccomp, "seccomp";
+    Seccomp(seccomp::Args),
     /// Structures of operations that the kernel calls
-    StructOps = struct_ops, "struct_ops";
+    #[command(name = "struct_ops")]
+    StructOps(struct_ops::Args),
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) fn run(&self, out: &mut Output) -> Result<Outcome, CliError> {
+        match self {
+            Self::Asm(args) => asm::run(args, out),
+            Self::Btf(args) => btf::run(args, out),
+            Self::Cgroup(args) => cgroup::run(args, out),
+            Self::Check(args) => check::run(args, out),
+            Self::Disasm(args) => disasm::run(args, out),
+            Self::Explain(args) => explain::run(args, out),
+            Self::Feature(args) => feature::run(args, out),
+            Self::Filter(args) => filter::run(args, out),
+            Self::Gen(args) => generate::run(args, out),
+            Self::Iter(args) => iter::run(args, out),
+            Self::Link(args) => link::run(args, out),
+            Self::Map(args) => map::run(args, out),
+            Self::Net(args) => net::run(args, out),
+            Self::Perf(args) => perf::run(args, out),
+            Self::Prog(args) => prog::run(args, out),
+            Self::Run(args) => run::run(args, out),
+            Self::Seccomp(args) => seccomp::run(args, out),
+            Self::StructOps(args) => struct_ops::run(args, out),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use skep_bpf::{Backend, ObjKind};
 use skep_sys::attr::ProgAttach;
 use skep_sys::bpf_prog;
 
-/// Options of `skep net`.
+// Options of `skep net`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -20,6 +20,7 @@ pub(crate) struct Args {
 }
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// List the programs on the devices of this network namespace
     #[command(visible_alias = "list")]

@@ -62,7 +62,7 @@ impl CapsArg {
     }
 }
 
-/// How programs of the user backend run.
+// How programs of the user backend run.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct EngineOptions {
     /// Which engine of the user backend
@@ -202,7 +202,7 @@ pub(crate) fn object(path: &Path) -> Result<Object, CliError> {
         .map_err(|e| CliError::environment(format!("{place}: {e}")))
 }
 
-/// `--btf`
+// `--btf`
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct TypesArg {
     /// Types of the kernel for CO-RE, from a file, an archive (.btf.tar.xz) or a folder of archives

@@ -5,7 +5,7 @@ use crate::output::Output;
 use serde_json::{Value as Json, json};
 use skep_sys::bpf_obj::{TaskProgram, task_query};
 
-/// Options of `skep perf`.
+// Options of `skep perf`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -13,6 +13,7 @@ pub(crate) struct Args {
 }
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// List them
     #[command(visible_alias = "list")]

@@ -15,15 +15,16 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Options of `skep seccomp`.
+// Options of `skep seccomp`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
 }
 
-/// What to do with a policy.
+// What to do with a policy.
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// Print the filter of a policy
     Compile {

@@ -12,7 +12,7 @@ use skep_abi::MapType;
 use skep_bpf::{Backend, MapInfo, ObjKind};
 use std::path::{Path, PathBuf};
 
-/// Options of `skep struct_ops`.
+// Options of `skep struct_ops`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -20,6 +20,7 @@ pub(crate) struct Args {
 }
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// List them
     #[command(visible_alias = "list")]

@@ -16,7 +16,7 @@ use skep_bpf::{Backend, Handle, MapInfo, ObjKind};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Options of `skep map`.
+// Options of `skep map`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -24,6 +24,7 @@ pub(crate) struct Args {
 }
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// List maps
     #[command(visible_alias = "list")]

@@ -6,7 +6,7 @@ use skep::attach::{self, Where};
 use skep::load::{LoadOptions, Loaded, LoadedProgram, load};
 use std::path::{Path, PathBuf};
 
-/// Options of `skep prog load` and `loadall`.
+// Options of `skep prog load` and `loadall`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The object

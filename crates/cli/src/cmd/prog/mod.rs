@@ -16,7 +16,7 @@ use skep_bpf::ObjKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Options of `skep prog`.
+// Options of `skep prog`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -24,6 +24,7 @@ pub(crate) struct Args {
 }
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// Load the first program of an object into the kernel and pin it
     Load(load::Args),

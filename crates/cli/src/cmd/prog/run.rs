@@ -15,7 +15,7 @@ use std::path::PathBuf;
 /// Characters of a canonical listing beyond which its digest is printed.
 const CANONICAL_CHARS_MAX: usize = 4096;
 
-/// Options of `skep prog run`.
+// Options of `skep prog run`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// An object file, or the id of a loaded program

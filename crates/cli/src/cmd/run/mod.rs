@@ -13,7 +13,7 @@ use skep_bpf::BackendKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Options of `skep run`.
+// Options of `skep run`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The object
