@@ -4,6 +4,37 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+#define __kptr __attribute__((btf_type_tag("kptr")))
+#define __contains(type, node) __attribute__((btf_decl_tag("contains:" #type ":" #node)))
+#define NEW(type) ((struct type *)bpf_obj_new_impl(__builtin_btf_type_id(*(struct type *)0, 0), 0))
+#define OUTER(ptr, type, member) ((type *)((void *)(ptr) - __builtin_offsetof(type, member)))
+
+// As in newer headers than those of the machine that builds this.
+struct bpf_list_head {
+	__u64 opaque[2];
+};
+struct bpf_list_node {
+	__u64 opaque[3];
+};
+struct bpf_rb_root {
+	__u64 opaque[2];
+};
+struct bpf_rb_node {
+	__u64 opaque[4];
+};
+
+extern void *bpf_obj_new_impl(__u64 type, void *meta) __ksym;
+extern void bpf_obj_drop_impl(void *object, void *meta) __ksym;
+extern int bpf_list_push_front_impl(struct bpf_list_head *head, struct bpf_list_node *node, void *meta, __u64 off) __ksym;
+extern int bpf_list_push_back_impl(struct bpf_list_head *head, struct bpf_list_node *node, void *meta, __u64 off) __ksym;
+extern struct bpf_list_node *bpf_list_pop_front(struct bpf_list_head *head) __ksym;
+extern struct bpf_list_node *bpf_list_pop_back(struct bpf_list_head *head) __ksym;
+extern int bpf_rbtree_add_impl(struct bpf_rb_root *root, struct bpf_rb_node *node,
+			       _Bool(less)(struct bpf_rb_node *a, const struct bpf_rb_node *b), void *meta, __u64 off) __ksym;
+extern struct bpf_rb_node *bpf_rbtree_first(struct bpf_rb_root *root) __ksym;
+extern struct bpf_rb_node *bpf_rbtree_root(struct bpf_rb_root *root) __ksym;
+extern struct bpf_rb_node *bpf_rbtree_remove(struct bpf_rb_root *root, struct bpf_rb_node *node) __ksym;
+
 #define STEPS 256
 #define COUNTERS 16
 #define WORDS 8
@@ -68,6 +99,24 @@ struct {
 	__uint(max_entries, 1 << 16);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } h_ring SEC(".maps");
+
+// Objects on their way: from the list to the tree and back, one beside them.
+struct item {
+	struct bpf_list_node node;
+	struct words words;
+};
+struct leaf {
+	struct bpf_rb_node node;
+	struct words words;
+};
+struct shelf {
+	struct bpf_spin_lock lock;
+	__u32 unused;
+	struct bpf_list_head items __contains(item, node);
+	struct bpf_rb_root leaves __contains(leaf, node);
+	struct leaf __kptr *beside;
+};
+SHARED(h_shelves, ARRAY, 2, __u32, struct shelf, 0);
 
 // What this process did and found, read when it ends; the last three are breaches of a promise.
 struct tally {
@@ -320,5 +369,145 @@ PROGRAM(ring, {
 	}
 	return 0;
 })
+
+static _Bool less(struct bpf_rb_node *a, const struct bpf_rb_node *b)
+{
+	return OUTER(a, struct leaf, node)->words.word[0] < OUTER(b, struct leaf, node)->words.word[0];
+}
+
+static __always_inline struct leaf *leaf_out(struct shelf *s, int first)
+{
+	struct bpf_rb_node *node;
+
+	bpf_spin_lock(&s->lock);
+	node = first ? bpf_rbtree_first(&s->leaves) : bpf_rbtree_root(&s->leaves);
+	if (node)
+		node = bpf_rbtree_remove(&s->leaves, node);
+	bpf_spin_unlock(&s->lock);
+	return node ? OUTER(node, struct leaf, node) : 0;
+}
+
+static __always_inline struct item *item_out(struct shelf *s, int back)
+{
+	struct bpf_list_node *node;
+
+	bpf_spin_lock(&s->lock);
+	node = back ? bpf_list_pop_back(&s->items) : bpf_list_pop_front(&s->items);
+	bpf_spin_unlock(&s->lock);
+	return node ? OUTER(node, struct item, node) : 0;
+}
+
+static __always_inline void leaf_away(struct leaf *leaf)
+{
+	if (!is_signed(&leaf->words))
+		ADD(wrong, 1);
+	bpf_obj_drop_impl(leaf, 0);
+}
+
+static __always_inline void item_away(struct item *item)
+{
+	if (!is_signed(&item->words))
+		ADD(wrong, 1);
+	bpf_obj_drop_impl(item, 0);
+}
+
+PROGRAM(objects, {
+	__u64 number = step(&l->state);
+	__u32 key = number & 1;
+	struct shelf *s = bpf_map_lookup_elem(&h_shelves, &key);
+	struct item *item;
+	struct leaf *leaf;
+
+	if (!s)
+		return 0;
+	switch (number >> 1 & 7) {
+	case 0:
+	case 1:
+		item = NEW(item);
+		if (!item)
+			return 0;
+		sign(&item->words, number);
+		bpf_spin_lock(&s->lock);
+		if (number >> 5 & 1)
+			bpf_list_push_front_impl(&s->items, &item->node, 0, 0);
+		else
+			bpf_list_push_back_impl(&s->items, &item->node, 0, 0);
+		bpf_spin_unlock(&s->lock);
+		return 0;
+	case 2:
+	case 3:
+		leaf = NEW(leaf);
+		if (!leaf)
+			return 0;
+		sign(&leaf->words, number);
+		bpf_spin_lock(&s->lock);
+		bpf_rbtree_add_impl(&s->leaves, &leaf->node, less, 0, 0);
+		bpf_spin_unlock(&s->lock);
+		return 0;
+	case 4:
+	case 5:
+		item = item_out(s, number >> 5 & 1);
+		if (item)
+			item_away(item);
+		return 0;
+	case 6:
+		leaf = leaf_out(s, number >> 5 & 1);
+		if (leaf)
+			leaf = bpf_kptr_xchg(&s->beside, leaf);
+		if (leaf)
+			leaf_away(leaf);
+		return 0;
+	default:
+		leaf = leaf_out(s, 0);
+		if (leaf)
+			leaf_away(leaf);
+		return 0;
+	}
+})
+
+struct drained {
+	__u64 last;
+	__u32 key, found;
+};
+
+static long each_drain(__u32 i, struct drained *d)
+{
+	struct shelf *s = bpf_map_lookup_elem(&h_shelves, &d->key);
+	struct item *item;
+	struct leaf *leaf;
+
+	if (!s)
+		return 1;
+	item = item_out(s, i & 1);
+	if (item) {
+		item_away(item);
+		d->found++;
+	}
+	leaf = leaf_out(s, 1);
+	if (!leaf) {
+		leaf = bpf_kptr_xchg(&s->beside, 0);
+		d->last = 0;
+	}
+	if (leaf) {
+		if (leaf->words.word[0] < d->last)
+			ADD(wrong, 1);
+		d->last = leaf->words.word[0];
+		leaf_away(leaf);
+		d->found++;
+	}
+	return 0;
+}
+
+// Takes objects off both shelves; how many there were. Leaves must come in order.
+SEC("tc") int drain(struct __sk_buff *skb)
+{
+	struct drained d = {};
+
+	bpf_loop(STEPS, each_drain, &d, 0);
+	d.last = 0;
+	d.key = 1;
+	bpf_loop(STEPS, each_drain, &d, 0);
+	return d.found;
+}
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -41,6 +41,7 @@ const PROGRAMS: &[&str] = &[
     "stack",
     "bloom",
     "ring",
+    "objects",
 ];
 /// What values of the LPM trie are made of.
 const SALT: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -133,17 +134,18 @@ struct Player {
 
 impl Player {
     fn new(pins: &Path) -> Result<Self, String> {
-        let universe = Universe::new(Options {
-            pin_dir: Some(pins.to_owned()),
-            ..Options::default()
-        })
-        .map_err(|e| e.to_string())?;
         let path = workspace_root().join("tests/objects/hammer.bpf.o");
         let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         let options = skep_object::Options {
             name: "hammer".to_owned(),
         };
         let object = Object::parse(&bytes, &options).map_err(|e| e.to_string())?;
+        let universe = Universe::new(Options {
+            pin_dir: Some(pins.to_owned()),
+            kernel_btf: Some(Arc::new(skep::target::reference_btf(&object.needs()))),
+            ..Options::default()
+        })
+        .map_err(|e| e.to_string())?;
         let target = skep::target::reference(&object.needs(), None);
         let linked = object.relocate(&target).map_err(|e| e.to_string())?;
         let options = LoadOptions {
@@ -399,6 +401,7 @@ pub fn hammer(command: &[String], length: Duration) -> Result<Report, String> {
     report.records = records[0];
     check_counts(&player, tally, records, &mut report.breaches)?;
     check_maps(&player, &mut report.breaches)?;
+    check_objects(&player, report.killed, &mut report.breaches)?;
     Ok(report)
 }
 
@@ -493,6 +496,37 @@ fn keys(
         key = Some(next.clone());
     }
     Ok(seen.len())
+}
+
+/// Takes all objects out of their list and tree; what is alive then was lost by processes that were killed, which may be a
+/// few each.
+fn check_objects(player: &Player, killed: u64, breaches: &mut Vec<String>) -> Result<(), String> {
+    const LOST_BYTES: u64 = 3 * 256;
+    let run = TestRun {
+        data_in: Some(vec![0; 64]),
+        ..TestRun::default()
+    };
+    let program = player.loaded.program("drain").ok_or("no such program")?;
+    for turn in 0.. {
+        let result = player.universe.prog_test_run(program.handle, &run);
+        match result.map_err(|e| format!("drain: {e}"))?.retval {
+            0 => break,
+            _ if turn == 1000 => return Err("objects without end".to_owned()),
+            _ => {}
+        }
+    }
+    let wrong = player.tally()?.wrong;
+    if wrong != 0 {
+        breaches.push(format!("{wrong} objects are not what was stored"));
+    }
+    let heap = player.universe.heap().ok_or("no heap")?;
+    let left = heap.live_bytes();
+    if left > killed * LOST_BYTES {
+        breaches.push(format!(
+            "{left} bytes of objects are left after {killed} deaths"
+        ));
+    }
+    Ok(())
 }
 
 /// Every map holds what it was made for, and no more.

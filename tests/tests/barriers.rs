@@ -118,7 +118,7 @@ fn ours(insns: &[Slot], caps: Caps) -> Result<Places, String> {
         ..Request::plain("case", ProgType::SocketFilter, insns)
     };
     let verified = verify(&request).map_err(|r| r.message())?;
-    let lowered = lower(&verified, Fold::Facts).map_err(|e| e.to_string())?;
+    let lowered = lower(&verified, Fold::Facts, None).map_err(|e| e.to_string())?;
     let barriers = lowered.ops.iter().filter(|op| **op == Op::Barrier).count();
     for tier in [Tier::Baseline, Tier::Optimised] {
         let image = compile(&lowered, tier, false);
@@ -363,7 +363,7 @@ fn our_limits(text: &str) -> Result<Moves, String> {
         ..Request::plain("case", ProgType::SocketFilter, &insns)
     };
     let verified = verify(&request).map_err(|r| r.message())?;
-    let lowered = lower(&verified, Fold::Facts).map_err(|e| e.to_string())?;
+    let lowered = lower(&verified, Fold::Facts, None).map_err(|e| e.to_string())?;
     let limit = |(at, op): (usize, &Op)| {
         let limit: PointerLimit = lowered.fact(at as u32).pointer_limit?;
         let to = match *op {

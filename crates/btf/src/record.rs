@@ -7,6 +7,19 @@ pub struct Record {
     pub fields: Vec<Field>,
 }
 
+impl Record {
+    /// Do values own objects: pointers to them, lists, trees?
+    #[must_use]
+    pub fn owns_objects(&self) -> bool {
+        self.fields.iter().any(|f| {
+            matches!(
+                f.kind,
+                FieldKind::Kptr { .. } | FieldKind::ListHead { .. } | FieldKind::RbRoot { .. }
+            )
+        })
+    }
+}
+
 /// One special field.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Field {

@@ -10,6 +10,9 @@ use std::sync::Arc;
 pub trait FieldOwner: Send + Sync {
     /// `field` lies at `at` inside an element of `map`.
     fn release(&self, map: &MapHeader, field: &Field, at: *mut u8);
+
+    /// The lock of a value was taken over from a thread that died: what it was changing has to be put in order.
+    fn inherited(&self, got: lock::Got);
 }
 
 /// A shared [`FieldOwner`].
@@ -118,7 +121,10 @@ impl MapHeader {
         // SAFETY: the lock word lies inside the value at a multiple of 4.
         unsafe {
             let word = locked.add(offset as usize).cast();
-            lock::spin_lock(word, runner.token);
+            let got = lock::spin_lock(word, runner.token);
+            if let (Some(hook), lock::Got::Inherited { .. }) = (self.hook.get(), got) {
+                hook.0.inherited(got);
+            }
             copy_value(&self.spec.record, from, to, len);
             lock::spin_unlock(word);
         }

@@ -198,6 +198,14 @@ impl MapHeader {
         self.region.mapping().contains(address)
     }
 
+    /// Where the memory of this map is.
+    #[must_use]
+    pub fn bytes(&self) -> std::ops::Range<usize> {
+        let mapping = self.region.mapping();
+        let start = mapping.base() as usize;
+        start..start + mapping.len()
+    }
+
     /// The key bytes that `key` points to.
     ///
     /// # Safety

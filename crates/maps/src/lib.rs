@@ -8,7 +8,8 @@
 //! * **User space** (the commands of `bpf(2)`) calls the methods of [`Map`] in `elem.rs`: slices, [`Errno`], the kernel's checks.
 //!
 //! Memory: one file a map, mapped `MAP_SHARED`: data first (at the kernel's `mmap` offsets), then control words, the
-//! describing page last. It is position independent: it holds indexes and ids, never addresses. Sizes and bases come from
+//! describing page last. It is position independent: it holds indexes and ids, never addresses; only maps whose values own
+//! objects, and the [`Heap`] of these, lie at the same address in every process. Sizes and bases come from
 //! the process-private [`MapHeader`]; every index read from shared memory is checked before it is used, so a peer that
 //! scribbles over the file corrupts values and nothing else. Elements never move, are never unmapped while a map lives, and
 //! a deleted element may come back for another key, as in the kernel's preallocated maps.
@@ -27,6 +28,7 @@ mod elem;
 mod fields;
 mod hash;
 mod header;
+mod heap;
 mod lease;
 mod lock;
 mod lpm;
@@ -48,6 +50,7 @@ pub use confine::confine;
 pub use elem::{holds_objects, is_storage};
 pub use fields::{FieldHook, FieldOwner, spin_lock_offset};
 pub use header::{DeleteFn, LookupFn, MapHeader, Runner, Told, UpdateFn};
+pub use heap::{HEAP_WINDOW_BYTES, Heap};
 pub use lease::{Lease, LeaseTable, USER_SLOTS};
 pub use lock::{Got, spin_lock, spin_unlock};
 pub use map::Map;

@@ -26,7 +26,10 @@ pub enum Got {
     /// It was free.
     Free,
     /// Its owner died holding it.
-    Inherited,
+    Inherited {
+        /// The owner's token.
+        from: u32,
+    },
 }
 
 /// Takes a lock whose word `swap` compares and exchanges.
@@ -37,7 +40,7 @@ fn take_with(mut swap: impl FnMut(u32) -> Result<u32, u32>) -> Got {
             Ok(_) => return Got::Free,
             Err(owner) => {
                 if wait(&mut turn) && owner != 0 && !sync::is_alive(owner) && swap(owner).is_ok() {
-                    return Got::Inherited;
+                    return Got::Inherited { from: owner };
                 }
             }
         }

@@ -1,9 +1,11 @@
 //! The file of a map and its mapping.
 
+use crate::heap::place;
 use crate::spec::MapSpec;
 use skep_abi::Errno;
 use skep_sys::mem::{self, Access, Mapping, PAGE};
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -36,6 +38,10 @@ pub(crate) struct Layout {
 
 /// Offset of the word in the describing page that says whether the map is frozen.
 const FROZEN_AT: usize = 64;
+/// Offset of the word there with the address that the map has in every process, 0 if it may lie anywhere.
+const PLACE_AT: usize = 72;
+/// What such addresses are multiples of.
+const PLACE_ALIGN: usize = 1 << 21;
 /// Bytes that the 32 bits of an arena's addresses reach, and those that an instruction's offset reaches beyond.
 pub(crate) const WINDOW_BYTES: usize = 1 << 32;
 const GUARD_BYTES: usize = 1 << 16;
@@ -98,10 +104,14 @@ impl Region {
         let file = match memory {
             Memory::Anonymous => mem::anonymous_file(c"skep-map", len),
             Memory::Directory(dir) => mem::unnamed_file_in(dir, len),
-            Memory::Existing(file) => return Self::open(file, layout),
+            Memory::Existing(file) => return Self::open(file, spec, layout),
         }
         .map_err(|e| errno(&e))?;
-        let region = Self::map(file, layout, true)?;
+        let region = if spec.record.owns_objects() {
+            Self::map_somewhere(file, layout)?
+        } else {
+            Self::map(file, layout, true)?
+        };
         // SAFETY: the file is new, its pages of notes are as long as the notes.
         unsafe {
             let notes = region.control().add(layout.control);
@@ -111,13 +121,50 @@ impl Region {
         Ok(region)
     }
 
-    fn open(file: &File, layout: Layout) -> Result<Self, Errno> {
+    fn open(file: &File, spec: &MapSpec, layout: Layout) -> Result<Self, Errno> {
         let file = file.try_clone().map_err(|e| errno(&e))?;
         let len = file.metadata().map_err(|e| errno(&e))?.len();
         if len != layout.file_bytes() as u64 {
             return Err(Errno::EINVAL);
         }
-        Self::map(file, layout, false)
+        if !spec.record.owns_objects() {
+            return Self::map(file, layout, false);
+        }
+        let mut place = [0; 8];
+        let at = len - PAGE as u64 + PLACE_AT as u64;
+        file.read_exact_at(&mut place, at).map_err(|e| errno(&e))?;
+        let at = usize::try_from(u64::from_ne_bytes(place)).map_err(|_| Errno::EINVAL)?;
+        if !place::is_allowed(at, layout.file_bytes()) || !at.is_multiple_of(PLACE_ALIGN) {
+            return Err(Errno::EINVAL);
+        }
+        let mapping = Mapping::of_file_at(&file, at, layout.file_bytes()).map_err(|e| errno(&e))?;
+        Ok(Self::plain(file, mapping, layout, false))
+    }
+
+    /// Maps a new file at an address that it can have in every process.
+    fn map_somewhere(file: File, layout: Layout) -> Result<Self, Errno> {
+        let len = layout.file_bytes();
+        let mapping = place::somewhere(PLACE_ALIGN, |at| Mapping::of_file_at(&file, at, len))?;
+        let at = mapping.base() as u64;
+        let region = Self::plain(file, mapping, layout, true);
+        // SAFETY: a word of the describing page, aligned, of a file that nobody else has yet.
+        unsafe {
+            let page = region.describing_page().cast::<u8>();
+            page.add(PLACE_AT).cast::<u64>().write(at);
+        }
+        Ok(region)
+    }
+
+    /// A file that is mapped once, from its start.
+    fn plain(file: File, mapping: Mapping, layout: Layout, fresh: bool) -> Self {
+        Self {
+            file,
+            mapping,
+            data_at: 0,
+            control_at: layout.data,
+            layout,
+            fresh,
+        }
     }
 
     /// The memory was made just now: nobody else has it, and it has to be set up.

@@ -1,11 +1,10 @@
-//! Objects of programs go with what they own. (A process of its own: what is alive is counted for all of it.)
+//! Objects of programs go with what they own.
 
 use skep::load::{LoadOptions, load};
 use skep_bpf::{Backend, TestRun};
 use skep_object::{Object, Options};
 use skep_user::Universe;
 use skep_vm::Engine;
-use skep_vm::helpers::object_bytes;
 use std::sync::Arc;
 
 /// Runs of each program.
@@ -28,7 +27,10 @@ fn what_an_object_owns_goes_with_it() {
             kernel_btf: Some(Arc::new(skep::target::reference_btf(&object.needs()))),
             ..skep_user::Options::default()
         });
-        let backend: Arc<dyn Backend> = Arc::new(universe.unwrap());
+        let universe = universe.unwrap();
+        let heap = universe.heap().unwrap();
+        let object_bytes = || heap.live_bytes();
+        let backend: Arc<dyn Backend> = Arc::new(universe);
         let loaded = load(&linked, &backend, &LoadOptions::default()).unwrap();
         let run = |program: &str| {
             let test = TestRun {

@@ -261,6 +261,32 @@ impl Mapping {
         Ok(Self { base, len })
     }
 
+    /// As [`Self::reserve`], at `address`.
+    ///
+    /// # Errors
+    /// `EEXIST` if something is there already; those of `mmap`.
+    pub fn reserve_at(address: usize, len: usize) -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE
+            | libc::MAP_ANONYMOUS
+            | libc::MAP_NORESERVE
+            | libc::MAP_FIXED_NOREPLACE;
+        let at = std::ptr::without_provenance_mut(address);
+        let base = map(at, len, libc::PROT_NONE, flags, -1, 0)?;
+        Ok(Self { base, len })
+    }
+
+    /// Maps `len` bytes of `file`, shared, for loads and stores, at `address`.
+    ///
+    /// # Errors
+    /// As [`Self::reserve_at`].
+    pub fn of_file_at(file: &File, address: usize, len: usize) -> io::Result<Self> {
+        let at = std::ptr::without_provenance_mut(address);
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE;
+        let prot = Access::ReadWrite.prot();
+        let base = map(at, len, prot, flags, file.as_raw_fd(), 0)?;
+        Ok(Self { base, len })
+    }
+
     /// Replaces `len` bytes at `at` of this mapping by those of `file` from `offset`, shared.
     ///
     /// # Errors

@@ -2,17 +2,38 @@
 
 use crate::map_object::MapObject;
 use crate::universe::Shared;
-use skep_btf::{Field, FieldKind, Record};
-use skep_maps::{FieldHook, FieldOwner, MapHeader};
-use skep_vm::helpers::release_objects;
+use skep_abi::Errno;
+use skep_btf::{Btf, Field, FieldKind, Kind, KptrTag, Record};
+use skep_maps::{FieldHook, FieldOwner, Got, Heap, MapHeader};
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 /// Releases the fields of one map's values.
 struct Owner {
     shared: Weak<Shared>,
+    /// Where what they own is, if they own objects.
+    objects: Option<Place>,
+}
+
+/// A map whose values own objects, as the heap knows it.
+struct Place {
+    heap: Arc<Heap>,
+    bytes: Range<usize>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.heap.forget(&self.bytes);
+    }
 }
 
 impl FieldOwner for Owner {
+    fn inherited(&self, got: Got) {
+        if let Some(place) = &self.objects {
+            place.heap.after(got);
+        }
+    }
+
     fn release(&self, map: &MapHeader, field: &Field, at: *mut u8) {
         match field.kind {
             FieldKind::Timer | FieldKind::Workqueue => {
@@ -20,31 +41,47 @@ impl FieldOwner for Owner {
                     shared.host.deferred.release(&shared, at as u64);
                 }
             }
-            FieldKind::Kptr { .. } | FieldKind::ListHead { .. } | FieldKind::RbRoot { .. } => {
-                // SAFETY: a field of a map that no other process can open ([`owns_objects`]).
-                unsafe { release_objects(&map.spec().record, field, at) };
+            _ => {
+                if let Some(place) = &self.objects {
+                    // SAFETY: a field of a value of this map.
+                    unsafe { place.heap.release_field(&map.spec().record, field, at) };
+                }
             }
-            _ => {}
         }
     }
 }
 
-/// Do values own objects of this process's heap?
-pub(crate) fn owns_objects(record: &Record) -> bool {
-    record.fields.iter().any(|f| {
-        matches!(
-            f.kind,
-            FieldKind::Kptr { .. } | FieldKind::ListHead { .. } | FieldKind::RbRoot { .. }
-        )
+/// Do values hold pointers that mean something in this process only: to what the kernel has, or user space?
+pub(crate) fn holds_own_pointers(record: &Record, kernel_btf: Option<&Btf>) -> bool {
+    record.fields.iter().any(|f| match &f.kind {
+        FieldKind::Kptr { tag, target, .. } => {
+            let of_kernel = kernel_btf.is_some_and(|btf| btf.find(target, Kind::Struct).is_some());
+            *tag == KptrTag::User || (of_kernel && target != "bpf_cpumask")
+        }
+        _ => false,
     })
 }
 
 /// Makes `map` release what its values own.
-pub(crate) fn watch(shared: &Arc<Shared>, map: &skep_maps::Map) {
-    if !map.spec().record.fields.is_empty() {
-        let shared = Arc::downgrade(shared);
-        map.set_field_hook(FieldHook(Arc::new(Owner { shared })));
+///
+/// # Errors
+/// `ENOMEM` if its values own objects, and there is no room for any.
+pub(crate) fn watch(shared: &Arc<Shared>, map: &skep_maps::Map) -> Result<(), Errno> {
+    let spec = map.spec();
+    if spec.record.fields.is_empty() {
+        return Ok(());
     }
+    let objects = if spec.record.owns_objects() {
+        let heap = Arc::clone(shared.heap().ok_or(Errno::ENOMEM)?);
+        let bytes = map.bytes();
+        heap.learn(bytes.clone());
+        Some(Place { heap, bytes })
+    } else {
+        None
+    };
+    let shared = Arc::downgrade(shared);
+    map.set_field_hook(FieldHook(Arc::new(Owner { shared, objects })));
+    Ok(())
 }
 
 impl MapObject {

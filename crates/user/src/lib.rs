@@ -10,6 +10,7 @@ mod elements;
 mod error;
 mod events;
 mod fields;
+mod heap;
 mod host;
 mod inner;
 pub mod listing;

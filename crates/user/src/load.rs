@@ -12,9 +12,9 @@ use skep_abi::Errno;
 use skep_bpf::{Error, Handle, ProgInfo, ProgLoad, Result};
 use skep_isa::Slot;
 use skep_isa::opcode as op;
-use skep_verifier::{FuncInfo, LineInfo, MapDesc, MapOwner, Rejection, Request};
+use skep_verifier::{FuncInfo, LineInfo, MapDesc, MapOwner, Rejection, Request, Verified};
 use skep_vm::jit::CodeObserver;
-use skep_vm::{CodeOptions, Program, ProgramOptions, WhyNot};
+use skep_vm::{CodeOptions, Program, ProgramOptions, WhyNot, needs_heap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -182,13 +182,17 @@ impl Shared {
         let names = Arc::new(Names::new(
             &spec.name, tag, btf_data, &func_info, &line_info,
         ));
-        let program = Program::new(&verified, maps, self.program_options(&names, btf.as_ref()))
-            .map_err(|e| {
-                match skep_vm::runs_in_user(&verified, self.options.kernel_btf.as_deref()) {
-                    Err(why) => no_user(&why, what),
-                    Ok(()) => refused(Errno::EOPNOTSUPP, what, &e.to_string()),
-                }
-            })?;
+        let program = Program::new(
+            &verified,
+            maps,
+            self.program_options(&verified, &names, btf.as_ref()),
+        )
+        .map_err(|e| {
+            match skep_vm::runs_in_user(&verified, self.options.kernel_btf.as_deref()) {
+                Err(why) => no_user(&why, what),
+                Ok(()) => refused(Errno::EOPNOTSUPP, what, &e.to_string()),
+            }
+        })?;
         let facts = Facts {
             tag,
             class,
@@ -200,7 +204,12 @@ impl Shared {
     }
 
     /// How this universe makes programs runnable.
-    fn program_options(&self, names: &Arc<Names>, btf: Option<&Arc<BtfObject>>) -> ProgramOptions {
+    fn program_options(
+        &self,
+        verified: &Verified,
+        names: &Arc<Names>,
+        btf: Option<&Arc<BtfObject>>,
+    ) -> ProgramOptions {
         let o = &self.options;
         let observer = o.profile.as_ref().map(|profile| {
             Arc::new(Named {
@@ -215,6 +224,7 @@ impl Shared {
                 observer,
             },
             btf: btf.map(|object| Arc::clone(&object.btf)),
+            heap: needs_heap(verified).then(|| self.heap().cloned()).flatten(),
             ..o.engine.into()
         }
     }

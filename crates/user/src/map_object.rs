@@ -158,7 +158,7 @@ impl Shared {
             &self.map_table
         };
         map.set_objects(Arc::clone(table));
-        crate::fields::watch(self, &map);
+        crate::fields::watch(self, &map)?;
         self.map_table.set(id, map.as_ptr().cast_mut().cast())?;
         let object = Arc::new(MapObject {
             id,

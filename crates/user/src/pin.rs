@@ -4,7 +4,7 @@
 //! live in a process. Maps that hold programs or maps cannot either, as they name objects of their universe.
 
 use crate::error::{Named, refused};
-use crate::fields::owns_objects;
+use crate::fields::holds_own_pointers;
 use crate::map_object::MapObject;
 use crate::objects::BtfObject;
 use crate::universe::{Shared, lock};
@@ -29,6 +29,10 @@ const LEASES: &str = ".leases-";
 const FILE_MODE: u32 = 0o600;
 /// Bytes of the notes before the BTF: name, ids of key and value type.
 const NOTES_HEAD: usize = BPF_OBJ_NAME_LEN + 8;
+
+/// Why a map whose values own objects cannot be shared.
+const OTHER_HEAP: &str = "this universe has made objects already, apart from those of the pin directory: open a pin there \
+                          before programs that make objects are loaded";
 
 /// What identifies an open file.
 pub(crate) type FileId = (u64, u64);
@@ -59,6 +63,18 @@ pub(crate) fn make_own(dir: &Path) -> std::result::Result<(), Errno> {
         return Err(Errno::EPERM);
     }
     Ok(())
+}
+
+/// Opens a file of this user, for reading and writing; no symbolic link.
+pub(crate) fn open_own(path: &Path) -> std::result::Result<File, Errno> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(NO_FOLLOW);
+    let file = options.open(path).map_err(|e| errno(&e))?;
+    let owner = file.metadata().map_err(|e| errno(&e))?.uid();
+    if owner != skep_sys::process::user_id() {
+        return Err(Errno::EPERM);
+    }
+    Ok(file)
 }
 
 /// What a map's file keeps for those who open it: name and BTF.
@@ -128,7 +144,7 @@ impl Shared {
     }
 
     /// From now on CPUs are leased among all processes that use `dir`.
-    fn share_leases(&self, dir: &Path) -> std::result::Result<(), Errno> {
+    pub(crate) fn share_leases(&self, dir: &Path) -> std::result::Result<(), Errno> {
         if self.shared_leases.get().is_some() {
             return Ok(());
         }
@@ -199,12 +215,16 @@ impl Shared {
         const WHAT: &str = "BPF_OBJ_PIN";
         let local = holds_objects(map.map.map_type)
             || is_storage(map.map.map_type)
-            || owns_objects(&map.map.spec().record);
+            || holds_own_pointers(&map.map.spec().record, self.options.kernel_btf.as_deref());
         if local {
             let why = "elements of this map name objects of this process";
             return Err(refused(Errno::EOPNOTSUPP, WHAT, why));
         }
         let path = self.pin_path(path, WHAT)?;
+        if map.map.spec().record.owns_objects() {
+            self.share_heap(&self.pin_dir())
+                .map_err(|e| refused(e, WHAT, OTHER_HEAP))?;
+        }
         let id = file_id(map.map.file()).named(WHAT)?;
         skep_sys::mem::link_file(map.map.file(), &path).map_err(|e| {
             let detail = match e.raw_os_error().map(Errno) {
@@ -223,30 +243,22 @@ impl Shared {
     pub(crate) fn pinned_map(self: &Arc<Self>, path: &Path) -> Result<Arc<MapObject>> {
         const WHAT: &str = "BPF_OBJ_GET";
         let path = self.pin_path(path, WHAT)?;
-        let mut options = OpenOptions::new();
-        let opened = options
-            .read(true)
-            .write(true)
-            .custom_flags(NO_FOLLOW)
-            .open(&path);
-        let file = opened.map_err(|e| refused(errno(&e), WHAT, ""))?;
-        let owner = file
-            .metadata()
-            .map_err(|e| refused(errno(&e), WHAT, ""))?
-            .uid();
-        if owner != skep_sys::process::user_id() {
-            return Err(refused(
-                Errno::EPERM,
-                WHAT,
-                "the pin belongs to somebody else",
-            ));
-        }
+        let file = open_own(&path).map_err(|e| {
+            let detail = match e {
+                Errno::EPERM => "the pin belongs to somebody else",
+                _ => "",
+            };
+            refused(e, WHAT, detail)
+        })?;
         let id = file_id(&file).named(WHAT)?;
         let known = lock(&self.pins).get(&id).and_then(std::sync::Weak::upgrade);
         if let Some(map) = known {
             return Ok(map);
         }
-        let map = self.adopt(file).named(WHAT)?;
+        let map = self.adopt(file).map_err(|e| {
+            let detail = if e == Errno::EBUSY { OTHER_HEAP } else { "" };
+            refused(e, WHAT, detail)
+        })?;
         lock(&self.pins).insert(id, Arc::downgrade(&map));
         Ok(map)
     }
@@ -260,10 +272,10 @@ impl Shared {
         let (created, btf) = read_notes(&spec)?;
         if let Some(btf) = btf.as_ref().filter(|_| created.btf_value_type_id != 0) {
             let record = Record::of(btf, created.btf_value_type_id).map_err(|_| Errno::EINVAL)?;
-            if owns_objects(&record) {
-                return Err(Errno::EOPNOTSUPP);
-            }
             spec.record = Arc::new(record);
+        }
+        if spec.record.owns_objects() {
+            self.share_heap(&self.pin_dir())?;
         }
         let btf = btf.map(|btf| self.register_btf(btf)).transpose()?;
         let map = Map::create(&spec, &Memory::Existing(Arc::new(file)))?;
@@ -271,7 +283,7 @@ impl Shared {
     }
 }
 
-fn file_id(file: &File) -> std::result::Result<FileId, Errno> {
+pub(crate) fn file_id(file: &File) -> std::result::Result<FileId, Errno> {
     file.metadata()
         .map(|m| (m.dev(), m.ino()))
         .map_err(|e| errno(&e))

@@ -6,7 +6,7 @@ use crate::pin::FileId;
 use crate::profile::Profile;
 use crate::state::State;
 use skep_bpf::Errno;
-use skep_maps::{Lease, LeaseTable, ObjectTable};
+use skep_maps::{Heap, Lease, LeaseTable, ObjectTable};
 use skep_verifier::Caps;
 use skep_vm::{Engine, Tiers, Worker};
 use std::cell::Cell;
@@ -80,6 +80,8 @@ pub(crate) struct Shared {
     /// Meaning of the ids in prog arrays.
     pub(crate) prog_table: Arc<ObjectTable>,
     pub(crate) host: Arc<UniverseHost>,
+    /// Objects of programs, once one needs them.
+    pub(crate) heap: OnceLock<Option<Arc<Heap>>>,
     /// Worker of each CPU, made when first needed.
     workers: Box<[Mutex<Option<Worker>>]>,
     /// Not zero: runs have to stop.
@@ -121,6 +123,7 @@ impl Universe {
                 map_table: Arc::default(),
                 prog_table: Arc::default(),
                 host: Arc::new(UniverseHost::new(options.cpus)),
+                heap: OnceLock::new(),
                 workers: (0..options.cpus).map(|_| Mutex::new(None)).collect(),
                 stop: Arc::default(),
                 active: AtomicUsize::new(0),
@@ -139,6 +142,12 @@ impl Universe {
     /// Asks every run to stop, now and from now on (`true`), or lets runs go on again.
     pub fn stop_runs(&self, stop: bool) {
         self.shared.stop.store(u32::from(stop), Ordering::Relaxed);
+    }
+
+    /// Where objects of its programs are; `None` if there is no memory for any.
+    #[must_use]
+    pub fn heap(&self) -> Option<Arc<Heap>> {
+        self.shared.heap().cloned()
     }
 
     /// The options it was made with.

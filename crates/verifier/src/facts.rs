@@ -3,7 +3,7 @@
 use crate::code;
 use crate::fail::{Check, errno, fail};
 use crate::reg::{Flags, Kind, Reg};
-use crate::verified::{AccessFact, Branch, CallFact, InsnFact, PointerLimit, Region};
+use crate::verified::{AccessFact, Branch, CallFact, InsnFact, Often, PointerLimit, Region};
 use skep_abi::ctx::Access;
 use std::collections::HashMap;
 
@@ -25,6 +25,8 @@ pub(crate) struct Recorder {
     kinds: HashMap<usize, (Kind, Flags)>,
     /// Slots that have had an access recorded.
     seen_access: Vec<bool>,
+    /// Slots that have had a load from a value of a map recorded.
+    seen_load: Vec<bool>,
     /// Limits of pointer arithmetic under speculation rules.
     alu_limits: HashMap<usize, (u8, u32)>,
     pending_limit: Option<(usize, u8, u32)>,
@@ -36,6 +38,7 @@ impl Recorder {
             facts: vec![InsnFact::default(); slots],
             kinds: HashMap::new(),
             seen_access: vec![false; slots],
+            seen_load: vec![false; slots],
             alu_limits: HashMap::new(),
             pending_limit: None,
         }
@@ -75,6 +78,22 @@ impl Recorder {
 
     pub(crate) fn set_store_barrier(&mut self, at: usize) {
         self.facts[at].barrier_after = true;
+    }
+
+    /// A load at `at` from a value of a map gives a pointer to an object, or something else.
+    pub(crate) fn stored_pointer(&mut self, at: usize, is_pointer: bool) {
+        let new = if is_pointer {
+            Often::Always
+        } else {
+            Often::Never
+        };
+        let known = &mut self.facts[at].stored_pointer;
+        *known = if !self.seen_load[at] || *known == new {
+            new
+        } else {
+            Often::Sometimes
+        };
+        self.seen_load[at] = true;
     }
 
     /// A conditional jump went this way.

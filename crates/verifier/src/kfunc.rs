@@ -203,7 +203,7 @@ impl<'a> Verifier<'a> {
                 map: map.filter(|m| m & crate::jump::INNER_MAP == 0),
                 alloc_bytes: call.alloc_bytes,
                 alloc_type: call.alloc_type,
-                node_offset: call.node_offset,
+                node_offset: call.node_offset.or(call.graph.map(|g| g.node_offset)),
             },
         );
     }

@@ -84,6 +84,18 @@ impl Verifier<'_> {
             || name.is_some_and(|t| trust::RCU_PROTECTED.contains(&t.name()))
     }
 
+    /// Does the stored pointer that is special field `field` of a map value lead to an object that programs allocate?
+    pub(crate) fn leads_to_object(&self, reg: &Reg, field: usize) -> Check<bool> {
+        let FieldKind::Kptr { tag, target, .. } = &self.map(reg).record.fields[field].kind else {
+            return Ok(false);
+        };
+        let of_kernel = self
+            .kernel_btf()?
+            .find_by_name_kind(target, BtfKind::Struct)
+            .is_some();
+        Ok(*tag != KptrTag::User && (target == "bpf_cpumask" || !of_kernel))
+    }
+
     /// A load or store of the stored pointer that is special field `field` of a map value.
     pub(crate) fn access_kptr(&mut self, a: &MemAccess, reg: &Reg, field: usize) -> Check<Reg> {
         let from = self.map_source(reg.aux);

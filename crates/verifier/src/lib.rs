@@ -79,7 +79,7 @@ pub use rejection::{Class, Rejection};
 pub use request::{Caps, FuncInfo, LineInfo, MapDesc, Request};
 pub use trace::{ConcreteFrame, Known, Trace, verify_recorded, verify_traced};
 pub use verified::{
-    AccessFact, Branch, CallFact, InsnFact, MapField, PointerLimit, Region, SockKind, Stats,
+    AccessFact, Branch, CallFact, InsnFact, MapField, Often, PointerLimit, Region, SockKind, Stats,
     Subprog, Verified,
 };
 pub use verify::{verify, verify_memory, verify_memory_traced};

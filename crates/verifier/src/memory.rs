@@ -394,8 +394,12 @@ impl Verifier<'_> {
                 .iter()
                 .position(|f| f.offset == at && matches!(f.kind, FieldKind::Kptr { .. }));
             if let Some(field) = kptr {
-                return self.access_kptr(a, reg, field);
+                let loaded = self.access_kptr(a, reg, field)?;
+                let is_object = self.leads_to_object(reg, field)?;
+                self.rec.stored_pointer(self.insn, is_object);
+                return Ok(loaded);
             }
+            self.rec.stored_pointer(self.insn, false);
             if let Some(value) = self
                 .map(reg)
                 .frozen

@@ -104,6 +104,8 @@ pub struct InsnFact {
     pub access: Option<AccessFact>,
     /// It is a load whose value nothing reads.
     pub unused: bool,
+    /// It loads a pointer to an object that is stored in a value of a map.
+    pub stored_pointer: Often,
     /// What a call knows of its arguments.
     pub call: Option<Box<CallFact>>,
     /// Which ways a conditional jump can go.
@@ -127,6 +129,18 @@ pub struct PointerLimit {
     pub constant: bool,
     /// The pointer is in the destination register; else the offset is.
     pub pointer_is_dst: bool,
+}
+
+/// On how many of the paths something is so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Often {
+    /// On none.
+    #[default]
+    Never,
+    /// On all.
+    Always,
+    /// On some.
+    Sometimes,
 }
 
 /// Which ways a conditional jump was seen to go.
@@ -230,7 +244,7 @@ pub struct CallFact {
     pub alloc_bytes: Option<u32>,
     /// Of these: the type, in the program's BTF.
     pub alloc_type: Option<u32>,
-    /// Of insertions into lists and trees: where the node lies in its object.
+    /// Of lists and trees: where the node lies in its object.
     pub node_offset: Option<u32>,
 }
 

@@ -22,6 +22,6 @@ pub use compat::{WhyNot, map_type_reason, reads_what_is_known, runs_in_user};
 pub use jit::{CodeOptions, Tiers};
 pub use lower::{Fold, LowerError, lower};
 pub use lowered::Lowered;
-pub use program::{Engine, Program, ProgramError, ProgramOptions, Worker};
+pub use program::{Engine, Program, ProgramError, ProgramOptions, Worker, needs_heap};
 pub use proof::Proof;
 pub use world::Host;

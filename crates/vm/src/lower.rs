@@ -10,9 +10,9 @@ use crate::helpers;
 use crate::lowered::{ArenaView, Callee, Func, Lowered, Mem, MoveOp, Op, OpIdx, Space, direction};
 use crate::proof::Proof;
 use skep_abi::MapType;
-use skep_isa::{AluOp, Call, Imm64, Insn, JmpOp, Reg, Size, Src, Width};
-use skep_maps::{MapHeader, Told};
-use skep_verifier::{AccessFact, Branch, InsnFact, MapField, Region, Subprog, Verified};
+use skep_isa::{AluOp, Call, EndOp, Imm64, Insn, JmpOp, Reg, Size, Src, Width};
+use skep_maps::{Heap, MapHeader, Told};
+use skep_verifier::{AccessFact, Branch, InsnFact, MapField, Often, Region, Subprog, Verified};
 use std::mem::offset_of;
 
 /// Number of the tail call helper, which is an op of its own.
@@ -47,6 +47,11 @@ pub enum LowerError {
         /// Slot of the load.
         slot: u32,
     },
+    /// A load gives a stored pointer on some paths, and a number on others.
+    SometimesPointer {
+        /// Slot of the load.
+        slot: u32,
+    },
     /// The proof does not fit the instructions.
     Inconsistent {
         /// Slot where it shows.
@@ -66,6 +71,10 @@ impl std::fmt::Display for LowerError {
                     "the variable whose address is loaded at {slot} exists only in a kernel"
                 )
             }
+            Self::SometimesPointer { slot } => write!(
+                f,
+                "the load at {slot} gives a stored pointer on some paths and a number on others"
+            ),
             Self::Inconsistent { slot } => write!(f, "the proof does not fit instruction {slot}"),
         }
     }
@@ -73,19 +82,24 @@ impl std::fmt::Display for LowerError {
 
 impl std::error::Error for LowerError {}
 
-/// Lowers a program.
+/// Lowers a program whose objects are in `heap`; without one it gets none.
 ///
 /// # Errors
 /// If the program needs something that exists only in a kernel.
-pub fn lower(verified: &Verified, fold: Fold) -> Result<Lowered, LowerError> {
-    lower_proof(verified.into(), fold)
+pub fn lower(verified: &Verified, fold: Fold, heap: Option<&Heap>) -> Result<Lowered, LowerError> {
+    lower_proof(verified.into(), fold, heap)
 }
 
 /// As [`lower`].
-pub(crate) fn lower_proof(verified: Proof, fold: Fold) -> Result<Lowered, LowerError> {
+pub(crate) fn lower_proof(
+    verified: Proof,
+    fold: Fold,
+    heap: Option<&Heap>,
+) -> Result<Lowered, LowerError> {
     let mut l = Lowering {
         v: &verified,
         fold,
+        heap_base: heap.map(Heap::base),
         ops: Vec::with_capacity(verified.insns().len()),
         slots: Vec::new(),
         first_op: vec![OpIdx::MAX; verified.insns().len() + 1],
@@ -143,6 +157,8 @@ pub(crate) fn lower_proof(verified: Proof, fold: Fold) -> Result<Lowered, LowerE
 struct Lowering<'a> {
     v: &'a Proof,
     fold: Fold,
+    /// Where the objects of the program lie.
+    heap_base: Option<u64>,
     ops: Vec<Op>,
     slots: Vec<u32>,
     /// Per slot, the op it begins with; `MAX` if it is dead.
@@ -442,6 +458,47 @@ impl Lowering<'_> {
             store: stored.map(|_| Size::H),
         };
         self.emit(slot, place.op(insn));
+        match (self.fact(slot).stored_pointer, insn) {
+            (Often::Always, Insn::Load { dst, .. }) => self.confine(slot, dst)?,
+            (Often::Sometimes, Insn::Load { .. }) => {
+                return Err(LowerError::SometimesPointer { slot });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Makes a pointer that was loaded from shared memory NULL unless it leads to the heap of objects: whatever its upper half
+    /// is if it is not that of the heap's addresses. (Bytes are swapped as immediates reach only the lower half.)
+    fn confine(&mut self, slot: u32, dst: Reg) -> Result<(), LowerError> {
+        let Some(base) = self.heap_base else {
+            self.emit(slot, Op::Const { dst, value: 0 });
+            return Ok(());
+        };
+        let swap = Op::End {
+            op: EndOp::Bswap,
+            size: Size::DW,
+            dst,
+        };
+        let flip = Op::Alu {
+            width: Width::W64,
+            op: AluOp::Xor,
+            dst,
+            src: Src::Imm((base.swap_bytes() as u32).cast_signed()),
+        };
+        let here = self.here();
+        let (zero, end) = (here + 6, here + 7);
+        let is_elsewhere = Op::JumpIf {
+            width: Width::W32,
+            op: JmpOp::Ne,
+            dst,
+            src: Src::Imm(0),
+            target: zero,
+        };
+        let (leave, null) = (Op::Jump { target: end }, Op::Const { dst, value: 0 });
+        for op in [swap, flip, is_elsewhere, flip, swap, leave, null] {
+            self.emit(slot, op);
+        }
         Ok(())
     }
 
@@ -565,6 +622,10 @@ impl Lowering<'_> {
                 (Reg::R4, fact.and_then(|f| f.node_offset))
             }
             "bpf_rbtree_add_impl" => (Reg::R5, fact.and_then(|f| f.node_offset)),
+            "bpf_list_pop_front" | "bpf_list_pop_back" => {
+                (Reg::R2, fact.and_then(|f| f.node_offset))
+            }
+            "bpf_rbtree_remove" => (Reg::R3, fact.and_then(|f| f.node_offset)),
             _ => return Ok(()),
         };
         let value = value.ok_or(LowerError::Inconsistent { slot })?;

@@ -8,7 +8,7 @@ use crate::lower::{Fold, LowerError, lower};
 use crate::lowered::Lowered;
 use crate::world::{Host, World};
 use skep_btf::{Btf, Record};
-use skep_maps::{Map, Runner};
+use skep_maps::{Heap, Map, Runner};
 use skep_verifier::Verified;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
@@ -98,6 +98,8 @@ pub struct ProgramOptions {
     pub code: CodeOptions,
     /// The program's BTF, which tells what its objects own.
     pub btf: Option<Arc<Btf>>,
+    /// Where its objects are; without one it gets none. Programs that share maps share it.
+    pub heap: Option<Arc<Heap>>,
 }
 
 impl From<Engine> for ProgramOptions {
@@ -107,6 +109,7 @@ impl From<Engine> for ProgramOptions {
             fold: Fold::Facts,
             code: CodeOptions::default(),
             btf: None,
+            heap: None,
         }
     }
 }
@@ -120,8 +123,9 @@ pub struct Program {
     image: OnceLock<interp::Image>,
     /// Native code; without it the interpreter runs the program.
     compiled: Option<Arc<Compiled>>,
-    /// What its objects own, by type, of those that own anything.
-    objects: Vec<(u32, Arc<Record>)>,
+    /// Lines of the heap's table for what its objects own, by type, of those that own anything.
+    owns: Vec<(u32, u32)>,
+    heap: Option<Arc<Heap>>,
     /// The universe's id, 0 until it has one.
     pub id: AtomicU32,
 }
@@ -138,7 +142,8 @@ impl Program {
     ) -> Result<Self, ProgramError> {
         let options = options.into();
         check_maps(verified, &maps)?;
-        let lowered = lower(verified, options.fold).map_err(ProgramError::Lower)?;
+        let lowered =
+            lower(verified, options.fold, options.heap.as_deref()).map_err(ProgramError::Lower)?;
         Self::link(lowered, maps, options)
     }
 
@@ -152,20 +157,7 @@ impl Program {
         if lowered.arena.is_some() {
             jit::expect_faults();
         }
-        let objects = options.btf.as_deref().map_or_else(Vec::new, |btf| {
-            let calls = lowered
-                .verified
-                .facts()
-                .iter()
-                .filter_map(|f| f.call.as_ref());
-            let mut types: Vec<u32> = calls.filter_map(|call| call.alloc_type).collect();
-            types.sort_unstable();
-            types.dedup();
-            let record = |id: &u32| Record::of(btf, *id).unwrap_or_default();
-            let all = types.iter().map(|id| (*id, Arc::new(record(id))));
-            all.filter(|(_, record)| !record.fields.is_empty())
-                .collect()
-        });
+        let owns = owned(&lowered, &options);
         let lowered = Arc::new(lowered);
         let maps: Arc<[MapSlot]> = maps.into_iter().map(MapSlot).collect();
         let (compiled, call_back) = match options.engine {
@@ -180,7 +172,8 @@ impl Program {
             lowered,
             maps,
             image: OnceLock::new(),
-            objects,
+            owns,
+            heap: options.heap,
             compiled,
             id: AtomicU32::new(0),
         })
@@ -234,10 +227,15 @@ impl Program {
         &self.maps
     }
 
-    /// What objects of a type of the program's BTF own.
-    pub(crate) fn object_record(&self, type_id: u32) -> Option<&Arc<Record>> {
-        let found = self.objects.iter().find(|(id, _)| *id == type_id)?;
-        Some(&found.1)
+    /// The line of the heap's table for what objects of a type of the program's BTF own.
+    pub(crate) fn owns(&self, type_id: u32) -> u32 {
+        let found = self.owns.iter().find(|(id, _)| *id == type_id);
+        found.map_or(0, |(_, line)| *line)
+    }
+
+    /// Where its objects are.
+    pub(crate) fn heap(&self) -> Option<&Heap> {
+        self.heap.as_deref()
     }
 
     /// The interpreter's form.
@@ -274,6 +272,37 @@ impl Program {
             self.entry()(env, ctx)
         }
     }
+}
+
+/// Do programs like this one need a heap: do they make objects, or have maps whose values own some?
+#[must_use]
+pub fn needs_heap(verified: &Verified) -> bool {
+    const MAKE: [&str; 3] = [
+        "bpf_obj_new_impl",
+        "bpf_percpu_obj_new_impl",
+        "bpf_cpumask_create",
+    ];
+    let owns = verified.maps().iter().any(|map| map.record.owns_objects());
+    let mut kfuncs = verified
+        .facts()
+        .iter()
+        .filter_map(|f| f.call.as_ref()?.kfunc.as_deref());
+    owns || kfuncs.any(|name| MAKE.contains(&name))
+}
+
+/// What the objects that a program makes own, by type, as lines of the heap's table.
+fn owned(lowered: &Lowered, options: &ProgramOptions) -> Vec<(u32, u32)> {
+    let (Some(btf), Some(heap)) = (&options.btf, &options.heap) else {
+        return Vec::new();
+    };
+    let facts = lowered.verified.facts().iter();
+    let mut types: Vec<u32> = facts.filter_map(|f| f.call.as_ref()?.alloc_type).collect();
+    types.sort_unstable();
+    types.dedup();
+    let token = skep_sys::task::token();
+    let line = |id: u32| heap.type_of(&Record::of(btf, id).unwrap_or_default(), token);
+    let lines = types.into_iter().map(|id| (id, line(id).unwrap_or(0)));
+    lines.filter(|(_, line)| *line != 0).collect()
 }
 
 /// The live maps must be those of the proof.

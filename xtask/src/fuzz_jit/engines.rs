@@ -167,6 +167,7 @@ impl Engines {
                 observer: None,
             },
             btf: None,
+            heap: None,
         };
         let program = Program::new(verified, self.handles.clone(), options);
         program.map_err(|e| format!("{name}: {e}"))

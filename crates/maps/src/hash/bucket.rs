@@ -142,7 +142,7 @@ impl Bucket {
             let got = if owner == 0 {
                 Got::Free
             } else if wait(&mut turn) && !sync::is_alive(owner) {
-                Got::Inherited
+                Got::Inherited { from: owner }
             } else {
                 continue;
             };
@@ -243,6 +243,6 @@ mod tests {
         std::mem::forget(bucket.lock(dead).unwrap());
         assert_eq!(bucket.lock(dead).unwrap_err(), Errno::EDEADLK);
         let (_held, got) = bucket.lock(skep_sys::task::token()).unwrap();
-        assert_eq!(got, Got::Inherited);
+        assert_eq!(got, Got::Inherited { from: dead });
     }
 }

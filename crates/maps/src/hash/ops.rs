@@ -266,7 +266,7 @@ impl Hash {
     #[inline(always)]
     fn lock(&self, number: u32, runner: Runner) -> Result<Held<'_>, Errno> {
         let (held, got) = self.bucket(number).lock(runner.token)?;
-        if got == Got::Inherited {
+        if matches!(got, Got::Inherited { .. }) {
             self.note_death();
             self.remove_duplicates(&held);
         }

@@ -233,7 +233,8 @@ impl Lpm {
     fn lock(&self, map: &MapHeader, runner: Runner) -> Held<'_> {
         let control = self.control();
         // SAFETY: a word of the map's memory.
-        if unsafe { lock::spin_lock(control.lock.as_ptr(), runner.token) } == Got::Inherited {
+        let got = unsafe { lock::spin_lock(control.lock.as_ptr(), runner.token) };
+        if matches!(got, Got::Inherited { .. }) {
             self.rebuild(map);
         }
         Held(control)

@@ -5,7 +5,7 @@ use crate::env::RunEnv;
 use crate::program::Program;
 use crate::world::World;
 use skep_abi::{Errno, ProgType};
-use skep_maps::{MapHeader, Runner};
+use skep_maps::{Heap, MapHeader, Runner};
 
 /// One call of a helper or kfunc.
 ///
@@ -157,6 +157,11 @@ impl Args {
     pub(crate) fn program(&self) -> &Program {
         // SAFETY: as in `runner`.
         unsafe { &*(*self.env).program }
+    }
+
+    /// Where objects of the running program are.
+    pub(crate) fn heap(&self) -> Option<&Heap> {
+        self.program().heap()
     }
 
     /// Type of the running program.

@@ -1,21 +1,22 @@
-//! Control: loops, locks, kptrs.
+//! Control: loops, locks.
 
 use super::{Args, Row, helpers};
 use skep_abi::Errno;
 use skep_abi::limits::BPF_MAX_LOOPS;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) const HELPERS: &[Row] = helpers! {
     93 "bpf_spin_lock" spin_lock;
     94 "bpf_spin_unlock" spin_unlock;
     181 "bpf_loop" bpf_loop [calls_back];
-    194 "bpf_kptr_xchg" kptr_xchg;
 };
 
 fn spin_lock(a: &Args) {
     a.section(true);
     // SAFETY: the verifier proved an aligned lock in memory that outlives the section.
-    unsafe { skep_maps::spin_lock(a.ptr(1).cast(), a.runner().token) };
+    let got = unsafe { skep_maps::spin_lock(a.ptr(1).cast(), a.runner().token) };
+    if let Some(heap) = a.heap() {
+        heap.after(got);
+    }
 }
 
 fn spin_unlock(a: &Args) {
@@ -39,11 +40,4 @@ fn bpf_loop(a: &Args) -> Result<u64, Errno> {
         }
     }
     Ok(u64::from(count))
-}
-
-/// Map value slot, pointer: swaps them
-fn kptr_xchg(a: &Args) -> u64 {
-    // SAFETY: the verifier proved an aligned slot for a kptr.
-    let slot = unsafe { AtomicU64::from_ptr(a.ptr(1).cast()) };
-    slot.swap(a.get(2), Ordering::AcqRel)
 }

@@ -1,12 +1,12 @@
 //! Sets of CPUs (`struct bpf_cpumask`), for as many as the per-CPU slots can be.
 
+use super::objects::{allocate, obj_drop, refcount_acquire};
 use super::{Args, Row, helpers};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) const KFUNCS: &[Row] = helpers! {
     0 "bpf_cpumask_create" create;
-    0 "bpf_cpumask_acquire" acquire;
-    0 "bpf_cpumask_release" release;
+    0 "bpf_cpumask_acquire" refcount_acquire;
+    0 "bpf_cpumask_release" obj_drop;
     0 "bpf_cpumask_first" first;
     0 "bpf_cpumask_first_zero" first_zero;
     0 "bpf_cpumask_first_and" first_and;
@@ -34,11 +34,10 @@ pub(super) const KFUNCS: &[Row] = helpers! {
 /// CPUs that a set can hold.
 const CPUS: u32 = 256;
 
-/// A set and its reference count.
+/// A set, in the heap of objects.
 #[repr(C)]
 struct Mask {
     bits: [u64; (CPUS / 64) as usize],
-    references: AtomicU64,
 }
 
 /// The set that argument `n` points to.
@@ -55,31 +54,8 @@ fn cpus(a: &Args) -> u32 {
     a.world().host.possible_cpus().min(CPUS)
 }
 
-fn create(_: &Args) -> u64 {
-    let mask = Mask {
-        bits: [0; 4],
-        references: AtomicU64::new(1),
-    };
-    Box::into_raw(Box::new(mask)) as u64
-}
-
-fn acquire(a: &Args) -> u64 {
-    mask(a, 1).references.fetch_add(1, Ordering::AcqRel);
-    a.get(1)
-}
-
-fn release(a: &Args) {
-    release_mask(a.get(1));
-}
-
-/// Gives one reference to the set at `at` back.
-pub(super) fn release_mask(at: u64) {
-    let set = at as *mut Mask;
-    // SAFETY: callers pass a set that `create` made and that is alive.
-    if unsafe { &*set }.references.fetch_sub(1, Ordering::AcqRel) == 1 {
-        // SAFETY: as above, and this was the last reference.
-        drop(unsafe { Box::from_raw(set) });
-    }
+fn create(a: &Args) -> u64 {
+    allocate(a, size_of::<Mask>() as u64, 0)
 }
 
 impl Mask {

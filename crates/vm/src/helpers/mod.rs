@@ -33,7 +33,6 @@ mod xdp;
 
 pub(crate) use args::{Args, R0};
 pub use legacy::load_packet;
-pub use objects::{object_bytes, release_objects};
 
 use crate::env::RunEnv;
 use crate::lowered::{Callee, CalleeId};

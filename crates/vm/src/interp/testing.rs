@@ -24,7 +24,7 @@ impl Host for Nobody {
 
 /// A program that is safe to run.
 pub(crate) fn program(slots: Vec<Slot>, starts: &[u32], options: ProgramOptions) -> Program {
-    let lowered = lower_proof(Proof::assumed(slots, starts), Fold::Facts);
+    let lowered = lower_proof(Proof::assumed(slots, starts), Fold::Facts, None);
     Program::link(lowered.expect("lowers"), Vec::new(), options).expect("links")
 }
 

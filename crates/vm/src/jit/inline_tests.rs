@@ -58,7 +58,11 @@ fn calling(helper: i32, maps: &[MapDesc], tier: Tier) -> CodeImage {
         ..Request::plain("case", ProgType::RawTracepoint, &insns)
     };
     let verified = verify(&request).expect("accepted");
-    super::compile(&lower(&verified, Fold::Facts).expect("lowers"), tier, false)
+    super::compile(
+        &lower(&verified, Fold::Facts, None).expect("lowers"),
+        tier,
+        false,
+    )
 }
 
 /// What the code refers to.

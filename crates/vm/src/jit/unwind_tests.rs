@@ -113,7 +113,7 @@ fn programs() -> Vec<(Vec<Slot>, Vec<u32>)> {
 
 /// Links a program of which [`CAPTURED`] is [`capture`].
 fn captured(slots: Vec<Slot>, starts: &[u32], code: CodeOptions) -> Program {
-    let lowered = lower_proof(Proof::assumed(slots, starts), Fold::Facts);
+    let lowered = lower_proof(Proof::assumed(slots, starts), Fold::Facts, None);
     let mut lowered = lowered.expect("lowers");
     for callee in &mut lowered.callees {
         if callee.id == crate::lowered::CalleeId::Helper(CAPTURED.cast_unsigned()) {

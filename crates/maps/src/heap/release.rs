@@ -1,0 +1,148 @@
+//! Objects that go, and what they own with them.
+//!
+//! Objects whose last reference was given back form a chain through their headers until each of them released what it owns:
+//! however long a chain of owners is, no stack grows.
+
+use super::blocks::{HEADER_BYTES, Header};
+use super::list::Head;
+use super::tree::Root;
+use super::types::Owned;
+use super::{FILE_BYTES, Heap};
+use crate::lock::{Got, spin_lock, spin_unlock};
+use crate::spin_lock_offset;
+use skep_btf::{Field, Record};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Objects that nobody has any more: the first; each one's holder word has the offset of the next.
+struct Dead<'a> {
+    heap: &'a Heap,
+    first: u64,
+}
+
+impl Dead<'_> {
+    /// Gives one reference to the object at `at` back.
+    fn give_back(&mut self, at: u64) {
+        let Some(header) = self.heap.header(at) else {
+            return;
+        };
+        let one_less = |n: u32| n.checked_sub(1);
+        let references = &header.references;
+        if references.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less) == Ok(1) {
+            header.holder.store(self.offset(), Ordering::Relaxed);
+            self.first = at;
+        }
+    }
+
+    fn offset(&self) -> u32 {
+        match self.first {
+            0 => 0,
+            at => ((at - self.heap.base()) / 16) as u32,
+        }
+    }
+
+    fn pop(&mut self) -> Option<(u64, &Header)> {
+        let at = self.first;
+        let header = self.heap.header(at)?;
+        let next = header.holder.load(Ordering::Relaxed);
+        self.first = match next {
+            0 => 0,
+            offset => self.heap.base() + u64::from(offset) * 16,
+        };
+        Some((at, header))
+    }
+}
+
+impl Heap {
+    /// Nodes that the heap has room for: no list or tree has more.
+    pub(super) fn nodes_max(&self) -> usize {
+        FILE_BYTES / (HEADER_BYTES as usize + 24)
+    }
+
+    /// Gives one reference to the object at `at` back, which the thread of `token` held (0: nobody); with the last one the
+    /// object goes, and what it owns.
+    pub fn drop_object(&self, at: u64, token: u32) {
+        self.stored(at, token);
+        let mut dead = Dead {
+            heap: self,
+            first: 0,
+        };
+        dead.give_back(at);
+        self.bury(&mut dead);
+    }
+
+    fn bury(&self, dead: &mut Dead<'_>) {
+        while let Some((at, header)) = dead.pop() {
+            let (owns, bytes) = (header.owns(), header.bytes());
+            for (owned, offset) in self.fields(owns) {
+                let needed = if owned == Owned::Pointer { 8 } else { 16 };
+                if offset + needed <= bytes && self.has(at + offset, needed) {
+                    // SAFETY: inside an object that is ours alone, and of the file.
+                    unsafe { self.release(owned, (at + offset) as *mut u8, dead) };
+                }
+            }
+            self.free(at);
+        }
+    }
+
+    /// Releases what the field at `at` owns.
+    ///
+    /// # Safety
+    /// `at` must be the aligned place of such a field, and its lock be held if others see it.
+    unsafe fn release(&self, owned: Owned, at: *mut u8, dead: &mut Dead<'_>) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            match owned {
+                Owned::Pointer => {
+                    let object = AtomicU64::from_ptr(at.cast()).swap(0, Ordering::AcqRel);
+                    dead.give_back(object);
+                }
+                Owned::List(offset) => self.empty_list(&Head::at(at), &mut |node| {
+                    dead.give_back(node - u64::from(offset));
+                }),
+                Owned::Tree(offset) => self.empty_tree(&Root::at(at), &mut |node| {
+                    dead.give_back(node - u64::from(offset));
+                }),
+                Owned::Lock => {}
+            }
+        }
+    }
+
+    /// Releases what the special field at `at`, in a value of `record`, owns: the object that a stored pointer names, the
+    /// objects in a list or tree.
+    ///
+    /// # Safety
+    /// `at` must be the place of the field in a value of a map.
+    pub unsafe fn release_field(&self, record: &Record, field: &Field, at: *mut u8) {
+        let Some(owned) = Owned::of(field).filter(|o| *o != Owned::Lock) else {
+            return;
+        };
+        let mut dead = Dead {
+            heap: self,
+            first: 0,
+        };
+        let lock = spin_lock_offset(record).filter(|_| owned != Owned::Pointer);
+        let lock = lock.map(|offset| {
+            at.wrapping_sub(field.offset as usize)
+                .wrapping_add(offset as usize)
+        });
+        // SAFETY: the lock lies in the same value; it is given back below.
+        unsafe {
+            if let Some(word) = lock {
+                let got = spin_lock(word.cast(), skep_sys::task::token());
+                self.after(got);
+            }
+            self.release(owned, at, &mut dead);
+            if let Some(word) = lock {
+                spin_unlock(word.cast());
+            }
+        }
+        self.bury(&mut dead);
+    }
+
+    /// To be called with how the lock of a value was got: puts in order what a dead owner left.
+    pub fn after(&self, got: Got) {
+        if let Got::Inherited { from } = got {
+            self.roll_back(from);
+        }
+    }
+}
