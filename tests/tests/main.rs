@@ -33,6 +33,7 @@ mod sockets;
 mod streams;
 mod tidy;
 mod token;
+mod trees;
 mod typed;
 mod unusual;
 mod unwritten_stack;

@@ -1,7 +1,7 @@
 //! What becomes of the special fields of elements that leave their map.
 
 use crate::map_object::MapObject;
-use crate::universe::Shared;
+use crate::universe::{Shared, thread_token};
 use skep_abi::Errno;
 use skep_btf::{Btf, Field, FieldKind, Kind, KptrTag, Record};
 use skep_maps::{FieldHook, FieldOwner, Got, Heap, MapHeader};
@@ -44,7 +44,11 @@ impl FieldOwner for Owner {
             _ => {
                 if let Some(place) = &self.objects {
                     // SAFETY: a field of a value of this map.
-                    unsafe { place.heap.release_field(&map.spec().record, field, at) };
+                    unsafe {
+                        place
+                            .heap
+                            .release_field(&map.spec().record, field, at, thread_token())
+                    };
                 }
             }
         }

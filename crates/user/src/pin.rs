@@ -34,6 +34,10 @@ const NOTES_HEAD: usize = BPF_OBJ_NAME_LEN + 8;
 const OTHER_HEAP: &str = "this universe has made objects already, apart from those of the pin directory: open a pin there \
                           before programs that make objects are loaded";
 
+/// Why such a map, or the heap of its objects, cannot be had.
+const PLACE_IN_USE: &str = "it has the same address in every process, and this one has something else there \
+                            (another universe with the same pins, perhaps)";
+
 /// What identifies an open file.
 pub(crate) type FileId = (u64, u64);
 
@@ -256,7 +260,11 @@ impl Shared {
             return Ok(map);
         }
         let map = self.adopt(file).map_err(|e| {
-            let detail = if e == Errno::EBUSY { OTHER_HEAP } else { "" };
+            let detail = match e {
+                Errno::EBUSY => OTHER_HEAP,
+                Errno::EEXIST => PLACE_IN_USE,
+                _ => "",
+            };
             refused(e, WHAT, detail)
         })?;
         lock(&self.pins).insert(id, Arc::downgrade(&map));

@@ -26,7 +26,7 @@ const fn class_bytes(class: usize) -> usize {
         return (class + 1) * UNIT;
     }
     let (doubling, quarter) = ((class - SMALL) / 4, (class - SMALL) % 4);
-    (SMALL * UNIT << doubling) / 4 * (5 + quarter)
+    ((SMALL * UNIT) << doubling) / 4 * (5 + quarter)
 }
 
 const _: () = assert!(class_bytes(CLASSES - 1) as u64 >= OBJECT_BYTES_MAX + HEADER_BYTES);
@@ -45,6 +45,14 @@ pub(super) struct Control {
 impl Control {
     pub(super) fn set_up(&self, first: usize) {
         self.bump.store(first as u64, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+impl Control {
+    /// Puts a number where stacks of free blocks begin.
+    pub(super) fn damage(&self, word: u64) {
+        self.free[word as usize % CLASSES].store(word, Ordering::Relaxed);
     }
 }
 
@@ -99,20 +107,16 @@ impl Heap {
         let Some(class) = (0..CLASSES).find(|&class| class_bytes(class) >= needed) else {
             return 0;
         };
-        let found = self.take(class).or_else(|| self.cut(class)).or_else(|| {
+        let used = || self.take(class).inspect(|offset| self.zero(*offset, bytes));
+        let found = used().or_else(|| self.cut(class)).or_else(|| {
             self.give_back_for_the_dead(token);
-            self.take(class)
+            used()
         });
         let Some(at) = found.map(|offset| self.base() + offset + HEADER_BYTES) else {
             return 0;
         };
         let live = &self.control().blocks.live;
         live.fetch_add(class_bytes(class) as u64, Ordering::Relaxed);
-        for word in (0..bytes.next_multiple_of(8)).step_by(8) {
-            if let Some(word) = self.word(at + word) {
-                word.store(0, Ordering::Relaxed);
-            }
-        }
         if let Some(header) = self.header(at) {
             header.bytes.store(bytes as u32, Ordering::Relaxed);
             header
@@ -122,6 +126,16 @@ impl Heap {
             header.references.store(1, Ordering::Release);
         }
         at
+    }
+
+    /// Zeroes the object in the block at `offset`. (Blocks that were never used are zeros, as the file is.)
+    fn zero(&self, offset: u64, bytes: u64) {
+        let at = self.base() + offset + HEADER_BYTES;
+        for word in (0..bytes.next_multiple_of(8)).step_by(8) {
+            if let Some(word) = self.word(at + word) {
+                word.store(0, Ordering::Relaxed);
+            }
+        }
     }
 
     /// A free block of the class.
@@ -179,7 +193,7 @@ impl Heap {
     }
 
     /// Gives back the references that threads held when they died.
-    fn give_back_for_the_dead(&self, token: u32) {
+    pub(super) fn give_back_for_the_dead(&self, token: u32) {
         let now = skep_sys::clock::monotonic_ns();
         if now.wrapping_sub(self.looked.swap(now, Ordering::Relaxed)) < LOOK_AGAIN_NS {
             return;
@@ -208,7 +222,7 @@ impl Heap {
                     .holder
                     .compare_exchange(holder, 0, Ordering::AcqRel, Ordering::Acquire);
             if ours.is_ok() {
-                self.drop_object(at, 0);
+                self.drop_object(at, token);
             }
         }
     }

@@ -112,9 +112,9 @@ impl Heap {
     }
 
     /// Takes all nodes out of the list at `head`; each goes to `visit` when its links were read.
-    pub(super) fn empty_list(&self, head: &Head<'_>, visit: &mut dyn FnMut(u64)) {
+    pub(super) fn empty_list(&self, head: &Head<'_>, token: u32, visit: &mut dyn FnMut(u64)) {
         let mut node = self.node(head.first.load(Ordering::Relaxed));
-        let change = self.change(skep_sys::task::token());
+        let change = self.change(token);
         change.set(head.first, 0);
         change.set(head.last, 0);
         drop(change);

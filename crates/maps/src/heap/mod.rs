@@ -15,6 +15,8 @@ mod journal;
 mod list;
 pub(crate) mod place;
 mod release;
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;
 mod tree;
 mod types;
 

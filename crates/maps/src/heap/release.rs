@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 struct Dead<'a> {
     heap: &'a Heap,
     first: u64,
+    /// Token of the thread that releases them.
+    token: u32,
 }
 
 impl Dead<'_> {
@@ -58,16 +60,21 @@ impl Heap {
         FILE_BYTES / (HEADER_BYTES as usize + 24)
     }
 
-    /// Gives one reference to the object at `at` back, which the thread of `token` held (0: nobody); with the last one the
-    /// object goes, and what it owns.
+    /// The thread of `token` gives one reference to the object at `at` back; with the last one the object goes, and what it
+    /// owns.
     pub fn drop_object(&self, at: u64, token: u32) {
         self.stored(at, token);
-        let mut dead = Dead {
-            heap: self,
-            first: 0,
-        };
+        let mut dead = self.no_dead(token);
         dead.give_back(at);
         self.bury(&mut dead);
+    }
+
+    fn no_dead(&self, token: u32) -> Dead<'_> {
+        Dead {
+            heap: self,
+            first: 0,
+            token,
+        }
     }
 
     fn bury(&self, dead: &mut Dead<'_>) {
@@ -96,10 +103,10 @@ impl Heap {
                     let object = AtomicU64::from_ptr(at.cast()).swap(0, Ordering::AcqRel);
                     dead.give_back(object);
                 }
-                Owned::List(offset) => self.empty_list(&Head::at(at), &mut |node| {
+                Owned::List(offset) => self.empty_list(&Head::at(at), dead.token, &mut |node| {
                     dead.give_back(node - u64::from(offset));
                 }),
-                Owned::Tree(offset) => self.empty_tree(&Root::at(at), &mut |node| {
+                Owned::Tree(offset) => self.empty_tree(&Root::at(at), dead.token, &mut |node| {
                     dead.give_back(node - u64::from(offset));
                 }),
                 Owned::Lock => {}
@@ -108,18 +115,15 @@ impl Heap {
     }
 
     /// Releases what the special field at `at`, in a value of `record`, owns: the object that a stored pointer names, the
-    /// objects in a list or tree.
+    /// objects in a list or tree. The thread of `token` does so.
     ///
     /// # Safety
     /// `at` must be the place of the field in a value of a map.
-    pub unsafe fn release_field(&self, record: &Record, field: &Field, at: *mut u8) {
+    pub unsafe fn release_field(&self, record: &Record, field: &Field, at: *mut u8, token: u32) {
         let Some(owned) = Owned::of(field).filter(|o| *o != Owned::Lock) else {
             return;
         };
-        let mut dead = Dead {
-            heap: self,
-            first: 0,
-        };
+        let mut dead = self.no_dead(token);
         let lock = spin_lock_offset(record).filter(|_| owned != Owned::Pointer);
         let lock = lock.map(|offset| {
             at.wrapping_sub(field.offset as usize)
@@ -128,7 +132,7 @@ impl Heap {
         // SAFETY: the lock lies in the same value; it is given back below.
         unsafe {
             if let Some(word) = lock {
-                let got = spin_lock(word.cast(), skep_sys::task::token());
+                let got = spin_lock(word.cast(), token);
                 self.after(got);
             }
             self.release(owned, at, &mut dead);

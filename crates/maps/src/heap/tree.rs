@@ -41,7 +41,7 @@ impl Root<'_> {
 }
 
 /// A tree that is being read or changed. Nodes are addresses, 0 is a leaf.
-struct Tree<'a> {
+pub(super) struct Tree<'a> {
     heap: &'a Heap,
     root: Root<'a>,
     change: Change<'a>,
@@ -72,7 +72,7 @@ impl Side {
 }
 
 impl Heap {
-    fn load(&self, at: u64) -> u64 {
+    pub(super) fn load(&self, at: u64) -> u64 {
         self.word(at).map_or(0, |w| w.load(Ordering::Relaxed))
     }
 
@@ -90,12 +90,17 @@ impl Heap {
         }
     }
 
-    fn is_black(&self, node: u64) -> bool {
+    pub(super) fn is_black(&self, node: u64) -> bool {
         node == 0 || self.load(node + PARENT) & BLACK != 0
     }
 }
 
 impl Tree<'_> {
+    #[cfg(test)]
+    pub(super) fn top(&self) -> u64 {
+        self.root.root.load(Ordering::Relaxed)
+    }
+
     fn set(&self, at: u64, value: u64) {
         if let Some(word) = self.heap.word(at) {
             self.change.set(word, value);
@@ -252,7 +257,7 @@ impl Tree<'_> {
     }
 
     /// Takes `node` out.
-    fn remove(&self, node: u64) {
+    pub(super) fn remove(&self, node: u64) {
         if self.root.leftmost.load(Ordering::Relaxed) == node {
             self.change.set(self.root.leftmost, self.successor(node));
         }
@@ -289,7 +294,7 @@ impl Tree<'_> {
 }
 
 impl Heap {
-    fn tree<'a>(&'a self, root: Root<'a>, token: u32) -> Tree<'a> {
+    pub(super) fn tree<'a>(&'a self, root: Root<'a>, token: u32) -> Tree<'a> {
         let change = self.change(token);
         Tree {
             heap: self,
@@ -398,9 +403,9 @@ impl Heap {
     }
 
     /// Takes all nodes out of the tree at `root`; each goes to `visit` when its links were read.
-    pub(super) fn empty_tree(&self, root: &Root<'_>, visit: &mut dyn FnMut(u64)) {
+    pub(super) fn empty_tree(&self, root: &Root<'_>, token: u32, visit: &mut dyn FnMut(u64)) {
         let mut node = self.node(root.root.load(Ordering::Relaxed));
-        let change = self.change(skep_sys::task::token());
+        let change = self.change(token);
         change.set(root.root, 0);
         change.set(root.leftmost, 0);
         drop(change);
