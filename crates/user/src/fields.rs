@@ -42,13 +42,10 @@ impl FieldOwner for Owner {
                 }
             }
             _ => {
-                if let Some(place) = &self.objects {
+                if let Some(Place { heap, .. }) = &self.objects {
+                    let record = &map.spec().record;
                     // SAFETY: a field of a value of this map.
-                    unsafe {
-                        place
-                            .heap
-                            .release_field(&map.spec().record, field, at, thread_token())
-                    };
+                    unsafe { heap.release_field(record, field, at, thread_token()) };
                 }
             }
         }
