@@ -1,5 +1,7 @@
 //! The heap on its own: shapes of trees, changes that are cut short, objects of the dead, memory that others damage.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use super::Heap;
 use super::tree::Root;
 use crate::region::Memory;
