@@ -20,7 +20,9 @@ pub enum Need {
     Netns,
 }
 
-fn runs(program: &str, arguments: &[&str]) -> bool {
+/// Whether a program is there and succeeds with these arguments.
+#[must_use]
+pub fn runs(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     command
         .args(arguments)

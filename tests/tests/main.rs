@@ -28,6 +28,7 @@ mod object_rules;
 mod opcodes;
 mod packet_diff;
 mod packets;
+mod reduce;
 mod routes;
 mod sockets;
 mod streams;

@@ -609,3 +609,25 @@ fn runs_are_counted_and_prints_are_read() {
     assert!(counted.contains("run_cnt"), "{counted}");
     skep("prog tracelog --duration 0.1").expect("ends by itself");
 }
+
+#[test]
+fn the_part_of_a_kernels_btf_that_an_object_needs_is_enough_for_it() {
+    const OBJECT: &str = "tests/objects/relocations.bpf.o";
+    const KERNEL: &str = "/sys/kernel/btf/vmlinux";
+    let Some(pins) = Pins::new("reduced") else {
+        return;
+    };
+    let small = std::env::temp_dir().join(format!("skep-verbs-{}.btf", std::process::id()));
+    let small = small.display().to_string();
+    skep(&format!("gen min_core_btf {KERNEL} {small} {OBJECT}")).expect("writes");
+    assert!(std::fs::metadata(&small).expect("written").len() < 1000);
+    let loaded = |types: &str, name: &str| {
+        let folder = pins.path(name);
+        skep(&format!("prog loadall {OBJECT} {folder} --btf {types}")).expect("loads");
+        let programs = ["fields", "packets", "whole_types", "enum_values"];
+        programs.map(|p| skep(&format!("prog dump xlated pinned {folder}/{p}")).expect("code"))
+    };
+    assert_eq!(loaded(&small, "small"), loaded(KERNEL, "whole"));
+    // Only a copy; nothing depends on its removal.
+    let _ = std::fs::remove_file(&small);
+}

@@ -26,7 +26,7 @@ mod struct_ops;
 mod target;
 pub mod write;
 
-pub use core::{CoreError, POISON, RelocKind};
+pub use core::{CoreError, POISON, RelocKind, reduce};
 pub use elf::btf_section;
 pub use error::ObjectError;
 pub use externs::{ConfigForm, Extern, ExternKind};

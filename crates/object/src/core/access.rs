@@ -1,6 +1,7 @@
 //! Access paths: what a CO-RE relocation refers to in the local types, and the same place in the target's.
 
-use super::{Budget, CoreError, compat};
+use super::walk::{Part, Walk};
+use super::{CoreError, compat};
 use skep_btf::{Btf, Kind, Type, essential_name};
 
 /// Steps of a path (`BPF_CORE_SPEC_MAX_LEN`).
@@ -17,6 +18,8 @@ pub(crate) struct Access<'a> {
     pub(crate) steps: Vec<Step<'a>>,
     /// Offset from the root in bits.
     pub(crate) bit_offset: u64,
+    /// What else was looked at: anonymous members on the way, types that were compared.
+    pub(crate) beside: Vec<Part<'a>>,
 }
 
 /// One step of a path.
@@ -47,6 +50,7 @@ impl<'a> Access<'a> {
             root,
             steps: Vec::new(),
             bit_offset: 0,
+            beside: Vec::new(),
         }
     }
 
@@ -66,6 +70,7 @@ impl<'a> Access<'a> {
             root,
             steps: vec![Step { ty, index, name }],
             bit_offset: 0,
+            beside: Vec::new(),
         }
     }
 
@@ -126,13 +131,13 @@ impl<'a> Access<'a> {
         let btf: &Btf = root.btf();
         let mut ty = root.resolve();
         let mut access = Access::of_type(root);
-        let mut budget = Budget::default();
+        let mut walk = Walk::default();
         for (i, step) in self.steps.iter().enumerate() {
             if !step.name.is_empty() {
                 let local = step.ty.member(step.index);
                 let local = local.and_then(|m| step.ty.btf().get(m.type_id));
                 let Some(local) = local else { return Ok(None) };
-                let Some(found) = access.step_into(ty, step.name, NESTING_MAX, &mut budget)? else {
+                let Some(found) = access.step_into(ty, step.name, NESTING_MAX, &mut walk)? else {
                     return Ok(None);
                 };
                 if !compat::fields_are_compatible(local, found)? {
@@ -164,21 +169,22 @@ impl<'a> Access<'a> {
         ty: Type<'a>,
         name: &str,
         depth: usize,
-        budget: &mut Budget,
+        walk: &mut Walk<'a>,
     ) -> Result<Option<Type<'a>>, CoreError> {
         if depth == 0 {
             return Err(CoreError::Path("types are nested too deep".to_owned()));
         }
         let btf = ty.btf();
         for (index, member) in (0..).zip(ty.members()) {
-            budget.spend()?;
+            walk.spend()?;
             if member.name.is_empty() {
                 let Some(inner) = btf.resolve(member.type_id) else {
                     continue;
                 };
                 let before = self.bit_offset;
                 self.bit_offset += u64::from(member.bit_offset);
-                if let Some(found) = self.step_into(inner, name, depth - 1, budget)? {
+                if let Some(found) = self.step_into(inner, name, depth - 1, walk)? {
+                    self.beside.push(Part::Member(ty, index));
                     return Ok(Some(found));
                 }
                 self.bit_offset = before;

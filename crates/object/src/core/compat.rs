@@ -1,6 +1,7 @@
 //! Which types count as the same across kernels. Source: Documentation/bpf/libbpf, behaviour of libbpf.
 
-use super::{Budget, CoreError};
+use super::CoreError;
+use super::walk::{Part, Walk};
 use skep_btf::{BtfProblem, Kind, Type, essential_name};
 
 /// Types followed before nesting counts as a loop.
@@ -54,25 +55,39 @@ fn no_bit_offset(ty: Type<'_>) -> bool {
 
 /// Whether `local` and `target`, whose names agree already, are the same kind of thing all the way down.
 pub(crate) fn types_are_compatible(local: Type<'_>, target: Type<'_>) -> Result<bool, CoreError> {
-    compatible(local, target, DEPTH_MAX, &mut Budget::default())
+    Ok(compatible_parts(local, target)?.is_some())
 }
 
-fn compatible(
+/// What of `target` makes it compatible with `local`, see [`types_are_compatible`].
+pub(crate) fn compatible_parts<'t>(
     local: Type<'_>,
-    target: Type<'_>,
+    target: Type<'t>,
+) -> Result<Option<Vec<Part<'t>>>, CoreError> {
+    let mut walk = Walk::default();
+    let fits = compatible(local, target, DEPTH_MAX, &mut walk)?;
+    Ok(fits.then_some(walk.parts))
+}
+
+fn compatible<'t>(
+    local: Type<'_>,
+    target: Type<'t>,
     depth: usize,
-    budget: &mut Budget,
+    walk: &mut Walk<'t>,
 ) -> Result<bool, CoreError> {
     let (mut local, mut target) = (local, target);
     for _ in 0..depth {
-        budget.spend()?;
+        walk.spend()?;
         (local, target) = (local.resolve(), target.resolve());
         if !kinds_are_compatible(local.kind(), target.kind()) {
             return Ok(false);
         }
+        walk.parts.push(Part::Shell(target));
         let (l, t) = match local.kind() {
             Kind::Int => return Ok(no_bit_offset(local) && no_bit_offset(target)),
-            Kind::Ptr => (local.target(), target.target()),
+            Kind::Ptr => {
+                walk.parts.push(Part::References(target));
+                (local.target(), target.target())
+            }
             Kind::Array => {
                 let element = |ty: Type<'_>| ty.array().map_or(0, |a| a.element);
                 (
@@ -81,7 +96,8 @@ fn compatible(
                 )
             }
             Kind::FuncProto => {
-                if !params(local, target, |l, t| compatible(l, t, depth - 1, budget))? {
+                walk.parts.push(Part::References(target));
+                if !params(local, target, |l, t| compatible(l, t, depth - 1, walk))? {
                     return Ok(false);
                 }
                 (local.target(), target.target())
@@ -100,10 +116,10 @@ fn compatible(
 }
 
 /// Whether two prototypes have as many parameters and each pair passes `check`.
-fn params(
+fn params<'t>(
     local: Type<'_>,
-    target: Type<'_>,
-    mut check: impl FnMut(Type<'_>, Type<'_>) -> Result<bool, CoreError>,
+    target: Type<'t>,
+    mut check: impl FnMut(Type<'_>, Type<'t>) -> Result<bool, CoreError>,
 ) -> Result<bool, CoreError> {
     if local.vlen() != target.vlen() {
         return Ok(false);
@@ -119,10 +135,14 @@ fn params(
     Ok(true)
 }
 
-/// Whether `target` has everything that `local` declares (`bpf_core_type_matches`).
-pub(crate) fn types_match(local: Type<'_>, target: Type<'_>) -> Result<bool, CoreError> {
-    let mut budget = Budget::default();
-    matches(local, target, Behind::Value, DEPTH_MAX, &mut budget)
+/// The parts of `target` that `local` declares, if it has them all (`bpf_core_type_matches`).
+pub(crate) fn matching_parts<'t>(
+    local: Type<'_>,
+    target: Type<'t>,
+) -> Result<Option<Vec<Part<'t>>>, CoreError> {
+    let mut walk = Walk::default();
+    let fits = matches(local, target, Behind::Value, DEPTH_MAX, &mut walk)?;
+    Ok(fits.then_some(walk.parts))
 }
 
 /// Whether a pointer lies between the type and the type that was asked for.
@@ -132,23 +152,25 @@ enum Behind {
     Pointer,
 }
 
-fn matches(
+fn matches<'t>(
     local: Type<'_>,
-    target: Type<'_>,
+    target: Type<'t>,
     behind: Behind,
     depth: usize,
-    budget: &mut Budget,
+    walk: &mut Walk<'t>,
 ) -> Result<bool, CoreError> {
     let (mut local, mut target, mut behind) = (local, target, behind);
     for _ in 0..depth {
-        budget.spend()?;
+        walk.spend()?;
         if !names_agree(local, target) {
             return Ok(false);
         }
+        walk.parts.push(Part::Shell(target));
         (local, target) = (local.resolve(), target.resolve());
         if !names_agree(local, target) {
             return Ok(false);
         }
+        walk.parts.push(Part::Shell(target));
         let (lk, tk) = (local.kind(), target.kind());
         if behind == Behind::Pointer
             && let Some(answer) = forward_matches(local, target)
@@ -161,9 +183,9 @@ fn matches(
         let (l, t) = match lk {
             Kind::Void => return Ok(true),
             Kind::Fwd => return Ok(local.flag() == target.flag()),
-            Kind::Enum | Kind::Enum64 => return Ok(enums_match(local, target)),
+            Kind::Enum | Kind::Enum64 => return Ok(values_match(local, target, walk)),
             Kind::Struct | Kind::Union => {
-                return members_match(local, target, behind, depth - 1, budget);
+                return members_match(local, target, behind, depth - 1, walk);
             }
             Kind::Int => {
                 let same = local.size() == target.size();
@@ -171,6 +193,7 @@ fn matches(
             }
             Kind::Ptr => {
                 behind = Behind::Pointer;
+                walk.parts.push(Part::References(target));
                 (local.target(), target.target())
             }
             Kind::Array => {
@@ -183,9 +206,8 @@ fn matches(
                 (local.btf().get(l.element), target.btf().get(t.element))
             }
             Kind::FuncProto => {
-                if !params(local, target, |l, t| {
-                    matches(l, t, behind, depth - 1, budget)
-                })? {
+                walk.parts.push(Part::References(target));
+                if !params(local, target, |l, t| matches(l, t, behind, depth - 1, walk))? {
                     return Ok(false);
                 }
                 (local.target(), target.target())
@@ -220,19 +242,23 @@ fn forward_matches(local: Type<'_>, target: Type<'_>) -> Option<bool> {
     forward.then(|| union(local).is_some() && union(local) == union(target))
 }
 
-fn enums_match(local: Type<'_>, target: Type<'_>) -> bool {
+fn values_match<'t>(local: Type<'_>, target: Type<'t>, walk: &mut Walk<'t>) -> bool {
     local.enum_values().all(|l| {
         let name = essential_name(l.name);
-        target.enum_values().any(|t| essential_name(t.name) == name)
+        let mut values = (0..).zip(target.enum_values());
+        let found = values.find(|(_, t)| essential_name(t.name) == name);
+        walk.parts
+            .extend(found.map(|(index, _)| Part::Value(target, index)));
+        found.is_some()
     })
 }
 
-fn members_match(
+fn members_match<'t>(
     local: Type<'_>,
-    target: Type<'_>,
+    target: Type<'t>,
     behind: Behind,
     depth: usize,
-    budget: &mut Budget,
+    walk: &mut Walk<'t>,
 ) -> Result<bool, CoreError> {
     if behind == Behind::Pointer {
         return Ok(true);
@@ -243,15 +269,18 @@ fn members_match(
             return Ok(false);
         };
         let mut found = false;
-        let same_name = target.members().filter(|t| essential_name(t.name) == name);
-        for candidate in same_name {
+        let members = (0..).zip(target.members());
+        for (index, candidate) in members.filter(|(_, t)| essential_name(t.name) == name) {
             let Some(t) = target.btf().get(candidate.type_id) else {
                 continue;
             };
-            if matches(l, t, behind, depth, budget)? {
+            let before = walk.parts.len();
+            walk.parts.push(Part::Member(target, index));
+            if matches(l, t, behind, depth, walk)? {
                 found = true;
                 break;
             }
+            walk.parts.truncate(before);
         }
         if !found {
             return Ok(false);

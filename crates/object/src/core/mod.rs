@@ -8,7 +8,9 @@ mod access;
 mod compat;
 mod kind;
 mod patch;
+pub mod reduce;
 mod value;
+mod walk;
 
 pub(crate) use compat::types_are_compatible;
 pub use kind::RelocKind;
@@ -76,26 +78,6 @@ impl std::fmt::Display for CoreError {
     }
 }
 
-/// Types and members one comparison may visit; contradictory BTF can nest exponentially.
-const VISITS_MAX: u32 = 1_000_000;
-
-/// What is left of [`VISITS_MAX`].
-pub(crate) struct Budget(u32);
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self(VISITS_MAX)
-    }
-}
-
-impl Budget {
-    pub(crate) fn spend(&mut self) -> Result<(), CoreError> {
-        let too_deep = CoreError::Btf(skep_btf::BtfProblem::TooDeep.into());
-        self.0 = self.0.checked_sub(1).ok_or(too_deep)?;
-        Ok(())
-    }
-}
-
 /// What a relocation means locally and in the target.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolved<'a> {
@@ -128,6 +110,15 @@ impl<'a> Core<'a> {
 
     /// What `relo` means.
     pub(crate) fn resolve(&mut self, relo: &CoreRelo) -> Result<Resolved<'a>, CoreError> {
+        self.resolve_telling(relo, &mut |_| {})
+    }
+
+    /// As [`Self::resolve`], and hands every place that it finds in the target to `each`.
+    fn resolve_telling(
+        &mut self,
+        relo: &CoreRelo,
+        each: &mut dyn FnMut(Access<'a>),
+    ) -> Result<Resolved<'a>, CoreError> {
         let kind = RelocKind::from_number(relo.kind).ok_or(CoreError::Kind(relo.kind))?;
         let path = self.local.str(relo.access);
         let root = self.local.get(relo.type_id);
@@ -154,7 +145,7 @@ impl<'a> Core<'a> {
         if self.targets.is_empty() {
             return Err(CoreError::NoBtf);
         }
-        let target = self.search(kind, root, &access, &place)?;
+        let target = self.search(kind, &access, &place, each)?;
         Ok(Resolved {
             local,
             target,
@@ -166,20 +157,24 @@ impl<'a> Core<'a> {
     fn search(
         &mut self,
         kind: RelocKind,
-        root: Type<'a>,
         access: &Access<'a>,
         place: &str,
+        each: &mut dyn FnMut(Access<'a>),
     ) -> Result<Option<Value<'a>>, CoreError> {
+        let root = access.root;
         let mut found: Option<(u64, Option<Value<'a>>)> = None;
         for &candidate in self.candidates(root) {
             let same = match kind.subject() {
                 Subject::Type => {
-                    let fits = if kind == RelocKind::TypeMatches {
-                        compat::types_match(root, candidate)?
+                    let parts = if kind == RelocKind::TypeMatches {
+                        compat::matching_parts(root, candidate)?
                     } else {
-                        compat::types_are_compatible(root, candidate)?
+                        compat::compatible_parts(root, candidate)?
                     };
-                    fits.then(|| Access::of_type(candidate))
+                    parts.map(|beside| Access {
+                        beside,
+                        ..Access::of_type(candidate)
+                    })
                 }
                 Subject::EnumValue => access.find_enum_value(candidate),
                 Subject::Field => access.find_field(candidate)?,
@@ -187,10 +182,12 @@ impl<'a> Core<'a> {
             let Some(same) = same else { continue };
             let value = value::value(kind, Some(&same))?;
             let number = |v: &Option<Value<'_>>| v.map(|v| v.number);
+            let offset = same.bit_offset;
+            each(same);
             match &found {
-                None => found = Some((same.bit_offset, value)),
-                Some((offset, first)) => {
-                    if *offset != same.bit_offset || number(first) != number(&value) {
+                None => found = Some((offset, value)),
+                Some((first_offset, first)) => {
+                    if *first_offset != offset || number(first) != number(&value) {
                         return Err(CoreError::Ambiguous(place.to_owned()));
                     }
                 }
