@@ -23,6 +23,7 @@ mod helpers;
 mod kernel_backend;
 mod kernel_errors;
 mod lifecycle;
+mod links;
 mod map_diff;
 mod object_rules;
 mod opcodes;

@@ -53,6 +53,7 @@ errnos! {
     38 ENOSYS "not implemented"
     40 ELOOP "too many levels"
     61 ENODATA "no data"
+    67 ENOLINK "the link is detached"
     71 EPROTO "protocol error"
     75 EOVERFLOW "value too large"
     84 EILSEQ "invalid sequence"

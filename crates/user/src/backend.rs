@@ -8,7 +8,7 @@ use crate::state::{Entry, Mode};
 use crate::universe::Universe;
 use skep_abi::Errno;
 use skep_bpf::{
-    Backend, BackendKind, BatchCursor, BtfInfo, Error, EventReader, Handle, LinkCreate, LinkInfo,
+    Backend, BackendKind, BatchCursor, BtfInfo, EventReader, Handle, LinkCreate, LinkInfo,
     MapAccess, MapCreate, MapInfo, MapMemory, ObjKind, ProgInfo, ProgLoad, Result, TestRun,
     TestRunResult,
 };
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 impl Universe {
-    fn entry(&self, handle: Handle, what: &str) -> Result<Entry> {
+    pub(crate) fn entry(&self, handle: Handle, what: &str) -> Result<Entry> {
         self.shared.state().entry(handle).named(what)
     }
 
@@ -51,12 +51,6 @@ impl Universe {
     pub fn live_map(&self, handle: Handle) -> Result<skep_maps::Map> {
         self.map(handle, "map").map(|(map, _)| map.map.clone())
     }
-}
-
-const NO_LINKS: &str = "the user backend has no hooks for this yet; programs run as tests";
-
-fn no_links(what: &str) -> Error {
-    refused(Errno::EOPNOTSUPP, what, NO_LINKS)
 }
 
 impl Backend for Universe {
@@ -202,16 +196,16 @@ impl Backend for Universe {
         Ok(())
     }
 
-    fn link_create(&self, _: &LinkCreate) -> Result<Handle> {
-        Err(no_links("BPF_LINK_CREATE"))
+    fn link_create(&self, link: &LinkCreate) -> Result<Handle> {
+        self.create_link(link)
     }
 
-    fn link_update(&self, _: Handle, _: Handle, _: Option<Handle>) -> Result<()> {
-        Err(no_links("BPF_LINK_UPDATE"))
+    fn link_update(&self, link: Handle, new: Handle, expect: Option<Handle>) -> Result<()> {
+        self.update_link(link, new, expect)
     }
 
-    fn link_detach(&self, _: Handle) -> Result<()> {
-        Err(no_links("BPF_LINK_DETACH"))
+    fn link_detach(&self, link: Handle) -> Result<()> {
+        self.detach_link(link)
     }
 
     fn obj_pin(&self, object: Handle, path: &Path) -> Result<()> {
@@ -221,7 +215,7 @@ impl Backend for Universe {
             _ => Err(refused(
                 Errno::EOPNOTSUPP,
                 WHAT,
-                "programs live in this process: only maps outlive it by pinning",
+                "programs and links live in this process: only maps outlive it by pinning",
             )),
         }
     }
@@ -254,12 +248,8 @@ impl Backend for Universe {
             .map(|prog| prog.info())
     }
 
-    fn link_info(&self, _: Handle) -> Result<LinkInfo> {
-        Err(refused(
-            Errno::EINVAL,
-            "BPF_OBJ_GET_INFO_BY_FD",
-            "the handle is not of a link",
-        ))
+    fn link_info(&self, link: Handle) -> Result<LinkInfo> {
+        self.info_of_link(link)
     }
 
     fn btf_info(&self, btf: Handle) -> Result<BtfInfo> {

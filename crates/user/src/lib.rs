@@ -6,13 +6,16 @@
 
 mod backend;
 mod deferred;
+mod device;
 mod elements;
 mod error;
 mod events;
 mod fields;
 mod heap;
+mod hooks;
 mod host;
 mod inner;
+mod link;
 pub mod listing;
 mod load;
 mod map_object;
@@ -28,4 +31,5 @@ mod storage;
 mod tag;
 mod universe;
 
+pub use device::{Delivery, Fate};
 pub use universe::{Options, Universe};

@@ -1,5 +1,6 @@
 //! What handles name.
 
+use crate::link::LinkObject;
 use crate::load::ProgObject;
 use crate::map_object::MapObject;
 use crate::universe::Shared;
@@ -14,6 +15,7 @@ pub(crate) enum Object {
     Map(Arc<MapObject>),
     Prog(Arc<ProgObject>),
     Btf(Arc<BtfObject>),
+    Link(Arc<LinkObject>),
     /// `BPF_ENABLE_STATS`
     Stats(#[expect(dead_code, reason = "held for its drop")] Arc<StatsOn>),
 }

@@ -1,12 +1,12 @@
-//! What processes with a user backend tell others of their programs and maps.
+//! What processes with a user backend tell others of their programs, maps and links.
 //!
 //! Objects of a universe live in its process. So that lists can show them, the process leaves a file in the pin directory that
 //! names it by number and start time, and takes it away at its end; files of processes that are gone are not believed. A line is
 //! an object, its fields apart by tabs.
 
 use crate::pin;
-use skep_abi::{Errno, MapType, ProgType};
-use skep_bpf::{Backend, MapInfo, ObjKind, ProgInfo};
+use skep_abi::{AttachType, Errno, MapType, ProgType};
+use skep_bpf::{Backend, LinkInfo, MapInfo, ObjKind, ProgInfo};
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -33,6 +33,8 @@ pub struct Process {
     pub programs: Vec<ProgInfo>,
     /// Its maps.
     pub maps: Vec<MapInfo>,
+    /// Its links.
+    pub links: Vec<LinkInfo>,
 }
 
 /// The file of this process; dropping it takes it away.
@@ -189,6 +191,17 @@ fn text(backend: &dyn Backend) -> String {
             i.name,
         );
     });
+    each(backend, ObjKind::Link, |handle| {
+        let Ok(i) = backend.link_info(handle) else {
+            return;
+        };
+        let attach_type = i.attach_type.unwrap_or(AttachType::Xdp).id();
+        let _ = writeln!(
+            text,
+            "link\t{attach_type}\t{}\t{}\t{}",
+            i.id, i.prog_id, i.ifindex
+        );
+    });
     text
 }
 
@@ -209,12 +222,14 @@ fn parse(pid: u32, text: &str) -> Process {
         pid,
         programs: Vec::new(),
         maps: Vec::new(),
+        links: Vec::new(),
     };
     for line in text.lines() {
         let mut fields = line.split('\t');
         match fields.next() {
             Some("prog") => process.programs.extend(program(&mut fields)),
             Some("map") => process.maps.extend(map(&mut fields)),
+            Some("link") => process.links.extend(link(&mut fields)),
             _ => {}
         }
     }
@@ -269,11 +284,24 @@ fn map<'t>(fields: &mut impl Iterator<Item = &'t str>) -> Option<MapInfo> {
     })
 }
 
+fn link<'t>(fields: &mut impl Iterator<Item = &'t str>) -> Option<LinkInfo> {
+    let attach_type = AttachType::from_id(number(fields)?)?;
+    let link_type = crate::link::link_type(attach_type)?;
+    Some(LinkInfo {
+        id: number(fields)?,
+        prog_id: number(fields)?,
+        link_type,
+        attach_type: (attach_type != AttachType::Xdp).then_some(attach_type),
+        ifindex: number(fields)?,
+        details: Vec::new(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Options, Universe};
-    use skep_bpf::{MapCreate, ProgLoad};
+    use skep_bpf::{LinkCreate, LinkTarget, MapCreate, ProgLoad};
     use skep_isa::Slot;
 
     #[test]
@@ -287,6 +315,13 @@ mod tests {
         let program = universe
             .prog_load(&ProgLoad::plain(ProgType::Xdp, code))
             .unwrap();
+        let create = LinkCreate {
+            prog: program,
+            attach_type: AttachType::Xdp,
+            target: LinkTarget::Ifindex(universe.add_device("eth0").unwrap()),
+            flags: 0,
+        };
+        let link = universe.link_create(&create).unwrap();
         let announcement = announce(&universe, Some(&dir)).unwrap();
         let found = announced(Some(&dir));
         assert_eq!(found.len(), 1);
@@ -294,6 +329,7 @@ mod tests {
         assert_eq!(found[0].maps[0].value_size, 8);
         let info = universe.prog_info(program).unwrap();
         assert_eq!(found[0].programs[0].tag, info.tag);
+        assert_eq!(found[0].links, [universe.link_info(link).unwrap()]);
         drop(announcement);
         assert_eq!(announced(Some(&dir)), []);
         // A file of a process that is gone, and one that means another process of the same number.

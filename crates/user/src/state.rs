@@ -1,5 +1,6 @@
 //! Handles and ids.
 
+use crate::link::LinkObject;
 use crate::load::ProgObject;
 use crate::map_object::MapObject;
 use crate::objects::{BtfObject, Object};
@@ -97,6 +98,7 @@ pub(crate) struct State {
     pub(crate) maps: Ids<MapObject>,
     pub(crate) progs: Ids<ProgObject>,
     pub(crate) btfs: Ids<BtfObject>,
+    pub(crate) links: Ids<LinkObject>,
 }
 
 impl State {
@@ -131,7 +133,7 @@ impl State {
             ObjKind::Map => self.maps.after(after),
             ObjKind::Prog => self.progs.after(after),
             ObjKind::Btf => self.btfs.after(after),
-            ObjKind::Link => None,
+            ObjKind::Link => self.links.after(after),
         }
     }
 
@@ -140,7 +142,7 @@ impl State {
             ObjKind::Map => self.maps.get(id).map(Object::Map),
             ObjKind::Prog => self.progs.get(id).map(Object::Prog),
             ObjKind::Btf => self.btfs.get(id).map(Object::Btf),
-            ObjKind::Link => None,
+            ObjKind::Link => self.links.get(id).map(Object::Link),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The universe: options, and what all its objects share.
 
+use crate::hooks::Hooks;
 use crate::host::UniverseHost;
 use crate::map_object::MapObject;
 use crate::pin::FileId;
@@ -71,6 +72,7 @@ pub struct Universe {
 pub(crate) struct Shared {
     pub(crate) options: Options,
     state: Mutex<State>,
+    pub(crate) hooks: Mutex<Hooks>,
     /// Leases as long as no other process can have maps of this universe.
     own_leases: LeaseTable,
     /// Leases that all processes with this pin directory share, once something was pinned or opened.
@@ -118,6 +120,7 @@ impl Universe {
         let universe = Self {
             shared: Arc::new(Shared {
                 state: Mutex::default(),
+                hooks: Mutex::default(),
                 own_leases,
                 shared_leases: OnceLock::new(),
                 map_table: Arc::default(),

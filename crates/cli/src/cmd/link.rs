@@ -1,4 +1,4 @@
-//! `skep link`: links of the kernel.
+//! `skep link`: links of the kernel, and of the user backends of other processes.
 
 use super::noun::{self, Owner, Selector};
 use super::pins::Pins;
@@ -7,6 +7,7 @@ use crate::output::Output;
 use serde_json::{Value as Json, json};
 use skep::Kernel;
 use skep_bpf::{Backend, LinkDetail, LinkInfo, ObjKind};
+use skep_user::registry;
 use std::path::PathBuf;
 
 // Options of `skep link`.
@@ -90,13 +91,43 @@ fn show(backend: &Kernel, words: &[String], bpffs: bool, out: &mut Output) -> Re
         if out.is_json() {
             rows.push(row(backend, &info, &names));
         } else {
-            out.line(text(&info, &names))?;
+            out.line(text(&info, Owner::Kernel, &names))?;
+        }
+    }
+    for (pid, info) in elsewhere(selector.as_ref()) {
+        let owner = Owner::Process(pid);
+        if out.is_json() {
+            rows.push(row_elsewhere(&info, owner));
+        } else {
+            out.line(text(&info, owner, &names))?;
         }
     }
     if out.is_json() {
         noun::print_rows(selector.as_ref(), rows, out)?;
     }
     Ok(())
+}
+
+/// Links of the user backends of other processes; their numbers mean nothing here.
+fn elsewhere(selector: Option<&Selector>) -> Vec<(u32, LinkInfo)> {
+    let processes = match selector {
+        None => registry::announced(None),
+        Some(_) => Vec::new(),
+    };
+    let links = processes
+        .into_iter()
+        .flat_map(|p| p.links.into_iter().map(move |i| (p.pid, i)));
+    links.collect()
+}
+
+/// As [`row`], of a link whose device and program are another process's.
+fn row_elsewhere(info: &LinkInfo, owner: Owner) -> Json {
+    let mut row = json!({"id": info.id, "type": info.link_type, "prog_id": info.prog_id, "ifindex": info.ifindex});
+    if let Some(attach_type) = info.attach_type {
+        row["attach_type"] = json!(attach_type.name());
+    }
+    owner.enter(&mut row);
+    row
 }
 
 /// bpftool's fields, and which backend has the link.
@@ -162,20 +193,17 @@ impl Names {
     }
 }
 
-fn text(info: &LinkInfo, names: &Names) -> String {
-    // Links of user backends attach to nothing that outlives their process.
-    let owner = Owner::Kernel;
+fn text(info: &LinkInfo, owner: Owner, names: &Names) -> String {
+    let is_here = matches!(owner, Owner::Kernel);
     let mut text = format!(
         "{}: {}  prog {}  {owner}",
         info.id, info.link_type, info.prog_id
     );
     let mut parts = Vec::new();
-    if info.ifindex != 0 {
-        parts.push(format!(
-            "ifindex {}({})",
-            names.device(info.ifindex),
-            info.ifindex
-        ));
+    match info.ifindex {
+        0 => {}
+        number if is_here => parts.push(format!("ifindex {}({number})", names.device(number))),
+        number => parts.push(format!("ifindex {number}")),
     }
     for (name, value) in &info.details {
         parts.push(match value {
@@ -192,7 +220,8 @@ fn text(info: &LinkInfo, names: &Names) -> String {
     if !parts.is_empty() {
         text += &format!("\n\t{}", parts.join("  "));
     }
-    for path in names.pins.of(ObjKind::Link, info.id) {
+    let pins = is_here.then(|| names.pins.of(ObjKind::Link, info.id));
+    for path in pins.into_iter().flatten() {
         text += &format!("\n\tpinned {path}");
     }
     text

@@ -345,7 +345,7 @@ impl std::fmt::Debug for Link {
 /// Attaches a loaded program.
 ///
 /// # Errors
-/// What the backend answers; `EOPNOTSUPP` for hooks of a kernel on the user backend.
+/// What the backend answers; `EOPNOTSUPP` on the user backend for all but XDP and tcx on devices of its own.
 pub fn attach(backend: &Arc<dyn Backend>, prog: Handle, hook: &Hook) -> Result<Link> {
     attach_with(backend, prog, hook, 0)
 }
@@ -361,13 +361,7 @@ pub fn attach_with(
     cookie: u64,
 ) -> Result<Link> {
     if backend.kind() == BackendKind::User {
-        return Err(Error {
-            errno: Errno::EOPNOTSUPP,
-            what: "BPF_LINK_CREATE".to_owned(),
-            detail: "the user backend has no live hooks; use --backend kernel, or --pcap"
-                .to_owned(),
-            log: String::new(),
-        });
+        return attach_in_user(backend, prog, hook);
     }
     match hook {
         Hook::Tracepoint { .. }
@@ -382,6 +376,25 @@ pub fn attach_with(
         | Hook::Watchpoint { .. }
         | Hook::PerfEvent { .. } => trace(backend, prog, hook, cookie),
         _ => network(backend, prog, hook),
+    }
+}
+
+/// Hooks of a universe: those of its own devices.
+fn attach_in_user(backend: &Arc<dyn Backend>, prog: Handle, hook: &Hook) -> Result<Link> {
+    match hook {
+        Hook::Xdp { ifindex, mode } => xdp::attach(backend, prog, *ifindex, *mode),
+        Hook::Tc {
+            ifindex,
+            direction,
+            order,
+        } => order::attach(backend, prog, *ifindex, direction.tcx(), *order),
+        _ => Err(Error {
+            errno: Errno::EOPNOTSUPP,
+            what: "BPF_LINK_CREATE".to_owned(),
+            detail: "the user backend has no such live hook; use --backend kernel, or --pcap"
+                .to_owned(),
+            log: String::new(),
+        }),
     }
 }
 

@@ -15,6 +15,16 @@ pub enum Direction {
     Egress,
 }
 
+impl Direction {
+    /// The attach type of tcx.
+    pub(super) fn tcx(self) -> AttachType {
+        match self {
+            Self::Ingress => AttachType::TcxIngress,
+            Self::Egress => AttachType::TcxEgress,
+        }
+    }
+}
+
 /// A filter that is to be removed.
 pub(super) struct Filter {
     ifindex: u32,
@@ -45,11 +55,7 @@ pub(super) fn attach(
     direction: Direction,
     order: Order,
 ) -> Result<Link> {
-    let attach_type = match direction {
-        Direction::Ingress => AttachType::TcxIngress,
-        Direction::Egress => AttachType::TcxEgress,
-    };
-    match super::order::attach(backend, prog, ifindex, attach_type, order) {
+    match super::order::attach(backend, prog, ifindex, direction.tcx(), order) {
         Err(error) if error.errno == Errno::EINVAL && order == Order::Last => {
             filter(backend, prog, ifindex, direction).map_err(|_| error)
         }
