@@ -15,6 +15,54 @@ const UNFINISHED: &[&str] = &[
 ];
 /// Places of somebody's machine.
 const MACHINE_PATHS: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/")];
+/// Crates whose public types all have an example in their documentation, which `cargo test --doc` runs.
+const WITH_EXAMPLES: &[&str] = &["bpf", "gen", "skep", "user"];
+/// How the definition of a public type begins.
+const TYPES: &[&str] = &["pub struct ", "pub enum ", "pub trait ", "pub union "];
+
+/// The names of the public types in a file that no example shows; tests at its end are left out.
+fn without_example(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text
+        .lines()
+        .take_while(|l| l.trim() != "#[cfg(test)]")
+        .collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some(rest) = TYPES.iter().find_map(|t| line.strip_prefix(t)) else {
+            continue;
+        };
+        // Documentation and attributes: what stands above without a gap.
+        let mut above = lines[..at].iter().rev().take_while(|l| !l.is_empty());
+        if !above.any(|l| l.starts_with("/// ```")) {
+            let is_name = |c: char| c.is_alphanumeric() || c == '_';
+            found.extend(rest.split(|c| !is_name(c)).next().map(str::to_owned));
+        }
+    }
+    found
+}
+
+#[test]
+fn public_types_have_examples() {
+    let mut wrong = Vec::new();
+    for name in WITH_EXAMPLES {
+        let folder = workspace_root().join("crates").join(name).join("src");
+        let files = source_files(&folder, &["rs"]);
+        assert!(!files.is_empty(), "there is no crate {name}");
+        for path in files {
+            let text = fs::read_to_string(&path).unwrap();
+            let missing = without_example(&text).into_iter();
+            wrong.extend(missing.map(|t| format!("{}: {t} has no example", path.display())));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn types_without_examples_are_found() {
+    let example = "/// One.\n///\n/// ```\n/// ```\n#[derive(Debug)]\npub struct One;\n";
+    let none = "\n/// Two.\npub enum Two<T> {}\n\npub(crate) struct Three;\n";
+    assert_eq!(without_example(&format!("{example}{none}")), ["Two"]);
+}
 
 #[test]
 fn files_are_short_enough_to_read() {

@@ -6,6 +6,19 @@ use skep_isa::Slot;
 use std::time::Duration;
 
 /// `BPF_MAP_CREATE`
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend) -> Result<()> {
+///     let map = backend.map_create(&MapCreate {
+///         name: "conns".to_owned(),
+///         ..MapCreate::new(MapType::Hash, 4, 8, 1024)
+///     })?;
+///     backend.map_update(map, &[0; 4], &[1; 8], 0)?;
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "fields of union bpf_attr")]
 pub struct MapCreate {
@@ -48,6 +61,17 @@ impl MapCreate {
 }
 
 /// `BPF_PROG_LOAD`. Map operands of `insns` hold [`Handle`] numbers (`PSEUDO_MAP_FD`, `PSEUDO_MAP_VALUE`).
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend) -> Result<()> {
+///     // r0 = 2; exit
+///     let code = vec![skep_isa::Slot::new(0xb7, 0, 0, 0, 2), skep_isa::Slot::new(0x95, 0, 0, 0, 0)];
+///     let prog = backend.prog_load(&ProgLoad::plain(ProgType::Xdp, code))?;
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "fields of union bpf_attr")]
 pub struct ProgLoad {
@@ -104,6 +128,16 @@ impl ProgLoad {
 }
 
 /// `BPF_PROG_TEST_RUN`
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, prog: Handle) -> Result<()> {
+///     let run = TestRun { data_in: Some(vec![0; 64]), data_size_out: 1 << 16, ..TestRun::default() };
+///     println!("returned {}", backend.prog_test_run(prog, &run)?.retval);
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[expect(missing_docs, reason = "fields of union bpf_attr")]
 pub struct TestRun {
@@ -121,6 +155,17 @@ pub struct TestRun {
 }
 
 /// What a test run gave.
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, prog: Handle) -> Result<()> {
+///     # let run = TestRun { data_in: Some(vec![0; 64]), data_size_out: 1 << 16, ..TestRun::default() };
+///     let TestRunResult { retval, data_out, .. } = backend.prog_test_run(prog, &run)?;
+///     println!("{retval}, {} bytes", data_out.len());
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TestRunResult {
     /// The program's return value.
@@ -134,6 +179,21 @@ pub struct TestRunResult {
 }
 
 /// `BPF_LINK_CREATE`
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, prog: Handle) -> Result<()> {
+///     let link = backend.link_create(&LinkCreate {
+///         prog,
+///         attach_type: AttachType::Xdp,
+///         target: LinkTarget::Ifindex(2),
+///         flags: 0,
+///     })?;
+///     backend.link_update(link, prog, Some(prog))?; // only if `prog` is attached
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LinkCreate {
     /// The program.
@@ -147,6 +207,19 @@ pub struct LinkCreate {
 }
 
 /// Where a link attaches.
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, prog: Handle) -> Result<()> {
+///     // Before all others of the row.
+///     const BPF_F_BEFORE: u32 = 1 << 3;
+///     let target = LinkTarget::Ordered { target: 2, relative: 0, revision: 0 };
+///     let attach_type = AttachType::TcxIngress;
+///     let link = backend.link_create(&LinkCreate { prog, attach_type, target, flags: BPF_F_BEFORE })?;
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LinkTarget {
     /// A network device (XDP, tcx, netkit).
@@ -233,6 +306,20 @@ pub enum LinkTarget {
 }
 
 /// Position of a batch walk; starts at the first element.
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, map: Handle) -> Result<()> {
+///     let (mut keys, mut values) = (vec![0; 4 * 64], vec![0; 8 * 64]);
+///     let mut cursor = BatchCursor::default();
+///     while !cursor.done {
+///         let count = backend.map_lookup_batch(map, &mut cursor, &mut keys, &mut values, false, 0)?;
+///         println!("{count} elements");
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct BatchCursor {
     /// The backend's opaque position; `None` before the first call.

@@ -4,6 +4,20 @@ use crate::Result;
 use std::os::fd::RawFd;
 
 /// One thing a program emitted.
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, map: Handle) -> Result<()> {
+///     let mut reader = backend.events_open(map)?;
+///     reader.drain(&mut |event| match event {
+///         Event::Record(data) | Event::Sample { data, .. } => println!("{} bytes", data.len()),
+///         Event::Lost { cpu, count } => println!("{count} lost on CPU {cpu}"),
+///         Event::Trace(line) => println!("{line}"),
+///     })?;
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event<'a> {
     /// A record of a ring buffer.
@@ -27,6 +41,18 @@ pub enum Event<'a> {
 }
 
 /// How full a buffer is.
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, map: Handle) -> Result<()> {
+///     let reader = backend.events_open(map)?;
+///     if let Some(Fill { bytes, capacity }) = reader.fill() {
+///         println!("{bytes} of {capacity} bytes wait");
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fill {
     /// Bytes that wait, with the headers of their records.
@@ -36,6 +62,17 @@ pub struct Fill {
 }
 
 /// A stream of events.
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, map: Handle) -> Result<()> {
+///     let mut reader: Box<dyn EventReader> = backend.events_open(map)?;
+///     let count = reader.drain(&mut |event| println!("{event:?}"))?;
+///     println!("{count} events, {:?} lost", reader.lost());
+///     Ok(())
+/// }
+/// ```
 pub trait EventReader: Send {
     /// A descriptor that polls readable when events wait (an epoll descriptor, where there are several); `None` if the
     /// backend has none, and [`Self::drain`] is to be called from time to time.

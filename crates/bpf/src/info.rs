@@ -3,6 +3,21 @@
 use skep_abi::{AttachType, MapType, ProgType};
 
 /// Kinds of object with ids.
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend) -> Result<()> {
+///     let mut id = 0;
+///     while let Some(next) = backend.next_id(ObjKind::Prog, id)? {
+///         id = next;
+///         let prog = backend.by_id(ObjKind::Prog, id)?;
+///         println!("{id}: {}", backend.prog_info(prog)?.name);
+///         backend.close(prog);
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[expect(missing_docs, reason = "the kinds of bpf(2)")]
 pub enum ObjKind {
@@ -13,6 +28,16 @@ pub enum ObjKind {
 }
 
 /// `struct bpf_map_info`
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, map: Handle) -> Result<()> {
+///     let MapInfo { name, key_size, value_size, .. } = backend.map_info(map)?;
+///     println!("{name}: {key_size} to {value_size} bytes");
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "fields of struct bpf_map_info")]
 pub struct MapInfo {
@@ -35,6 +60,16 @@ pub struct MapInfo {
 }
 
 /// `struct bpf_prog_info`
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, prog: Handle) -> Result<()> {
+///     let info: ProgInfo = backend.prog_info(prog)?;
+///     println!("{} {:?}: maps {:?}", info.name, info.prog_type, info.map_ids);
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "fields of struct bpf_prog_info")]
 pub struct ProgInfo {
@@ -59,6 +94,16 @@ pub struct ProgInfo {
 }
 
 /// `struct bpf_link_info`
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, link: Handle) -> Result<()> {
+///     let info: LinkInfo = backend.link_info(link)?;
+///     println!("{}: {} with program {}", info.id, info.link_type, info.prog_id);
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "fields of struct bpf_link_info")]
 pub struct LinkInfo {
@@ -73,6 +118,22 @@ pub struct LinkInfo {
 }
 
 /// A value in [`LinkInfo::details`].
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, link: Handle) -> Result<()> {
+///     for (name, value) in backend.link_info(link)?.details {
+///         match value {
+///             LinkDetail::Number(number) => println!("{name} {number}"),
+///             LinkDetail::Signed(number) => println!("{name} {number}"),
+///             LinkDetail::Text(text) => println!("{name} {text}"),
+///             LinkDetail::Flag(is_set) => println!("{name} {is_set}"),
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LinkDetail {
     /// A number, id or address.
@@ -86,6 +147,16 @@ pub enum LinkDetail {
 }
 
 /// `struct bpf_btf_info`
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, btf: Handle) -> Result<()> {
+///     let BtfInfo { name, data, .. } = backend.btf_info(btf)?;
+///     println!("{name}: {} bytes", data.len());
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "fields of struct bpf_btf_info")]
 pub struct BtfInfo {

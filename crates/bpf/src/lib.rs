@@ -21,10 +21,29 @@ pub use skep_abi::Errno;
 use std::path::Path;
 
 /// An open object of a backend.
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend) -> Result<()> {
+///     let map: Handle = backend.map_create(&MapCreate::new(MapType::Array, 4, 8, 1))?;
+///     backend.close(map); // nothing closes it otherwise
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Handle(pub i32);
 
 /// Which implementation answers.
+///
+/// ```
+/// use skep_bpf::{Backend, BackendKind};
+///
+/// fn is_simulated(backend: &dyn Backend) -> bool {
+///     backend.kind() == BackendKind::User
+/// }
+/// assert_eq!(BackendKind::Kernel.to_string(), "kernel");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum BackendKind {
     /// The system call.
@@ -43,6 +62,14 @@ impl std::fmt::Display for BackendKind {
 }
 
 /// A command was refused.
+///
+/// ```
+/// use skep_bpf::{Errno, Error};
+///
+/// let error = Error::unsupported("BPF_LINK_CREATE for tcx");
+/// assert_eq!(error.errno, Errno::EOPNOTSUPP);
+/// assert!(error.to_string().starts_with("bpf(BPF_LINK_CREATE) for tcx: EOPNOTSUPP"));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Error {
     /// What the system call would have returned.
@@ -95,6 +122,20 @@ impl Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// The commands of `bpf(2)`.
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend) -> Result<()> {
+///     let map = backend.map_create(&MapCreate::new(MapType::Hash, 4, 8, 1024))?;
+///     backend.map_update(map, &1u32.to_ne_bytes(), &2u64.to_ne_bytes(), 0)?;
+///     let mut value = [0; 8];
+///     backend.map_lookup(map, &1u32.to_ne_bytes(), &mut value, 0)?;
+///     assert_eq!(u64::from_ne_bytes(value), 2);
+///     backend.close(map);
+///     Ok(())
+/// }
+/// ```
 pub trait Backend: Send + Sync {
     /// Which implementation this is.
     fn kind(&self) -> BackendKind;

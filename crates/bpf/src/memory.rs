@@ -1,6 +1,16 @@
 //! Values of maps in this process's memory.
 
 /// What a mapping is for.
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, map: Handle) -> Result<()> {
+///     let memory = backend.map_memory(map, MapAccess::Read)?;
+///     println!("{} bytes", memory.len());
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MapAccess {
     /// Loads.
@@ -10,6 +20,16 @@ pub enum MapAccess {
 }
 
 /// Memory of a map, mapped until it is dropped. Programs and other processes load and store there at the same time.
+///
+/// ```
+/// # use skep_bpf::*;
+/// # use skep_abi::*;
+/// fn example(backend: &dyn Backend, map: Handle) -> Result<()> {
+///     let memory: Box<dyn MapMemory> = backend.map_memory(map, MapAccess::ReadWrite)?;
+///     println!("{} bytes at {:p}", memory.len(), memory.base());
+///     Ok(())
+/// }
+/// ```
 pub trait MapMemory: Send + Sync {
     /// The first byte.
     fn base(&self) -> *mut u8;

@@ -4,6 +4,17 @@ use crate::{GenError, Options, generate};
 use std::path::{Path, PathBuf};
 
 /// Makes bindings into `OUT_DIR` of a build script, where `skep::bindings!` finds them.
+///
+/// ```
+/// let folder = std::env::temp_dir();
+/// let file = skep_gen::Builder::new("../../examples/packets.bpf.o")
+///     .module("packets_example")
+///     .out_dir(folder) // a build script leaves this out
+///     .build()?;
+/// assert!(std::fs::read_to_string(&file)?.contains("services"));
+/// # std::fs::remove_file(file)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Builder {
     object: PathBuf,

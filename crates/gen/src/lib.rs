@@ -31,6 +31,17 @@ const DEPTH_MAX: u32 = 32;
 const TYPES_MAX: usize = 10_000;
 
 /// Bindings cannot be made.
+///
+/// ```
+/// use skep_gen::{GenError, Options, generate};
+///
+/// let error = generate(b"not an object", "x.bpf.o", &Options::default()).unwrap_err();
+/// println!("{error}");
+/// let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+/// let options = Options { types: vec!["none".to_owned()], ..Options::default() };
+/// assert!(matches!(generate(&bytes, "packets.bpf.o", &options), Err(GenError::NoType(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub enum GenError {
     /// A file cannot be read or written.
@@ -75,6 +86,15 @@ impl fmt::Display for GenError {
 impl std::error::Error for GenError {}
 
 /// What to make.
+///
+/// ```
+/// use skep_gen::{Options, generate};
+///
+/// let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+/// let options = Options { module: "flows".to_owned(), ..Options::default() };
+/// assert!(generate(&bytes, "packets.bpf.o", &options)?.contains("mod flows"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Name of the module; empty for the object's file name up to its first dot.

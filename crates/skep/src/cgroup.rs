@@ -37,6 +37,17 @@ pub fn id(path: &Path) -> io::Result<u64> {
 }
 
 /// A group of our own; dropping it removes it, if nobody is left in it.
+///
+/// ```no_run
+/// # let (kernel, prog): (std::sync::Arc<dyn skep_bpf::Backend>, skep_bpf::Handle) = unreachable!();
+/// use skep::attach::{Hook, Order, attach};
+///
+/// let group = skep::cgroup::Group::create()?; // root
+/// let path = group.path().to_owned();
+/// let attach_type = skep_abi::AttachType::CgroupInetEgress;
+/// let link = attach(&kernel, prog, &Hook::Cgroup { path, attach_type, order: Order::Last })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Group {
     path: PathBuf,

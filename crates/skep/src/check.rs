@@ -37,6 +37,22 @@ const NOT_KNOWN: &str = "E0112";
 const NOT_SUPPORTED: &str = "V0999";
 
 /// What verification said.
+///
+/// ```
+/// # use skep::check::Verdict;
+/// # use skep::check::{CheckOptions, Checker};
+/// # use skep_verifier::Caps;
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/bad_packet.bpf.o")?;
+/// # let checker = Checker::open(&bytes, &CheckOptions::default())?;
+/// # let report = checker.check("bad_packet", Caps::All).ok_or("no such program")?;
+/// match report.verdict {
+///     Verdict::Accept(stats) => println!("{} instructions", stats.insns_processed),
+///     Verdict::Reject(rejection) => assert_eq!(rejection.code, "V0209"),
+///     Verdict::Error(why) | Verdict::Unknown(why) => println!("{why}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub enum Verdict {
     /// It may run.
@@ -50,6 +66,19 @@ pub enum Verdict {
 }
 
 /// A place in the source.
+///
+/// ```
+/// # use skep::check::{CheckOptions, Checker};
+/// # use skep_verifier::Caps;
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/bad_packet.bpf.o")?;
+/// # let checker = Checker::open(&bytes, &CheckOptions::default())?;
+/// # let report = checker.check("bad_packet", Caps::All).ok_or("no such program")?;
+/// let source = report.source.ok_or("no line")?;
+/// assert!(source.file.ends_with("bad_packet.bpf.c"));
+/// println!("{}:{}: {}", source.line, source.column, source.text);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Source {
     /// File name, as the compiler saw it.
@@ -70,6 +99,18 @@ const THREAD_INSNS_MIN: usize = 2048;
 const STACK_BYTES: usize = 8 << 20;
 
 /// The verdict on one program.
+///
+/// ```
+/// use skep::check::{CheckOptions, Checker};
+/// use skep_verifier::Caps;
+///
+/// let bytes = std::fs::read("../../tests/objects/bad_packet.bpf.o")?;
+/// let checker = Checker::open(&bytes, &CheckOptions::default())?;
+/// let report = checker.check("bad_packet", Caps::All).ok_or("no such program")?;
+/// println!("{} ({:?}): {:?}", report.program, report.prog_type, report.verdict);
+/// assert!(report.source.is_some_and(|s| s.line > 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct Report {
     /// Name of its entry function.
@@ -91,6 +132,14 @@ pub struct Report {
 }
 
 /// The object cannot be checked at all.
+///
+/// ```
+/// use skep::check::{CheckOptions, Checker};
+///
+/// let refused = Checker::open(b"not an object", &CheckOptions::default()).err();
+/// assert!(refused.is_some_and(|e| e.to_string().contains("ELF")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unreadable(String);
 
@@ -103,6 +152,17 @@ impl fmt::Display for Unreadable {
 impl std::error::Error for Unreadable {}
 
 /// How to check.
+///
+/// ```
+/// use skep::check::{CheckOptions, Checker};
+/// use skep_abi::ProgType;
+///
+/// // Functions of sections without a meaning are checked as XDP programs.
+/// let options = CheckOptions { prog_type: Some(ProgType::Xdp), ..CheckOptions::default() };
+/// let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+/// assert_eq!(Checker::open(&bytes, &options)?.programs().count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct CheckOptions {
     /// File name of the object, without folders.
@@ -116,6 +176,19 @@ pub struct CheckOptions {
 }
 
 /// An object whose programs can be checked.
+///
+/// ```
+/// use skep::check::{CheckOptions, Checker};
+/// use skep_verifier::Caps;
+///
+/// let bytes = std::fs::read("../../tests/objects/bad_packet.bpf.o")?;
+/// let checker = Checker::open(&bytes, &CheckOptions::default())?;
+/// let report = checker.check("bad_packet", Caps::All).ok_or("no such program")?;
+/// for name in checker.programs() {
+///     println!("{name}: {:?}", checker.check(name, Caps::All).map(|r| r.verdict));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Checker {
     linked: Linked,

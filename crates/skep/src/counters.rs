@@ -29,6 +29,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 /// A counter of the processor, or one that the kernel keeps.
+///
+/// ```
+/// use skep::counters::{METRICS, Metric};
+///
+/// let cycles: &Metric = METRICS.iter().find(|m| m.name == "cycles").ok_or("not known")?;
+/// println!("{}", cycles.name);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Metric {
     /// Its name.
@@ -91,6 +99,16 @@ pub const METRICS: &[Metric] = &[
 ];
 
 /// What a counter has counted in the runs of a program.
+///
+/// ```no_run
+/// # use skep::counters::{Counter, METRICS, Metric, Reading};
+/// # fn example(kernel: std::sync::Arc<dyn skep_bpf::Backend>, prog: skep_bpf::Handle) -> Result<(), skep_bpf::Error> {
+/// let counter = Counter::start(&kernel, prog, "packets", &METRICS[0])?;
+/// let Reading { value, runs, .. } = counter.read()?;
+/// println!("{} a run", value as f64 / runs as f64);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reading {
     /// The counter.
@@ -175,6 +193,16 @@ const END: &str = "
 ";
 
 /// Counts as long as it lives.
+///
+/// ```no_run
+/// # use skep::counters::{Counter, METRICS, Metric, Reading};
+/// # fn example(kernel: std::sync::Arc<dyn skep_bpf::Backend>, prog: skep_bpf::Handle) -> Result<(), skep_bpf::Error> {
+/// let counter = Counter::start(&kernel, prog, "packets", &METRICS[0])?;
+/// std::thread::sleep(std::time::Duration::from_secs(1));
+/// println!("{:?}", counter.read()?);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Counter {
     backend: Arc<dyn Backend>,
     /// Detached first.

@@ -8,6 +8,21 @@ use skep_verifier::{Caps, Cost, LogLevel, Rejection, Request};
 use std::collections::BTreeMap;
 
 /// An instruction and where it comes from.
+///
+/// ```
+/// # use skep::check::{CheckOptions, Checker, Verdict};
+/// # use skep_verifier::Caps;
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/bad_packet.bpf.o")?;
+/// # let checker = Checker::open(&bytes, &CheckOptions::default())?;
+/// # let report = checker.check("bad_packet", Caps::All).ok_or("no such program")?;
+/// # let Verdict::Reject(rejection) = report.verdict else { return Err("accepted".into()) };
+/// # let diagnoses = checker.diagnose("bad_packet", Caps::All, &rejection);
+/// let place = diagnoses[0].place.as_ref().ok_or("no place")?;
+/// println!("instruction {}: {}", place.insn, place.text);
+/// assert!(place.source.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
     /// Slot in the linked program.
@@ -19,6 +34,21 @@ pub struct Place {
 }
 
 /// Something that led to the rejection.
+///
+/// ```
+/// # use skep::check::{CheckOptions, Checker, Verdict};
+/// # use skep_verifier::Caps;
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/bad_packet.bpf.o")?;
+/// # let checker = Checker::open(&bytes, &CheckOptions::default())?;
+/// # let report = checker.check("bad_packet", Caps::All).ok_or("no such program")?;
+/// # let Verdict::Reject(rejection) = report.verdict else { return Err("accepted".into()) };
+/// # let diagnoses = checker.diagnose("bad_packet", Caps::All, &rejection);
+/// for note in &diagnoses[0].notes {
+///     println!("note: {} at {:?}", note.text, note.place.as_ref().map(|p| p.insn));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Note {
     /// What.
@@ -28,6 +58,24 @@ pub struct Note {
 }
 
 /// A rejection explained.
+///
+/// ```
+/// use skep::check::{CheckOptions, Checker, Verdict};
+/// use skep_verifier::Caps;
+///
+/// let bytes = std::fs::read("../../tests/objects/bad_packet.bpf.o")?;
+/// let checker = Checker::open(&bytes, &CheckOptions::default())?;
+/// let report = checker.check("bad_packet", Caps::All).ok_or("no such program")?;
+/// let Verdict::Reject(rejection) = report.verdict else { return Err("accepted".into()) };
+/// let diagnoses = checker.diagnose("bad_packet", Caps::All, &rejection);
+/// for diagnosis in diagnoses {
+///     println!("error[{}]: {}", diagnosis.code, diagnosis.headline);
+///     for help in diagnosis.help {
+///         println!("help: {help}");
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Diagnosis {
     /// Stable code.
@@ -45,6 +93,17 @@ pub struct Diagnosis {
 }
 
 /// What verifying the instructions of a source line costs.
+///
+/// ```
+/// use skep::check::{CheckOptions, Checker};
+///
+/// let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+/// let checker = Checker::open(&bytes, &CheckOptions::default())?;
+/// for line in checker.line_costs("packets", skep_verifier::Caps::All) {
+///     println!("{}: {:?}", line.source.line, line.cost);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LineCost {
     /// The line.

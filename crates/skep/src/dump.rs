@@ -8,6 +8,22 @@ use skep_bpf::{Backend, Handle, MapInfo, Result};
 const QUEUE_MAX: usize = 1 << 20;
 
 /// How maps are listed.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::dump::{Form, contents};
+///
+/// let services = loaded.map("services").ok_or("no such map")?.handle;
+/// backend.map_update(services, &[7; 4], &[0; 16], 0)?;
+/// let raw = contents(backend.as_ref(), services, Form::Raw)?;
+/// assert!(raw.is_some()); // every element; `Canonical` is the same for maps that mean the same
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     /// Every element and every CPU.
@@ -17,6 +33,24 @@ pub enum Form {
 }
 
 /// What a map holds.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::dump::{Contents, Form, contents};
+///
+/// let services = loaded.map("services").ok_or("no such map")?.handle;
+/// match contents(backend.as_ref(), services, Form::Canonical)? {
+///     Some(Contents::Elements(all)) => assert!(all.is_empty()),
+///     Some(Contents::Queue(values)) => println!("{} values", values.len()),
+///     None => println!("nothing that user space can read"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Contents {
     /// Keys and values.

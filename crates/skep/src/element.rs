@@ -19,6 +19,23 @@ use skep_bpf::{Backend, Errno, Handle, MapInfo, Result};
 const ELEMENTS_MAX: usize = 1 << 24;
 
 /// One element.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::element::{Element, elements};
+///
+/// let services = loaded.map("services").ok_or("no such map")?.handle;
+/// backend.map_update(services, &[7; 4], &[1; 16], 0)?;
+/// let info = backend.map_info(services)?;
+/// let Element { key, value } = &elements(backend.as_ref(), services, &info)?[0];
+/// assert_eq!((key.as_slice(), value.as_slice()), (&[7; 4][..], &[1; 16][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Element {
     /// Its key; empty for queues and stacks.

@@ -19,6 +19,30 @@ const TAG: &str = "event:";
 const PERF_PADDING_MAX: usize = 7;
 
 /// Finds types of records of one map.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../tests/objects/emit.bpf.o")?, "emit.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::events::Decoder;
+/// use skep_bpf::Event;
+///
+/// let map = loaded.map("records").ok_or("no such map")?;
+/// let mut reader = backend.events_open(map.handle)?;
+/// let run = skep_bpf::TestRun { data_in: Some(vec![0; 64]), ..Default::default() };
+/// backend.prog_test_run(loaded.programs[0].handle, &run)?;
+/// let btf = loaded.btf.as_ref().ok_or("no BTF")?;
+/// let mut decoder = Decoder::new(btf, &map.spec, loaded.maps.iter().map(|m| &m.spec));
+/// reader.drain(&mut |event| {
+///     if let Event::Record(bytes) = event {
+///         println!("{:?}", decoder.decode(bytes)); // the C structure's fields
+///     }
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Decoder<'a> {
     btf: &'a Btf,

@@ -26,6 +26,19 @@ use skep_isa::Slot;
 use std::path::Path;
 
 /// An answer about one feature.
+///
+/// ```
+/// use skep::feature::{Answer, probe};
+///
+/// let features = probe();
+/// let ring = features.map_types.iter().find(|(t, _)| *t == skep_abi::MapType::Ringbuf);
+/// match ring.map(|(_, answer)| answer) {
+///     Some(Answer::Yes) => println!("ring buffers"),
+///     Some(Answer::No) => println!("perf buffers only"),
+///     _ => println!("this user may not ask"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// It is there.
@@ -37,6 +50,15 @@ pub enum Answer {
 }
 
 /// What the probe found.
+///
+/// ```
+/// let features = skep::feature::probe();
+/// println!("Linux {}, privileged: {}", features.release, features.privileged);
+/// for (hook, answer) in &features.hooks {
+///     println!("{hook}: {answer:?}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Features {
     /// Release of the kernel.

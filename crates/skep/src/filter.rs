@@ -22,6 +22,17 @@ use skep_vm::classic::Native;
 pub use skep_vm::classic::PlainPacket;
 
 /// A filter, ready for many packets.
+///
+/// ```
+/// use skep::filter::{Filter, LinkType, Matcher, Target};
+///
+/// let filter = Filter::compile("arp", &Target::file(LinkType::ETHERNET))?;
+/// let matcher = Matcher::new(filter);
+/// let mut packet = [0; 60];
+/// packet[12..14].copy_from_slice(&[0x08, 0x06]);
+/// assert!(matcher.matches(&packet, 60));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Matcher {
     filter: Filter,

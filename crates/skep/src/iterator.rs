@@ -18,6 +18,16 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
 /// What an iterator walks over.
+///
+/// ```no_run
+/// # fn example(kernel: skep::Kernel, prog: skep_bpf::Handle) -> Result<(), skep_bpf::Error> {
+/// use skep::iterator::{Over, read_over};
+///
+/// let own = read_over(&kernel, prog, Over::Process(std::process::id()))?;
+/// println!("{}", String::from_utf8_lossy(&own));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Over {
     /// Everything of its kind.

@@ -40,6 +40,18 @@ const FUNC_INFO_BYTES: u32 = 8;
 const LINE_INFO_BYTES: u32 = 16;
 
 /// What to load.
+///
+/// ```
+/// use skep::load::{LoadOptions, load};
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let backend: Arc<dyn Backend> = Arc::new(skep_user::Universe::new(skep_user::Options::default())?);
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// let linked = object.relocate(&skep::target::of(backend.as_ref(), &object.needs())?)?;
+/// let options = LoadOptions { program: Some("packets".to_owned()), ..LoadOptions::default() };
+/// assert_eq!(load(&linked, &backend, &options)?.programs.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LoadOptions {
     /// Only this program; by default all whose section name does not begin with `?`.
@@ -57,6 +69,19 @@ pub struct LoadOptions {
 }
 
 /// A loaded map.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// let services = loaded.map("services").ok_or("no such map")?;
+/// assert_eq!(services.spec.max_entries, 1024);
+/// assert_eq!(backend.map_info(services.handle)?.key_size, services.spec.key_size);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LoadedMap {
     /// What it was made from.
@@ -66,6 +91,19 @@ pub struct LoadedMap {
 }
 
 /// A loaded program.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// let program = loaded.program("packets").ok_or("no such program")?;
+/// assert_eq!(program.spec.section, "xdp");
+/// assert_eq!(backend.prog_info(program.handle)?.name, "packets");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LoadedProgram {
     /// What it was made from.
@@ -75,6 +113,22 @@ pub struct LoadedProgram {
 }
 
 /// An object in a backend; dropping it closes everything.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// // Maps and programs stay loaded as long as this lives.
+/// assert!(loaded.map("services").is_some() && loaded.program("packets").is_some());
+/// assert!(loaded.refused.is_empty());
+/// let id = backend.prog_info(loaded.programs[0].handle)?.id;
+/// drop(loaded);
+/// assert!(backend.by_id(skep_bpf::ObjKind::Prog, id).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Loaded {
     backend: Arc<dyn Backend>,
     /// Its maps, in the object's order.
@@ -164,6 +218,21 @@ impl Drop for Loaded {
 }
 
 /// An object was not loaded.
+///
+/// ```
+/// use skep::load::{LoadError, LoadOptions, load};
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let backend: Arc<dyn Backend> = Arc::new(skep_user::Universe::new(skep_user::Options::default())?);
+/// # let object = skep::typed::open(&std::fs::read("../../tests/objects/bad_packet.bpf.o")?, "bad_packet.bpf.o")?;
+/// let linked = object.relocate(&skep::target::of(backend.as_ref(), &object.needs())?)?;
+/// match load(&linked, &backend, &LoadOptions::default()) {
+///     Err(LoadError::Program { name, error }) => println!("{name}: {error}\n{}", error.log),
+///     Err(other) => println!("{other}"),
+///     Ok(loaded) => println!("{} programs", loaded.programs.len()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub enum LoadError {
     /// The backend refused something.

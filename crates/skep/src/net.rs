@@ -14,6 +14,13 @@ use skep_sys::{bpf_prog, netlink};
 use std::io;
 
 /// A program on a device.
+///
+/// ```no_run
+/// for program in skep::net::overview()?.xdp {
+///     println!("{}: {} with program {}", program.device, program.kind, program.prog_id);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Attached {
     /// Name of the device.
@@ -29,6 +36,12 @@ pub struct Attached {
 }
 
 /// The programs on the devices of this network namespace.
+///
+/// ```no_run
+/// let overview = skep::net::overview()?;
+/// println!("{} XDP and {} tc programs", overview.xdp.len(), overview.tc.len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Overview {
     /// Before the stack.

@@ -31,6 +31,17 @@ use tokio::io::unix::AsyncFd;
 const POLL: Duration = Duration::from_millis(10);
 
 /// Reads events as they come.
+///
+/// ```no_run
+/// # async fn example(kernel: skep::Kernel, map: skep_bpf::Handle) -> Result<(), Box<dyn std::error::Error>> {
+/// use skep::stream::Stream;
+/// use skep_bpf::Backend;
+///
+/// let mut stream = Stream::new(kernel.events_open(map)?)?;
+/// stream.next(&mut |event| println!("{event:?}")).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Stream {
     /// Watches a descriptor of the reader's, which stays open on its own.
     ready: Option<AsyncFd<OwnedFd>>,
@@ -103,6 +114,18 @@ fn failed(error: &io::Error) -> Error {
 }
 
 /// Reads records of one type as they come.
+///
+/// ```no_run
+/// # async fn example(loaded: skep::load::Loaded) -> Result<(), Box<dyn std::error::Error>> {
+/// use skep::stream::TypedStream;
+/// use skep::typed::{Events, RawMap, map};
+///
+/// let raw: RawMap<'_> = map(&loaded, "new_flows").ok_or("no such map")?;
+/// let mut stream = TypedStream::new(Events::<[u8; 40]>::from(raw).open()?)?;
+/// stream.next(&mut |event| println!("{event:?}")).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TypedStream<T> {
     stream: Stream,

@@ -28,6 +28,15 @@ use std::sync::Arc;
 const PACKET_OUT_BYTES: u32 = 1 << 17;
 
 /// What a test run of a program type reads and gives.
+///
+/// ```
+/// use skep::test_run::{Shape, shape};
+/// use skep_abi::ProgType;
+///
+/// assert_eq!(shape(ProgType::Xdp), Shape::Packet);
+/// assert_eq!(shape(ProgType::Syscall), Shape::Memory);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {
     /// A packet, and a context if one is given.
@@ -54,6 +63,22 @@ pub fn shape(prog_type: ProgType) -> Shape {
 }
 
 /// One input.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::test_run::{Input, run};
+///
+/// let input = Input { data: Some(vec![0; 64]), ctx: None };
+/// let program = &loaded.programs[0];
+/// let result = run(backend.as_ref(), program.handle, program.spec.prog_type, &input, 1)?;
+/// assert_eq!(result.retval, 2, "XDP_PASS");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Input {
     /// The packet.

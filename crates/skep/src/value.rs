@@ -21,6 +21,22 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 const DEPTH_MAX: u32 = 32;
 
 /// A decoded value.
+///
+/// ```
+/// use skep::value::{Value, decode};
+/// use skep_btf::{Btf, Builder, Order};
+///
+/// let mut builder = Builder::new(Order::HOST);
+/// let int = builder.add_int("int", 4, 1);
+/// let pair = builder.add_struct("pair", 8, &[("a", int, 0), ("b", int, 32)]);
+/// let btf = Btf::parse(builder.finish())?;
+/// let value = decode(&btf, pair, &[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+/// assert_eq!(
+///     value,
+///     Value::Fields(vec![("a".to_owned(), Value::Signed(1)), ("b".to_owned(), Value::Signed(-1))])
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub enum Value {
     /// A number.

@@ -16,6 +16,16 @@ use skep_object::{MapSpec, Object};
 use std::fmt;
 
 /// A variable cannot be set.
+///
+/// ```
+/// use skep::variable::{VariableError, set};
+///
+/// let bytes = std::fs::read("../../tests/objects/emit.bpf.o")?;
+/// let mut object = skep::typed::open(&bytes, "emit.bpf.o")?;
+/// let error = set(&mut object, "stride", "5").unwrap_err();
+/// assert_eq!(error, VariableError::Missing("stride".to_owned()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum VariableError {
     /// The object has no such variable.

@@ -17,6 +17,24 @@ const TCX_DROP: u32 = 2;
 const TCX_REDIRECT: u32 = 7;
 
 /// What became of a packet at a device.
+///
+/// ```
+/// use skep_user::{Fate, Options, Universe};
+/// # use skep_bpf::{Backend, LinkCreate, LinkTarget, ProgLoad};
+/// # use skep_abi::{AttachType, ProgType};
+/// # use skep_isa::Slot;
+/// # let universe = Universe::new(Options::default())?;
+/// # // r0 = XDP_PASS; exit
+/// // r0 = XDP_DROP; exit
+/// let code = vec![Slot::new(0xb7, 0, 0, 0, 1), Slot::new(0x95, 0, 0, 0, 0)];
+/// let prog = universe.prog_load(&ProgLoad::plain(ProgType::Xdp, code))?;
+/// # let ifindex = universe.add_device("eth0")?;
+/// # let target = LinkTarget::Ifindex(ifindex);
+/// # let create = LinkCreate { prog, attach_type: AttachType::Xdp, target, flags: 0 };
+/// # let link = universe.link_create(&create)?;
+/// assert_eq!(universe.receive(ifindex, &[0; 64])?.fate, Fate::Dropped);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     /// The stack, or the wire, gets it.
@@ -30,6 +48,25 @@ pub enum Fate {
 }
 
 /// A packet behind the programs of a device.
+///
+/// ```
+/// use skep_user::{Fate, Options, Universe};
+/// # use skep_bpf::{Backend, LinkCreate, LinkTarget, ProgLoad};
+/// # use skep_abi::{AttachType, ProgType};
+/// # use skep_isa::Slot;
+/// # let universe = Universe::new(Options::default())?;
+/// # // r0 = XDP_PASS; exit
+/// # let code = vec![Slot::new(0xb7, 0, 0, 0, 2), Slot::new(0x95, 0, 0, 0, 0)];
+/// # let prog = universe.prog_load(&ProgLoad::plain(ProgType::Xdp, code))?;
+/// let ifindex = universe.add_device("eth0")?;
+/// let target = LinkTarget::Ifindex(ifindex);
+/// let create = LinkCreate { prog, attach_type: AttachType::Xdp, target, flags: 0 };
+/// let link = universe.link_create(&create)?;
+/// let delivery = universe.receive(ifindex, &[0; 64])?;
+/// assert_eq!((delivery.fate, delivery.data.len()), (Fate::Passed, 64));
+/// assert_eq!(delivery.runs, [(universe.link_info(link)?.id, 2)]); // XDP_PASS
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Delivery {
     /// What became of it.

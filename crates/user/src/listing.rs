@@ -7,6 +7,23 @@ use skep_bpf::{Errno, Handle, Result};
 use skep_isa::Slot;
 
 /// The machine code of a program, as it runs.
+///
+/// ```
+/// use skep_user::listing::Which;
+/// use skep_user::{Options, Universe};
+/// # use skep_bpf::{Backend, LinkCreate, LinkTarget, ProgLoad};
+/// # use skep_abi::{AttachType, ProgType};
+/// # use skep_isa::Slot;
+/// # let universe = Universe::new(Options::default())?;
+/// # // r0 = XDP_PASS; exit
+/// # let code = vec![Slot::new(0xb7, 0, 0, 0, 2), Slot::new(0x95, 0, 0, 0, 0)];
+/// # let prog = universe.prog_load(&ProgLoad::plain(ProgType::Xdp, code))?;
+/// // There is none for programs that are interpreted.
+/// if let Ok(listing) = universe.prog_listing(prog, Which::Best) {
+///     println!("{} bytes at {:#x}", listing.code.len(), listing.base);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listing {
     /// Address of the first byte.
@@ -24,6 +41,24 @@ pub struct Listing {
 }
 
 /// A row of the line table.
+///
+/// ```
+/// use skep_user::listing::Which;
+/// use skep_user::{Options, Universe};
+/// # use skep_bpf::{Backend, LinkCreate, LinkTarget, ProgLoad};
+/// # use skep_abi::{AttachType, ProgType};
+/// # use skep_isa::Slot;
+/// # let universe = Universe::new(Options::default())?;
+/// # // r0 = XDP_PASS; exit
+/// # let code = vec![Slot::new(0xb7, 0, 0, 0, 2), Slot::new(0x95, 0, 0, 0, 0)];
+/// # let prog = universe.prog_load(&ProgLoad::plain(ProgType::Xdp, code))?;
+/// if let Ok(listing) = universe.prog_listing(prog, Which::Best) {
+///     for row in &listing.rows {
+///         println!("{:#06x} {:?}", row.code, listing.insns[row.slot as usize]);
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Row {
     /// Offset into the code.
@@ -33,6 +68,25 @@ pub struct Row {
 }
 
 /// A function's code.
+///
+/// ```
+/// use skep_user::listing::Which;
+/// use skep_user::{Options, Universe};
+/// # use skep_bpf::{Backend, LinkCreate, LinkTarget, ProgLoad};
+/// # use skep_abi::{AttachType, ProgType};
+/// # use skep_isa::Slot;
+/// # let universe = Universe::new(Options::default())?;
+/// # // r0 = XDP_PASS; exit
+/// # let code = vec![Slot::new(0xb7, 0, 0, 0, 2), Slot::new(0x95, 0, 0, 0, 0)];
+/// # let prog = universe.prog_load(&ProgLoad::plain(ProgType::Xdp, code))?;
+/// if let Ok(listing) = universe.prog_listing(prog, Which::Best) {
+///     for function in &listing.funcs {
+///         let code = &listing.code[function.start as usize..function.end as usize];
+///         println!("{}: {} bytes", function.name, code.len());
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Function {
     /// Its name, as profilers see it.
@@ -44,6 +98,24 @@ pub struct Function {
 }
 
 /// A source line.
+///
+/// ```
+/// use skep_user::listing::Which;
+/// use skep_user::{Options, Universe};
+/// # use skep_bpf::{Backend, LinkCreate, LinkTarget, ProgLoad};
+/// # use skep_abi::{AttachType, ProgType};
+/// # use skep_isa::Slot;
+/// # let universe = Universe::new(Options::default())?;
+/// # // r0 = XDP_PASS; exit
+/// # let code = vec![Slot::new(0xb7, 0, 0, 0, 2), Slot::new(0x95, 0, 0, 0, 0)];
+/// # let prog = universe.prog_load(&ProgLoad::plain(ProgType::Xdp, code))?;
+/// if let Ok(listing) = universe.prog_listing(prog, Which::Best) {
+///     for line in &listing.lines {
+///         println!("slot {}: {}:{} {}", line.slot, line.file, line.line, line.text);
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceLine {
     /// The first slot that it covers.
@@ -57,6 +129,22 @@ pub struct SourceLine {
 }
 
 /// Whether a listing shows the code that runs now, or the code that the program gets when that pays.
+///
+/// ```
+/// use skep_user::listing::Which;
+/// use skep_user::{Options, Universe};
+/// # use skep_bpf::{Backend, LinkCreate, LinkTarget, ProgLoad};
+/// # use skep_abi::{AttachType, ProgType};
+/// # use skep_isa::Slot;
+/// # let universe = Universe::new(Options::default())?;
+/// # // r0 = XDP_PASS; exit
+/// # let code = vec![Slot::new(0xb7, 0, 0, 0, 2), Slot::new(0x95, 0, 0, 0, 0)];
+/// # let prog = universe.prog_load(&ProgLoad::plain(ProgType::Xdp, code))?;
+/// let now = universe.prog_listing(prog, Which::Current);
+/// let later = universe.prog_listing(prog, Which::Best);
+/// println!("{:?} and {:?} bytes", now.map(|l| l.code.len()), later.map(|l| l.code.len()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Which {
     /// What runs now.

@@ -29,6 +29,16 @@ const HEAD_BYTES: usize = 16;
 const PAGE: usize = 4096;
 
 /// Which file is written.
+///
+/// ```
+/// use skep_user::profile::{Form, Profile};
+///
+/// let folder = std::env::temp_dir();
+/// let names = Profile::open_in(Form::Map, &folder)?;
+/// assert!(names.path().to_string_lossy().ends_with(".map"));
+/// # std::fs::remove_file(names.path())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     /// Names by address.
@@ -38,6 +48,20 @@ pub enum Form {
 }
 
 /// A file that profilers read.
+///
+/// ```
+/// use skep_user::profile::{Form, Profile};
+/// use skep_user::{Options, Universe};
+/// use std::sync::Arc;
+///
+/// let profile = Arc::new(Profile::open_in(Form::Map, &std::env::temp_dir())?);
+/// let options = Options { profile: Some(Arc::clone(&profile)), ..Options::default() };
+/// let universe = Universe::new(options)?;
+/// // `perf report` knows the programs of this universe by name.
+/// println!("{}", profile.path().display());
+/// # std::fs::remove_file(profile.path())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Profile {
     form: Form,

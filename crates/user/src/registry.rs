@@ -25,6 +25,24 @@ const BYTES_MAX: u64 = 1 << 20;
 const FILES_MAX: usize = 4096;
 
 /// A process and its objects.
+///
+/// ```
+/// use skep_bpf::{Backend, MapCreate};
+/// use skep_user::registry::{announce, announced};
+/// use skep_user::{Options, Universe};
+///
+/// # let dir = std::env::temp_dir().join(format!("skep-process-{}", std::process::id()));
+/// # let dir = Some(dir.as_path());
+/// let universe = Universe::new(Options::default())?;
+/// universe.map_create(&MapCreate::new(skep_abi::MapType::Array, 4, 8, 1))?;
+/// let announcement = announce(&universe, dir)?;
+/// for process in announced(dir) {
+///     println!("process {} has {} maps", process.pid, process.maps.len());
+/// }
+/// # drop(announcement);
+/// # std::fs::remove_dir_all(dir.ok_or("no folder")?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Process {
     /// Its number.
@@ -38,6 +56,23 @@ pub struct Process {
 }
 
 /// The file of this process; dropping it takes it away.
+///
+/// ```
+/// use skep_bpf::{Backend, MapCreate};
+/// use skep_user::registry::{announce, announced};
+/// use skep_user::{Options, Universe};
+///
+/// # let dir = std::env::temp_dir().join(format!("skep-announcement-{}", std::process::id()));
+/// # let dir = Some(dir.as_path());
+/// let universe = Universe::new(Options::default())?;
+/// universe.map_create(&MapCreate::new(skep_abi::MapType::Array, 4, 8, 1))?;
+/// let announcement = announce(&universe, dir)?;
+/// assert_eq!(announced(dir).len(), 1);
+/// drop(announcement);
+/// assert!(announced(dir).is_empty());
+/// # std::fs::remove_dir_all(dir.ok_or("no folder")?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Announcement(PathBuf);
 

@@ -20,6 +20,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 const MEMORY_BUDGET_BYTES: u64 = 1 << 30;
 
 /// How a universe is to be.
+///
+/// ```
+/// use skep_bpf::{Backend, Errno, MapCreate};
+/// use skep_user::{Options, Universe};
+///
+/// let options = Options { memory_budget_bytes: 1 << 20, ..Options::default() };
+/// let universe = Universe::new(options)?;
+/// let large = MapCreate::new(skep_abi::MapType::Array, 4, 1 << 20, 16);
+/// assert_eq!(universe.map_create(&large).unwrap_err().errno, Errno::ENOMEM);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Which engine runs programs.
@@ -62,6 +73,21 @@ impl Default for Options {
 }
 
 /// One world of eBPF objects, in this process.
+///
+/// ```
+/// use skep_bpf::{Backend, ProgLoad, TestRun};
+/// use skep_user::{Options, Universe};
+/// # use skep_abi::ProgType;
+/// # use skep_isa::Slot;
+///
+/// let universe = Universe::new(Options::default())?;
+/// // r0 = XDP_PASS; exit
+/// let code = vec![Slot::new(0xb7, 0, 0, 0, 2), Slot::new(0x95, 0, 0, 0, 0)];
+/// let prog = universe.prog_load(&ProgLoad::plain(ProgType::Xdp, code))?;
+/// let run = TestRun { data_in: Some(vec![0; 64]), ..TestRun::default() };
+/// assert_eq!(universe.prog_test_run(prog, &run)?.retval, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Universe {
     pub(crate) shared: Arc<Shared>,

@@ -48,6 +48,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Which ends of several functions one link probes.
+///
+/// ```no_run
+/// # use skep::attach::*;
+/// # fn example(kernel: std::sync::Arc<dyn skep_bpf::Backend>, prog: skep_bpf::Handle) -> Result<(), skep_bpf::Error> {
+/// let symbols = vec!["tcp_sendmsg".to_owned(), "tcp_recvmsg".to_owned()];
+/// let hook = Hook::KprobeMulti { symbols, ends: Ends::Return };
+/// let link = attach(&kernel, prog, &hook)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ends {
     /// Their first instructions.
@@ -59,6 +69,22 @@ pub enum Ends {
 }
 
 /// Where a program is attached.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::attach::{Hook, XdpMode, attach};
+///
+/// let ifindex = universe.add_device("eth0")?; // with `Kernel`: skep::net::ifindex("eth0")
+/// let hook = Hook::Xdp { ifindex, mode: XdpMode::Any };
+/// let link = attach(&backend, loaded.programs[0].handle, &hook)?;
+/// assert_eq!(universe.receive(ifindex, &[0; 64])?.runs.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub enum Hook {
     /// A tracepoint of tracefs.
@@ -245,6 +271,27 @@ enum Hold {
 }
 
 /// An attachment; dropping it detaches.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::attach::{Hook, XdpMode, attach};
+///
+/// let ifindex = universe.add_device("eth0")?;
+/// let hook = Hook::Xdp { ifindex, mode: XdpMode::Any };
+/// let program = loaded.programs[0].handle;
+/// let link = attach(&backend, program, &hook)?;
+/// let busy = attach(&backend, program, &hook).unwrap_err();
+/// assert_eq!(busy.errno, skep_bpf::Errno::EBUSY);
+/// link.replace(program)?; // no packet goes by unseen
+/// drop(link); // detaches
+/// assert!(universe.receive(ifindex, &[0; 64])?.runs.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Link {
     backend: Arc<dyn Backend>,
     hold: Hold,

@@ -5,6 +5,26 @@ use skep_bpf::{Backend, Handle, LinkCreate, LinkTarget, Result};
 use std::sync::Arc;
 
 /// Where among the programs of a device or control group.
+///
+/// ```
+/// # use skep::attach::{Direction, Hook, Link, Order, Other, attach};
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let code = || vec![skep_isa::Slot::new(0xb7, 0, 0, 0, -1), skep_isa::Slot::new(0x95, 0, 0, 0, 0)];
+/// # let load = || backend.prog_load(&skep_bpf::ProgLoad::plain(skep_abi::ProgType::SchedCls, code()));
+/// # let (one, two) = (load()?, load()?);
+/// # let ifindex = universe.add_device("eth0")?;
+/// let direction = Direction::Ingress;
+/// let hook = |order| Hook::Tc { ifindex, direction, order };
+/// let last: Link = attach(&backend, one, &hook(Order::Last))?;
+/// let first: Link = attach(&backend, two, &hook(Order::First))?;
+/// let runs = universe.receive(ifindex, &[0; 64])?.runs;
+/// let ids = |link: &Link| link.handle().and_then(|h| backend.link_info(h).ok()).map(|i| i.id);
+/// assert_eq!(Some(runs[0].0), ids(&first));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Order {
     /// Behind all others.
@@ -19,6 +39,25 @@ pub enum Order {
 }
 
 /// Another program at the hook.
+///
+/// ```
+/// # use skep::attach::{Direction, Hook, Link, Order, Other, attach};
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let code = || vec![skep_isa::Slot::new(0xb7, 0, 0, 0, -1), skep_isa::Slot::new(0x95, 0, 0, 0, 0)];
+/// # let load = || backend.prog_load(&skep_bpf::ProgLoad::plain(skep_abi::ProgType::SchedCls, code()));
+/// # let (one, two) = (load()?, load()?);
+/// # let ifindex = universe.add_device("eth0")?;
+/// let direction = Direction::Ingress;
+/// let hook = |order| Hook::Tc { ifindex, direction, order };
+/// let link = attach(&backend, one, &hook(Order::Last))?;
+/// let other = Other::Link(link.handle().ok_or("no link")?);
+/// let before = attach(&backend, two, &hook(Order::Before(other)))?;
+/// assert_eq!(universe.receive(ifindex, &[0; 64])?.runs.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Other {
     /// An open program.

@@ -6,6 +6,25 @@ use skep_object::Program;
 use std::path::PathBuf;
 
 /// What section names leave open.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::attach::{Where, attach, hook};
+///
+/// let ifindex = universe.add_device("eth0")?;
+/// let program = &loaded.programs[0]; // SEC("xdp")
+/// let place = Where { ifindex: Some(ifindex), ..Where::default() };
+/// let link = attach(&backend, program.handle, &hook(&program.spec, &place)?)?;
+///
+/// // Its section needs a device.
+/// assert!(hook(&program.spec, &Where::default()).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Where {
     /// The device, for XDP and traffic control.

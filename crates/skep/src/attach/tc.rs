@@ -7,6 +7,24 @@ use skep_sys::netlink;
 use std::sync::Arc;
 
 /// Which packets of a device.
+///
+/// ```
+/// # use skep::attach::{Direction, Hook, Link, Order, Other, attach};
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let code = || vec![skep_isa::Slot::new(0xb7, 0, 0, 0, -1), skep_isa::Slot::new(0x95, 0, 0, 0, 0)];
+/// # let load = || backend.prog_load(&skep_bpf::ProgLoad::plain(skep_abi::ProgType::SchedCls, code()));
+/// # let (one, two) = (load()?, load()?);
+/// # let ifindex = universe.add_device("eth0")?;
+/// let direction = Direction::Egress;
+/// let hook = Hook::Tc { ifindex, direction, order: Order::Last };
+/// let link = attach(&backend, one, &hook)?;
+/// assert_eq!(universe.send(ifindex, &[0; 64])?.runs.len(), 1);
+/// assert_eq!(universe.receive(ifindex, &[0; 64])?.runs.len(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Direction {
     /// Those that come in.

@@ -9,6 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A place in an executable.
+///
+/// ```no_run
+/// # use skep::attach::*;
+/// # fn example(kernel: std::sync::Arc<dyn skep_bpf::Backend>, prog: skep_bpf::Handle) -> Result<(), skep_bpf::Error> {
+/// let place = Place::Symbol("malloc".to_owned(), 0);
+/// let file = "/lib/x86_64-linux-gnu/libc.so.6".into();
+/// let hook = Hook::Uprobe(Probe { file, place, end: End::Entry, pid: None });
+/// let link = attach(&kernel, prog, &hook)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Place {
     /// A function, and bytes into it.
@@ -18,6 +29,20 @@ pub enum Place {
 }
 
 /// A probe on an executable or library.
+///
+/// ```no_run
+/// # use skep::attach::*;
+/// # fn example(kernel: std::sync::Arc<dyn skep_bpf::Backend>, prog: skep_bpf::Handle) -> Result<(), skep_bpf::Error> {
+/// let probe = Probe {
+///     file: "/usr/bin/bash".into(),
+///     place: Place::Symbol("readline".to_owned(), 0),
+///     end: End::Return,
+///     pid: Some(std::process::id()),
+/// };
+/// let link = attach(&kernel, prog, &Hook::Uprobe(probe))?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Probe {
     /// The file; a name without `/` is searched as the loader does, or among what the process has mapped.

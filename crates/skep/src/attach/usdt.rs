@@ -14,6 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where descriptions of arguments go.
+///
+/// ```no_run
+/// # use skep::attach::{Usdt, UsdtSpecs};
+/// # fn example(loaded: skep::load::Loaded) {
+/// // The map that objects with USDT programs have.
+/// let specs = loaded.map(UsdtSpecs::MAP).map(|m| UsdtSpecs::new(m.handle, m.spec.value_size));
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct UsdtSpecs {
     map: Handle,
@@ -48,6 +56,22 @@ impl UsdtSpecs {
 }
 
 /// A statically defined probe.
+///
+/// ```no_run
+/// # use skep::attach::*;
+/// # fn example(kernel: std::sync::Arc<dyn skep_bpf::Backend>, prog: skep_bpf::Handle) -> Result<(), skep_bpf::Error> {
+/// let probe = Usdt {
+///     file: "/usr/bin/python3".into(),
+///     provider: "python".to_owned(),
+///     name: "function__entry".to_owned(),
+///     pid: None,
+///     cookie: 0,
+///     specs: None, // the program reads no arguments
+/// };
+/// let link = attach(&kernel, prog, &Hook::Usdt(probe))?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Usdt {
     /// The file; a name without `/` is searched.
@@ -226,6 +250,13 @@ fn number(text: &str) -> Option<i64> {
 }
 
 /// A probe that a file has, and what can be known of it without attaching.
+///
+/// ```
+/// for probe in skep::attach::usdt_probes(&std::fs::read("/proc/self/exe")?)? {
+///     println!("{}:{} with {:?} arguments", probe.provider, probe.name, probe.arguments);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UsdtProbe {
     /// Who defined it.

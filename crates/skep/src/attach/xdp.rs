@@ -6,6 +6,25 @@ use skep_bpf::{Backend, Handle, LinkCreate, LinkTarget, Result};
 use std::sync::Arc;
 
 /// Who runs an XDP program.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::attach::{Hook, XdpMode, attach};
+///
+/// let ifindex = universe.add_device("eth0")?;
+/// let hook = |mode| Hook::Xdp { ifindex, mode };
+/// let program = loaded.programs[0].handle;
+/// let link = attach(&backend, program, &hook(XdpMode::Generic))?;
+/// // The stack and the driver do not both run one.
+/// let both = attach(&backend, program, &hook(XdpMode::Native)).unwrap_err();
+/// assert_eq!(both.errno, skep_bpf::Errno::EEXIST);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum XdpMode {
     /// The driver if it can, else the stack.

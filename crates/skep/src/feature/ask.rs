@@ -18,6 +18,16 @@ pub const HELPERS_END: u32 = 220;
 const KFUNC_TAG: &str = "bpf_kfunc";
 
 /// A kind of program that can be asked about.
+///
+/// ```no_run
+/// use skep::feature::ask::subjects;
+///
+/// let kernel = skep::Kernel::new();
+/// for subject in subjects(&skep::target::running_btf()?) {
+///     println!("{:?}: {}", subject.prog_type, subject.loads(&kernel));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// Program type.

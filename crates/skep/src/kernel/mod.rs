@@ -54,6 +54,18 @@ impl Optional {
 }
 
 /// The running kernel.
+///
+/// ```no_run
+/// use skep_abi::MapType;
+/// use skep_bpf::{Backend, MapCreate};
+///
+/// let kernel = skep::Kernel::new();
+/// let map = kernel.map_create(&MapCreate::new(MapType::Hash, 4, 8, 1024))?; // root
+/// kernel.map_update(map, &1u32.to_ne_bytes(), &2u64.to_ne_bytes(), 0)?;
+/// println!("id {}", kernel.map_info(map)?.id);
+/// kernel.close(map);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Default)]
 pub struct Kernel {
     open: Mutex<HashMap<i32, Entry>>,

@@ -6,6 +6,23 @@ use std::marker::PhantomData;
 use std::os::fd::RawFd;
 
 /// A ring buffer or perf event array whose records are `T`.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../tests/objects/emit.bpf.o")?, "emit.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::typed::{Events, Program, RawMap, map};
+///
+/// let records: RawMap<'_> = map(&loaded, "records").ok_or("no such map")?;
+/// let mut reader = Events::<[u32; 2]>::from(records).open()?;
+/// let input = skep::test_run::Input { data: Some(vec![0; 64]), ctx: None };
+/// Program::of(&loaded, "emit").ok_or("no such program")?.test_run(&input)?;
+/// assert_eq!(reader.drain(|event| println!("{event:?}"))?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Events<'a, T> {
     map: MapHandle<'a>,
@@ -22,6 +39,27 @@ impl<'a, T: Plain> From<MapHandle<'a>> for Events<'a, T> {
 }
 
 /// One thing that arrived.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../tests/objects/emit.bpf.o")?, "emit.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::typed::{Events, Program, RawMap, TypedEvent, map};
+///
+/// let records: RawMap<'_> = map(&loaded, "records").ok_or("no such map")?;
+/// let mut reader = Events::<[u32; 2]>::from(records).open()?;
+/// # let input = skep::test_run::Input { data: Some(vec![0; 64]), ctx: None };
+/// # Program::of(&loaded, "emit").ok_or("no such program")?.test_run(&input)?;
+/// reader.drain(|event| match event {
+///     TypedEvent::Record([run, bytes], _rest) => assert_eq!((run, bytes), (1, 64)),
+///     TypedEvent::Short(bytes) => println!("{} bytes are no record", bytes.len()),
+///     TypedEvent::Lost { cpu, count } => println!("{count} lost on CPU {cpu}"),
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum TypedEvent<'a, T> {
     /// A record, and what follows its type's bytes: padding of perf samples, or a tail of variable size.
@@ -38,6 +76,22 @@ pub enum TypedEvent<'a, T> {
 }
 
 /// Reads events; dropping it ends the stream.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../tests/objects/emit.bpf.o")?, "emit.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::typed::{Events, RawMap, TypedReader, map};
+///
+/// let records: RawMap<'_> = map(&loaded, "records").ok_or("no such map")?;
+/// let mut reader: TypedReader<[u32; 2]> = Events::from(records).open()?;
+/// assert_eq!(reader.drain(|event| println!("{event:?}"))?, 0);
+/// assert!(reader.fill().is_none_or(|f| f.bytes == 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct TypedReader<T> {
     reader: Box<dyn EventReader>,
     record: PhantomData<T>,

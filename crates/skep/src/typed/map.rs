@@ -8,6 +8,20 @@ use std::marker::PhantomData;
 use zerocopy::IntoBytes;
 
 /// A map of a loaded object: where it is, not what is in it.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::typed::{MapHandle, map};
+///
+/// let raw: MapHandle<'_> = map(&loaded, "services").ok_or("no such map")?;
+/// assert_eq!(raw.backend().map_info(raw.handle())?.max_entries, 1024);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct MapHandle<'a> {
     backend: &'a dyn Backend,
@@ -116,6 +130,22 @@ macro_rules! wrapper {
 wrapper! { Map<K, V> PerCpuMap<K, V> Queue<V> Global<V> }
 
 /// A hash, LRU hash, array or LPM trie.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::typed::{Map, map};
+///
+/// let services: Map<'_, u32, [u64; 2]> = map(&loaded, "services").ok_or("no such map")?;
+/// services.insert(&7, &[1, 2])?;
+/// assert_eq!(services.get(&7)?, Some([1, 2]));
+/// assert!(services.remove(&7)? && services.get(&7)?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Map<'a, K, V> {
     map: MapHandle<'a>,
@@ -168,6 +198,22 @@ impl<'a, K: Plain, V: Plain> Map<'a, K, V> {
 }
 
 /// A map with one value a CPU.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../tests/objects/typed.bpf.o")?, "typed.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::typed::{PerCpuMap, map};
+///
+/// type Value = [u8; 10]; // the C structure
+/// let counts: PerCpuMap<'_, u32, Value> = map(&loaded, "per_cpu").ok_or("no such map")?;
+/// let values = counts.get(&0)?.ok_or("no such element")?;
+/// assert_eq!(values.len(), backend.possible_cpus());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct PerCpuMap<'a, K, V> {
     map: MapHandle<'a>,
@@ -224,6 +270,21 @@ impl<'a, K: Plain, V: Plain> PerCpuMap<'a, K, V> {
 }
 
 /// A queue or stack.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../tests/objects/typed.bpf.o")?, "typed.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::typed::{Queue, map};
+///
+/// let waiting: Queue<'_, u64> = map(&loaded, "waiting").ok_or("no such map")?;
+/// waiting.push(&7)?;
+/// assert_eq!((waiting.pop()?, waiting.pop()?), (Some(7), None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Queue<'a, V> {
     map: MapHandle<'a>,
@@ -269,6 +330,20 @@ impl<V: Plain> Queue<'_, V> {
 }
 
 /// The variables of a data section of a loaded object.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../tests/objects/emit.bpf.o")?, "emit.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::typed::{Global, map};
+///
+/// let variables: Global<'_, u32> = map(&loaded, ".bss").ok_or("no such map")?;
+/// assert_eq!(variables.get()?, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Global<'a, V> {
     map: MapHandle<'a>,

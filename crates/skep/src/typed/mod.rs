@@ -45,6 +45,29 @@ pub use skep_object::Object;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A value that is its bytes: no padding, every bit pattern valid.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::typed::{Map, map};
+/// use skep::zerocopy::{FromBytes, Immutable, IntoBytes};
+///
+/// #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+/// #[zerocopy(crate = "skep::zerocopy")]
+/// #[repr(C)]
+/// struct Traffic {
+///     packets: u64,
+///     bytes: u64,
+/// }
+///
+/// let services: Map<'_, u32, Traffic> = map(&loaded, "services").ok_or("no such map")?;
+/// services.insert(&7, &Traffic { packets: 1, bytes: 64 })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Plain: FromBytes + IntoBytes + Immutable + Copy + 'static {}
 
 impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Plain for T {}

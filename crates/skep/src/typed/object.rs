@@ -9,6 +9,14 @@ use std::fmt;
 use std::sync::Arc;
 
 /// An object of bindings cannot be opened or loaded.
+///
+/// ```
+/// use skep::typed::{BindingError, open};
+///
+/// let error = open(b"not an object", "x.bpf.o").unwrap_err();
+/// assert!(matches!(error, BindingError::Object(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub enum BindingError {
     /// The embedded object is damaged, or does not fit the target.

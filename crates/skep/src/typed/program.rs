@@ -7,6 +7,22 @@ use skep_bpf::{Handle, ProgInfo, TestRunResult};
 use std::fmt;
 
 /// A program was not attached.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::attach::Where;
+/// use skep::typed::{AttachError, Program};
+///
+/// let program = Program::of(&loaded, "packets").ok_or("no such program")?;
+/// // Nobody said which device.
+/// assert!(matches!(program.attach(&Where::default()), Err(AttachError::Unclear(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub enum AttachError {
     /// Its section name does not say where, and the caller did not either.
@@ -27,6 +43,23 @@ impl fmt::Display for AttachError {
 impl std::error::Error for AttachError {}
 
 /// A program of a loaded object.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../examples/packets.bpf.o")?, "packets.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::attach::Where;
+/// use skep::typed::Program;
+///
+/// let program = Program::of(&loaded, "packets").ok_or("no such program")?;
+/// let place = Where { ifindex: Some(universe.add_device("eth0")?), ..Where::default() };
+/// let link = program.attach(&place)?;
+/// println!("{:?} runs {}", link, program.info()?.name);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Program<'a> {
     loaded: &'a Loaded,
