@@ -16,7 +16,9 @@ const UNFINISHED: &[&str] = &[
 /// Places of somebody's machine.
 const MACHINE_PATHS: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/")];
 /// Crates whose public types all have an example in their documentation, which `cargo test --doc` runs.
-const WITH_EXAMPLES: &[&str] = &["bpf", "gen", "skep", "user"];
+const WITH_EXAMPLES: &[&str] = &[
+    "bpf", "btf", "gen", "net", "object", "profile", "skep", "user",
+];
 /// How the definition of a public type begins.
 const TYPES: &[&str] = &["pub struct ", "pub enum ", "pub trait ", "pub union "];
 

@@ -6,6 +6,18 @@ use crate::types::Kind;
 use std::collections::HashMap;
 
 /// BTF under construction. Ids and string offsets are final as soon as they are given out.
+///
+/// ```
+/// use skep_btf::{Btf, Builder, Order};
+///
+/// let mut builder = Builder::new(Order::HOST);
+/// let int = builder.add_int("int", 4, 1);
+/// let pair = builder.add_struct("pair", 8, &[("a", int, 0), ("b", int, 32)]);
+/// let btf = Btf::parse(builder.finish())?;
+/// btf.validate()?;
+/// assert_eq!(btf.size_of(pair)?, 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Builder {
     order: Order,

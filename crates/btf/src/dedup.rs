@@ -15,6 +15,18 @@ use crate::types::{Kind, Type};
 use std::collections::{HashMap, HashSet};
 
 /// What the caller knows and types do not say.
+///
+/// ```
+/// use skep_btf::dedup::{Known, dedup};
+/// use skep_btf::{Btf, Builder, Order};
+///
+/// # let mut builder = Builder::new(Order::HOST);
+/// # let (one, two) = (builder.add_int("int", 4, 1), builder.add_int("int", 4, 1));
+/// # let btf = Btf::parse(builder.finish())?;
+/// let known = Known { dropped: vec![two], ..Known::default() };
+/// assert_eq!(dedup(&btf, &known).id(two), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// Types, and those that stand for them.
@@ -24,6 +36,19 @@ pub struct Known {
 }
 
 /// BTF without equal types.
+///
+/// ```
+/// use skep_btf::dedup::{Known, dedup};
+/// use skep_btf::{Btf, Builder, Order};
+///
+/// let mut builder = Builder::new(Order::HOST);
+/// let (one, two) = (builder.add_int("int", 4, 1), builder.add_int("int", 4, 1));
+/// let btf = Btf::parse(builder.finish())?;
+/// let joined = dedup(&btf, &Known::default());
+/// assert_eq!(joined.id(one), joined.id(two));
+/// assert_eq!(Btf::parse(joined.builder.finish())?.type_count(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Deduplicated {
     /// The types; strings may still be added.

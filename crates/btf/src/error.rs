@@ -3,6 +3,15 @@
 use skep_abi::Errno;
 
 /// BTF was refused: what is wrong, and in which type.
+///
+/// ```
+/// use skep_btf::{Btf, BtfError};
+///
+/// let error: BtfError = Btf::parse(*b"not BTF, but long enough").err().ok_or("BTF")?;
+/// assert_eq!(error.type_id, 0);
+/// println!("{error} ({})", error.errno());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BtfError {
     /// The type, 0 for the blob as a whole.

@@ -4,6 +4,19 @@ use crate::error::{BtfError, BtfProblem};
 use crate::raw::{MAGIC, Order};
 
 /// Where a function begins (`struct bpf_func_info`).
+///
+/// ```
+/// use skep_btf::{Ext, FuncInfo};
+/// # use skep_btf::ext::SectionInfo;
+/// # use skep_btf::Order;
+///
+/// # let mut ext = Ext::default();
+/// # ext.funcs.push(SectionInfo { section: 1, records: vec![FuncInfo { insn: 0, type_id: 3 }] });
+/// let ext = Ext::parse(&ext.write(Order::HOST))?;
+/// let FuncInfo { insn, type_id } = ext.funcs[0].records[0];
+/// assert_eq!((insn, type_id), (0, 3)); // the function that begins at instruction 0
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FuncInfo {
     /// First slot.
@@ -13,6 +26,14 @@ pub struct FuncInfo {
 }
 
 /// Where a source line begins (`struct bpf_line_info`).
+///
+/// ```
+/// use skep_btf::LineInfo;
+///
+/// let info = LineInfo { insn: 0, file: 1, text: 9, line_col: 41 << 10 | 12 };
+/// assert_eq!((info.line(), info.column()), (41, 12));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LineInfo {
     /// First slot that the line covers.
@@ -40,6 +61,18 @@ impl LineInfo {
 }
 
 /// A CO-RE relocation (`struct bpf_core_relo`).
+///
+/// ```
+/// use skep_btf::{CoreRelo, Ext};
+///
+/// // With an object's BTF: `btf.str(relo.access)` is its path, "0:1".
+/// fn paths(ext: &Ext) -> Vec<(u32, u32)> {
+///     let records = ext.relos.iter().flat_map(|s| &s.records);
+///     records.map(|relo: &CoreRelo| (relo.insn, relo.access)).collect()
+/// }
+/// assert!(paths(&Ext::default()).is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CoreRelo {
     /// The slot to patch.
@@ -53,6 +86,17 @@ pub struct CoreRelo {
 }
 
 /// Records of one code section; slots count from the section's start.
+///
+/// ```
+/// use skep_btf::ext::SectionInfo;
+/// use skep_btf::{Ext, FuncInfo};
+///
+/// let records = vec![FuncInfo { insn: 0, type_id: 3 }];
+/// let section = SectionInfo { section: 1, records };
+/// let ext = Ext { funcs: vec![section], ..Ext::default() };
+/// assert_eq!(ext.funcs[0].records.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SectionInfo<T> {
     /// String offset of the section's name.
@@ -62,6 +106,14 @@ pub struct SectionInfo<T> {
 }
 
 /// A parsed `.BTF.ext` section.
+///
+/// ```
+/// use skep_btf::{Ext, Order};
+///
+/// let ext = Ext::parse(&Ext::default().write(Order::HOST))?;
+/// assert!(ext.funcs.is_empty() && ext.lines.is_empty() && ext.relos.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Ext {
     /// Functions.

@@ -11,6 +11,21 @@ use std::sync::{Arc, OnceLock};
 const MAX_DEPTH: usize = 64;
 
 /// Parsed BTF; clones share it.
+///
+/// ```
+/// use skep_btf::{Btf, Builder, Kind, Order};
+///
+/// # let mut builder = Builder::new(Order::HOST);
+/// # let int = builder.add_int("int", 4, 1);
+/// # let pair = builder.add_struct("pair", 8, &[("a", int, 0), ("b", int, 32)]);
+/// # let btf = Btf::parse(builder.finish())?;
+/// for ty in btf.types() {
+///     println!("{ty:?}");
+/// }
+/// let found = btf.find("pair", Kind::Struct).ok_or("no such struct")?;
+/// assert_eq!((found.id(), btf.size_of(found.id())?), (pair, 8));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Btf {
     inner: Arc<Inner>,

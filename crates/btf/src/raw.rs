@@ -21,6 +21,14 @@ pub const MAX_VLEN: u32 = 0xffff;
 pub const MAX_SIZE: usize = 16 * 1024 * 1024;
 
 /// Byte order of a blob.
+///
+/// ```
+/// use skep_btf::Order;
+///
+/// assert_eq!(Order::Big.u32_bytes(1), [0, 0, 0, 1]);
+/// assert_eq!(Order::Little.u16_at(&[1, 0], 0), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
     /// Least significant byte first.
@@ -103,6 +111,19 @@ impl Order {
 }
 
 /// `struct btf_header`
+///
+/// ```
+/// use skep_btf::{Btf, Builder, Order};
+///
+/// # let mut builder = Builder::new(Order::HOST);
+/// # let int = builder.add_int("int", 4, 1);
+/// # let pair = builder.add_struct("pair", 8, &[("a", int, 0), ("b", int, 32)]);
+/// # let btf = Btf::parse(builder.finish())?;
+/// let header = btf.header();
+/// assert_eq!(header.order, Order::HOST);
+/// assert_eq!(header.type_off + header.type_len, header.str_off);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "fields of struct btf_header")]
 pub struct Header {
@@ -144,6 +165,15 @@ impl Header {
 }
 
 /// The second word of `struct btf_type`, taken apart.
+///
+/// ```
+/// use skep_btf::Kind;
+/// use skep_btf::raw::Info;
+///
+/// let info = Info::new(Kind::Struct, 2, false);
+/// assert_eq!((info.vlen(), info.kind_number()), (2, Kind::Struct as u32));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Info(pub u32);
 

@@ -1,6 +1,19 @@
 //! Special fields inside a value type: what `struct btf_record` is in the kernel.
 
 /// The special fields of a map value or allocated object, ordered by offset.
+///
+/// ```
+/// use skep_btf::{Btf, Builder, Order, Record};
+///
+/// let mut builder = Builder::new(Order::HOST);
+/// let int = builder.add_int("int", 4, 1);
+/// let lock = builder.add_struct("bpf_spin_lock", 4, &[("val", int, 0)]);
+/// let value = builder.add_struct("value", 8, &[("lock", lock, 0), ("count", int, 32)]);
+/// let btf = Btf::parse(builder.finish())?;
+/// let record = Record::of(&btf, value)?;
+/// assert_eq!(record.fields.len(), 1); // the lock
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Record {
     /// Fields, ordered by offset, none overlapping.
@@ -21,6 +34,19 @@ impl Record {
 }
 
 /// One special field.
+///
+/// ```
+/// use skep_btf::{Btf, Builder, Field, Order, Record};
+///
+/// # let mut builder = Builder::new(Order::HOST);
+/// # let int = builder.add_int("int", 4, 1);
+/// # let lock = builder.add_struct("bpf_spin_lock", 4, &[("val", int, 0)]);
+/// # let value = builder.add_struct("value", 8, &[("lock", lock, 0), ("count", int, 32)]);
+/// # let btf = Btf::parse(builder.finish())?;
+/// let Field { offset, size, .. } = Record::of(&btf, value)?.fields[0];
+/// assert_eq!((offset, size), (0, 4));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Field {
     /// What it is.
@@ -32,6 +58,18 @@ pub struct Field {
 }
 
 /// Kinds of special field.
+///
+/// ```
+/// use skep_btf::{Btf, Builder, FieldKind, Order, Record};
+///
+/// # let mut builder = Builder::new(Order::HOST);
+/// # let int = builder.add_int("int", 4, 1);
+/// # let lock = builder.add_struct("bpf_spin_lock", 4, &[("val", int, 0)]);
+/// # let value = builder.add_struct("value", 8, &[("lock", lock, 0), ("count", int, 32)]);
+/// # let btf = Btf::parse(builder.finish())?;
+/// assert_eq!(Record::of(&btf, value)?.fields[0].kind, FieldKind::SpinLock);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FieldKind {
     /// `struct bpf_spin_lock`
@@ -76,6 +114,17 @@ pub enum FieldKind {
 }
 
 /// Tags of stored pointers.
+///
+/// ```
+/// use skep_btf::{FieldKind, KptrTag, Record};
+///
+/// fn owns_objects(record: &Record) -> bool {
+///     let owned = |k: &FieldKind| matches!(k, FieldKind::Kptr { tag: KptrTag::Ref, .. });
+///     record.fields.iter().any(|f| owned(&f.kind))
+/// }
+/// assert!(!owns_objects(&Record::default()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KptrTag {
     /// `__kptr_untrusted`

@@ -6,6 +6,13 @@ use crate::raw::{Info, Order, TYPE_BYTES};
 macro_rules! kinds {
     ($($number:literal $name:ident $text:literal)*) => {
         /// Kinds of type (`BTF_KIND_*`).
+        ///
+        /// ```
+        /// use skep_btf::Kind;
+        ///
+        /// assert_eq!(Kind::from_number(4), Some(Kind::Struct));
+        /// assert!(Kind::Const.is_modifier() && Kind::Union.is_composite());
+        /// ```
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(u32)]
         #[expect(missing_docs, reason = "the names are the kernel's")]
@@ -110,6 +117,18 @@ impl Kind {
 }
 
 /// A view of one type; cheap to copy.
+///
+/// ```
+/// use skep_btf::{Btf, Builder, Order};
+///
+/// # let mut builder = Builder::new(Order::HOST);
+/// # let int = builder.add_int("int", 4, 1);
+/// # let pair = builder.add_struct("pair", 8, &[("a", int, 0), ("b", int, 32)]);
+/// # let btf = Btf::parse(builder.finish())?;
+/// let ty = btf.get(pair).ok_or("no such type")?;
+/// assert_eq!((ty.name(), ty.size(), ty.members().len()), ("pair", Some(8), 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Type<'a> {
     pub(crate) btf: &'a Btf,
@@ -386,6 +405,18 @@ impl<'a> Type<'a> {
 }
 
 /// The data word of an integer.
+///
+/// ```
+/// use skep_btf::{Btf, Builder, Order};
+///
+/// # let mut builder = Builder::new(Order::HOST);
+/// # let int = builder.add_int("int", 4, 1);
+/// # let pair = builder.add_struct("pair", 8, &[("a", int, 0), ("b", int, 32)]);
+/// # let btf = Btf::parse(builder.finish())?;
+/// let ty = btf.get(int).and_then(|t| t.int()).ok_or("no integer")?;
+/// assert_eq!((ty.is_signed(), ty.bits()), (true, 32));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Int {
     /// As in the record.
@@ -438,6 +469,18 @@ impl Int {
 }
 
 /// Element type, index type and length of an array.
+///
+/// ```
+/// use skep_btf::{Array, Btf, Builder, Order};
+///
+/// let mut builder = Builder::new(Order::HOST);
+/// let int = builder.add_int("int", 4, 1);
+/// let array = builder.add_array(int, int, 16);
+/// let btf = Btf::parse(builder.finish())?;
+/// let found = btf.get(array).and_then(|t| t.array());
+/// assert_eq!(found, Some(Array { element: int, index: int, len: 16 }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "the fields of struct btf_array")]
 pub struct Array {
@@ -447,6 +490,18 @@ pub struct Array {
 }
 
 /// A member of a struct or union.
+///
+/// ```
+/// use skep_btf::{Btf, Builder, Order};
+///
+/// # let mut builder = Builder::new(Order::HOST);
+/// # let int = builder.add_int("int", 4, 1);
+/// # let pair = builder.add_struct("pair", 8, &[("a", int, 0), ("b", int, 32)]);
+/// # let btf = Btf::parse(builder.finish())?;
+/// let b = btf.get(pair).and_then(|t| t.member(1)).ok_or("no such member")?;
+/// assert_eq!((b.name, b.offset(), b.type_id), ("b", 4, int));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Member<'a> {
     /// Name; empty if anonymous.
@@ -470,6 +525,19 @@ impl Member<'_> {
 }
 
 /// A value of an enum.
+///
+/// ```
+/// use skep_btf::raw::Info;
+/// use skep_btf::{Btf, Builder, Kind, Order};
+///
+/// let mut builder = Builder::new(Order::HOST);
+/// let name = builder.add_str("XDP_PASS");
+/// let action = builder.add("xdp_action", Info::new(Kind::Enum, 1, false), 4, &[name, 2]);
+/// let btf = Btf::parse(builder.finish())?;
+/// let values = btf.get(action).ok_or("no enum")?.enum_values();
+/// assert_eq!(values.map(|v| (v.name, v.value)).collect::<Vec<_>>(), [("XDP_PASS", 2)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EnumValue<'a> {
     /// Its name.
@@ -481,6 +549,20 @@ pub struct EnumValue<'a> {
 }
 
 /// A parameter of a function prototype.
+///
+/// ```
+/// use skep_btf::raw::Info;
+/// use skep_btf::{Btf, Builder, Kind, Order};
+///
+/// let mut builder = Builder::new(Order::HOST);
+/// let int = builder.add_int("int", 4, 1);
+/// let name = builder.add_str("count");
+/// let proto = builder.add("", Info::new(Kind::FuncProto, 1, false), int, &[name, int]);
+/// let btf = Btf::parse(builder.finish())?;
+/// let param = btf.get(proto).and_then(|t| t.params().next()).ok_or("none")?;
+/// assert_eq!((param.name, param.type_id), ("count", int));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Param<'a> {
     /// Its name; may be empty.
@@ -492,6 +574,21 @@ pub struct Param<'a> {
 }
 
 /// A variable of a data section.
+///
+/// ```
+/// use skep_btf::raw::Info;
+/// use skep_btf::{Btf, Builder, Kind, Linkage, Order, VarSecInfo};
+///
+/// let mut builder = Builder::new(Order::HOST);
+/// let int = builder.add_int("int", 4, 1);
+/// let info = Info::new(Kind::Var, 0, false);
+/// let var = builder.add("runs", info, int, &[Linkage::Global as u32]);
+/// let section = builder.add(".bss", Info::new(Kind::Datasec, 1, false), 4, &[var, 0, 4]);
+/// let btf = Btf::parse(builder.finish())?;
+/// let found = btf.get(section).and_then(|t| t.vars().next());
+/// assert_eq!(found, Some(VarSecInfo { type_id: var, offset: 0, size: 4 }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VarSecInfo {
     /// The variable (or function, in `.ksyms`).
@@ -503,6 +600,21 @@ pub struct VarSecInfo {
 }
 
 /// A declaration tag.
+///
+/// ```
+/// use skep_btf::raw::Info;
+/// use skep_btf::{Btf, Builder, Kind, Order};
+///
+/// let mut builder = Builder::new(Order::HOST);
+/// let int = builder.add_int("int", 4, 1);
+/// let node = builder.add_struct("node", 4, &[("value", int, 0)]);
+/// let info = Info::new(Kind::DeclTag, 0, false);
+/// let tag = builder.add("contains:node", info, node, &[0]);
+/// let btf = Btf::parse(builder.finish())?;
+/// let found = btf.get(tag).and_then(|t| t.decl_tag()).ok_or("no tag")?;
+/// assert_eq!((found.text, found.type_id, found.component), ("contains:node", node, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeclTag<'a> {
     /// The tag.
@@ -514,6 +626,13 @@ pub struct DeclTag<'a> {
 }
 
 /// Linkage of functions and variables.
+///
+/// ```
+/// use skep_btf::Linkage;
+///
+/// assert_eq!(Linkage::from_number(1), Some(Linkage::Global));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Linkage {

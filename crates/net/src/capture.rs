@@ -23,6 +23,13 @@ const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 const OPTION_TSRESOL: u16 = 9;
 
 /// A packet of a capture.
+///
+/// ```
+/// let file = std::fs::read("../../examples/web.pcap")?;
+/// let record = skep_net::capture::read(&file)?.remove(0);
+/// assert!(record.data.len() <= record.wire_len as usize);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record<'a> {
     /// When, in nanoseconds since 1970.
@@ -65,6 +72,18 @@ pub(crate) struct Cursor {
 }
 
 /// A capture that is being read.
+///
+/// ```
+/// use skep_net::capture::Capture;
+///
+/// let file = std::fs::read("../../examples/web.pcap")?;
+/// let mut bytes = 0;
+/// for record in Capture::new(&file)? {
+///     bytes += u64::from(record?.wire_len);
+/// }
+/// assert!(bytes > 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Capture<'a> {
     bytes: &'a [u8],

@@ -3,6 +3,14 @@
 use std::fmt;
 
 /// A capture cannot be read.
+///
+/// ```
+/// use skep_net::PcapError;
+/// use skep_net::capture::read;
+///
+/// assert_eq!(read(b"not a capture").unwrap_err(), PcapError::NotPcap);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum PcapError {

@@ -14,6 +14,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const FLOWS_MAX: usize = 1 << 16;
 
 /// Where numbers of TCP conversations begin.
+///
+/// ```
+/// use skep_net::line::{Flows, Line};
+///
+/// // Sequence numbers count from the first one of their connection.
+/// let file = std::fs::read("../../examples/web.pcap")?;
+/// let flows = Flows::default();
+/// for record in skep_net::capture::read(&file)? {
+///     let line = Line {
+///         time_ns: record.time_ns,
+///         data: record.data,
+///         wire_len: record.wire_len,
+///         link: record.link,
+///         flows: Some(&flows),
+///     };
+///     println!("{line}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Flows {
     /// By sender and receiver: the numbers that their bytes count from.
@@ -64,6 +83,24 @@ impl Write for Text<'_> {
 }
 
 /// A packet as a line of text.
+///
+/// ```
+/// use skep_net::line::{Flows, Line};
+///
+/// let file = std::fs::read("../../examples/web.pcap")?;
+/// let flows = Flows::default();
+/// for record in skep_net::capture::read(&file)? {
+///     let line = Line {
+///         time_ns: record.time_ns,
+///         data: record.data,
+///         wire_len: record.wire_len,
+///         link: record.link,
+///         flows: Some(&flows),
+///     };
+///     println!("{line}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
     /// When, in nanoseconds since 1970; printed as the time of day, UTC.

@@ -10,6 +10,14 @@ const READ_BYTES: usize = 1 << 18;
 const WINDOW_BYTES_MAX: usize = 16 << 20;
 
 /// Why a capture gives no more packets.
+///
+/// ```
+/// use skep_net::stream::{Stream, StreamError};
+///
+/// let error = Stream::new(&b"not a capture, whatever it is"[..]).err();
+/// assert!(matches!(error, Some(StreamError::Capture(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub enum StreamError {
     /// The bytes are no capture, or damaged.
@@ -30,6 +38,21 @@ impl std::fmt::Display for StreamError {
 impl std::error::Error for StreamError {}
 
 /// A capture that is read as it goes.
+///
+/// ```
+/// use skep_net::stream::Stream;
+///
+/// let file = std::fs::File::open("../../examples/web.pcap")?;
+/// let mut stream = Stream::new(file)?;
+/// let mut count = 0;
+/// while let Some(batch) = stream.batch()? {
+///     for record in batch {
+///         count += usize::from(record?.data.len() >= 14);
+///     }
+/// }
+/// assert_eq!(count, 71);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Stream<R> {
     source: R,
@@ -47,6 +70,21 @@ pub struct Stream<R> {
 }
 
 /// The packets that are whole in the window, one after the other.
+///
+/// ```
+/// use skep_net::stream::Stream;
+///
+/// let file = std::fs::File::open("../../examples/web.pcap")?;
+/// let mut stream = Stream::new(file)?;
+/// let mut count = 0;
+/// while let Some(batch) = stream.batch()? {
+///     for record in batch {
+///         count += usize::from(record?.data.len() >= 14);
+///     }
+/// }
+/// assert_eq!(count, 71);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Batch<'s> {
     window: &'s [u8],

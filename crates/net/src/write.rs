@@ -7,6 +7,21 @@ use std::io::{self, Write};
 const WRITE_BYTES: usize = 1 << 18;
 
 /// Writes a capture of the classic format.
+///
+/// ```
+/// use skep_net::capture::read;
+/// use skep_net::write::Writer;
+///
+/// let file = std::fs::read("../../examples/web.pcap")?;
+/// let mut kept = Vec::new();
+/// let mut writer = Writer::new(&mut kept, skep_net::capture::ETHERNET, 65_535);
+/// for record in read(&file)?.iter().filter(|r| r.wire_len > 100) {
+///     writer.write(record)?;
+/// }
+/// writer.finish()?;
+/// assert!(read(&kept)?.len() < read(&file)?.len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Writer<W: Write> {
     out: W,

@@ -40,6 +40,19 @@ type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
 type Entry<'a> = DebuggingInformationEntry<Slice<'a>>;
 
 /// A local variable or parameter.
+///
+/// ```
+/// # use skep_object::debug::Debug;
+/// #
+/// # let file = std::fs::read("../../tests/diagnose/debug/locals.bpf.o")?;
+/// # let debug = Debug::parse(&file).ok_or("built without -g")?;
+/// for function in debug.functions() {
+///     for variable in debug.variables(function) {
+///         println!("{} at {:?}", variable.name, variable.places);
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Variable {
     /// Its name.
@@ -53,6 +66,25 @@ pub struct Variable {
 }
 
 /// Where a variable is.
+///
+/// ```
+/// use skep_object::debug::Place;
+/// # use skep_object::debug::Debug;
+/// #
+/// # let file = std::fs::read("../../tests/diagnose/debug/locals.bpf.o")?;
+/// # let debug = Debug::parse(&file).ok_or("built without -g")?;
+/// for function in debug.functions() {
+///     for variable in debug.variables(function) {
+///         for (insns, place) in variable.places {
+///             match place {
+///                 Place::Register(r) => println!("{insns:?}: r{r}"),
+///                 Place::Stack(offset) => println!("{insns:?}: r10{offset:+}"),
+///             }
+///         }
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
     /// In this register.
@@ -62,6 +94,19 @@ pub enum Place {
 }
 
 /// The debug information of an object.
+///
+/// ```
+/// use skep_object::debug::Debug;
+///
+/// let file = std::fs::read("../../tests/diagnose/debug/locals.bpf.o")?;
+/// let debug = Debug::parse(&file).ok_or("built without -g")?;
+/// for function in debug.functions() {
+///     for variable in debug.variables(function) {
+///         println!("{function}: {}", variable.name);
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Debug<'d> {
     /// Sections by name, with relocations applied.

@@ -3,6 +3,14 @@
 use skep_btf::BtfError;
 
 /// An object was refused. One sentence each; the place comes first.
+///
+/// ```
+/// use skep_object::{Object, ObjectError, Options};
+///
+/// let error = Object::parse(b"not an object", &Options::default()).unwrap_err();
+/// assert_eq!(error, ObjectError::NotElf);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ObjectError {

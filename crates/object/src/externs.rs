@@ -5,6 +5,18 @@ use crate::error::ObjectError;
 use skep_btf::{Btf, Kind, Type};
 
 /// A symbol declared `extern`.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/corners.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "corners.bpf.o".to_owned() })?;
+/// for external in object.externs() {
+///     println!("{} ({:?}), weak: {}", external.name, external.kind, external.weak);
+/// }
+/// assert!(!object.externs().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Extern {
     /// Its name.
@@ -16,6 +28,18 @@ pub struct Extern {
 }
 
 /// Kinds of extern symbol.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/corners.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "corners.bpf.o".to_owned() })?;
+/// use skep_object::ExternKind;
+///
+/// let is_kfunc = |k: &ExternKind| matches!(k, ExternKind::Kfunc { .. });
+/// assert!(object.externs().iter().any(|e| is_kfunc(&e.kind)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ExternKind {
     /// A kernel function; the local prototype.
@@ -42,6 +66,21 @@ pub enum ExternKind {
 }
 
 /// How a configuration value is stored.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/corners.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "corners.bpf.o".to_owned() })?;
+/// use skep_object::{ConfigForm, ExternKind};
+///
+/// for external in object.externs() {
+///     if let ExternKind::Config { form: ConfigForm::Tristate, .. } = external.kind {
+///         println!("{} is y, m or n", external.name);
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConfigForm {
     /// `_Bool`

@@ -49,6 +49,13 @@ pub(crate) fn add_at(
 }
 
 /// Why bytes are not an ELF file that can be read.
+///
+/// ```
+/// use skep_object::image::{Image, ImageError};
+///
+/// assert_eq!(Image::parse(b"not an object").err(), Some(ImageError::NotElf));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ImageError {
@@ -87,6 +94,16 @@ impl fmt::Display for ImageError {
 impl std::error::Error for ImageError {}
 
 /// A 64-bit ELF file.
+///
+/// ```
+/// use skep_object::image::Image;
+///
+/// let file = std::fs::read("../../examples/packets.bpf.o")?;
+/// let image = Image::parse(&file)?;
+/// let section = image.section("xdp").ok_or("no such section")?;
+/// assert!(section.is_executable());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Image<'d> {
     /// `e_machine`
@@ -106,6 +123,16 @@ pub struct Image<'d> {
 }
 
 /// A segment (`Elf64_Phdr`).
+///
+/// ```
+/// use skep_object::image::Image;
+///
+/// let file = std::fs::read("/proc/self/exe")?;
+/// for segment in Image::parse_any(&file)?.segments {
+///     println!("{:#x}: {} bytes", segment.address, segment.file_bytes);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ImageSegment {
     /// `p_type`
@@ -126,6 +153,17 @@ impl ImageSegment {
 }
 
 /// A section.
+///
+/// ```
+/// # use skep_object::image::Image;
+/// #
+/// # let file = std::fs::read("../../examples/packets.bpf.o")?;
+/// # let image = Image::parse(&file)?;
+/// for section in &image.sections {
+///     println!("{}: {} bytes, {} relocations", section.name, section.size, section.relocations.len());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ImageSection<'d> {
     /// The name; not UTF-8 counts as empty.
@@ -173,6 +211,16 @@ impl ImageSection<'_> {
 }
 
 /// A symbol.
+///
+/// ```
+/// # use skep_object::image::Image;
+/// #
+/// # let file = std::fs::read("../../examples/packets.bpf.o")?;
+/// # let image = Image::parse(&file)?;
+/// let symbol = image.symbols.iter().find(|s| s.name == "packets").ok_or("none")?;
+/// assert_eq!(symbol.value, 0); // where it begins in its section
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ImageSymbol<'d> {
     /// The name; not UTF-8 counts as empty.
@@ -209,6 +257,17 @@ impl ImageSymbol<'_> {
 }
 
 /// A place that depends on a symbol.
+///
+/// ```
+/// # use skep_object::image::Image;
+/// #
+/// # let file = std::fs::read("../../examples/packets.bpf.o")?;
+/// # let image = Image::parse(&file)?;
+/// let section = image.section("xdp").ok_or("no such section")?;
+/// let names = section.relocations.iter().map(|r| image.symbol_name(r.symbol));
+/// assert!(names.into_iter().any(|name| name == "services"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ImageRelocation {
     /// Byte within the section.
@@ -236,6 +295,14 @@ pub fn relocation_name(kind: u32) -> &'static str {
 }
 
 /// What the first bytes of a file say.
+///
+/// ```
+/// use skep_object::image::ImageHeader;
+///
+/// let file = std::fs::read("../../examples/packets.bpf.o")?;
+/// assert_eq!(ImageHeader::parse(&file)?.machine, 247); // EM_BPF
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ImageHeader {
     /// Byte order of everything in it.

@@ -9,6 +9,17 @@ use skep_btf::{Btf, FuncInfo, LineInfo};
 use skep_isa::Slot;
 
 /// A linked object.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "packets.bpf.o".to_owned() })?;
+/// # use skep_object::Target;
+/// let linked = object.relocate(&Target { cpus: 2, page_size: 4096, ..Target::default() })?;
+/// assert_eq!((linked.programs.len(), linked.license.as_str()), (1, "Dual MIT/GPL"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Linked {
     /// Programs in the order of the file.
@@ -27,6 +38,19 @@ pub struct Linked {
 }
 
 /// A program with its subprogs.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "packets.bpf.o".to_owned() })?;
+/// # use skep_object::Target;
+/// let linked = object.relocate(&Target { cpus: 2, page_size: 4096, ..Target::default() })?;
+/// let program = &linked.programs[0];
+/// assert_eq!((program.name.as_str(), program.section.as_str()), ("packets", "xdp"));
+/// assert!(program.failures.is_empty() && program.autoload);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Program {
     /// Name of its function.
@@ -63,6 +87,21 @@ pub struct Program {
 }
 
 /// A function or type of the kernel that a program is made for.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/iter.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "iter.bpf.o".to_owned() })?;
+/// # use skep_object::Target;
+/// let linked = object.relocate(&Target { cpus: 2, page_size: 4096, ..Target::default() })?;
+/// for program in &linked.programs {
+///     if let Some(target) = &program.attach_btf {
+///         println!("{} attaches to {} ({:?})", program.name, target.name, target.id);
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AttachBtf {
     /// Its name in BTF (`btf_trace_sched_switch`).
@@ -74,6 +113,19 @@ pub struct AttachBtf {
 }
 
 /// A relocation that failed.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/relocations.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "relocations.bpf.o".to_owned() })?;
+/// # use skep_object::Target;
+/// let linked = object.relocate(&Target { cpus: 2, page_size: 4096, ..Target::default() })?;
+/// for failure in linked.programs.iter().flat_map(|p| &p.failures) {
+///     println!("instruction {}: {} (fatal: {})", failure.insn, failure.cause, failure.is_fatal());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
     /// Slot in the linked program.
@@ -83,6 +135,24 @@ pub struct Failure {
 }
 
 /// Why a relocation failed.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/relocations.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "relocations.bpf.o".to_owned() })?;
+/// # use skep_object::Target;
+/// let linked = object.relocate(&Target { cpus: 2, page_size: 4096, ..Target::default() })?;
+/// use skep_object::FailureCause;
+///
+/// for failure in linked.programs.iter().flat_map(|p| &p.failures) {
+///     match &failure.cause {
+///         FailureCause::Poisoned { place, .. } => println!("the kernel has no {place}"),
+///         other => println!("{other}"),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum FailureCause {

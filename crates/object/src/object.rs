@@ -16,6 +16,16 @@ use skep_btf::{Btf, Ext, essential_name};
 use skep_isa::opcode::{CALL, JMP, LDDW};
 
 /// What the file itself does not say.
+///
+/// ```
+/// use skep_object::{Object, Options};
+///
+/// let bytes = std::fs::read("../../tests/objects/emit.bpf.o")?;
+/// let object = Object::parse(&bytes, &Options { name: "emit.bpf.o".to_owned() })?;
+/// // Maps of global variables are named after the object.
+/// assert!(object.maps().iter().all(|m| !m.is_data() || m.kernel_name.starts_with("emit.")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// File name without folders; data maps are named after it.
@@ -23,6 +33,18 @@ pub struct Options {
 }
 
 /// A parsed object file.
+///
+/// ```
+/// use skep_object::{Object, Options};
+///
+/// let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+/// let object = Object::parse(&bytes, &Options { name: "packets.bpf.o".to_owned() })?;
+/// for (program, section) in object.programs() {
+///     println!("{program} in {section}");
+/// }
+/// assert!(object.maps().iter().any(|m| m.name == "services"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Object {
     pub(crate) functions: Vec<Function>,
@@ -64,6 +86,15 @@ pub(crate) enum Operand {
 }
 
 /// What relocation needs to know of the target; see [`Object::needs`].
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "packets.bpf.o".to_owned() })?;
+/// assert!(!object.needs().kernel_btf); // it links without knowing the kernel
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Needs {
     /// The kernel's BTF: CO-RE, kfuncs, typed kernel variables, attach targets, struct_ops.

@@ -6,6 +6,18 @@ use skep_btf::raw::Info;
 use skep_btf::{Btf, BtfError, Kind, Linkage, Type};
 
 /// Which kinds the kernel knows.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "packets.bpf.o".to_owned() })?;
+/// use skep_object::sanitize::{BtfLevel, sanitize};
+///
+/// let older = sanitize(object.btf().ok_or("no BTF")?, BtfLevel::Linux5_0)?;
+/// println!("{} types", older.type_count());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum BtfLevel {
     /// No floats, tags, 64-bit enums: what Linux 5.6 knows.

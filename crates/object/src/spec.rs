@@ -3,6 +3,18 @@
 use skep_abi::MapType;
 
 /// A map to create.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "packets.bpf.o".to_owned() })?;
+/// // Sizes can be changed before loading.
+/// let mut object = object;
+/// let services = object.maps_mut().iter_mut().find(|m| m.name == "services");
+/// services.ok_or("no such map")?.max_entries = 16;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MapSpec {
     /// Name in the source; of data maps the section's name.
@@ -42,6 +54,18 @@ pub struct MapSpec {
 }
 
 /// Where a map comes from.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "packets.bpf.o".to_owned() })?;
+/// use skep_object::MapKind;
+///
+/// let declared = object.maps().iter().filter(|m| m.kind == MapKind::Declared);
+/// assert_eq!(declared.count(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MapKind {
     /// Section `.maps`.
@@ -61,6 +85,22 @@ pub enum MapKind {
 }
 
 /// What an element of a map of maps or programs is set to.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/objects.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "objects.bpf.o".to_owned() })?;
+/// use skep_object::SlotInit;
+///
+/// for (index, slot) in object.maps().iter().flat_map(|m| &m.slots) {
+///     match slot {
+///         SlotInit::Map(map) => println!("{index}: map {}", object.maps()[*map].name),
+///         SlotInit::Program(name) => println!("{index}: program {name}"),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SlotInit {
     /// A map, by its place in the list of maps.

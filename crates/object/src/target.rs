@@ -3,6 +3,25 @@
 use skep_btf::Btf;
 
 /// What relocation may use of the target. [`crate::Object::needs`] tells which parts an object asks for.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../examples/packets.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "packets.bpf.o".to_owned() })?;
+/// use skep_object::Target;
+///
+/// let target = Target {
+///     kernel_version: 6 << 16 | 18 << 8,
+///     kconfig: Some("CONFIG_HZ=250\n".to_owned()),
+///     cpus: 4,
+///     page_size: 4096,
+///     ..Target::default()
+/// };
+/// assert_eq!(target.config("CONFIG_HZ"), Some("250"));
+/// assert_eq!(object.relocate(&target)?.programs.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Target {
     /// The kernel's BTF.

@@ -14,6 +14,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Names of Linux's helpers and map types, for the assembler.
+///
+/// ```
+/// use skep_isa::asm::Facts;
+/// use skep_object::write::LinuxNames;
+///
+/// assert_eq!(LinuxNames.helper("bpf_ktime_get_ns"), Some(5));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct LinuxNames;
 
@@ -28,6 +36,15 @@ impl Facts for LinuxNames {
 }
 
 /// Why an assembled file is not an object.
+///
+/// ```
+/// use skep_object::write::{WriteError, write};
+///
+/// fn object(assembly: &skep_isa::asm::Assembly) -> Result<Vec<u8>, WriteError> {
+///     write(assembly)
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum WriteError {

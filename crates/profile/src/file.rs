@@ -11,6 +11,14 @@ const MAGIC: &[u8; 8] = b"SKEPPRF1";
 const PARTS_MAX: usize = 64;
 
 /// What a profile consists of.
+///
+/// ```
+/// use skep_profile::Parts;
+///
+/// let parts = Parts { kconfig: b"CONFIG_BPF=y\n".to_vec(), ..Parts::default() };
+/// assert_eq!(Parts::of_file(&parts.to_file())?.kconfig, parts.kconfig);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Parts {
     /// The kernel's answers, as text ([`skep_abi::kernel::Kernel`]).
@@ -24,6 +32,12 @@ pub struct Parts {
 }
 
 /// The bytes are no profile; the text says why.
+///
+/// ```
+/// let error = skep_profile::Profile::read("x", b"no profile").err();
+/// println!("{}", error.ok_or("a profile")?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BadProfile(pub(crate) String);
 

@@ -24,6 +24,15 @@ use std::sync::OnceLock;
 const PART_MAX: u64 = 64 << 20;
 
 /// A kernel as data. A value keeps what it has decompressed.
+///
+/// ```
+/// use skep_btf::Kind;
+/// use skep_profile::Profile;
+///
+/// let linux = Profile::linux_6_18();
+/// assert!(linux.btf().find("task_struct", Kind::Struct).is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Profile {
     name: Cow<'static, str>,

@@ -6,6 +6,13 @@ use skep_btf::BtfError;
 use std::fmt;
 
 /// Why objects cannot become one.
+///
+/// ```
+/// use skep_object::combine::{CombineError, combine};
+///
+/// assert!(matches!(combine(&[]), Err(CombineError::Nothing)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum CombineError {

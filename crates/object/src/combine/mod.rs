@@ -28,6 +28,20 @@ use skep_btf::{Btf, Ext, Order};
 use skep_isa::asm::{Assembly, Endian, Section};
 
 /// An object to link.
+///
+/// ```
+/// use skep_object::combine::{Input, combine};
+///
+/// let folder = "../../tests/objects/linked";
+/// let main = std::fs::read(format!("{folder}/main.bpf.o"))?;
+/// let part = std::fs::read(format!("{folder}/part.bpf.o"))?;
+/// let inputs = [
+///     Input { name: "main.bpf.o", bytes: &main },
+///     Input { name: "part.bpf.o", bytes: &part },
+/// ];
+/// assert!(combine(&inputs)?.starts_with(b"\x7fELF"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'d> {
     /// What it is called in errors.

@@ -1,6 +1,14 @@
 //! Kinds of CO-RE relocation.
 
 /// `enum bpf_core_relo_kind`
+///
+/// ```
+/// use skep_object::RelocKind;
+///
+/// let kind = RelocKind::from_number(2).ok_or("no such kind")?;
+/// assert_eq!((kind, kind.name()), (RelocKind::FieldExists, "field_exists"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RelocKind {
     /// Byte offset of a field.

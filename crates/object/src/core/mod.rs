@@ -24,6 +24,22 @@ use std::collections::HashMap;
 use value::Value;
 
 /// Why a relocation cannot be done at all (a missing field is not among them: it poisons the instruction).
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/relocations.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "relocations.bpf.o".to_owned() })?;
+/// # use skep_object::Target;
+/// let linked = object.relocate(&Target { cpus: 2, page_size: 4096, ..Target::default() })?;
+/// use skep_object::{CoreError, FailureCause};
+///
+/// // Nobody said what the kernel is like.
+/// let failures = linked.programs.iter().flat_map(|p| &p.failures);
+/// let none = |c: &FailureCause| matches!(c, FailureCause::Core { error: CoreError::NoBtf, .. });
+/// assert!(failures.into_iter().any(|f| none(&f.cause)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum CoreError {

@@ -34,6 +34,25 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 const FLEXIBLE_LEN_MAX: u32 = 1;
 
 /// Reduced BTF.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/relocations.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "relocations.bpf.o".to_owned() })?;
+/// use skep_btf::{Btf, Builder, Order};
+/// use skep_object::reduce::reduce;
+///
+/// let mut kernel = Builder::new(Order::HOST);
+/// let int = kernel.add_int("int", 4, 1);
+/// kernel.add_struct("net_device", 8, &[("mtu", int, 0), ("ifindex", int, 32)]);
+/// let kernel = Btf::parse(kernel.finish())?;
+/// let reduced = reduce(&kernel, &[object])?;
+/// assert!(reduced.renumbered.is_empty());
+/// let btf = Btf::parse(reduced.btf)?;
+/// assert!(btf.types().flat_map(|t| t.members()).all(|m| m.name == "ifindex"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reduced {
     /// The types, without base.
@@ -44,6 +63,25 @@ pub struct Reduced {
 }
 
 /// A relocation would be answered differently by the reduced BTF, because the whole BTF contradicts itself.
+///
+/// ```
+/// # use skep_object::{Object, Options};
+/// #
+/// # let bytes = std::fs::read("../../tests/objects/relocations.bpf.o")?;
+/// # let object = Object::parse(&bytes, &Options { name: "relocations.bpf.o".to_owned() })?;
+/// # use skep_btf::{Btf, Builder, Order};
+/// # use skep_object::reduce::reduce;
+/// #
+/// # let mut kernel = Builder::new(Order::HOST);
+/// # let int = kernel.add_int("int", 4, 1);
+/// # kernel.add_struct("net_device", 8, &[("mtu", int, 0), ("ifindex", int, 32)]);
+/// # let kernel = Btf::parse(kernel.finish())?;
+/// match reduce(&kernel, &[object]) {
+///     Ok(reduced) => println!("{} bytes", reduced.btf.len()),
+///     Err(error) => println!("object {}: {error}", error.object),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReduceError {
     /// Which of the objects.

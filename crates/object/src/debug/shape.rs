@@ -13,6 +13,20 @@ const MAX_DEPTH: usize = 8;
 const POINTER_BYTES: u64 = 8;
 
 /// The type of a variable on the stack.
+///
+/// ```
+/// # use skep_object::debug::Debug;
+/// #
+/// # let file = std::fs::read("../../tests/diagnose/debug/locals.bpf.o")?;
+/// # let debug = Debug::parse(&file).ok_or("built without -g")?;
+/// for function in debug.functions() {
+///     for variable in debug.variables(function) {
+///         let bytes = variable.shape.map(|s| s.bytes);
+///         println!("{}: {bytes:?} bytes", variable.name);
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Shape {
     /// Bytes.
@@ -22,6 +36,21 @@ pub struct Shape {
 }
 
 /// A member of a structure that has no members itself.
+///
+/// ```
+/// # use skep_object::debug::Debug;
+/// #
+/// # let file = std::fs::read("../../tests/diagnose/debug/locals.bpf.o")?;
+/// # let debug = Debug::parse(&file).ok_or("built without -g")?;
+/// for function in debug.functions() {
+///     for variable in debug.variables(function) {
+///         for member in variable.shape.into_iter().flat_map(|s| s.members) {
+///             println!("{}{} at byte {}", variable.name, member.path, member.offset);
+///         }
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member {
     /// Its name, with those of the structures around it: `addr.port`.
