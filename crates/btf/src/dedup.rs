@@ -81,6 +81,104 @@ fn is_unique(kind: Kind) -> bool {
     matches!(kind, Kind::Func | Kind::Var | Kind::Datasec)
 }
 
+/// Who refers to each type: at which of its places, and which type.
+struct References {
+    /// Where the references to each type begin, and the end of all.
+    starts: Vec<usize>,
+    all: Vec<(u32, u32)>,
+}
+
+impl References {
+    fn new(partition: &Partition<'_>) -> Self {
+        let count = partition.own.len();
+        let mut found: Vec<(u32, (u32, u32))> = Vec::new();
+        for ty in partition.btf.own_types() {
+            let words: Vec<u32> = ty.words().collect();
+            for (place, at) in (0..).zip(ty.type_words()) {
+                let target = partition.of(words[at]);
+                // What does not exist reads as `void`.
+                let target = if (target as usize) < count { target } else { 0 };
+                found.push((target, (place, ty.id())));
+            }
+        }
+        found.sort_unstable();
+        let starts = (0..=count as u32).map(|id| found.partition_point(|f| f.0 < id));
+        Self {
+            starts: starts.collect(),
+            all: found.into_iter().map(|(_, reference)| reference).collect(),
+        }
+    }
+
+    fn to(&self, id: u32) -> &[(u32, u32)] {
+        let id = id as usize;
+        &self.all[self.starts[id]..self.starts[id + 1]]
+    }
+}
+
+/// Classes of types that can be split.
+struct Classes {
+    /// The class of each type.
+    of: Vec<u32>,
+    /// The types of each class; those that are marked stand at its end.
+    members: Vec<Vec<u32>>,
+    /// Where each type stands in its class.
+    place: Vec<usize>,
+    /// How many of each class are marked.
+    marked: Vec<usize>,
+}
+
+impl Classes {
+    /// `own` numbers the classes without a gap.
+    fn new(own: &[u32]) -> Self {
+        let count = own.iter().max().map_or(0, |last| *last as usize + 1);
+        let mut classes = Self {
+            of: own.to_vec(),
+            members: vec![Vec::new(); count],
+            place: vec![0; own.len()],
+            marked: vec![0; count],
+        };
+        for (id, class) in (0..).zip(own) {
+            let members = &mut classes.members[*class as usize];
+            classes.place[id as usize] = members.len();
+            members.push(id);
+        }
+        classes
+    }
+
+    /// Marks a type, which is not marked yet; `touched` gets its class if it is the first of it.
+    fn mark(&mut self, id: u32, touched: &mut Vec<u32>) {
+        let class = self.of[id as usize] as usize;
+        let members = &mut self.members[class];
+        if self.marked[class] == 0 {
+            touched.push(class as u32);
+        }
+        self.marked[class] += 1;
+        let (from, to) = (self.place[id as usize], members.len() - self.marked[class]);
+        let other = members[to];
+        members.swap(from, to);
+        self.place[id as usize] = to;
+        self.place[other as usize] = from;
+    }
+
+    /// Makes the marked types of a class one of their own, unless they all are; nothing is marked then.
+    fn split(&mut self, class: u32) -> Option<u32> {
+        let count = std::mem::take(&mut self.marked[class as usize]);
+        let members = &mut self.members[class as usize];
+        if count == members.len() {
+            return None;
+        }
+        let split = members.split_off(members.len() - count);
+        let new = self.members.len() as u32;
+        for (place, id) in split.iter().enumerate() {
+            self.of[*id as usize] = new;
+            self.place[*id as usize] = place;
+        }
+        self.members.push(split);
+        self.marked.push(0);
+        Some(new)
+    }
+}
+
 struct Partition<'b> {
     btf: &'b Btf,
     /// The type that stands for each one, itself at first.
@@ -131,29 +229,42 @@ impl<'b> Partition<'b> {
         self.stands.get(id as usize).copied().unwrap_or(0)
     }
 
-    /// Splits classes until they agree with themselves. Every round but the last makes at least one more class.
+    /// Splits classes until they agree with themselves, as Hopcroft's algorithm does: a class that was split makes classes split
+    /// whose members refer to it, and of its two parts only the smaller one has to be looked at.
     fn refine(&mut self) {
-        self.class = self.own.clone();
-        let mut count = 0;
-        loop {
-            let mut known: HashMap<Vec<u32>, u32> = HashMap::new();
-            let mut next = vec![0];
-            for ty in self.btf.own_types() {
-                let mut key = vec![self.class[ty.id() as usize]];
-                let words: Vec<u32> = ty.words().collect();
-                for at in ty.type_words() {
-                    let target = self.of(words[at]);
-                    key.push(self.class.get(target as usize).copied().unwrap_or(0));
+        let references = References::new(self);
+        let mut classes = Classes::new(&self.own);
+        let mut waiting: Vec<u32> = (0..classes.members.len() as u32).collect();
+        let mut is_waiting = vec![true; waiting.len()];
+        let (mut into, mut touched) = (Vec::new(), Vec::new());
+        while let Some(class) = waiting.pop() {
+            is_waiting[class as usize] = false;
+            into.clear();
+            for ty in &classes.members[class as usize] {
+                into.extend_from_slice(references.to(*ty));
+            }
+            into.sort_unstable();
+            for same_place in into.chunk_by(|a, b| a.0 == b.0) {
+                for (_, source) in same_place {
+                    classes.mark(*source, &mut touched);
                 }
-                let number = known.len() as u32 + 1;
-                next.push(*known.entry(key).or_insert(number));
+                for old in touched.drain(..) {
+                    let Some(new) = classes.split(old) else {
+                        continue;
+                    };
+                    let size = |class: u32| classes.members[class as usize].len();
+                    let takes_new = is_waiting[old as usize] || size(new) <= size(old);
+                    is_waiting.push(takes_new);
+                    if takes_new {
+                        waiting.push(new);
+                    } else {
+                        is_waiting[old as usize] = true;
+                        waiting.push(old);
+                    }
+                }
             }
-            self.class = next;
-            if known.len() == count {
-                return;
-            }
-            count = known.len();
         }
+        self.class = classes.of;
     }
 
     /// Lets complete types stand for forward declarations; tells whether there was one more.
@@ -246,6 +357,86 @@ mod tests {
         let btf = Btf::parse(found.builder.finish()).unwrap();
         btf.validate().unwrap();
         assert_eq!(btf.type_count(), 7);
+    }
+
+    /// Pointers of pointers, so many deep, to `int` of so many bytes.
+    const DEPTH: u32 = 50_000;
+
+    #[test]
+    fn long_chains_take_no_longer_than_their_length() {
+        let mut builder = Builder::new(Order::HOST);
+        for bytes in [4, 4, 8] {
+            let mut id = builder.add_int("int", bytes, 1);
+            for _ in 0..DEPTH {
+                id = builder.add_ref(Kind::Ptr, "", id);
+            }
+        }
+        let btf = Btf::parse(builder.finish()).unwrap();
+        let start = std::time::Instant::now();
+        let found = dedup(&btf, &Known::default());
+        // Round after round over all types it takes minutes.
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+        assert_eq!(found.builder.type_count(), 1 + 2 * (DEPTH + 1));
+        assert_eq!(found.id(DEPTH + 1), found.id(2 * DEPTH + 2));
+    }
+
+    /// The classes as they are found round after round.
+    fn by_rounds(partition: &Partition<'_>) -> Vec<u32> {
+        let (mut class, mut count) = (partition.own.clone(), 0);
+        loop {
+            let mut known: HashMap<Vec<u32>, u32> = HashMap::new();
+            let mut next = vec![0];
+            for ty in partition.btf.own_types() {
+                let words: Vec<u32> = ty.words().collect();
+                let targets = ty.type_words().map(|at| partition.of(words[at]));
+                let targets = targets.map(|t| class.get(t as usize).copied().unwrap_or(0));
+                let own = class[ty.id() as usize];
+                let key: Vec<u32> = std::iter::once(own).chain(targets).collect();
+                let number = known.len() as u32 + 1;
+                next.push(*known.entry(key).or_insert(number));
+            }
+            class = next;
+            if known.len() == count {
+                return class;
+            }
+            count = known.len();
+        }
+    }
+
+    #[test]
+    fn classes_are_those_that_rounds_find() {
+        let mut state = 1u32;
+        let mut below = |n: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) % n
+        };
+        for _ in 0..500 {
+            let mut builder = Builder::new(Order::HOST);
+            let count = 1 + below(30);
+            for _ in 0..count {
+                // Some refer to nothing that exists.
+                let (one, two) = (below(count + 2), below(count + 2));
+                match below(4) {
+                    0 => builder.add_int("int", 4 << below(2), 1),
+                    1 => builder.add_ref(Kind::Ptr, "", one),
+                    2 => builder.add_array(one, two, below(2)),
+                    _ => builder.add_struct("s", 16, &[("a", one, 0), ("b", two, 64)]),
+                };
+            }
+            let btf = Btf::parse(builder.finish()).unwrap();
+            let known = Known {
+                replaced: vec![(1 + below(count), 1 + below(count))],
+                dropped: Vec::new(),
+            };
+            let mut partition = Partition::new(&btf, &known);
+            partition.refine();
+            let expected = by_rounds(&partition);
+            let found = &partition.class;
+            for (a, b) in (0..found.len()).flat_map(|a| (0..a).map(move |b| (a, b))) {
+                let same = (found[a] == found[b], expected[a] == expected[b]);
+                assert_eq!(same.0, same.1, "{a} and {b} of {btf:?}");
+            }
+        }
     }
 
     #[test]

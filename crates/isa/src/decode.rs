@@ -9,6 +9,14 @@ use crate::opcode as op;
 use crate::slot::Slot;
 
 /// Why a slot is not an instruction.
+///
+/// ```
+/// use skep_isa::{DecodeError, Slot, decode};
+///
+/// let unknown = [Slot::new(0xff, 0, 0, 0, 0)];
+/// assert_eq!(decode(&unknown, 0), Err(DecodeError::UnknownOpcode { code: 0xff }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum DecodeError {

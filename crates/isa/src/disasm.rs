@@ -13,6 +13,15 @@ use crate::insn::{
 };
 
 /// How an instruction is written.
+///
+/// ```
+/// use skep_isa::disasm::{Style, Text};
+/// use skep_isa::{Insn, Reg, Src, Width};
+///
+/// let insn = Insn::Mov { width: Width::W64, dst: Reg::R0, src: Src::Imm(2) };
+/// assert_eq!(Text::new(&insn, Style::Source).to_string(), "r0 = 2");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Style {
     /// As `llvm-objdump` prints it: hexadecimal, and `call N` whatever the call's kind.
@@ -24,6 +33,22 @@ pub enum Style {
 }
 
 /// Where names for the numbers in an instruction come from; every one is optional.
+///
+/// ```
+/// use skep_isa::disasm::{Names, Style, Text};
+/// use skep_isa::Insn;
+/// use std::borrow::Cow;
+///
+/// struct Labels;
+/// impl Names for Labels {
+///     fn place(&self, target: i64) -> Option<Cow<'_, str>> {
+///         Some(format!("L{target}").into())
+///     }
+/// }
+/// let insn = Insn::Jump { offset: 3, long: false };
+/// assert_eq!(Text::new(&insn, Style::Source).named(0, &Labels).to_string(), "goto L4");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Names {
     /// The label at slot `target`, which may lie outside the program (it wraps below zero).
     fn place(&self, target: i64) -> Option<Cow<'_, str>> {
@@ -45,12 +70,30 @@ pub trait Names {
 }
 
 /// No names at all.
+///
+/// ```
+/// use skep_isa::disasm::{NoNames, Style, Text};
+/// use skep_isa::Insn;
+///
+/// let insn = Insn::Jump { offset: 3, long: false };
+/// let plain = Text::new(&insn, Style::Source).to_string();
+/// assert_eq!(Text::new(&insn, Style::Source).named(0, &NoNames).to_string(), plain);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoNames;
 
 impl Names for NoNames {}
 
 /// An instruction as text, through [`Display`].
+///
+/// ```
+/// use skep_isa::disasm::{Style, Text};
+/// use skep_isa::Insn;
+///
+/// assert_eq!(Text::new(&Insn::Exit, Style::Source).to_string(), "exit");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Text<'a> {
     insn: &'a Insn,

@@ -7,6 +7,15 @@ use crate::opcode as op;
 use crate::slot::Slot;
 
 /// The encoded form of one instruction: one slot, or two for `lddw`. Dereferences to a slice.
+///
+/// ```
+/// use skep_isa::{Imm64, Insn, Reg, encode};
+///
+/// let wide = Insn::LoadImm64 { dst: Reg::R1, imm: Imm64::Value(1 << 40) };
+/// let slots = encode(&wide);
+/// assert_eq!(slots.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slots {
     slots: [Slot; 2],

@@ -1,6 +1,14 @@
 //! Decoded instructions.
 
 /// A register number, 0–10. `r10` is the read-only frame pointer.
+///
+/// ```
+/// use skep_isa::Reg;
+///
+/// assert_eq!(Reg::new(10), Some(Reg::R10));
+/// assert_eq!(Reg::new(11), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Reg(u8);
 
@@ -56,6 +64,15 @@ impl core::fmt::Display for Reg {
 }
 
 /// Operand width of arithmetic and jumps.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_isa::{Insn, Reg, Src, Width, decode};
+///
+/// let slots = assemble_insns("w0 = 2", &NoFacts).map_err(|e| e[0].to_string())?;
+/// assert_eq!(decode(&slots, 0)?, Insn::Mov { width: Width::W32, dst: Reg::R0, src: Src::Imm(2) });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Width {
     /// The lower half (`w0`–`w10`); results are zero-extended.
@@ -65,6 +82,13 @@ pub enum Width {
 }
 
 /// Size of a memory access.
+///
+/// ```
+/// use skep_isa::Size;
+///
+/// assert_eq!((Size::H.bytes(), Size::DW.bits()), (2, 64));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Size {
     /// One byte (`u8`).
@@ -97,6 +121,15 @@ impl Size {
 }
 
 /// Second operand.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_isa::{Insn, Reg, Src, Width, decode};
+///
+/// let slots = assemble_insns("r0 = r1", &NoFacts).map_err(|e| e[0].to_string())?;
+/// assert_eq!(decode(&slots, 0)?, Insn::Mov { width: Width::W64, dst: Reg::R0, src: Src::Reg(Reg::R1) });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Src {
     /// A register (source `X`).
@@ -106,6 +139,16 @@ pub enum Src {
 }
 
 /// Binary arithmetic (RFC 9669 §4.1); `mov`, `neg` and byte swaps are instructions of their own.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_isa::{AluOp, Insn, decode};
+///
+/// let slots = assemble_insns("r0 += 2", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let Insn::Alu { op, .. } = decode(&slots, 0)? else { return Err("no ALU".into()) };
+/// assert_eq!(op, AluOp::Add);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[expect(missing_docs, reason = "the names are the RFC's")]
 pub enum AluOp {
@@ -125,6 +168,14 @@ pub enum AluOp {
 }
 
 /// Conditions of jumps (RFC 9669 §4.3); the `S` forms compare signed.
+///
+/// ```
+/// use skep_isa::JmpOp;
+///
+/// assert_eq!(JmpOp::Gt.inverse(), Some(JmpOp::Le)); // not a > b
+/// assert_eq!(JmpOp::Gt.mirrored(), JmpOp::Lt); // b < a
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[expect(missing_docs, reason = "the names are the RFC's")]
 pub enum JmpOp {
@@ -178,6 +229,15 @@ impl JmpOp {
 }
 
 /// Byte order instructions (RFC 9669 §4.2).
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_isa::{EndOp, Insn, Reg, Size, decode};
+///
+/// let slots = assemble_insns("r0 = be16 r0", &NoFacts).map_err(|e| e[0].to_string())?;
+/// assert_eq!(decode(&slots, 0)?, Insn::End { op: EndOp::ToBe, size: Size::H, dst: Reg::R0 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EndOp {
     /// Host to little-endian: only truncates on a little-endian host.
@@ -189,6 +249,16 @@ pub enum EndOp {
 }
 
 /// How a load fills the upper bits.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_isa::{Extend, Insn, decode};
+///
+/// let slots = assemble_insns("r0 = *(s16 *)(r1 + 0)", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let Insn::Load { extend, .. } = decode(&slots, 0)? else { return Err("no load".into()) };
+/// assert_eq!(extend, Extend::Sign);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Extend {
     /// With zeros (`MEM`).
@@ -198,6 +268,13 @@ pub enum Extend {
 }
 
 /// Read-modify-write operations (RFC 9669 §5.3).
+///
+/// ```
+/// use skep_isa::AtomicOp;
+///
+/// assert!(AtomicOp::Xchg.fetches() && !AtomicOp::Add { fetch: false }.fetches());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[expect(missing_docs, reason = "the names are the RFC's")]
 pub enum AtomicOp {
@@ -234,6 +311,15 @@ impl AtomicOp {
 }
 
 /// What a wide load loads (`src` of `lddw`).
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_isa::{Imm64, Insn, Reg, decode};
+///
+/// let slots = assemble_insns("r1 = 1099511627776 ll", &NoFacts).map_err(|e| e[0].to_string())?;
+/// assert_eq!(decode(&slots, 0)?, Insn::LoadImm64 { dst: Reg::R1, imm: Imm64::Value(1 << 40) });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Imm64 {
     /// A plain 64-bit constant.
@@ -282,6 +368,15 @@ impl Imm64 {
 }
 
 /// What a call calls (`src` of `call`).
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_isa::{Call, Insn, decode};
+///
+/// let slots = assemble_insns("call 5", &NoFacts).map_err(|e| e[0].to_string())?;
+/// assert_eq!(decode(&slots, 0)?, Insn::Call(Call::Helper(5)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Call {
     /// A helper by number.
@@ -298,6 +393,16 @@ pub enum Call {
 }
 
 /// A decoded instruction. Jump offsets count slots from the slot after the instruction.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_isa::{Insn, insns};
+///
+/// let slots = assemble_insns("r0 = 2\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let code: Result<Vec<Insn>, _> = insns(&slots).map(|(_, insn)| insn).collect();
+/// assert_eq!(code?[1], Insn::Exit);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[expect(missing_docs, reason = "field names are those of RFC 9669")]
 pub enum Insn {

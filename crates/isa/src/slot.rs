@@ -3,6 +3,15 @@
 use crate::insn::Reg;
 
 /// One 8-byte instruction slot, fields as in RFC 9669 §3.1; a wide instruction takes two.
+///
+/// ```
+/// use skep_isa::{Insn, Slot, decode};
+///
+/// let exit = Slot::new(0x95, 0, 0, 0, 0);
+/// assert_eq!(decode(&[exit], 0), Ok(Insn::Exit));
+/// assert_eq!(Slot::from_le_bytes(exit.to_le_bytes()), exit);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[repr(C)]
 pub struct Slot {

@@ -5,8 +5,8 @@ use std::fmt;
 /// A capture cannot be read.
 ///
 /// ```
-/// use skep_net::PcapError;
 /// use skep_net::capture::read;
+/// use skep_net::error::PcapError;
 ///
 /// assert_eq!(read(b"not a capture").unwrap_err(), PcapError::NotPcap);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

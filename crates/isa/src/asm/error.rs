@@ -4,6 +4,15 @@ use alloc::string::String;
 use core::fmt::{self, Display, Formatter};
 
 /// A mistake in assembly text, with its place. Lines and columns count from 1, columns in characters.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+///
+/// let errors = assemble_insns("r0 = 2\nr11 = 1", &NoFacts).unwrap_err();
+/// println!("{}", errors[0]);
+/// assert_eq!(errors[0].line, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AsmError {
     /// The line.
@@ -23,6 +32,15 @@ impl Display for AsmError {
 impl core::error::Error for AsmError {}
 
 /// What is wrong with a statement.
+///
+/// ```
+/// use skep_isa::asm::Problem;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+///
+/// let errors = assemble_insns("r0 = 2\nr11 = 1", &NoFacts).unwrap_err();
+/// assert!(matches!(errors[0].problem, Problem::InvalidRegister(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Problem {

@@ -43,6 +43,15 @@ pub const MAX_SECTIONS: usize = 4096;
 pub const MAX_SYMBOLS: usize = 1 << 20;
 
 /// Byte order of the output.
+///
+/// ```
+/// use skep_isa::asm::{Endian, Options, assemble};
+///
+/// let options = Options { endian: Endian::Big, ..Options::default() };
+/// let assembly = assemble("exit\n", &options).map_err(|e| e[0].to_string())?;
+/// assert_eq!(assembly.sections[0].data[0], 0x95);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Endian {
     /// `bpfel`
@@ -53,6 +62,20 @@ pub enum Endian {
 }
 
 /// Names that the instruction set does not define.
+///
+/// ```
+/// use skep_isa::asm::{Facts, assemble_insns};
+///
+/// struct Clock;
+/// impl Facts for Clock {
+///     fn helper(&self, name: &str) -> Option<i32> {
+///         (name == "clock").then_some(5)
+///     }
+/// }
+/// let slots = assemble_insns("call clock", &Clock).map_err(|e| e[0].to_string())?;
+/// assert_eq!(slots[0].imm, 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Facts {
     /// The number of a helper.
     fn helper(&self, name: &str) -> Option<i32> {
@@ -68,12 +91,29 @@ pub trait Facts {
 }
 
 /// No names at all.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+///
+/// assert!(assemble_insns("call 5", &NoFacts).is_ok());
+/// assert!(assemble_insns("call clock", &NoFacts).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoFacts;
 
 impl Facts for NoFacts {}
 
 /// What [`assemble`] needs to know besides the text.
+///
+/// ```
+/// use skep_isa::asm::{Options, assemble};
+///
+/// let options = Options { section: "xdp", ..Options::default() };
+/// let assembly = assemble("r0 = 2\nexit\n", &options).map_err(|e| e[0].to_string())?;
+/// assert_eq!(assembly.sections[0].name, "xdp");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
     /// Names of helpers and map types.

@@ -7,6 +7,14 @@ use super::Endian;
 use crate::slot::Slot;
 
 /// An assembled file.
+///
+/// ```
+/// use skep_isa::asm::{Options, assemble};
+///
+/// let assembly = assemble("r0 = 2\nexit\n", &Options::default()).map_err(|e| e[0].to_string())?;
+/// assert_eq!((assembly.sections.len(), assembly.maps.len()), (1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Assembly {
     /// Byte order of all contents.
@@ -20,6 +28,15 @@ pub struct Assembly {
 }
 
 /// A section.
+///
+/// ```
+/// use skep_isa::asm::{Options, assemble};
+///
+/// let assembly = assemble("r0 = 2\nexit\n", &Options::default()).map_err(|e| e[0].to_string())?;
+/// let section = &assembly.sections[0];
+/// assert_eq!(section.slots(assembly.endian).len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Section {
     /// The name.
@@ -64,6 +81,16 @@ impl Section {
 }
 
 /// A symbol.
+///
+/// ```
+/// use skep_isa::asm::{Options, assemble};
+///
+/// let assembly = assemble("r0 = 2\nexit\n", &Options::default()).map_err(|e| e[0].to_string())?;
+/// for symbol in &assembly.symbols {
+///     println!("{} at {:?}: {} bytes", symbol.name, symbol.place, symbol.size);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Symbol {
     /// The name.
@@ -81,6 +108,15 @@ pub struct Symbol {
 }
 
 /// Who may refer to a symbol.
+///
+/// ```
+/// use skep_isa::asm::{Binding, Options, assemble};
+///
+/// let assembly = assemble("r0 = 2\nexit\n", &Options::default()).map_err(|e| e[0].to_string())?;
+/// let global = assembly.symbols.iter().filter(|s| s.binding == Binding::Global);
+/// println!("{} names that others see", global.count());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Binding {
     /// This file.
@@ -92,6 +128,15 @@ pub enum Binding {
 }
 
 /// What a symbol names.
+///
+/// ```
+/// use skep_isa::asm::{SymbolKind, Options, assemble};
+///
+/// let assembly = assemble("r0 = 2\nexit\n", &Options::default()).map_err(|e| e[0].to_string())?;
+/// let functions = assembly.symbols.iter().filter(|s| s.kind == SymbolKind::Function);
+/// println!("{} functions", functions.count());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SymbolKind {
     /// A place, nothing more.
@@ -103,6 +148,16 @@ pub enum SymbolKind {
 }
 
 /// A place that depends on a symbol. The addend stands in the place itself.
+///
+/// ```
+/// use skep_isa::asm::{Options, assemble};
+///
+/// let assembly = assemble("r0 = 2\nexit\n", &Options::default()).map_err(|e| e[0].to_string())?;
+/// for relocation in assembly.sections.iter().flat_map(|s| &s.relocations) {
+///     println!("byte {}: {:?}", relocation.offset, relocation.target);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Relocation {
     /// Byte within the section.
@@ -114,6 +169,19 @@ pub struct Relocation {
 }
 
 /// What a relocation refers to.
+///
+/// ```
+/// use skep_isa::asm::{RelocationTarget, Options, assemble};
+///
+/// let assembly = assemble("r0 = 2\nexit\n", &Options::default()).map_err(|e| e[0].to_string())?;
+/// for relocation in assembly.sections.iter().flat_map(|s| &s.relocations) {
+///     match relocation.target {
+///         RelocationTarget::Symbol(at) => println!("{}", assembly.symbols[at].name),
+///         RelocationTarget::Section(at) => println!("{}", assembly.sections[at].name),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RelocationTarget {
     /// An index into [`Assembly::symbols`].
@@ -123,6 +191,17 @@ pub enum RelocationTarget {
 }
 
 /// How a place depends on a symbol; the numbers are those of LLVM's BPF target.
+///
+/// ```
+/// use skep_isa::asm::{RelocationKind, Options, assemble};
+///
+/// let assembly = assemble("r0 = 2\nexit\n", &Options::default()).map_err(|e| e[0].to_string())?;
+/// for relocation in assembly.sections.iter().flat_map(|s| &s.relocations) {
+///     let is_call = relocation.kind == RelocationKind::Call;
+///     println!("byte {}: a call: {is_call}", relocation.offset);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum RelocationKind {
@@ -139,6 +218,16 @@ pub enum RelocationKind {
 }
 
 /// An attribute of a map, named as in a `.maps` definition.
+///
+/// ```
+/// use skep_isa::asm::{Options, assemble};
+///
+/// let assembly = assemble("r0 = 2\nexit\n", &Options::default()).map_err(|e| e[0].to_string())?;
+/// for attribute in assembly.maps.iter().flat_map(|m| &m.attributes) {
+///     println!("{} = {}", attribute.name, attribute.value);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MapAttribute {
     /// `type`, `key_size`, `value_size`, `max_entries`, `map_flags`, `numa_node`, `map_extra` or `pinning`.
@@ -148,6 +237,16 @@ pub struct MapAttribute {
 }
 
 /// A map that a `.map` directive defines.
+///
+/// ```
+/// use skep_isa::asm::{Options, assemble};
+///
+/// let assembly = assemble("r0 = 2\nexit\n", &Options::default()).map_err(|e| e[0].to_string())?;
+/// for map in &assembly.maps {
+///     println!("{} with {} attributes", map.name, map.attributes.len());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MapDef {
     /// The name, also of its symbol.
