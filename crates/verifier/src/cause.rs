@@ -82,7 +82,7 @@ pub enum Cause {
         from: i64,
         /// The byte after the last one.
         to: i64,
-        /// Lowest byte of the frame.
+        /// Lowest byte of the frame; 0 for readers if nothing of it was written.
         lowest: i64,
     },
     /// The end of the frame, where an object on the stack is expected.

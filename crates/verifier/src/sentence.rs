@@ -6,6 +6,9 @@ use skep_abi::limits::{BPF_COMPLEXITY_LIMIT_INSNS, MAX_BPF_STACK};
 use skep_abi::prog::MapDenied;
 use std::fmt;
 
+/// Lowest byte that a frame can have.
+const FRAME_LOWEST: i64 = -(MAX_BPF_STACK as i64);
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -75,15 +78,28 @@ impl Cause {
 
     fn stack(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Whoever may not read what it did not write has no more stack than that.
+            Self::StackRange {
+                reg,
+                from,
+                to,
+                lowest: 0,
+            } if (FRAME_LOWEST..0).contains(from) && *to <= 0 => write!(
+                f,
+                "r{reg} reads bytes {from} to {to} of a stack that was never written"
+            ),
             Self::StackRange {
                 reg,
                 from,
                 to,
                 lowest,
-            } => write!(
-                f,
-                "r{reg} accesses bytes {from} to {to} of a stack that ends at 0 and starts at {lowest}"
-            ),
+            } => {
+                let lowest = if *lowest == 0 { FRAME_LOWEST } else { *lowest };
+                write!(
+                    f,
+                    "r{reg} accesses bytes {from} to {to} of a stack that ends at 0 and starts at {lowest}"
+                )
+            }
             Self::FrameEnd { reg, missing } => {
                 write!(
                     f,

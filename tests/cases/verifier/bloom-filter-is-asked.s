@@ -8,4 +8,4 @@
     call bpf_map_peek_elem
     r0 = 0
     exit
-; error V0301 at 4: r2 accesses bytes -4 to 0 of a stack that ends at 0 and starts at 0
+; error V0301 at 4: r2 reads bytes -4 to 0 of a stack that was never written
