@@ -9,8 +9,8 @@
 //! use skep_btf::{Btf, Builder, Order};
 //! use skep_object::{Object, Options, reduce::reduce};
 //!
-//! # let bytes = include_bytes!("../../../../examples/opens.bpf.o");
-//! let object = Object::parse(bytes, &Options::default())?;
+//! let bytes = std::fs::read("../../tests/objects/relocations.bpf.o")?;
+//! let object = Object::parse(&bytes, &Options::default())?;
 //! let mut kernel = Builder::new(Order::HOST);
 //! kernel.add_int("int", 4, 1);
 //! let kernel = Btf::parse(kernel.finish())?;
