@@ -49,6 +49,7 @@ pub mod time;
 pub mod typed;
 pub mod value;
 pub mod variable;
+pub mod xsk;
 
 pub use kernel::{CodeKind, Kernel};
 pub use zerocopy;

@@ -33,3 +33,4 @@ pub mod signal;
 pub mod socket;
 pub mod status;
 pub mod task;
+pub mod xsk;
