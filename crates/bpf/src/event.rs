@@ -1,4 +1,4 @@
-//! What programs emit: ring buffer records, perf samples, trace lines.
+//! What programs emit: ring buffer records, perf samples, trace lines; and what they take: samples of user ring buffers.
 
 use crate::Result;
 use std::os::fd::RawFd;
@@ -94,4 +94,13 @@ pub trait EventReader: Send {
     fn fill(&self) -> Option<Fill> {
         None
     }
+}
+
+/// Hands samples to programs, which take them with `bpf_user_ringbuf_drain`.
+pub trait SampleWriter: Send {
+    /// Appends a sample; false if there is no room for it before programs have drained others.
+    ///
+    /// # Errors
+    /// `E2BIG` for one that the buffer has never room for.
+    fn write(&mut self, sample: &[u8]) -> Result<bool>;
 }

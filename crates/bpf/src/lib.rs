@@ -13,7 +13,7 @@ mod memory;
 pub use command::{
     BatchCursor, LinkCreate, LinkTarget, MapCreate, ProgLoad, TestRun, TestRunResult,
 };
-pub use event::{Event, EventReader, Fill};
+pub use event::{Event, EventReader, Fill, SampleWriter};
 pub use info::{BtfInfo, LinkDetail, LinkInfo, MapInfo, ObjKind, ProgInfo};
 pub use memory::{MapAccess, MapMemory};
 pub use skep_abi::Errno;
@@ -244,6 +244,14 @@ pub trait Backend: Send + Sync {
     fn events_open(&self, map: Handle) -> Result<Box<dyn EventReader>> {
         let _ = map;
         Err(Error::unsupported("events of a map"))
+    }
+    /// Opens a user ring buffer for writing; a map has one writer at a time.
+    ///
+    /// # Errors
+    /// `EINVAL` for other maps, `EOPNOTSUPP` where a backend has no such maps.
+    fn samples_open(&self, map: Handle) -> Result<Box<dyn SampleWriter>> {
+        let _ = map;
+        Err(Error::unsupported("samples for a map"))
     }
     /// Opens the stream of `bpf_trace_printk` lines from now on.
     ///

@@ -40,6 +40,8 @@ enum Access {
     Queue(String),
     /// `typed::Events<T>`
     Events,
+    /// `typed::Samples<T>`
+    Samples,
     /// `typed::Global<V>`
     Global(String),
     /// Only its handle.
@@ -161,6 +163,10 @@ impl<'a> Skeleton<'a> {
                     "<T: skep::typed::Plain>",
                     "skep::typed::Events<'a, T>".to_owned(),
                 ),
+                Access::Samples => (
+                    "<T: skep::typed::Plain>",
+                    "skep::typed::Samples<'a, T>".to_owned(),
+                ),
                 Access::Global(value) => ("", format!("skep::typed::Global<'a, {value}>")),
                 Access::Raw => ("", "skep::typed::RawMap<'a>".to_owned()),
             };
@@ -221,6 +227,7 @@ impl<'a> Skeleton<'a> {
                 )?))
             }
             MapType::Ringbuf | MapType::PerfEventArray => Ok(Access::Events),
+            MapType::UserRingbuf => Ok(Access::Samples),
             _ => Ok(Access::Raw),
         }
     }

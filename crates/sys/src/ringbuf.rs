@@ -1,4 +1,5 @@
-//! The reading side of a `BPF_MAP_TYPE_RINGBUF` of the kernel.
+//! The sides that user space has of ring buffers of the kernel: the reading one of a `BPF_MAP_TYPE_RINGBUF`, the writing one of a
+//! `BPF_MAP_TYPE_USER_RINGBUF`.
 //!
 //! Layout (Documentation/bpf/ringbuf.rst): a page with the consumer position, a page with the producer position, then the
 //! data pages twice in a row, so that a record never wraps. A record is a length with two flag bits, a reserved word, and
@@ -112,5 +113,64 @@ impl Ringbuf {
             std::slice::from_raw_parts(start.wrapping_add(HEADER as usize), bytes as usize)
         };
         Some((Some(record), length))
+    }
+}
+
+/// A mapped user ring buffer. It has one writer at a time.
+#[derive(Debug)]
+pub struct UserRingbuf {
+    consumer: Mapping,
+    producer: Mapping,
+    size: u64,
+}
+
+impl UserRingbuf {
+    /// Maps the user ring buffer `map` of `size` bytes (its `max_entries`).
+    ///
+    /// # Errors
+    /// Those of `mmap`; `EINVAL` if the size is not that of a ring buffer.
+    pub fn open(map: BorrowedFd<'_>, size: u32) -> io::Result<Self> {
+        if !size.is_power_of_two() || (size as usize) < PAGE {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        let whole = PAGE + 2 * size as usize;
+        Ok(Self {
+            consumer: Mapping::of_file(&map, 0, PAGE, Access::Read)?,
+            producer: Mapping::of_file(&map, PAGE as u64, whole, Access::ReadWrite)?,
+            size: u64::from(size),
+        })
+    }
+
+    /// Most bytes that a sample may have.
+    #[must_use]
+    pub fn sample_bytes_max(&self) -> usize {
+        (self.size - 2 * HEADER) as usize
+    }
+
+    /// Appends a sample; false if there is no room for it before programs have drained others.
+    pub fn write(&mut self, sample: &[u8]) -> bool {
+        if sample.len() > self.sample_bytes_max() {
+            return false;
+        }
+        // SAFETY: the mappings begin with a word each, aligned, that both sides access atomically, and live as long as `self`.
+        let (consumed, produced): (&AtomicU64, &AtomicU64) =
+            unsafe { (&*self.consumer.base().cast(), &*self.producer.base().cast()) };
+        let start = produced.load(Ordering::Relaxed);
+        let length = (sample.len() as u64 + HEADER).next_multiple_of(8);
+        let taken = start.wrapping_sub(consumed.load(Ordering::Acquire));
+        if taken.saturating_add(length) >= self.size {
+            return false;
+        }
+        let at = PAGE + (start & (self.size - 1)) as usize;
+        let header = self.producer.base().wrapping_add(at);
+        let bytes = header.wrapping_add(HEADER as usize);
+        // SAFETY: at most `size` bytes from within the first copy of the data stay inside the second, and the header is aligned to
+        // 8; the kernel reads neither before the position below passes them, and has read what was there, as its position says.
+        unsafe {
+            (*header.cast::<AtomicU32>()).store(sample.len() as u32, Ordering::Relaxed);
+            std::ptr::copy_nonoverlapping(sample.as_ptr(), bytes, sample.len());
+        }
+        produced.store(start.wrapping_add(length), Ordering::Release);
+        true
     }
 }

@@ -9,8 +9,8 @@ use crate::universe::Universe;
 use skep_abi::Errno;
 use skep_bpf::{
     Backend, BackendKind, BatchCursor, BtfInfo, EventReader, Handle, LinkCreate, LinkInfo,
-    MapAccess, MapCreate, MapInfo, MapMemory, ObjKind, ProgInfo, ProgLoad, Result, TestRun,
-    TestRunResult,
+    MapAccess, MapCreate, MapInfo, MapMemory, ObjKind, ProgInfo, ProgLoad, Result, SampleWriter,
+    TestRun, TestRunResult,
 };
 use skep_btf::Btf;
 use std::path::Path;
@@ -273,6 +273,11 @@ impl Backend for Universe {
     fn events_open(&self, map: Handle) -> Result<Box<dyn EventReader>> {
         let (map, _) = self.map(map, "events of a map")?;
         self.shared.events_open(&map)
+    }
+
+    fn samples_open(&self, map: Handle) -> Result<Box<dyn SampleWriter>> {
+        let (map, _) = self.map(map, "samples for a map")?;
+        self.shared.samples_open(&map)
     }
 
     fn trace_open(&self) -> Result<Box<dyn EventReader>> {

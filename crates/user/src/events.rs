@@ -1,11 +1,11 @@
-//! Streams of what programs emit.
+//! Streams of what programs emit, and of what they take.
 
 use crate::error::{Named, refused};
 use crate::host::TraceQueue;
 use crate::map_object::MapObject;
 use crate::universe::{Shared, lock};
 use skep_abi::{Errno, MapType};
-use skep_bpf::{Event, EventReader, MapCreate, Result};
+use skep_bpf::{Event, EventReader, MapCreate, Result, SampleWriter};
 use std::ops::ControlFlow;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 /// Bytes of the ring behind each CPU of a perf event array.
 const PERF_RING_BYTES: u32 = 64 * 4096;
 const WHAT: &str = "events of a map";
+/// Bytes of a user ring buffer that no sample can have: its header, and as much between the newest and the oldest.
+const RECORDS_OVERHEAD: usize = 16;
 
 impl Shared {
     /// Opens the stream of a ring buffer or perf event array.
@@ -50,9 +52,47 @@ impl Shared {
         })
     }
 
+    /// Opens a user ring buffer for writing.
+    pub(crate) fn samples_open(
+        self: &Arc<Self>,
+        map: &Arc<MapObject>,
+    ) -> Result<Box<dyn SampleWriter>> {
+        if map.map.map_type != MapType::UserRingbuf {
+            return Err(refused(
+                Errno::EINVAL,
+                "samples for a map",
+                "not a user ring buffer",
+            ));
+        }
+        Ok(Box::new(RingWriter {
+            map: Arc::clone(map),
+            shared: Arc::clone(self),
+        }))
+    }
+
     /// Opens the stream of trace lines.
     pub(crate) fn trace_open(&self) -> Box<dyn EventReader> {
         Box::new(TraceReader(self.host.subscribe()))
+    }
+}
+
+struct RingWriter {
+    map: Arc<MapObject>,
+    shared: Arc<Shared>,
+}
+
+impl SampleWriter for RingWriter {
+    fn write(&mut self, sample: &[u8]) -> Result<bool> {
+        let most = (self.map.map.max_entries as usize).saturating_sub(RECORDS_OVERHEAD);
+        if sample.len() > most {
+            let detail = format!("{} bytes; the buffer has room for {most}", sample.len());
+            return Err(refused(Errno::E2BIG, "sample", &detail));
+        }
+        let lease = self.shared.user_lease();
+        match self.map.map.ringbuf_output(sample, 0, lease.runner()) {
+            0 => Ok(true),
+            _ => Ok(false),
+        }
     }
 }
 

@@ -1,10 +1,10 @@
-//! Event streams of the kernel: ring buffers, perf buffers, the trace pipe.
+//! Event streams of the kernel: ring buffers, perf buffers, the trace pipe; and user ring buffers, which go the other way.
 
 use super::Kernel;
 use super::convert::failed;
 use super::tracefs::Tracefs;
 use skep_abi::MapType;
-use skep_bpf::{Errno, Error, Event, EventReader, Fill, Handle, Result};
+use skep_bpf::{Errno, Error, Event, EventReader, Fill, Handle, Result, SampleWriter};
 use skep_sys::bpf_map::Map;
 use skep_sys::epoll::Epoll;
 use skep_sys::{cpus, perf, ringbuf};
@@ -42,6 +42,42 @@ impl Kernel {
                 log: String::new(),
             }),
         }
+    }
+}
+
+impl Kernel {
+    /// Opens a user ring buffer for writing.
+    pub(super) fn open_samples(&self, map: Handle) -> Result<Box<dyn SampleWriter>> {
+        const WHAT: &str = "samples for a map";
+        let map = self.map(map, WHAT)?;
+        let info = map.info().map_err(|e| failed(WHAT, &e))?;
+        if MapType::from_id(info.map_type) != Some(MapType::UserRingbuf) {
+            return Err(Error {
+                errno: Errno::EINVAL,
+                what: WHAT.to_owned(),
+                detail: "not a user ring buffer".to_owned(),
+                log: String::new(),
+            });
+        }
+        let ring = ringbuf::UserRingbuf::open(map.as_fd(), info.max_entries);
+        Ok(Box::new(RingWriter(ring.map_err(|e| failed(WHAT, &e))?)))
+    }
+}
+
+struct RingWriter(ringbuf::UserRingbuf);
+
+impl SampleWriter for RingWriter {
+    fn write(&mut self, sample: &[u8]) -> Result<bool> {
+        let most = self.0.sample_bytes_max();
+        if sample.len() > most {
+            return Err(Error {
+                errno: Errno::E2BIG,
+                what: "sample".to_owned(),
+                detail: format!("{} bytes; the buffer has room for {most}", sample.len()),
+                log: String::new(),
+            });
+        }
+        Ok(self.0.write(sample))
     }
 }
 

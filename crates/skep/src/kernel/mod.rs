@@ -16,7 +16,7 @@ use skep_abi::ProgType;
 use skep_bpf::{
     Backend, BackendKind, BatchCursor, BtfInfo, Errno, Error, EventReader, Handle, LinkCreate,
     LinkInfo, MapAccess, MapCreate, MapInfo, MapMemory, ObjKind, ProgInfo, ProgLoad, Result,
-    TestRun, TestRunResult,
+    SampleWriter, TestRun, TestRunResult,
 };
 pub use skep_sys::bpf_prog::Code as CodeKind;
 use skep_sys::mem::{Access, Mapping};
@@ -582,6 +582,10 @@ impl Backend for Kernel {
 
     fn events_open(&self, map: Handle) -> Result<Box<dyn EventReader>> {
         self.open_events(map)
+    }
+
+    fn samples_open(&self, map: Handle) -> Result<Box<dyn SampleWriter>> {
+        self.open_samples(map)
     }
 
     fn trace_open(&self) -> Result<Box<dyn EventReader>> {

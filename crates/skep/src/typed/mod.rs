@@ -33,12 +33,14 @@ mod events;
 mod map;
 mod object;
 mod program;
+mod samples;
 
 pub use bytes::{bits, member, set_bits, set_member};
 pub use events::{Events, TypedEvent, TypedReader};
 pub use map::{Global, Map, MapHandle, PerCpuMap, Queue, RawMap, map};
 pub use object::{BindingError, load, open, section, set_section};
 pub use program::{AttachError, Program};
+pub use samples::{Samples, TypedWriter};
 pub use skep_bpf::Backend;
 pub use skep_object::Object;
 
