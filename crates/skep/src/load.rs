@@ -24,7 +24,8 @@
 
 use crate::attach::Hook;
 use crate::pins;
-use skep_abi::{MapType, ProgType};
+use crate::target::{running_version, version_code};
+use skep_abi::{MapType, ProgType, since};
 use skep_bpf::{Backend, BackendKind, Errno, Error, Handle, MapCreate, MapInfo, ObjKind, ProgLoad};
 use skep_btf::{Btf, FuncInfo, Kind, LineInfo};
 use skep_isa::opcode::LDDW;
@@ -259,11 +260,17 @@ impl From<Error> for LoadError {
     }
 }
 
-impl LoadError {
-    /// The backend has nothing of the kind, whatever the arguments.
-    fn is_unsupported(&self) -> bool {
-        matches!(self, Self::Backend(e) if e.errno == Errno::EOPNOTSUPP)
-    }
+/// Has the backend no maps of this type, whatever the arguments? A kernel calls a type that it does not know yet invalid.
+fn is_missing(map_type: MapType, error: &LoadError, kind: BackendKind) -> bool {
+    let LoadError::Backend(error) = error else {
+        return false;
+    };
+    let first = since::map_type(map_type);
+    let first = first.map_or(0, |(major, minor)| {
+        version_code(major.into(), minor.into(), 0)
+    });
+    let too_old = || kind == BackendKind::Kernel && running_version() < first;
+    error.errno == Errno::EOPNOTSUPP || (error.errno == Errno::EINVAL && too_old())
 }
 
 impl fmt::Display for LoadError {
@@ -322,7 +329,10 @@ pub fn load(
         };
         let handle = match map(spec, &loaded, options) {
             Ok(handle) => Some(handle),
-            Err(error) if options.optional || (error.is_unsupported() && !needed()) => {
+            Err(error)
+                if options.optional
+                    || (is_missing(spec.map_type, &error, backend.kind()) && !needed()) =>
+            {
                 loaded.refused.push((spec.name.clone(), error));
                 None
             }
