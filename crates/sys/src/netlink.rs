@@ -36,6 +36,7 @@ const F_NESTED: u16 = 1 << 15;
 /// `IFF_UP`
 const IFF_UP: u32 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_FD: u16 = 1;
 const IFLA_XDP_ATTACHED: u16 = 2;
@@ -351,6 +352,16 @@ impl Socket {
             .flat_map(|n| n.to_ne_bytes())
             .collect();
         self.command(Message::new(RTM_SETLINK, F_ACK, &body))
+    }
+
+    /// Sets how many bytes behind their headers the packets of a device may have.
+    ///
+    /// # Errors
+    /// Those of the kernel: `EINVAL` for more than the device can.
+    pub fn set_mtu(&mut self, ifindex: u32, bytes: u32) -> io::Result<()> {
+        let mut message = Message::new(RTM_SETLINK, F_ACK, &ifinfomsg(ifindex));
+        message.attribute(IFLA_MTU, &bytes.to_ne_bytes());
+        self.command(message)
     }
 
     /// Makes a pair of devices, or one, of a kind that needs no more than its name (`veth`, `netkit`, `dummy`).

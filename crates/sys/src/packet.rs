@@ -204,6 +204,21 @@ impl PacketSocket {
         })
     }
 
+    /// Sends a packet, whole with its header, out of the interface.
+    ///
+    /// # Errors
+    /// Those of send(2): `EMSGSIZE` if it is longer than the interface takes.
+    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
+        let (start, length) = (packet.as_ptr().cast(), packet.len());
+        // SAFETY: the packet is readable for its length.
+        let sent = unsafe { libc::send(self.fd.as_raw_fd(), start, length, 0) };
+        if sent < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    }
+
     /// Sets an option of the socket.
     fn set(&self, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
         // SAFETY: the value is a number of four bytes, as the size says.

@@ -64,6 +64,19 @@ pub(crate) fn classic_program(code: &[libc::sock_filter]) -> io::Result<libc::so
 /// # Errors
 /// Those of `setsockopt`; `EINVAL` if the program breaks a rule.
 pub fn attach_classic(socket: BorrowedFd<'_>, filter: &[SockFilter]) -> io::Result<()> {
+    set_classic(socket, libc::SO_ATTACH_FILTER, filter)
+}
+
+/// Chooses among the sockets of a reuseport group by a classic program, which returns a socket's number in the group
+/// (`SO_ATTACH_REUSEPORT_CBPF`).
+///
+/// # Errors
+/// Those of `setsockopt`; `EINVAL` if the program breaks a rule.
+pub fn attach_classic_reuseport(socket: BorrowedFd<'_>, filter: &[SockFilter]) -> io::Result<()> {
+    set_classic(socket, libc::SO_ATTACH_REUSEPORT_CBPF, filter)
+}
+
+fn set_classic(socket: BorrowedFd<'_>, option: i32, filter: &[SockFilter]) -> io::Result<()> {
     let code = classic_code(filter);
     let program = classic_program(&code)?;
     // SAFETY: the option value is a whole sock_fprog, whose pointer and length describe `code`.
@@ -71,7 +84,7 @@ pub fn attach_classic(socket: BorrowedFd<'_>, filter: &[SockFilter]) -> io::Resu
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
+            option,
             (&raw const program).cast(),
             size_of::<libc::sock_fprog>() as libc::socklen_t,
         )
@@ -184,11 +197,11 @@ pub fn device_addresses(ifindex: u32) -> Option<[[u8; 6]; 2]> {
     Some(["address", "broadcast"].map(|file| read(file).unwrap_or_default()))
 }
 
-/// A UDP socket that others may share its address with (`SO_REUSEPORT`), bound to a free port of 127.0.0.1.
+/// A UDP socket that others may share its address with (`SO_REUSEPORT`), bound to a port of 127.0.0.1; 0 means a free one.
 ///
 /// # Errors
 /// Those of `socket`, `setsockopt` and `bind`.
-pub fn shared_udp() -> io::Result<std::net::UdpSocket> {
+pub fn shared_udp(port: u16) -> io::Result<std::net::UdpSocket> {
     // SAFETY: numbers only.
     let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
     if fd < 0 {
@@ -212,7 +225,7 @@ pub fn shared_udp() -> io::Result<std::net::UdpSocket> {
     }
     let address = libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
-        sin_port: 0,
+        sin_port: port.to_be(),
         sin_addr: libc::in_addr {
             s_addr: u32::from_ne_bytes([127, 0, 0, 1]),
         },

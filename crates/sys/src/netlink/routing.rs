@@ -3,8 +3,9 @@
 //! Source: rtnetlink(7), include/uapi/linux/{rtnetlink,fib_rules,neighbour,if_addr,netconf}.h.
 
 use super::{
-    F_DUMP, IFINFOMSG, IFLA_IFNAME, Message, NLMSG_DONE, NLMSG_ERROR, RTA_DST, RTA_ENCAP_TYPE,
-    RTA_OIF, RTM_GETLINK, Socket, find, ifinfomsg, number16, number32,
+    F_ACK, F_CREATE, F_DUMP, F_EXCL, IFINFOMSG, IFLA_IFNAME, IFLA_MTU, Message, NLMSG_DONE,
+    NLMSG_ERROR, RTA_DST, RTA_ENCAP_TYPE, RTA_OIF, RTM_GETLINK, Socket, find, ifinfomsg, number16,
+    number32,
 };
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,7 +24,6 @@ const RTM_NEWNETCONF: u16 = 80;
 const RTM_GETNETCONF: u16 = 82;
 
 const IFLA_ADDRESS: u16 = 1;
-const IFLA_MTU: u16 = 4;
 const RTA_SRC: u16 = 2;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
@@ -34,6 +34,8 @@ const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
 const RTAX_LOCK: u16 = 1;
 const RTAX_MTU: u16 = 2;
+/// `NUD_PERMANENT`
+const PERMANENT: u16 = 0x80;
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 const IFA_ADDRESS: u16 = 1;
@@ -411,6 +413,42 @@ impl Socket {
             all.extend(rule(body));
         })?;
         Ok(all)
+    }
+
+    /// Gives a device an IPv4 address in a network of so many bits.
+    ///
+    /// # Errors
+    /// Those of the kernel: `EEXIST` if it has it.
+    pub fn address_add(&mut self, ifindex: u32, address: Ipv4Addr, bits: u8) -> io::Result<()> {
+        // struct ifaddrmsg: family, bits, flags, scope; device.
+        let mut body = vec![libc::AF_INET as u8, bits, 0, 0];
+        body.extend(ifindex.to_ne_bytes());
+        let mut message = Message::new(RTM_NEWADDR, F_ACK | F_CREATE | F_EXCL, &body);
+        for kind in [IFA_LOCAL, IFA_ADDRESS] {
+            message.attribute(kind, &address.octets());
+        }
+        self.command(message)
+    }
+
+    /// Says for good which link address an IPv4 neighbour has.
+    ///
+    /// # Errors
+    /// Those of the kernel: `EEXIST` if the neighbour is known.
+    pub fn neighbour_add(
+        &mut self,
+        ifindex: u32,
+        address: Ipv4Addr,
+        link_address: [u8; 6],
+    ) -> io::Result<()> {
+        // struct ndmsg: family, padding; device; state, flags, type.
+        let mut body = vec![libc::AF_INET as u8, 0, 0, 0];
+        body.extend(ifindex.to_ne_bytes());
+        body.extend(PERMANENT.to_ne_bytes());
+        body.extend([0, 0]);
+        let mut message = Message::new(RTM_NEWNEIGH, F_ACK | F_CREATE | F_EXCL, &body);
+        message.attribute(NDA_DST, &address.octets());
+        message.attribute(NDA_LLADDR, &link_address);
+        self.command(message)
     }
 
     /// All neighbours of a family.
