@@ -25,13 +25,6 @@ struct {
 	__type(value, __u64);
 } hits SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_SOCKMAP);
-	__uint(max_entries, 4);
-	__uint(key_size, 4);
-	__uint(value_size, 4);
-} sockets SEC(".maps");
-
 static __always_inline void hit(__u32 place)
 {
 	__u64 *count = bpf_map_lookup_elem(&hits, &place);

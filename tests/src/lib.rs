@@ -14,8 +14,10 @@ pub mod need;
 pub mod object_rules;
 pub mod objects;
 pub mod packet_diff;
+pub mod pair;
 pub mod random;
 pub mod run_diff;
+pub mod table;
 pub mod usdt;
 pub mod verifier_case;
 

@@ -1,8 +1,11 @@
 //! What tests need of the machine, and how they find out. `tests/skips.txt` lists the same for readers.
 
 use skep::Kernel;
+use skep::xsk::{Config, XdpSocket};
 use skep_abi::MapType;
-use skep_bpf::{Backend, MapCreate};
+use skep_bpf::{Backend, Errno, MapCreate};
+use skep_sys::namespace::enter_new_network;
+use skep_sys::netlink;
 use std::process::{Command, Stdio};
 
 /// Something a machine may lack.
@@ -18,6 +21,27 @@ pub enum Need {
     Clang,
     /// Network namespaces and veth pairs.
     Netns,
+    /// The same, without ip(8).
+    Veth,
+    /// AF_XDP sockets.
+    Xsk,
+}
+
+fn has_veth() -> bool {
+    let made =
+        enter_new_network().and_then(|()| netlink::Socket::open()?.device_add("veth", "skepveth"));
+    made.is_ok()
+}
+
+fn has_xsk() -> bool {
+    let smallest = Config {
+        receive_slots: 1,
+        send_slots: 1,
+        ..Config::default()
+    };
+    // There is no device 0.
+    let refused = XdpSocket::open(0, 0, &smallest);
+    refused.is_err_and(|e| e.errno == Errno::ENODEV)
 }
 
 /// Whether a program is there and succeeds with these arguments.
@@ -41,6 +65,8 @@ impl Need {
             Self::Tracefs => "tracefs",
             Self::Clang => "clang",
             Self::Netns => "netns",
+            Self::Veth => "veth",
+            Self::Xsk => "xsk",
         }
     }
 
@@ -63,6 +89,9 @@ impl Need {
                 runs("clang-19", &["--version"]) && runs("llvm-strip-19", &["--version"])
             }
             Self::Netns => Self::Root.is_met() && runs("ip", &["netns", "list"]),
+            // A thread of its own: the namespace goes with it.
+            Self::Veth => std::thread::spawn(has_veth).join().unwrap_or(false),
+            Self::Xsk => has_xsk(),
         }
     }
 }

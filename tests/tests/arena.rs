@@ -5,6 +5,7 @@ use skep::load::{LoadOptions, load};
 use skep::{Kernel, target};
 use skep_bpf::{Backend, TestRun};
 use skep_tests::objects::object;
+use skep_tests::table;
 use skep_user::Universe;
 use skep_vm::{Engine, Tiers};
 use std::sync::Arc;
@@ -24,7 +25,8 @@ fn results(backend: &Arc<dyn Backend>, name: &str, since: u32) -> Option<Vec<(St
     let loaded = match load(&linked, backend, &LoadOptions::default()) {
         Ok(loaded) => loaded,
         Err(error) if target.kernel_version < since => {
-            println!("{name}: {error}");
+            // The user backend refuses nothing here.
+            table::refused(name, &error);
             return None;
         }
         Err(error) => panic!("{error}"),
@@ -68,7 +70,10 @@ fn equal_results(name: &str, since: u32) -> Vec<(String, Vec<u32>)> {
     }
     if needs() {
         let kernel = Arc::new(Kernel::new()) as Arc<dyn Backend>;
-        all.extend(results(&kernel, name, since));
+        if let Some(found) = results(&kernel, name, since) {
+            all.push(found);
+            table::works(name);
+        }
     }
     for results in &mut all {
         results.retain(|(program, _)| program != LARGE_R0.0);

@@ -1,17 +1,18 @@
 //! Every hook: attach, make it fire, read its counter, detach, see that it counts no more.
 
-use skep::attach::{Direction, Ends, Hook, Link, Where, attach, hook};
+use skep::attach::{Direction, Ends, Hook, Link, Rate, Where, attach, hook};
 use skep::cgroup::Group;
 use skep::child::Child;
 use skep::iterator::Over;
 use skep::load::{LoadOptions, Loaded, load};
 use skep::{Kernel, iterator};
-use skep_abi::AttachType;
-use skep_bpf::{Backend, Errno, ObjKind};
+use skep_abi::{AttachType, MapType};
+use skep_bpf::{Backend, Errno, Handle, MapCreate, ObjKind};
 use skep_sys::namespace::enter_new_network;
 use skep_sys::netlink;
 use skep_tests::need::{Need, met};
 use skep_tests::objects::linked;
+use skep_tests::table::{refused, works};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -37,7 +38,7 @@ const PLACES: &[&str] = &[
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where `getppid` is: in the C library, or in this program if it is linked into it.
-fn getppid_file() -> std::path::PathBuf {
+pub(crate) fn getppid_file() -> std::path::PathBuf {
     let libraries = [
         "/lib/x86_64-linux-gnu/libc.so.6",
         "/lib/aarch64-linux-gnu/libc.so.6",
@@ -82,13 +83,22 @@ impl Case {
                 })
             }
             Err(error) => {
-                println!("{name}: {error}");
+                refused(name, &error);
                 None
             }
         }
     }
 
-    pub(crate) fn prog(&self) -> skep_bpf::Handle {
+    /// Says that it works here.
+    pub(crate) fn works(&self) {
+        works(self.name());
+    }
+
+    fn name(&self) -> &'static str {
+        PLACES[self.place as usize]
+    }
+
+    pub(crate) fn prog(&self) -> Handle {
         self.loaded.programs[0].handle
     }
 
@@ -111,16 +121,16 @@ impl Case {
         let link = match attach(&self.backend, self.prog(), hook) {
             Ok(link) => link,
             Err(error) if is_missing_here(hook, error.errno) => {
-                println!("{}: {error}", PLACES[self.place as usize]);
+                refused(self.name(), &error);
                 return;
             }
-            Err(error) => panic!("{}: {error}", PLACES[self.place as usize]),
+            Err(error) => panic!("{}: {error}", self.name()),
         };
         self.fires_until_dropped(link, &mut fire);
     }
 
     fn fires_until_dropped(&self, link: Link, fire: &mut impl FnMut()) {
-        let name = PLACES[self.place as usize];
+        let name = self.name();
         let deadline = Instant::now() + PATIENCE;
         while self.hits() == 0 {
             assert!(Instant::now() < deadline, "{name} did not fire");
@@ -137,6 +147,7 @@ impl Case {
             before,
             "{name} still fires after it was detached"
         );
+        self.works();
     }
 }
 
@@ -261,6 +272,15 @@ fn tracing_hooks_fire() {
         }
         case.run(&hook, fire);
     }
+    // PERF_TYPE_SOFTWARE, PERF_COUNT_SW_TASK_CLOCK
+    let task_clock = Hook::PerfEvent {
+        kind: 1,
+        config: 1,
+        rate: Rate::Hertz(1000),
+        pid: Some(std::process::id()),
+    };
+    Case::load("perf_event").unwrap().run(&task_clock, burn);
+    works("task_clock");
     for (name, ends, symbol) in [
         ("uprobe_multi", Ends::Entry, "getppid"),
         ("uprobe_multi", Ends::Return, "getppi*"),
@@ -301,6 +321,7 @@ fn tracing_hooks_fire() {
         read();
         assert!(case.hits() > 0, "{name}");
         drop(link);
+        case.works();
     }
     if let (Some(case), Some(run)) = (Case::load("raw_tracepoint_w"), Case::load("syscall")) {
         let link = attach(&case.backend, case.prog(), &case.hook(&everyone)).unwrap();
@@ -314,6 +335,7 @@ fn tracing_hooks_fire() {
         xdp.backend.prog_test_run(xdp.prog(), &input).unwrap();
         assert!(case.hits() > 0, "raw_tracepoint_w");
         drop(link);
+        case.works();
     }
 }
 
@@ -345,6 +367,7 @@ fn iterators_walk() {
         iterator::read_over(&case.kernel, case.prog(), over).unwrap();
         // The last call, after all elements, is one too.
         assert!(case.hits() > 1, "{name}: {} calls", case.hits());
+        case.works();
     }
 }
 
@@ -398,6 +421,7 @@ fn network_hooks_fire() {
     if let Some(case) = Case::load("flow_dissector") {
         // Nothing on a loopback device asks for a dissection.
         drop(attach(&case.backend, case.prog(), &case.hook(&place)).unwrap());
+        case.works();
     }
 }
 
@@ -430,37 +454,53 @@ fn socket_hooks_fire() {
         ("sk_msg", AttachType::SkMsgVerdict),
         ("sk_skb", AttachType::SkSkbStreamVerdict),
     ] {
-        let Some(case) = Case::load(name) else {
-            continue;
-        };
+        for map_type in [MapType::Sockmap, MapType::Sockhash] {
+            if let Some(case) = Case::load(name) {
+                let create = MapCreate::new(map_type, 4, 4, 4);
+                let map = case.backend.map_create(&create).unwrap();
+                case.sees_streams(map, attach_type);
+            }
+        }
+    }
+}
+
+impl Case {
+    /// The program of a map of sockets sees what goes through one of them.
+    fn sees_streams(&self, map: Handle, attach_type: AttachType) {
+        let name = self.name();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
         server
             .set_read_timeout(Some(Duration::from_millis(50)))
             .unwrap();
-        let map = case.loaded.map("sockets").unwrap().handle;
-        let link = attach(
-            &case.backend,
-            case.prog(),
-            &Hook::Sockmap { map, attach_type },
-        )
-        .unwrap();
-        let in_map = if name == "sk_msg" {
+        let hook = Hook::Sockmap { map, attach_type };
+        let link = attach(&self.backend, self.prog(), &hook).unwrap();
+        let in_map = if attach_type == AttachType::SkMsgVerdict {
             client.as_raw_fd()
         } else {
             server.as_raw_fd()
         };
-        case.backend
+        self.backend
             .map_update(map, &[0; 4], &in_map.to_ne_bytes(), 0)
             .unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while case.hits() == 0 {
-            assert!(Instant::now() < deadline, "{name} did not fire");
+        let mut talk = || {
             client.write_all(b"hello").unwrap();
             let _ = server.read(&mut [0; 64]);
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while self.hits() == 0 {
+            assert!(Instant::now() < deadline, "{name} did not fire");
+            talk();
         }
         drop(link);
+        // A socket keeps the program that its map had when it came in, for as long as it stays.
+        self.backend.map_delete(map, &[0; 4]).unwrap();
+        let before = self.hits();
+        talk();
+        let after = self.hits();
+        assert_eq!(after, before, "{name} still fires after it was detached");
+        self.works();
     }
 }
 
@@ -521,7 +561,7 @@ fn cgroup_hooks_fire() {
             Ok(link) => cases.push((case, link)),
             // Sockets of this family have the hook since Linux 6.7.
             Err(error) if *name == "connect_unix" && error.errno == Errno::EINVAL => {
-                println!("{name}: {error}");
+                refused(name, &error);
             }
             Err(error) => panic!("{name}: {error}"),
         }
@@ -530,7 +570,7 @@ fn cgroup_hooks_fire() {
     let silent: Vec<_> = cases
         .iter()
         .filter(|(c, _)| c.hits() == 0)
-        .map(|(c, _)| PLACES[c.place as usize])
+        .map(|(c, _)| c.name())
         .collect();
     assert_eq!(silent, Vec::<&str>::new(), "hooks that did not fire");
     let cases: Vec<Case> = cases.into_iter().map(|(case, _)| case).collect();
@@ -541,4 +581,5 @@ fn cgroup_hooks_fire() {
         before,
         "hooks that fire after they were detached"
     );
+    cases.iter().for_each(Case::works);
 }

@@ -8,6 +8,7 @@ use skep::load::{LoadOptions, Loaded, load};
 use skep_bpf::{Backend, Errno, TestRun};
 use skep_sys::{netlink, socket};
 use skep_tests::objects::linked;
+use skep_tests::table::{refused, works};
 use skep_tests::usdt;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
@@ -53,13 +54,15 @@ fn structures_of_operations_are_called() {
         ..LoadOptions::default()
     };
     let loaded = load(&linked("struct_ops", backend.as_ref()), &backend, &options).unwrap();
-    for (name, error) in &loaded.refused {
-        println!("struct_ops: {name}: {error}");
-    }
-    for (map, congestion) in [("by_value", "skep_value"), ("by_link", "skep_link")] {
+    for (map, row, congestion) in [
+        ("by_value", "struct_ops", "skep_value"),
+        ("by_link", "struct_ops_link", "skep_link"),
+    ] {
         if loaded.map(map).is_none() {
             // Links of structures are younger than structures.
-            assert!(map == "by_link" && loaded.refused.iter().any(|(name, _)| name == map));
+            let mut of_map = loaded.refused.iter().filter(|(name, _)| name == map);
+            refused(row, &of_map.next().unwrap().1);
+            assert_eq!(map, "by_link");
             continue;
         }
         assert!(
@@ -71,7 +74,7 @@ fn structures_of_operations_are_called() {
         let link = match attach(&backend, handle, &hook) {
             Ok(link) => link,
             Err(error) if error.errno == Errno::EINVAL && map == "by_link" => {
-                println!("struct_ops link: {error}");
+                refused(row, &error);
                 continue;
             }
             Err(error) => panic!("{map}: {error}"),
@@ -86,6 +89,7 @@ fn structures_of_operations_are_called() {
             assert!(Instant::now() < deadline, "{map} is still registered");
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
+        works(row);
     }
     let no_map = loaded.struct_ops(".bss");
     assert!(no_map.is_none());
@@ -114,15 +118,15 @@ fn functions_of_programs_are_replaced() {
         };
         backend.prog_test_run(target, &run).unwrap().retval
     };
-    let refused = load(&linked, &backend, &only("drop", None)).unwrap_err();
+    let nothing = load(&linked, &backend, &only("drop", None)).unwrap_err();
     assert!(
-        refused.to_string().contains("say which program"),
-        "{refused}"
+        nothing.to_string().contains("say which program"),
+        "{nothing}"
     );
     let replacement = match load(&linked, &backend, &only("drop", Some(target))) {
         Ok(loaded) => loaded,
         Err(error) => {
-            println!("freplace: {error}");
+            refused("freplace", &error);
             return;
         }
     };
@@ -153,6 +157,7 @@ fn functions_of_programs_are_replaced() {
     assert_eq!(backend.prog_test_run(other, &run).unwrap().retval, XDP_DROP);
     assert_eq!(verdict(), XDP_PASS);
     drop(link);
+    works("freplace");
 }
 
 /// What the watchpoint watches.
@@ -216,7 +221,7 @@ fn a_group_of_sockets_is_chosen_from() {
     let Some(case) = Case::load("sk_reuseport") else {
         return;
     };
-    let receiver = socket::shared_udp().unwrap();
+    let receiver = socket::shared_udp(0).unwrap();
     let address = receiver.local_addr().unwrap();
     let hook = Hook::Reuseport {
         socket: receiver.as_raw_fd(),
@@ -225,6 +230,35 @@ fn a_group_of_sockets_is_chosen_from() {
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.send_to(b"hello", address).unwrap();
     });
+}
+
+#[test]
+fn classic_filters_choose() {
+    if !needs() {
+        return;
+    }
+    own_network();
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let patience = std::time::Duration::from_millis(100);
+    receiver.set_read_timeout(Some(patience)).unwrap();
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let arrives = |bytes: &[u8]| {
+        let to = receiver.local_addr().unwrap();
+        sender.send_to(bytes, to).unwrap();
+        receiver.recv(&mut [0; 16]).is_ok()
+    };
+    // The first byte behind the UDP header: ldb [8]; jeq #'y'; ret whole or nothing
+    let only_y = [
+        (0x30, 0, 0, 8),
+        (0x15, 0, 1, u32::from(b'y')),
+        (0x06, 0, 0, u32::MAX),
+        (0x06, 0, 0, 0),
+    ];
+    socket::attach_classic(receiver.as_fd(), &only_y).unwrap();
+    assert!(arrives(b"yes") && !arrives(b"no"));
+    socket::detach_filter(receiver.as_fd()).unwrap();
+    assert!(arrives(b"no"));
+    works("classic");
 }
 
 #[test]
@@ -275,6 +309,7 @@ fn programs_of_type_syscall_run() {
         .prog_test_run(case.prog(), &TestRun::default())
         .unwrap();
     assert_eq!(case.hits(), 1);
+    case.works();
 }
 
 #[test]
@@ -285,7 +320,7 @@ fn packets_of_a_netkit_device_are_seen() {
     own_network();
     let mut socket = netlink::Socket::open().unwrap();
     if let Err(error) = socket.device_add("netkit", "skepnk") {
-        println!("netkit: {error}");
+        refused("netkit", &error);
         return;
     }
     let ifindex = netlink::ifindex("skepnk").unwrap();

@@ -5,6 +5,7 @@ use skep::Kernel;
 use skep::counters::{Counter, METRICS, Metric};
 use skep_bpf::{Backend, Errno, TestRun};
 use skep_tests::objects::loaded;
+use skep_tests::table::{refused, works};
 use std::sync::Arc;
 
 const RUNS: u32 = 1000;
@@ -27,7 +28,7 @@ fn runs_of_a_program_are_counted() {
         Err(error) => {
             assert_eq!(error.errno, Errno::EPERM, "{error}");
             assert!(error.to_string().contains("trampolines"), "{error}");
-            println!("counters: {error}");
+            refused("counters", &error);
             return;
         }
     };
@@ -41,6 +42,7 @@ fn runs_of_a_program_are_counted() {
     assert_eq!(reading.runs, u64::from(RUNS));
     assert!(reading.value > 0, "{reading:?}");
     drop(counter);
+    works("counters");
     let no_function = Counter::start(&backend, program, "nowhere", metric("cpu_clock"));
     assert_eq!(no_function.unwrap_err().errno, Errno::EINVAL);
     if let Err(error) = start("cycles") {

@@ -9,6 +9,7 @@ use skep_bpf::{Backend, Event, EventReader};
 use skep_net::capture;
 use skep_tests::need::{Need, met};
 use skep_tests::objects::loaded;
+use skep_tests::table::works;
 use skep_tests::workspace_root;
 use skep_user::Universe;
 use skep_vm::{Engine, Tiers};
@@ -24,6 +25,8 @@ struct Case {
     object: &'static str,
     program: &'static str,
     traces: bool,
+    /// What the kernel has shown then.
+    rows: &'static [&'static str],
 }
 
 /// What one backend made of the capture.
@@ -97,6 +100,7 @@ impl Case {
         if met(&needs) {
             let kernel = self.outcome(&(Arc::new(Kernel::new()) as Arc<dyn Backend>));
             assert_eq!(interpreted, kernel, "user backend and kernel");
+            self.rows.iter().for_each(|row| works(row));
         }
         interpreted
     }
@@ -120,6 +124,7 @@ fn packets_are_the_same_in_both_engines_and_in_the_kernel() {
         object: "examples/packets",
         program: "packets",
         traces: false,
+        rows: &[],
     };
     let outcome = case.check();
     assert_eq!(outcome.packets.len(), 71);
@@ -132,6 +137,7 @@ fn all_streams_say_the_same() {
         object: "emit",
         program: "emit",
         traces: true,
+        rows: &["ringbuf", "perf_buffer", "trace_printk"],
     };
     let outcome = case.check();
     let count = |kind: &str| {

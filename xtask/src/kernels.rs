@@ -1,14 +1,16 @@
-//! `cargo xtask kernels [KERNEL…]`: the tests that talk to a kernel, inside virtual machines with other kernels.
+//! `cargo xtask kernels [host] [KERNEL…]`: the tests that talk to a kernel, on the host and inside virtual machines with other
+//! kernels. What they say of the rows of docs/attach.md must be what is written there.
 //!
 //! Kernels are Debian's cloud images, downloaded and unpacked (not installed) under the target folder. The test binary is
 //! linked statically and boots with a busybox as the only other program; qemu emulates, so that no /dev/kvm is needed.
-//! Needs apt-get, dpkg-deb, qemu-system-x86_64, busybox, cpio, kmod.
+//! Needs root on the host, apt-get, dpkg-deb, qemu-system-x86_64, busybox, cpio, kmod.
 
 use crate::TaskError;
 use crate::guest::{self, KERNELS, command, io, module_release, place};
 use serde_json::Value;
+use skep::target::running_version;
+use skep_tests::table;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -21,9 +23,26 @@ const TESTS: &[&str] = &[
     "attach::",
     "attach_more::",
     "counters::",
+    "deferred::",
+    "effects::",
     "kernel_backend::",
+    "kernel_objects::",
+    "language::",
     "packets::",
+    "samples::",
+    "storage::",
+    "test_runs::",
+    "token::",
+    "tracing::",
+    "xdp::",
+    "xsk::",
 ];
+/// Programs that the tests start; in a virtual machine they are busybox.
+const PROGRAMS: &str = "true unshare";
+/// What the host is called here.
+const HOST: &str = "host";
+/// What the tests are told.
+const ARGUMENTS: &[&str] = &["--test-threads=1", "--nocapture"];
 /// Folders with what the tests read, from the workspace.
 const FILES: &[&str] = &["tests/objects", "examples"];
 /// Seconds one kernel may take.
@@ -35,8 +54,10 @@ b=/bin/busybox
 $b mount -t proc proc /proc; $b mount -t sysfs sysfs /sys; $b mount -t devtmpfs dev /dev; $b mount -t tmpfs tmp /tmp
 $b mount -t tracefs tracefs /sys/kernel/tracing; $b mount -t bpf bpf /sys/fs/bpf; $b mount -t cgroup2 cg /sys/fs/cgroup
 for m in $($b cat /modules/order 2>/dev/null); do $b insmod /modules/$m; done
+export PATH=/bin
+for p in PROGRAMS; do $b ln -s busybox /bin/$p; done
 $b ip link set lo up 2>/dev/null
-/test --test-threads=1 --nocapture TESTS
+/test ARGUMENTS
 echo EXIT=$?
 $b poweroff -f
 ";
@@ -135,48 +156,120 @@ fn initramfs(tree: &Path, root: &Path, test: &Path) -> Result<PathBuf, TaskError
     }
     place_modules(tree, root)?;
     let init = tree.join("init");
-    io(
-        &init,
-        fs::write(&init, INIT.replace("TESTS", &TESTS.join(" "))),
-    )?;
+    let arguments = [ARGUMENTS, TESTS].concat().join(" ");
+    let text = INIT
+        .replace("PROGRAMS", PROGRAMS)
+        .replace("ARGUMENTS", &arguments);
+    io(&init, fs::write(&init, text))?;
     io(&init, fs::write(tree.join("etc/hostname"), "guest\n"))?;
     command("chmod", &["+x", "init", "test", "bin/busybox"], tree)?;
     guest::pack(tree)
 }
 
-/// Runs the tests in every kernel that is named, or in all.
-pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
-    let base = crate::target_dir().join("kernels");
-    let test = test_binary()?;
-    let mut failed = Vec::new();
-    for (version, meta) in KERNELS {
-        if !arguments.is_empty() && !arguments.iter().any(|a| a == version) {
-            continue;
+/// What the tests of one kernel printed.
+struct Outcome {
+    /// [`HOST`], or the version.
+    name: String,
+    /// Major and minor number.
+    version: String,
+    printed: String,
+    started: Instant,
+}
+
+/// Runs the tests here.
+fn on_host(test: &Path) -> Result<Outcome, TaskError> {
+    let started = Instant::now();
+    let output = Command::new("timeout")
+        .args(["-s", "KILL", &LIMIT_SECONDS.to_string()])
+        .arg(test)
+        .args(ARGUMENTS)
+        .args(TESTS)
+        .output()
+        .map_err(|e| format!("cannot run timeout: {e}"))?;
+    let said = [output.stdout, output.stderr].concat();
+    let (said, code) = (String::from_utf8_lossy(&said), output.status.code());
+    let running = running_version();
+    Ok(Outcome {
+        name: HOST.to_owned(),
+        version: format!("{}.{}", running >> 16, running >> 8 & 0xff),
+        printed: format!("{said}\nEXIT={}\n", code.unwrap_or(-1)),
+        started,
+    })
+}
+
+/// Boots a kernel with the tests.
+fn in_guest(base: &Path, version: &str, meta: &str, test: &Path) -> Result<Outcome, TaskError> {
+    let root = guest::kernel(base, version, meta)?;
+    let image = initramfs(&base.join(format!("tree-{version}")), &root, test)?;
+    let started = Instant::now();
+    let printed = guest::boot(&root, &image, LIMIT_SECONDS, &["mitigations=off"], &[])?;
+    Ok(Outcome {
+        name: version.to_owned(),
+        version: version.to_owned(),
+        printed,
+        started,
+    })
+}
+
+impl Outcome {
+    /// Says how the tests went, and what the tables have wrong of this kernel; true if all is well.
+    fn report(&self, base: &Path) -> Result<bool, TaskError> {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let (name, printed) = (&self.name, &self.printed);
+        let log = base.join(format!("{name}.log"));
+        io(&log, fs::write(&log, printed))?;
+        let passed = printed.lines().any(|l| l.trim() == "EXIT=0");
+        for line in printed.lines().filter(|l| l.contains(": no: ")) {
+            println!("{name}: {line}");
         }
-        let root = guest::kernel(&base, version, meta)?;
-        let image = initramfs(&base.join(format!("tree-{version}")), &root, &test)?;
-        let started = Instant::now();
-        let console = guest::boot(&root, &image, LIMIT_SECONDS, &["mitigations=off"], &[])?;
-        let log = base.join(format!("{version}.log"));
-        io(
-            &log,
-            fs::File::create(&log).and_then(|mut f| f.write_all(console.as_bytes())),
-        )?;
-        let passed = console.lines().any(|l| l.trim() == "EXIT=0");
-        for line in console
-            .lines()
-            .filter(|l| l.contains(": bpf(") || l.starts_with("test result"))
-        {
-            println!("{version}: {line}");
+        // Those before are of children.
+        if let Some(line) = printed.lines().rfind(|l| l.starts_with("test result")) {
+            println!("{name}: {line}");
+        }
+        let different = self.differences()?;
+        for line in &different {
+            println!("{name}: {}: {line}", table::DOCUMENT);
         }
         let word = if passed { "passed" } else { "failed" };
-        println!(
-            "{version}: {word} in {:.0} s, console in {}",
-            started.elapsed().as_secs_f64(),
-            log.display()
-        );
-        if !passed {
-            failed.push(*version);
+        let (log, wrong) = (log.display(), different.len());
+        println!("{name}: {word} in {seconds:.0} s, {wrong} rows differ, output in {log}");
+        Ok(passed && wrong == 0)
+    }
+
+    /// What differs from the tables; nothing for a host whose version has no column there.
+    fn differences(&self) -> Result<Vec<String>, TaskError> {
+        if !table::VERSIONS.contains(&self.version.as_str()) {
+            let (name, version) = (&self.name, &self.version);
+            println!("{name}: {} says nothing of {version}", table::DOCUMENT);
+            return Ok(Vec::new());
+        }
+        let path = crate::workspace_root().join(table::DOCUMENT);
+        let document = io(&path, fs::read_to_string(&path))?;
+        Ok(table::differences(&document, &self.version, &self.printed))
+    }
+}
+
+/// Runs the tests on the host and in every kernel, or in those that are named.
+pub(crate) fn run(arguments: &[String]) -> Result<(), TaskError> {
+    let known = |a: &&String| *a == HOST || KERNELS.iter().any(|(version, _)| a == version);
+    if let Some(strange) = arguments.iter().find(|a| !known(a)) {
+        let all: Vec<&str> = KERNELS.iter().map(|(version, _)| *version).collect();
+        return Err(format!(
+            "no kernel {strange}; there are {HOST}, {}",
+            all.join(", ")
+        ));
+    }
+    let base = crate::target_dir().join("kernels");
+    io(&base, fs::create_dir_all(&base))?;
+    let test = test_binary()?;
+    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|a| a == name);
+    let mut failed = Vec::new();
+    if wanted(HOST) && !on_host(&test)?.report(&base)? {
+        failed.push(HOST);
+    }
+    for (version, meta) in KERNELS.iter().filter(|(version, _)| wanted(version)) {
+        if !in_guest(&base, version, meta, &test)?.report(&base)? {
+            failed.push(version);
         }
     }
     if failed.is_empty() {

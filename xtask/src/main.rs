@@ -50,7 +50,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("probe", "the tables of abi against the running kernel, cell by cell", probe::run),
     ("probe-maps", "maps x programs, maps x helpers, access modes: our verdicts against the running kernel's", probe_maps::run),
     ("probe-objects", "[SEED]: programs of one map, maps in maps, damaged BTF: our answers against the running kernel's", probe_objects::run),
-    ("kernels", "[KERNEL...]: the kernel tests inside virtual machines", kernels::run),
+    ("kernels", "[host] [KERNEL...]: the kernel tests, here and inside virtual machines, against docs/attach.md", kernels::run),
     ("fuzz-jit", "[COUNT] [SEED]: random programs in both engines, every tier and the kernel", fuzz_jit::run),
     ("fuzz-verify", "[COUNT] [SEED]: random programs, our verdict against the kernel's", fuzz_verify::run),
     ("filter-diff", "[--count N] [--link NAME] [--table]: our filters against libpcap's", filter::run),
