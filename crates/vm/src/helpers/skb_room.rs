@@ -118,7 +118,8 @@ const ENCAP_L3: u64 = ENCAP_L3_IPV4 | ENCAP_L3_IPV6;
 const DECAP_L3: u64 = DECAP_L3_IPV4 | DECAP_L3_IPV6;
 const ENCAP_L2_SHIFT: u64 = 56;
 const ENCAP_L2: u64 = 0xff << ENCAP_L2_SHIFT;
-const ENCAP: u64 = ENCAP_L3 | ENCAP_L4_GRE | ENCAP_L4_UDP | ENCAP_L2_ETH | ENCAP_L2;
+const ENCAP_L4: u64 = ENCAP_L4_GRE | ENCAP_L4_UDP;
+const ENCAP: u64 = ENCAP_L3 | ENCAP_L4 | ENCAP_L2_ETH | ENCAP_L2;
 /// `bpf_skb_adjust_room` moves at most this many bytes.
 const MAX_ROOM: u32 = 0xfff;
 
@@ -205,14 +206,17 @@ fn push_header(skb: &mut SkbCtx, at: usize, len: usize) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The new headers are outside: the network header behind the link-layer header, the transport header behind that.
+/// The new headers are outside: the network header behind the link-layer header. Only a tunnel over GRE or UDP has a transport
+/// header, behind that.
 fn encapsulate(skb: &mut SkbCtx, flags: u64) {
     let outer = match flags & ENCAP_L3 {
         ENCAP_L3_IPV6 => IP6_HLEN,
         _ => IP4_HLEN,
     };
-    let behind = skb.network_offset().unsigned_abs() + outer;
-    skb.kernel.set_transport(behind as u32);
+    if flags & ENCAP_L4 != 0 {
+        let behind = skb.network_offset().unsigned_abs() + outer;
+        skb.kernel.set_transport(behind as u32);
+    }
     skb.kernel.encapsulated = true;
 }
 
@@ -225,7 +229,7 @@ fn grow(skb: &mut SkbCtx, at: usize, bytes: usize, flags: u64) -> Result<(), Err
         return Err(Errno::ENOTSUPP);
     }
     if encap {
-        let conflicting = both(ENCAP_L3) || both(ENCAP_L4_GRE | ENCAP_L4_UDP);
+        let conflicting = both(ENCAP_L3) || both(ENCAP_L4);
         let no_l3 = flags & ENCAP_L3 == 0;
         if conflicting || no_l3 || inner_mac as usize > bytes {
             return Err(Errno::EINVAL);
