@@ -23,6 +23,18 @@ static __always_inline int look_up(void *ctx, struct asked *asked, struct found 
 
 	if (bytes > sizeof(asked->tuple))
 		return -1;
+	if (asked->kind == TCP_COMMON) {
+		sk = bpf_skc_lookup_tcp(ctx, &asked->tuple, bytes, asked->netns, asked->flags);
+		if (!sk)
+			return 0;
+		found->there = 1;
+		found->family = sk->family;
+		found->src_port = sk->src_port;
+		found->dst_port = sk->dst_port;
+		found->state = sk->state;
+		bpf_sk_release(sk);
+		return 0;
+	}
 	if (asked->kind == UDP)
 		sk = bpf_sk_lookup_udp(ctx, &asked->tuple, bytes, asked->netns, asked->flags);
 	else

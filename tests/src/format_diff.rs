@@ -13,6 +13,8 @@ use skep_abi::{MapType, ProgType};
 use skep_bpf::{Backend, Handle, MapCreate, ProgLoad, TestRun};
 use skep_isa::{Slot, opcode as op};
 
+/// The helpers that are called.
+pub(crate) const CALLED: &[u32] = &[id::SNPRINTF, id::TRACE_VPRINTK];
 /// Bytes of the maps' values.
 const FORMAT_BYTES: u32 = 64;
 const OUT_BYTES: u32 = 320;

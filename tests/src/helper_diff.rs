@@ -89,6 +89,14 @@ const PLAIN: &[Row] = &[
     (id::PROBE_READ_KERNEL_STR, &[Buffer, LENGTHS, Of(&[0, 8])]),
 ];
 
+/// The helpers of all tables.
+pub(crate) fn called() -> impl Iterator<Item = u32> {
+    [TC, XDP, PLAIN]
+        .into_iter()
+        .flatten()
+        .map(|(helper, _)| *helper)
+}
+
 /// Texts that make numbers.
 const TEXTS: &[&[u8; 16]] = &[
     b"42\0\0\0\0\0\0\0\0\0\0\0\0\0\0",

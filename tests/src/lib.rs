@@ -17,6 +17,7 @@ pub mod packet_diff;
 pub mod pair;
 pub mod random;
 pub mod run_diff;
+pub mod sweep;
 pub mod table;
 pub mod usdt;
 pub mod verifier_case;

@@ -38,6 +38,7 @@ mod samples;
 mod sockets;
 mod storage;
 mod streams;
+mod sweep;
 mod table;
 mod test_runs;
 mod tidy;

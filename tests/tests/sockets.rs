@@ -83,7 +83,7 @@ fn question(host: &Host, random: &mut Random) -> Vec<u8> {
     asked[size - 2..size].copy_from_slice(&local.port().to_be_bytes());
     let told = *random.of(&[size, size, size, size, size, size, 13, 4]) as u32;
     asked[TUPLE_BYTES..TUPLE_BYTES + 4].copy_from_slice(&told.to_ne_bytes());
-    asked[40..44].copy_from_slice(&(random.below(2) as u32).to_ne_bytes());
+    asked[40..44].copy_from_slice(&(random.below(3) as u32).to_ne_bytes());
     asked[48..56].copy_from_slice(&random.of(NETNS).to_ne_bytes());
     asked[56..64].copy_from_slice(&random.of(&[0u64, 0, 0, 0, 0, 1]).to_ne_bytes());
     asked

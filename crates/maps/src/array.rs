@@ -74,9 +74,7 @@ unsafe extern "C" fn lookup_percpu(map: *const MapHeader, key: *const u8, who: R
 
 /// The checks of an update, in the kernel's order.
 pub(crate) fn check_update(map: &MapHeader, in_range: bool, flags: u64) -> Result<(), Errno> {
-    let percpu = map.percpu_stride != 0;
-    let known = if percpu { flags } else { flags & !BPF_F_LOCK };
-    if known > BPF_EXIST {
+    if flags & !BPF_F_LOCK > BPF_EXIST {
         Err(Errno::EINVAL)
     } else if !in_range {
         Err(Errno::E2BIG)

@@ -293,6 +293,7 @@ pub const KERNEL_ONLY: &[(&str, &[&str])] = &[
     ]),
     ("it works on the traced function of the kernel", &[
         "bpf_override_return", "bpf_get_func_arg", "bpf_get_func_ret", "bpf_get_func_arg_cnt", "bpf_get_func_ip",
+        "bpf_skb_output", "bpf_xdp_output",
     ]),
     ("it calls the kernel's own bpf(2)", &[
         "bpf_sys_bpf", "bpf_sys_close", "bpf_btf_find_by_name_kind", "bpf_kallsyms_lookup_name",
@@ -373,6 +374,8 @@ fn row(out: &mut String, cells: &[&str]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skep_abi::AttachType;
+    use skep_abi::helper::{ProgEnv, lookup};
 
     #[test]
     fn every_helper_runs_or_has_one_reason() {
@@ -383,6 +386,29 @@ mod tests {
                 .count();
             let expected = usize::from(!has_helper(h.id));
             assert_eq!(reasons, expected, "{} ({})", h.name, h.id);
+        }
+    }
+
+    #[test]
+    fn every_helper_that_runs_may_be_called_by_programs_that_run() {
+        let types = ProgType::ALL.iter();
+        let types: Vec<_> = types.filter(|t| prog_type_reason(**t).is_none()).collect();
+        for h in HELPERS.iter().filter(|h| has_helper(h.id)) {
+            let may_call = types.iter().any(|t| {
+                let attach = AttachType::ALL.iter().copied().map(Some);
+                attach.chain([None]).any(|attach| {
+                    let env = ProgEnv {
+                        prog_type: **t,
+                        attach,
+                        sleepable: **t == ProgType::Syscall,
+                        perfmon: true,
+                        target: "",
+                        kernel: None,
+                    };
+                    lookup(&env, h.id).is_ok()
+                })
+            });
+            assert!(may_call, "{}: no program of user space may call it", h.name);
         }
     }
 

@@ -306,26 +306,42 @@ fn clone(a: &Args) -> Result<i64, Errno> {
 /// destination, its offset, source, its offset, size
 fn copy(a: &Args) -> Result<i64, Errno> {
     let (to, from) = (Dynptr::load(a, 1), Dynptr::load(a, 3));
-    let len = a.get32(5);
+    let (to_at, from_at, len) = (a.get32(2), a.get32(4), a.get32(5));
+    let is_piece = |dynptr: Dynptr, at| {
+        !dynptr.is_null() && dynptr.check(at, len).is_ok() && dynptr.direct(a, at, len).is_some()
+    };
+    // The kernel looks at the range first if neither lies in one piece.
+    let to_is_piece = !to.is_rdonly() && is_piece(to, to_at);
+    if !to_is_piece && !is_piece(from, from_at) {
+        to.check(to_at, len)?;
+        from.check(from_at, len)?;
+        if len == 0 {
+            return Ok(0);
+        }
+    }
     if to.is_null() || from.is_null() || to.is_rdonly() {
         return Err(Errno::EINVAL);
     }
-    to.check(a.get32(2), len)?;
-    from.check(a.get32(4), len)?;
+    to.check(to_at, len)?;
+    from.check(from_at, len)?;
     let mut bytes = vec![0; len as usize];
-    from.read_at(a, a.get32(4), &mut bytes)?;
-    to.write_at(a, a.get32(2), &bytes, 0)?;
+    from.read_at(a, from_at, &mut bytes)?;
+    to.write_at(a, to_at, &bytes, 0)?;
     Ok(0)
 }
 
 /// dynptr, `offset`, size, byte
 fn memset(a: &Args) -> Result<i64, Errno> {
     let dynptr = Dynptr::load(a, 1);
-    if dynptr.is_null() || dynptr.is_rdonly() {
+    if dynptr.is_rdonly() {
         return Err(Errno::EINVAL);
     }
     let len = a.get32(3);
+    // One of nothing has no bytes.
     dynptr.check(a.get32(2), len)?;
+    if dynptr.is_null() {
+        return Ok(0);
+    }
     dynptr.write_at(a, a.get32(2), &vec![a.get(4) as u8; len as usize], 0)?;
     Ok(0)
 }

@@ -7,11 +7,11 @@ use crate::fault;
 use skep_abi::Errno;
 
 pub(super) const HELPERS: &[Row] = helpers! {
-    4 "bpf_probe_read" probe_read;
-    45 "bpf_probe_read_str" probe_read_str;
-    112 "bpf_probe_read_user" probe_read;
+    4 "bpf_probe_read" probe_read_any;
+    45 "bpf_probe_read_str" probe_read_any_str;
+    112 "bpf_probe_read_user" probe_read_user;
     113 "bpf_probe_read_kernel" probe_read_kernel;
-    114 "bpf_probe_read_user_str" probe_read_str;
+    114 "bpf_probe_read_user_str" probe_read_user_str;
     115 "bpf_probe_read_kernel_str" probe_read_kernel_str;
     148 "bpf_copy_from_user" probe_read;
 };
@@ -42,13 +42,15 @@ fn probe_read(a: &Args) -> Result<i64, Errno> {
     Ok(0)
 }
 
-/// Addresses below are those of user space, which the kernel does not even try to read as its own.
-const TASK_SIZE: u64 = 1 << 47;
+/// Addresses below are those of user space, whose last page is never mapped.
+const TASK_SIZE: u64 = (1 << 47) - 4096;
+/// Addresses below are not the kernel's, which does not even try to read there as if they were.
+pub(super) const KERNEL_SPACE: u64 = 0xffff_8000_0000_0000;
 
 /// The error of a failed read of kernel memory.
 fn as_kernel<T>(a: &Args, result: Result<T, Errno>) -> Result<T, Errno> {
     result.map_err(|errno| {
-        if a.get(3) < TASK_SIZE {
+        if a.get(3) < KERNEL_SPACE {
             Errno::ERANGE
         } else {
             errno
@@ -56,12 +58,42 @@ fn as_kernel<T>(a: &Args, result: Result<T, Errno>) -> Result<T, Errno> {
     })
 }
 
+/// As [`probe_read`]; addresses of the kernel are refused also if nothing is to be read.
+fn probe_read_user(a: &Args) -> Result<i64, Errno> {
+    if a.get(3) >= TASK_SIZE {
+        a.zero(1, a.get32(2) as usize);
+        return Err(Errno::EFAULT);
+    }
+    probe_read(a)
+}
+
 fn probe_read_kernel(a: &Args) -> Result<i64, Errno> {
+    // The kernel looks at the address also if nothing is to be read.
+    if a.get32(2) == 0 && a.get(3) < KERNEL_SPACE && !fault::read(a.get(3), &mut [0]) {
+        return Err(Errno::ERANGE);
+    }
     as_kernel(a, probe_read(a))
 }
 
 fn probe_read_kernel_str(a: &Args) -> Result<u64, Errno> {
     as_kernel(a, probe_read_str(a))
+}
+
+/// Reads as from user space or from the kernel, whosoever's the address would be.
+fn probe_read_any(a: &Args) -> Result<i64, Errno> {
+    if a.get(3) < TASK_SIZE {
+        probe_read(a)
+    } else {
+        probe_read_kernel(a)
+    }
+}
+
+fn probe_read_any_str(a: &Args) -> Result<u64, Errno> {
+    if a.get(3) < TASK_SIZE {
+        probe_read_user_str(a)
+    } else {
+        probe_read_kernel_str(a)
+    }
 }
 
 /// destination, size, address: bytes with the terminating zero
@@ -77,6 +109,25 @@ fn probe_read_str(a: &Args) -> Result<u64, Errno> {
             Err(Errno::EFAULT)
         }
     }
+}
+
+/// As [`probe_read_str`], with what the kernel writes behind the end.
+fn probe_read_user_str(a: &Args) -> Result<u64, Errno> {
+    let len = probe_read_str(a)?;
+    let behind = zeros_behind(a.get(3), len as usize, a.get32(2) as usize);
+    a.write_at(1, len as usize, &vec![0; behind]);
+    Ok(len)
+}
+
+/// Zeros that the kernel writes behind a string of `len` bytes with its end: it copies whole words of user space as long as
+/// there are `max` bytes for them.
+fn zeros_behind(at: u64, len: usize, max: usize) -> usize {
+    const WORD: usize = 8;
+    let Some(last) = len.checked_sub(1).map(|end| end / WORD * WORD) else {
+        return 0;
+    };
+    let fits = last + WORD <= max && fault::read(at.wrapping_add(last as u64), &mut [0; WORD]);
+    if fits { last + WORD - len } else { 0 }
 }
 
 /// The string at `at`, cut and terminated to fit in `max` bytes; `None` if it cannot be read.
@@ -122,7 +173,47 @@ fn copy_from_user_str(a: &Args) -> Result<u64, Errno> {
     if flags & PAD_ZEROS != 0 {
         a.zero(1, len);
     }
-    let text = read_str_until(a.get(3), len, |at| until(a, at)).ok_or(Errno::EFAULT)?;
+    // The last byte is the end: nothing is read for it.
+    let (mut text, failed) = copied_until(a, a.get(3), len - 1);
+    if failed {
+        if flags & PAD_ZEROS == 0 {
+            a.write(1, &text);
+        }
+        return Err(Errno::EFAULT);
+    }
+    let is_whole = text.len() < len - 1;
+    text.push(0);
+    let said = text.len();
+    if is_whole {
+        text.resize(said + zeros_behind(a.get(3), said, len - 1), 0);
+    }
     a.write(1, &text);
-    Ok(text.len() as u64)
+    Ok(said as u64)
+}
+
+/// The bytes of the string at `at` without its end, at most `max`; whether it could not be read any further.
+fn copied_until(a: &Args, at: u64, max: usize) -> (Vec<u8>, bool) {
+    let mut text = Vec::new();
+    let mut step = CHUNK;
+    while text.len() < max {
+        let from = at.wrapping_add(text.len() as u64);
+        let mut chunk = [0; CHUNK];
+        let chunk = &mut chunk[..step
+            .min(CHUNK - from as usize % CHUNK)
+            .min(max - text.len())];
+        let end = from.saturating_add(chunk.len() as u64);
+        if !until(a, from).is_some_and(|last| end <= last) || !fault::read(from, chunk) {
+            if step == 1 {
+                return (text, true);
+            }
+            step = 1;
+            continue;
+        }
+        if let Some(end) = chunk.iter().position(|&b| b == 0) {
+            text.extend_from_slice(&chunk[..end]);
+            break;
+        }
+        text.extend_from_slice(chunk);
+    }
+    (text, false)
 }

@@ -8,8 +8,6 @@ use std::ops::ControlFlow;
 
 pub(super) const HELPERS: &[Row] = helpers! {
     25 "bpf_perf_event_output" perf_event_output;
-    111 "bpf_skb_output" perf_event_output;
-    121 "bpf_xdp_output" perf_event_output;
     130 "bpf_ringbuf_output" output;
     131 "bpf_ringbuf_reserve" reserve;
     132 "bpf_ringbuf_submit" submit;
@@ -106,7 +104,7 @@ fn perf_event_output(a: &Args) -> Result<i64, Errno> {
     if wanted == 0 {
         return Ok(a.map(2).perf_event_output(flags, &[sample], a.runner()));
     }
-    let packet = super::xdp::packet_bytes(a, wanted as usize).ok_or(Errno::EFAULT)?;
+    let packet = super::xdp::packet_bytes(a, wanted as usize)?;
     let flags = flags & !CTXLEN_MASK;
     Ok(a.map(2)
         .perf_event_output(flags, &[sample, &packet], a.runner()))

@@ -318,11 +318,14 @@ fn get_tunnel_key(a: &Args) -> Result<i64, Errno> {
     let Some((key, is_ip6)) = a.skb(1).tunnel else {
         return Err(Errno::EINVAL);
     };
-    if flags & !(TUNINFO_IPV6 | TUNINFO_FLAGS) != 0 || !KEY_SIZES.contains(&len) {
+    if flags & !(TUNINFO_IPV6 | TUNINFO_FLAGS) != 0 {
         return Err(Errno::EINVAL);
     }
     if is_ip6 != (flags & TUNINFO_IPV6 != 0) {
         return Err(Errno::EPROTO);
+    }
+    if !KEY_SIZES.contains(&len) {
+        return Err(Errno::EINVAL);
     }
     let mut seen = key;
     let address_bytes = if is_ip6 { 16 } else { 4 };

@@ -159,10 +159,9 @@ fn get_socket_cookie(a: &Args) -> u64 {
     }
 }
 
-/// `overflowuid`, as for a packet without a full socket.
+/// The owner of the packet's socket: root, to whom those that nobody opened belong.
 fn get_socket_uid(_: &Args) -> u64 {
-    const OVERFLOW_UID: u64 = 65534;
-    OVERFLOW_UID
+    0
 }
 
 /// map, socket, initial value or NULL, flags
@@ -183,10 +182,17 @@ fn sk_storage_delete(a: &Args) -> Result<i64, Errno> {
     }
 }
 
-/// There is no socket that a packet could be given to but its own, and that one has another kind.
+/// ctx, socket or NULL, flags: there is no socket that a packet could be given to but its own, and that one has another kind.
 fn sk_assign(a: &Args) -> Result<i64, Errno> {
-    if a.get(1) != 0 && a.get(3) != 0 {
+    /// `BPF_SK_LOOKUP_F_REPLACE`, `BPF_SK_LOOKUP_F_NO_REUSEPORT`
+    const LOOKUP_FLAGS: u64 = 3;
+    let is_lookup = a.prog_type() == ProgType::SkLookup;
+    let known = if is_lookup { LOOKUP_FLAGS } else { 0 };
+    if a.get(3) & !known != 0 {
         return Err(Errno::EINVAL);
+    }
+    if is_lookup && a.get(2) == 0 {
+        return Ok(0);
     }
     Err(Errno::EOPNOTSUPP)
 }

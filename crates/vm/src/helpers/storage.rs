@@ -5,8 +5,8 @@ use skep_abi::Errno;
 
 pub(super) const HELPERS: &[Row] = helpers! {
     35 "bpf_get_current_task" get_current_task;
-    79 "bpf_skb_cgroup_id" zero;
-    83 "bpf_skb_ancestor_cgroup_id" zero;
+    79 "bpf_skb_cgroup_id" root_cgroup;
+    83 "bpf_skb_ancestor_cgroup_id" skb_ancestor_cgroup_id;
     122 "bpf_get_netns_cookie" get_netns_cookie;
     151 "bpf_skb_cgroup_classid" zero;
     156 "bpf_task_storage_get" task_storage_get;
@@ -16,6 +16,19 @@ pub(super) const HELPERS: &[Row] = helpers! {
 
 fn zero(_: &Args) -> u64 {
     0
+}
+
+/// The number of the control group that sockets are in which no task opened: the first one.
+fn root_cgroup(_: &Args) -> u64 {
+    1
+}
+
+/// skb, level: there is none below the root
+fn skb_ancestor_cgroup_id(a: &Args) -> u64 {
+    match a.get32(2) {
+        0 => root_cgroup(a),
+        _ => 0,
+    }
 }
 
 /// The address of what stands for the current task.

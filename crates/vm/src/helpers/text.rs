@@ -1,5 +1,6 @@
 //! Strings: numbers in text, comparison.
 
+use super::probe::KERNEL_SPACE;
 use super::{Args, Row, helpers};
 use crate::fault;
 use skep_abi::Errno;
@@ -123,9 +124,15 @@ const MAX_STRING: usize = 65536;
 const CHUNK: usize = 64;
 
 /// The string at an address that may be bad, without its end; at most `max` bytes of it.
+///
+/// # Errors
+/// `ERANGE` if the kernel would not even look there, `EFAULT` if there is nothing, `E2BIG` if it is too long.
 fn unsafe_string(at: u64, max: usize) -> Result<Vec<u8>, Errno> {
     let limit = max.min(MAX_STRING);
     let mut text = Vec::new();
+    if at < KERNEL_SPACE && !fault::read(at, &mut [0]) {
+        return Err(Errno::ERANGE);
+    }
     while text.len() < limit {
         let from = at + text.len() as u64;
         let to_boundary = CHUNK - (from as usize % CHUNK);

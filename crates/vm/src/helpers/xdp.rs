@@ -1,9 +1,9 @@
 //! XDP packets.
 
 use super::{Args, Row, helpers};
-use crate::ctx::XdpCtx;
 use crate::ctx::skb::ETH_HLEN;
 use crate::ctx::xdp::{FRAME_BYTES, FRAME_HEADER_BYTES};
+use crate::ctx::{XdpCtx, has_skb};
 use skep_abi::{Errno, ProgType};
 
 pub(super) const HELPERS: &[Row] = helpers! {
@@ -191,13 +191,16 @@ fn store_bytes(a: &Args) -> Result<i64, Errno> {
     Ok(0)
 }
 
-/// The first `len` bytes of the packet whose context is in `r1`, of either kind; `None` if it has fewer.
-pub(super) fn packet_bytes(a: &Args, len: usize) -> Option<Vec<u8>> {
+/// The first `len` bytes of the packet whose context is in `r1`, of either kind.
+///
+/// # Errors
+/// `EINVAL` if the program has no packet, `EFAULT` if it has fewer.
+pub(super) fn packet_bytes(a: &Args, len: usize) -> Result<Vec<u8>, Errno> {
     let mut bytes = vec![0; len];
-    let result = if a.prog_type() == ProgType::Xdp {
-        read(a.xdp(1), 0, &mut bytes)
-    } else {
-        super::skb::read(a.skb(1), 0, &mut bytes)
-    };
-    result.is_ok().then_some(bytes)
+    match a.prog_type() {
+        ProgType::Xdp => read(a.xdp(1), 0, &mut bytes).map_err(|_| Errno::EFAULT)?,
+        with_skb if has_skb(with_skb) => super::skb::read(a.skb(1), 0, &mut bytes)?,
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(bytes)
 }
