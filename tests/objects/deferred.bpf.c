@@ -137,4 +137,27 @@ int in_table(void *ctx)
 	return 0;
 }
 
+// Timers that come in a tenth of a second: of an element of the array and one of the table.
+SEC("syscall")
+int in_a_while(void *ctx)
+{
+	__u32 two = 2, key = 35;
+	struct slot made = {};
+	struct slot *slot = bpf_map_lookup_elem(&slots, &two);
+
+	bpf_map_update_elem(&table, &key, &made, BPF_ANY);
+	if (!slot)
+		return 1;
+	bpf_timer_init(&slot->timer, &slots, CLOCK_MONOTONIC);
+	bpf_timer_set_callback(&slot->timer, on_slot);
+	bpf_timer_start(&slot->timer, 100000000, 0);
+	slot = bpf_map_lookup_elem(&table, &key);
+	if (!slot)
+		return 1;
+	bpf_timer_init(&slot->timer, &table, CLOCK_MONOTONIC);
+	bpf_timer_set_callback(&slot->timer, on_slot);
+	bpf_timer_start(&slot->timer, 100000000, 0);
+	return 0;
+}
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -5,9 +5,11 @@ use skep_abi::helper::id::TAIL_CALL;
 use skep_abi::map_flags::{
     BPF_F_LOCK, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY, BPF_F_RDONLY_PROG, BPF_F_WRONLY,
 };
+use skep_abi::prog_flags::BPF_F_SLEEPABLE;
 use skep_abi::{MapType, ProgType};
 use skep_bpf::{Backend, Handle, MapAccess, MapCreate, ObjKind, ProgLoad, Result, TestRun};
-use skep_btf::{Builder, Order};
+use skep_btf::raw::Info;
+use skep_btf::{Builder, Int, Kind, Order};
 use skep_isa::{Slot, opcode as op};
 use std::fmt::Debug;
 
@@ -32,6 +34,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("memory of maps", memory),
     ("tags", tags),
     ("statistics", statistics),
+    ("what statistics count", counted),
+    ("longer records and contexts", longer),
     ("locks are hidden from user space", locks),
     ("special fields belong to types of maps", fields),
     ("batches stop where they fail", batches),
@@ -353,6 +357,105 @@ fn statistics(b: &dyn Backend, notes: &mut Notes) {
     on.into_iter().for_each(|on| b.close(on));
     notes.push(run(b, prog, 5));
     notes.push(counts("off"));
+    b.close(prog);
+}
+
+/// Runs of a program that calls another one are its own: of the other one none are counted. What test runs repeat counts, and
+/// what they refuse does not. A run inside a run of the same program on a processor, a miss, needs a program that is attached:
+/// test runs of neither backend make one.
+fn counted(b: &dyn Backend, notes: &mut Notes) {
+    let array = b.map_create(&MapCreate::new(MapType::ProgArray, 4, 4, 2));
+    let Ok(array) = array else { return };
+    let Ok(on) = b.enable_stats() else { return };
+    let counts = |prog: Handle| {
+        let info = b.prog_info(prog);
+        said(&info.map(|i| (i.run_cnt, i.recursion_misses)))
+    };
+    let (caller, target) = (
+        b.prog_load(&tail_caller(array)),
+        b.prog_load(&program(None, 3)),
+    );
+    let (Ok(caller), Ok(target)) = (caller, target) else {
+        return notes.push("no programs".to_owned());
+    };
+    let put = b.map_update(array, &[0; 4], &target.0.to_ne_bytes(), 0);
+    notes.push(said(&put));
+    for repeat in [0, 1, 7] {
+        notes.push(run(b, caller, repeat));
+        notes.push(format!("{} {}", counts(caller), counts(target)));
+    }
+    let refused = TestRun {
+        data_in: Some(vec![0; 5]),
+        ..TestRun::default()
+    };
+    notes.push(errno(b.prog_test_run(caller, &refused)));
+    notes.push(counts(caller));
+    for prog_type in [ProgType::Xdp, ProgType::RawTracepoint, ProgType::Syscall] {
+        let mut load = program(None, 1);
+        load.prog_type = prog_type;
+        let is_syscall = prog_type == ProgType::Syscall;
+        load.prog_flags = if is_syscall { BPF_F_SLEEPABLE } else { 0 };
+        let Ok(prog) = b.prog_load(&load) else {
+            notes.push(format!("no {prog_type}"));
+            continue;
+        };
+        let is_packet = prog_type == ProgType::Xdp;
+        let input = TestRun {
+            data_in: is_packet.then(|| vec![0; 64]),
+            repeat: if is_packet { 4 } else { 0 },
+            ..TestRun::default()
+        };
+        notes.push(errno(b.prog_test_run(prog, &input)));
+        notes.push(format!("{prog_type} {}", counts(prog)));
+        b.close(prog);
+    }
+    [caller, target, array, on]
+        .into_iter()
+        .for_each(|h| b.close(h));
+}
+
+/// What is longer than known is taken if the rest is zero (`E2BIG`). Of commands themselves the types of this waist leave no
+/// rest: what user space can make longer are records of debug information and contexts.
+fn longer(b: &dyn Backend, notes: &mut Notes) {
+    let mut builder = Builder::new(Order::HOST);
+    let int = builder.add_int("int", 4, Int::SIGNED);
+    let proto = builder.add("", Info::new(Kind::FuncProto, 0, false), int, &[]);
+    let func = builder.add("f", Info::new(Kind::Func, 0, false), proto, &[]);
+    let name = builder.add_str("return 0;");
+    let Ok(btf) = b.btf_load(&builder.finish()) else {
+        return notes.push("no BTF".to_owned());
+    };
+    let words = |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|w| w.to_ne_bytes()).collect() };
+    for rest in [0u32, 1] {
+        let mut load = program(None, 0);
+        load.btf = Some(btf);
+        (load.func_info, load.func_info_rec_size) = (words(&[0, func, rest]), 12);
+        notes.push(errno(b.prog_load(&load).map(|p| b.close(p))));
+        (load.func_info, load.func_info_rec_size) = (words(&[0, func]), 8);
+        (load.line_info, load.line_info_rec_size) = (words(&[0, name, name, 1 << 10, rest]), 20);
+        notes.push(errno(b.prog_load(&load).map(|p| b.close(p))));
+    }
+    b.close(btf);
+    const SK_BUFF_BYTES: usize = 192;
+    let Ok(prog) = b.prog_load(&program(None, 2)) else {
+        return;
+    };
+    for (len, rest) in [
+        (SK_BUFF_BYTES, 0),
+        (SK_BUFF_BYTES + 4, 0),
+        (SK_BUFF_BYTES + 4, 1),
+    ] {
+        let mut ctx = vec![0; len];
+        ctx[len - 1] = rest;
+        let input = TestRun {
+            data_in: Some(vec![0; 64]),
+            ctx_in: Some(ctx),
+            ctx_size_out: len as u32,
+            ..TestRun::default()
+        };
+        let result = b.prog_test_run(prog, &input);
+        notes.push(said(&result.map(|r| (r.retval, r.ctx_out.len()))));
+    }
     b.close(prog);
 }
 

@@ -1,9 +1,16 @@
 //! Objects live by the same rules in both backends.
 
 use skep::Kernel;
+use skep::load::Loaded;
+use skep_bpf::{Backend, TestRun};
+use skep_sys::child::Child;
 use skep_tests::lifecycle::RULES;
 use skep_tests::need::{Need, met};
+use skep_tests::objects::loaded;
 use skep_user::{Options, Universe};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 #[test]
 fn objects_live_by_the_kernels_rules() {
@@ -25,4 +32,140 @@ fn objects_live_by_the_kernels_rules() {
         }
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// Longer than the timers of `in_a_while` take.
+const A_WHILE: Duration = Duration::from_millis(300);
+
+fn run(loaded: &Loaded, program: &str) -> Result<u32, String> {
+    let handle = loaded.program(program).unwrap().handle;
+    let result = loaded.backend().prog_test_run(handle, &TestRun::default());
+    result.map(|r| r.retval).map_err(|e| e.to_string())
+}
+
+/// How often the timer of an element came.
+fn fired(loaded: &Loaded, map: &str, key: u32) -> Option<u64> {
+    let map = loaded.map(map).unwrap().handle;
+    let mut value = [0; 32];
+    let found = loaded
+        .backend()
+        .map_lookup(map, &key.to_ne_bytes(), &mut value, 0);
+    let (words, _) = value.as_chunks::<8>();
+    found.is_ok().then(|| u64::from_ne_bytes(words[0]))
+}
+
+/// What becomes of timers whose elements user space updates, and how many runs are counted.
+fn updated_with_timers(backend: &Arc<dyn Backend>) -> String {
+    let loaded = loaded("deferred", backend);
+    let stats = backend.enable_stats().unwrap();
+    assert_eq!(run(&loaded, "in_a_while"), Ok(0));
+    for (map, key) in [("slots", 2u32), ("table", 35)] {
+        let map = loaded.map(map).unwrap().handle;
+        backend
+            .map_update(map, &key.to_ne_bytes(), &[0; 32], 0)
+            .unwrap();
+    }
+    std::thread::sleep(A_WHILE);
+    let program = loaded.program("in_a_while").unwrap().handle;
+    let info = backend.prog_info(program).unwrap();
+    backend.close(stats);
+    let [array, table] = [("slots", 2), ("table", 35)].map(|(map, key)| fired(&loaded, map, key));
+    format!("{array:?} {table:?}, counted {}", info.run_cnt)
+}
+
+#[test]
+fn updates_stop_timers_as_in_the_kernel() {
+    if !met(&[Need::Bpf, Need::Root]) {
+        return;
+    }
+    let user = Universe::new(Options::default()).unwrap();
+    let found = updated_with_timers(&(Arc::new(user) as Arc<dyn Backend>));
+    let expected = updated_with_timers(&(Arc::new(Kernel::new()) as Arc<dyn Backend>));
+    assert_eq!(found, expected);
+    assert!(expected.ends_with("counted 1"), "{expected}");
+}
+
+/// Children of the process of [`one_process`]: more than programs may run at once.
+const CHILDREN: u32 = 40;
+
+/// A process with a single thread makes copies of itself.
+#[test]
+fn a_copy_of_a_process_may_use_its_maps() {
+    let this = std::env::current_exe().unwrap();
+    let mut command = Command::new(this);
+    command.args([
+        "--exact",
+        "lifecycle::one_process",
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    let output = command.env(ONE_PROCESS, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains(DONE), "{said}");
+}
+
+/// Says that this process is the one that makes copies, and that it came to its end.
+const ONE_PROCESS: &str = "SKEP_TESTS_ONE_PROCESS";
+const DONE: &str = "copies are done";
+
+#[test]
+#[ignore = "a part of the test above"]
+fn one_process() {
+    if std::env::var_os(ONE_PROCESS).is_none() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("skep-copies-{}", std::process::id()));
+    let mut backends: Vec<(Arc<dyn Backend>, bool)> = Vec::new();
+    let user = Universe::new(Options {
+        pin_dir: Some(folder.clone()),
+        ..Options::default()
+    });
+    backends.push((Arc::new(user.unwrap()), true));
+    if met(&[Need::Bpf, Need::Root]) {
+        backends.push((Arc::new(Kernel::new()), false));
+    }
+    for (backend, is_user) in &backends {
+        copies(backend, is_user.then(|| folder.join("pinned")));
+    }
+    // The test made it; that it stays would only be untidy.
+    let _ = std::fs::remove_dir_all(&folder);
+    println!("{DONE}");
+}
+
+fn copies(backend: &Arc<dyn Backend>, pin: Option<std::path::PathBuf>) {
+    let loaded = loaded("deferred", backend);
+    let slots = loaded.map("slots").unwrap().handle;
+    if let Some(pin) = &pin {
+        let table = loaded.map("answers").unwrap().handle;
+        backend.obj_pin(table, pin).unwrap();
+    }
+    assert_eq!(run(&loaded, "in_a_while"), Ok(0));
+    let child = |n: u32| {
+        // A copy of a process that runs timers has none of its own, and runs programs all the same.
+        let key = 40 + n;
+        let table = loaded.map("table").unwrap().handle;
+        let mut value = [0; 32];
+        value[16] = n as u8;
+        let put = backend.map_update(slots, &3u32.to_ne_bytes(), &value, 0);
+        let absent = backend.map_lookup(table, &key.to_ne_bytes(), &mut value, 0);
+        i32::from(put.is_err() || absent.is_ok())
+    };
+    for n in 0..CHILDREN {
+        // SAFETY: the tests run on the only thread of this process, but for the one that waits for timers, which holds no
+        // lock while it sleeps.
+        let mut copy = unsafe { Child::copy(|| child(n)) }.unwrap();
+        assert_eq!(copy.wait().unwrap(), 0, "child {n}");
+    }
+    std::thread::sleep(A_WHILE);
+    // Once, here.
+    assert_eq!(fired(&loaded, "slots", 2), Some(1));
+    assert_eq!(fired(&loaded, "table", 35), Some(1));
+    let mut value = [0; 32];
+    backend
+        .map_lookup(slots, &3u32.to_ne_bytes(), &mut value, 0)
+        .unwrap();
+    if let Some(pin) = &pin {
+        backend.obj_get(pin).map(|h| backend.close(h)).unwrap();
+    }
 }

@@ -107,6 +107,8 @@ unsafe extern "C" fn update(
         } else {
             copy_value(&map.spec.record, value, to, map.value_size as usize);
         }
+        // As if the element were another one: its timer stops.
+        map.release_fields(to);
     }
     0
 }

@@ -206,6 +206,7 @@ impl Map {
                     copy_value(&self.spec.record, value.as_ptr(), first, len);
                 }
             }
+            self.release_fields(first);
             return Ok(());
         }
         for (cpu, part) in value.chunks_exact(self.spec.value_stride()).enumerate() {
@@ -218,6 +219,7 @@ impl Map {
             };
             // SAFETY: every CPU has its copy.
             unsafe { copy_value(&self.spec.record, part.as_ptr(), to, len) };
+            self.release_fields(to);
         }
         Ok(())
     }

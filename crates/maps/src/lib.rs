@@ -41,6 +41,8 @@ mod region;
 mod ring;
 mod spec;
 mod stacks;
+#[cfg(feature = "loom")]
+mod stepped;
 mod sync;
 mod target;
 

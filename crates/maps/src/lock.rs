@@ -7,7 +7,7 @@ use crate::sync;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Turns of a waiting loop between questions about the owner and yields.
-pub(crate) const SPINS_BEFORE_ASKING: u32 = 1 << 10;
+pub(crate) const SPINS_BEFORE_ASKING: u32 = if cfg!(feature = "loom") { 1 } else { 1 << 10 };
 
 /// Waits a little; every [`SPINS_BEFORE_ASKING`] turns yields and returns true: it is time to ask about the owner.
 pub(crate) fn wait(turn: &mut u32) -> bool {

@@ -15,13 +15,23 @@ use skep_abi::map_flags::{BPF_ANY, BPF_EXIST, BPF_F_ZERO_SEED, BPF_NOEXIST};
 use skep_abi::{Errno, MapType};
 use std::ops::ControlFlow;
 
-/// Switches between threads where one could go on; more rarely show anything new.
-const PREEMPTIONS: usize = 3;
+/// Switches between threads where one could go on: one reaches the middle of an operation, the other one the middle of the
+/// other thread's.
+const PREEMPTIONS: usize = 2;
 
-fn try_all(body: impl Fn() + Send + Sync + 'static) {
+/// Orders that are tried at most: of the largest models those that part latest.
+const PERMUTATIONS: usize = 10_000;
+
+pub(crate) fn try_all(body: impl Fn() + Send + Sync + 'static) {
+    try_with(PREEMPTIONS, body);
+}
+
+/// Tries `body` with so many switches.
+pub(crate) fn try_with(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.preemption_bound = Some(preemptions);
     builder.max_branches = 100_000;
+    builder.max_permutations = Some(PERMUTATIONS);
     builder.check(body);
 }
 
@@ -34,13 +44,13 @@ fn hash(map_type: MapType, value_bytes: u32, entries: u32) -> Map {
 }
 
 /// Tries `body` with both kinds of elements.
-fn try_both(body: impl Fn(u32) + Send + Sync + Copy + 'static) {
+pub(crate) fn try_both(body: impl Fn(u32) + Send + Sync + Copy + 'static) {
     for value_bytes in VALUE_BYTES {
         try_all(move || body(value_bytes));
     }
 }
 
-fn who(cpu: u32) -> Runner {
+pub(crate) fn who(cpu: u32) -> Runner {
     Runner {
         cpu,
         token: cpu + 1,
@@ -82,7 +92,7 @@ fn same_bucket(map: &MapHeader) -> Vec<u64> {
 }
 
 /// Runs `other` in a second thread beside `body`.
-fn beside<T: 'static>(
+pub(crate) fn beside<T: 'static>(
     map: &Map,
     other: impl FnOnce(&MapHeader) -> T + Send + 'static,
     body: impl FnOnce(&MapHeader),

@@ -1,10 +1,12 @@
-//! The atomics that hash maps and ring buffers are made of: the standard library's, or loom's when every interleaving of
+//! The atomics that hash maps, tries and ring buffers are made of: the standard library's, or loom's when every interleaving of
 //! their algorithms is tried (feature `loom`, see `model.rs`).
 
 use std::time::Duration;
 
 #[cfg(feature = "loom")]
-pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
+pub(crate) use crate::stepped::{AtomicU8, AtomicU32, AtomicU64};
+#[cfg(feature = "loom")]
+pub(crate) use loom::sync::atomic::fence;
 #[cfg(not(feature = "loom"))]
 pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
 
@@ -16,9 +18,33 @@ pub(crate) fn pause() {
     std::hint::spin_loop();
 }
 
-/// Does the thread with this token still run? In a model all do.
+/// Does the thread with this token still run? In a model all do but the one that [`died`].
 pub(crate) fn is_alive(token: u32) -> bool {
-    cfg!(feature = "loom") || skep_sys::task::is_alive(token)
+    #[cfg(feature = "loom")]
+    return DEAD.get() != token;
+    #[cfg(not(feature = "loom"))]
+    skep_sys::task::is_alive(token)
+}
+
+#[cfg(feature = "loom")]
+thread_local! {
+    /// The token of the thread of this model that died; its threads are one of the machine.
+    static DEAD: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// The thread with this token died; 0: none did.
+#[cfg(all(test, feature = "loom"))]
+pub(crate) fn died(token: u32) {
+    DEAD.set(token);
+}
+
+/// Loom's atomics do not begin as zero bytes: makes `count` of them, or of what holds them, in the memory of a new map.
+#[cfg(feature = "loom")]
+pub(crate) fn make<T: Default>(at: *const T, count: usize) {
+    for i in 0..count {
+        // SAFETY: the caller passes its part of a new map's memory, which nobody else has yet.
+        unsafe { at.cast_mut().add(i).write(T::default()) };
+    }
 }
 
 /// Wakes all that sleep on `word`; in a model nobody does.

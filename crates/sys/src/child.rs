@@ -8,6 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 /// Exit code of a child that could not become its program, as shells give it.
 pub(crate) const NOT_FOUND: i32 = 127;
 
+/// Exit code of a copy of this process that panicked, as programs of Rust give it.
+const PANICKED: i32 = 101;
+
 /// A child.
 #[derive(Debug)]
 pub struct Child {
@@ -42,18 +45,36 @@ impl Child {
             // SAFETY: we are the child; the words are terminated strings and the list ends with a null pointer.
             unsafe { become_program(reader.as_raw_fd(), cgroup_procs, &pointers) }
         }
-        // SAFETY: numbers only.
-        let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        let pidfd = RawFd::try_from(pidfd).unwrap_or(-1);
-        if pidfd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made it.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         Ok(Self {
             pid,
-            pidfd,
+            pidfd: open(pid)?,
             gate: Some(writer),
+            exited: false,
+        })
+    }
+
+    /// Starts a child that is a copy of this process, runs `body` and ends with the exit code that it returns.
+    ///
+    /// # Safety
+    /// This process must have no other thread: what another one has locked would stay locked in the child.
+    ///
+    /// # Errors
+    /// Those of `fork` and `pidfd_open`.
+    pub unsafe fn copy(body: impl FnOnce() -> i32) -> io::Result<Self> {
+        // SAFETY: the caller promises that there is no other thread.
+        let pid = unsafe { libc::fork() };
+        if pid < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if pid == 0 {
+            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+            // SAFETY: ends the child without what the parent would do at its end.
+            unsafe { libc::_exit(code.unwrap_or(PANICKED)) }
+        }
+        Ok(Self {
+            pid,
+            pidfd: open(pid)?,
+            gate: None,
             exited: false,
         })
     }
@@ -90,6 +111,18 @@ impl Child {
         self.exited = true;
         Ok(code.unwrap_or(NOT_FOUND))
     }
+}
+
+/// A descriptor of a child.
+fn open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: numbers only.
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let pidfd = RawFd::try_from(pidfd).unwrap_or(-1);
+    if pidfd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it.
+    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
 }
 
 /// The exit code of a child, or 128 and the signal that ended it; `None` if it goes on, with `WNOHANG`.

@@ -25,6 +25,8 @@ use crate::header::{MapHeader, Ops, Told};
 use crate::lease::USER_SLOTS;
 use crate::region::{Layout, Memory, Region};
 use crate::spec::MapSpec;
+#[cfg(feature = "loom")]
+use crate::sync;
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use alloc::{CpuLine, SharedLine};
 use bucket::Bucket;
@@ -148,10 +150,7 @@ impl Parts {
     #[cfg(feature = "loom")]
     fn make_atomics(spec: &MapSpec, data: *mut u8, control: *mut u8) {
         fn make<T: Default>(at: *mut u8, count: usize) {
-            for i in 0..count {
-                // SAFETY: the parts lie in the new map's control area, as long as `of` says.
-                unsafe { at.cast::<T>().add(i).write(T::default()) };
-            }
+            sync::make::<T>(at.cast_const().cast(), count);
         }
         let Some(parts) = Self::of(spec) else { return };
         let n = parts.total as usize;
@@ -192,6 +191,12 @@ pub(crate) fn sizes(spec: &MapSpec) -> Option<Sizes> {
         control: p.control,
         total: p.total,
     })
+}
+
+/// Loom's atomics do not begin as zero bytes.
+#[cfg(feature = "loom")]
+pub(crate) fn make_atomics(spec: &MapSpec, data: *mut u8, control: *mut u8) {
+    Parts::make_atomics(spec, data, control);
 }
 
 /// Chooses the seed of a new map, the first word of its control area.

@@ -383,15 +383,20 @@ impl Hash {
                 let hash = unsafe { K::read(self.key_at(moved), key_len) }.hash(self.seed);
                 held.publish(slot, tag_of(hash), moved);
                 let next = self.link(moved).load(Ordering::Relaxed);
+                // A reader who saw the slots before and does not find it on the chain any more has to look again.
+                held.changed();
                 held.bucket.chain.store(next, Ordering::Release);
             }
-            Place::Slot(slot) => held.bucket.slots[slot].store(0, Ordering::Release),
+            Place::Slot(slot) => {
+                held.bucket.slots[slot].store(0, Ordering::Release);
+                held.changed();
+            }
             Place::Chain(_) => {
                 let next = self.link(index).load(Ordering::Relaxed);
                 self.relink(held, place, next);
+                held.changed();
             }
         }
-        held.changed();
     }
 
     /// Deletes `key`; before that copies its value to `out` unless that is null.
@@ -696,12 +701,9 @@ impl Put<'_> {
                     copy_value(record, self.value, to, len);
                 }
             } else if self.values == Values::One {
-                copy_value(
-                    record,
-                    self.value,
-                    self.hash.value_at::<V>(index, self.runner.cpu),
-                    len,
-                );
+                let to = self.hash.value_at::<V>(index, self.runner.cpu);
+                copy_value(record, self.value, to, len);
+                self.map.release_fields(to);
             } else {
                 // User space's values are whole words, and stay so, as in the kernel.
                 let len = if record.fields.is_empty() {
@@ -713,7 +715,9 @@ impl Put<'_> {
                     let from = self
                         .value
                         .wrapping_add(cpu as usize * self.hash.value_stride);
-                    copy_value(record, from, self.hash.value_at::<V>(index, cpu), len);
+                    let to = self.hash.value_at::<V>(index, cpu);
+                    copy_value(record, from, to, len);
+                    self.map.release_fields(to);
                 }
             }
         }

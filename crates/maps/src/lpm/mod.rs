@@ -6,9 +6,13 @@
 //!
 //! Concurrency (the kernel's): lookups take no lock and see each update or deletion of a prefix either done or not, address
 //! by address. Updates and deletions hold one lock a map. If its owner died the table is built again from the elements.
+//! As in hash maps, the value that a lookup found may become another prefix's once its own is deleted or replaced (the
+//! kernel's stays until the program ends).
 //!
 //! Walks go from more to less specific prefixes, as in the kernel ([`order::Order`]), holding the lock for each step.
 
+#[cfg(all(test, feature = "loom"))]
+mod model;
 mod order;
 mod small;
 mod table;
@@ -19,10 +23,11 @@ use crate::header::{MapHeader, Ops, Runner};
 use crate::lock::{self, Got};
 use crate::region::{Layout, Memory, Region};
 use crate::spec::MapSpec;
+use crate::sync::{AtomicU32, AtomicU64};
 use order::Order;
 use skep_abi::Errno;
 use skep_abi::map_flags::BPF_EXIST;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use table::{BUILDING, Table};
 
 /// Bytes of the prefix length at the start of a key.
@@ -42,8 +47,8 @@ struct Control {
     reserved: AtomicU32,
     /// Which prefix lengths are in use.
     lengths: [AtomicU64; LENGTH_WORDS],
-    /// How many prefixes have each length.
-    counts: [AtomicU32; LENGTHS],
+    /// How many prefixes have each length; looked at under the lock only.
+    counts: [std::sync::atomic::AtomicU32; LENGTHS],
 }
 
 /// Process-private side.
@@ -74,6 +79,15 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
     let layout = Layout::new(Some(sizes.data), Some(table_at + table_bytes))?;
     let region = Region::create(spec, layout, memory)?;
     let at = |offset: usize| region.control().wrapping_add(offset);
+    #[cfg(feature = "loom")]
+    {
+        hash::make_atomics(spec, region.data(), region.control());
+        crate::sync::make::<AtomicU32>(at(control_at).cast(), 2);
+        crate::sync::make::<AtomicU64>(
+            at(control_at + std::mem::offset_of!(Control, lengths)).cast(),
+            LENGTH_WORDS,
+        );
+    }
     if region.is_fresh() {
         hash::seed(spec, region.control());
     }
@@ -85,6 +99,8 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
         order: Order::new(at(order_at), spec.max_entries, sizes.total),
         table: (address_bytes == 4).then(|| Table::new(at(table_at), spec.max_entries)),
     };
+    #[cfg(feature = "loom")]
+    lpm.table.iter().for_each(Table::make_atomics);
     if region.is_fresh() {
         lpm.hash.give_spares();
     }
@@ -219,8 +235,7 @@ struct Held<'a>(&'a Control);
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        // SAFETY: taken in `Lpm::lock`.
-        unsafe { lock::spin_unlock(self.0.lock.as_ptr()) };
+        lock::give(&self.0.lock);
     }
 }
 
@@ -232,8 +247,7 @@ impl Lpm {
 
     fn lock(&self, map: &MapHeader, runner: Runner) -> Held<'_> {
         let control = self.control();
-        // SAFETY: a word of the map's memory.
-        let got = unsafe { lock::spin_lock(control.lock.as_ptr(), runner.token) };
+        let got = lock::take(&control.lock, runner.token);
         if matches!(got, Got::Inherited { .. }) {
             self.rebuild(map);
         }

@@ -5,8 +5,9 @@
 //! longest prefixes come first; the first slot that matches decides. The last slot in use has an empty mask, so one always
 //! matches. A slot's leaf is replaced in place; any other change makes a new node.
 
+use crate::sync::AtomicU64;
 use std::hint::select_unpredictable;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Slots of a node.
 const SLOTS: usize = 4;
@@ -16,6 +17,7 @@ pub(super) const PREFIXES_MAX: usize = SLOTS - 1;
 /// One node, half a cache line.
 #[repr(C, align(32))]
 #[derive(Debug)]
+#[cfg_attr(feature = "loom", derive(Default))]
 pub(super) struct Small([AtomicU64; SLOTS]);
 
 /// A prefix below the root: the lower 16 bits of its address, how many of them count, its leaf.
@@ -174,7 +176,7 @@ impl Contents {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 

@@ -7,8 +7,9 @@
 //! that passed nodes looks whether the epoch is what it was.
 
 use super::small::{Below, Contents, Full, Small};
+use crate::sync::{AtomicU32, fence};
 use std::hint::select_unpredictable;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::Ordering;
 
 /// What a look-up gives while the table is built again: ask the hash.
 pub(super) const BUILDING: u32 = u32::MAX;
@@ -16,14 +17,15 @@ pub(super) const BUILDING: u32 = u32::MAX;
 const NODE: u32 = 1 << 31;
 /// The entry names a small node.
 const SMALL: u32 = 1 << 30;
-/// Entries of the root.
-const ROOT: usize = 1 << 16;
-/// Entries of a node.
-const FANOUT: usize = 256;
+/// Entries of the root; in a model two, for addresses whose first 15 bits are zeros.
+const ROOT: usize = if cfg!(feature = "loom") { 2 } else { 1 << 16 };
+/// Entries of a node; in a model four, for addresses that have bits only where those are told apart.
+const FANOUT: usize = if cfg!(feature = "loom") { 4 } else { 256 };
 
 /// Words before the root.
 #[repr(C, align(64))]
 #[derive(Debug)]
+#[cfg_attr(feature = "loom", derive(Default))]
 struct Head {
     /// Changes whenever nodes are given back.
     epoch: AtomicU32,
@@ -74,12 +76,13 @@ impl Table {
 
     fn nodes_at(prefixes: u32) -> usize {
         let small = Self::small_count(prefixes) as usize * size_of::<Small>();
-        size_of::<Head>() + ROOT * 4 + small
+        size_of::<Head>() + ROOT * size_of::<AtomicU32>() + small
     }
 
     /// Bytes of a table for that many prefixes.
     pub(super) fn bytes(prefixes: u32) -> usize {
-        Self::nodes_at(prefixes) + Self::node_count(prefixes) as usize * FANOUT * 4
+        let entries = Self::node_count(prefixes) as usize * FANOUT;
+        Self::nodes_at(prefixes) + entries * size_of::<AtomicU32>()
     }
 
     pub(super) fn new(at: *mut u8, prefixes: u32) -> Self {
@@ -87,7 +90,10 @@ impl Table {
         Self {
             head: at.cast_const().cast(),
             root: root.cast_const().cast(),
-            small: root.wrapping_add(ROOT * 4).cast_const().cast(),
+            small: root
+                .wrapping_add(ROOT * size_of::<AtomicU32>())
+                .cast_const()
+                .cast(),
             small_count: Self::small_count(prefixes),
             nodes: at
                 .wrapping_add(Self::nodes_at(prefixes))
@@ -95,6 +101,16 @@ impl Table {
                 .cast(),
             node_count: Self::node_count(prefixes),
         }
+    }
+
+    /// Loom's atomics do not begin as zero bytes.
+    #[cfg(feature = "loom")]
+    pub(super) fn make_atomics(&self) {
+        use crate::sync::make;
+        make::<Head>(self.head, 1);
+        make::<AtomicU32>(self.root, ROOT);
+        make::<Small>(self.small, self.small_count as usize);
+        make::<AtomicU32>(self.nodes, self.node_count as usize * FANOUT);
     }
 
     #[inline(always)]
