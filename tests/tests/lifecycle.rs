@@ -2,12 +2,15 @@
 
 use skep::Kernel;
 use skep::load::Loaded;
-use skep_bpf::{Backend, TestRun};
+use skep_abi::ProgType;
+use skep_bpf::{Backend, ProgLoad, TestRun};
+use skep_isa::{Slot, opcode as op};
 use skep_sys::child::Child;
 use skep_tests::lifecycle::RULES;
 use skep_tests::need::{Need, met};
 use skep_tests::objects::loaded;
 use skep_user::{Options, Universe};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,31 +128,45 @@ fn one_process() {
     if met(&[Need::Bpf, Need::Root]) {
         backends.push((Arc::new(Kernel::new()), false));
     }
+    let pinned = folder.join("pinned");
     for (backend, is_user) in &backends {
-        copies(backend, is_user.then(|| folder.join("pinned")));
+        copies(backend, is_user.then_some(pinned.as_path()));
     }
     // The test made it; that it stays would only be untidy.
     let _ = std::fs::remove_dir_all(&folder);
     println!("{DONE}");
 }
 
-fn copies(backend: &Arc<dyn Backend>, pin: Option<std::path::PathBuf>) {
+/// A value of the map `slots` with this number in the word behind the timer.
+fn value_of(n: u32) -> [u8; 32] {
+    let mut value = [0; 32];
+    value[24..28].copy_from_slice(&n.to_ne_bytes());
+    value
+}
+
+fn copies(backend: &Arc<dyn Backend>, pin: Option<&Path>) {
     let loaded = loaded("deferred", backend);
     let slots = loaded.map("slots").unwrap().handle;
-    if let Some(pin) = &pin {
+    if let Some(pin) = pin {
         let table = loaded.map("answers").unwrap().handle;
         backend.obj_pin(table, pin).unwrap();
     }
     assert_eq!(run(&loaded, "in_a_while"), Ok(0));
+    let insns = vec![
+        Slot::new(op::ALU64 | op::MOV, 0, 0, 0, 3),
+        Slot::new(op::JMP | op::EXIT, 0, 0, 0, 0),
+    ];
+    let three = backend.prog_load(&ProgLoad::plain(ProgType::SchedCls, insns));
+    let three = three.unwrap();
+    let packet = TestRun {
+        data_in: Some(vec![0; 64]),
+        ..TestRun::default()
+    };
     let child = |n: u32| {
-        // A copy of a process that runs timers has none of its own, and runs programs all the same.
-        let key = 40 + n;
-        let table = loaded.map("table").unwrap().handle;
-        let mut value = [0; 32];
-        value[16] = n as u8;
+        let value = value_of(n);
         let put = backend.map_update(slots, &3u32.to_ne_bytes(), &value, 0);
-        let absent = backend.map_lookup(table, &key.to_ne_bytes(), &mut value, 0);
-        i32::from(put.is_err() || absent.is_ok())
+        let result = backend.prog_test_run(three, &packet).map(|r| r.retval);
+        i32::from(put.is_err() || result != Ok(3))
     };
     for n in 0..CHILDREN {
         // SAFETY: the tests run on the only thread of this process, but for the one that waits for timers, which holds no
@@ -165,7 +182,9 @@ fn copies(backend: &Arc<dyn Backend>, pin: Option<std::path::PathBuf>) {
     backend
         .map_lookup(slots, &3u32.to_ne_bytes(), &mut value, 0)
         .unwrap();
-    if let Some(pin) = &pin {
+    assert_eq!(value, value_of(CHILDREN - 1), "what the last child wrote");
+    backend.close(three);
+    if let Some(pin) = pin {
         backend.obj_get(pin).map(|h| backend.close(h)).unwrap();
     }
 }

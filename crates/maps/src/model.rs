@@ -1,5 +1,5 @@
-//! Hash maps and ring buffers under every interleaving of two or three threads, and every value that the memory model lets a
-//! load return: `cargo test -p skep-maps --features loom --lib model`.
+//! Hash maps and ring buffers under every interleaving of two threads that switches them twice, and every value that the
+//! memory model lets a load return: `cargo test -p skep-maps --features loom --lib model`.
 //!
 //! What is tried are the real algorithms on loom's atomics. Keys and values are plain memory here as there.
 

@@ -23,7 +23,7 @@ macro_rules! stepped {
         #[derive(Debug, Default)]
         pub(crate) struct $name(atomic::$name);
 
-        #[allow(dead_code, reason = "not every width is used in every way")]
+        #[expect(dead_code, reason = "not every width is used in every way")]
         impl $name {
             pub(crate) fn new(value: $value) -> Self {
                 Self(atomic::$name::new(value))

@@ -122,7 +122,7 @@ fn failed(error: &io::Error) -> Error {
 ///
 /// let raw: RawMap<'_> = map(&loaded, "new_flows").ok_or("no such map")?;
 /// let mut stream = TypedStream::new(Events::<[u8; 40]>::from(raw).open()?)?;
-/// stream.next(&mut |event| println!("{event:?}")).await?;
+/// stream.next(|event| println!("{event:?}")).await?;
 /// # Ok(())
 /// # }
 /// ```

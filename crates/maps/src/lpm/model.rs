@@ -190,11 +190,13 @@ fn a_small_node_that_goes_elsewhere_does_not_take_its_addresses_along() {
             &map,
             |map| {
                 take_out(map, key(32, [0, 0, 1, 1]), 1);
+                put(map, key(16, [0, 1, 0, 0]), 8, 1);
                 put(map, key(32, [0, 1, 1, 1]), 7, 1);
             },
             |map| {
-                let found = get(map, [0, 0, 1, 2], 0);
-                assert_eq!(found, None);
+                let found = get(map, [0, 0, 1, 1], 0);
+                // 8 has the element that 1 had.
+                assert!(matches!(found, None | Some(1 | 8)), "{found:?}");
             },
         );
         assert_eq!(get(&map, [0, 0, 1, 1], 0), None);
@@ -216,17 +218,17 @@ fn two_writers_lose_nothing() {
     });
 }
 
-/// How far an owner came before it died.
+/// Before what an owner died.
 #[derive(Clone, Copy, Debug)]
 enum Died {
-    /// It put the element into the hash, and did not note it anywhere.
-    BeforeNoting,
-    /// It noted it, but not in the table.
-    BeforeTheTable,
-    /// It took the prefix out of the table only.
-    BeforeRemoval,
-    /// It took it out of everything but the hash.
-    BeforeFreeing,
+    /// The element was in the hash, and noted nowhere.
+    Noting,
+    /// It was noted, but not in the table.
+    Table,
+    /// The prefix was out of the table only.
+    Removal,
+    /// It was out of everything but the hash.
+    Freeing,
 }
 
 /// The token of the one that dies.
@@ -240,23 +242,23 @@ fn die(map: &MapHeader, at: Died) {
     let find = || lpm.hash.user_find(map, prefix.key());
     let table = lpm.table.as_ref().expect("a table");
     match at {
-        Died::BeforeNoting | Died::BeforeTheTable => {
+        Died::Noting | Died::Table => {
             let value = 2u64.to_ne_bytes();
             let put = lpm
                 .hash
                 .user_update(map, prefix.key(), &value, BPF_ANY, runner);
             assert_eq!(put, Ok(()));
-            if let (Some(index), Died::BeforeTheTable) = (find(), at) {
+            if let (Some(index), Died::Table) = (find(), at) {
                 lpm.enter(map, &prefix, index);
             }
         }
-        Died::BeforeRemoval | Died::BeforeFreeing => {
+        Died::Removal | Died::Freeing => {
             let old = find().expect("it is there");
             let len_of = |leaf: u32| lpm.len_of(map, leaf.wrapping_sub(1));
             let shorter = Prefix::of(&key(15, HOST)).expect("a prefix");
             let shorter = lpm.hash.user_find(map, shorter.key()).expect("it is there");
             table.remove(prefix.ipv4(), 32, old + 1, shorter + 1, &len_of);
-            if matches!(at, Died::BeforeFreeing) {
+            if matches!(at, Died::Freeing) {
                 lpm.count(32, -1);
                 lpm.order.remove(old);
             }
@@ -282,19 +284,14 @@ fn walked(map: &MapHeader) -> Vec<Key> {
 
 #[test]
 fn a_trie_whose_owner_died_is_whole_again() {
-    for at in [
-        Died::BeforeNoting,
-        Died::BeforeTheTable,
-        Died::BeforeRemoval,
-        Died::BeforeFreeing,
-    ] {
+    for at in [Died::Noting, Died::Table, Died::Removal, Died::Freeing] {
         // Long, so with one switch: the look-ups happen at every point of the repair.
         try_with(1, move || {
             died(0);
             let map = trie(8, 6);
             put(&map, key(15, HOST), 1, 0);
             put(&map, key(24, [0, 0, 2, 0]), 5, 0);
-            if matches!(at, Died::BeforeRemoval | Died::BeforeFreeing) {
+            if matches!(at, Died::Removal | Died::Freeing) {
                 put(&map, key(32, HOST), 2, 0);
             }
             die(&map, at);

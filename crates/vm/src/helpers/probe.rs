@@ -202,7 +202,8 @@ fn copied_until(a: &Args, at: u64, max: usize) -> (Vec<u8>, bool) {
             .min(CHUNK - from as usize % CHUNK)
             .min(max - text.len())];
         let end = from.saturating_add(chunk.len() as u64);
-        if !until(a, from).is_some_and(|last| end <= last) || !fault::read(from, chunk) {
+        let is_outside = until(a, from).is_none_or(|last| last < end);
+        if is_outside || !fault::read(from, chunk) {
             if step == 1 {
                 return (text, true);
             }
