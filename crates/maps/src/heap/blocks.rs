@@ -39,20 +39,12 @@ pub(super) struct Control {
     /// Bytes of blocks in use.
     live: AtomicU64,
     /// By class: counter in the upper half, the first free block's offset in units in the lower one, 0 for none.
-    free: [AtomicU64; CLASSES],
+    pub(super) free: [AtomicU64; CLASSES],
 }
 
 impl Control {
     pub(super) fn set_up(&self, first: usize) {
         self.bump.store(first as u64, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-impl Control {
-    /// Puts a number where stacks of free blocks begin.
-    pub(super) fn damage(&self, word: u64) {
-        self.free[word as usize % CLASSES].store(word, Ordering::Relaxed);
     }
 }
 

@@ -148,7 +148,8 @@ fn a_change_that_death_cut_short_is_rolled_back() {
         let gone = dead();
         // SAFETY: a root of this test, which is alone.
         let tree = heap.tree(unsafe { Root::at(place.at()) }, gone);
-        let mut node = tree.top();
+        // SAFETY: as above.
+        let mut node = unsafe { heap.tree_root(place.at()) };
         for _ in 0..numbers.below(5) {
             let next = heap.tree_child(place.at(), node, numbers.below(2) == 0);
             node = if next == 0 { node } else { next };
@@ -288,7 +289,10 @@ fn scribble(heap: &Heap, places: &[&Place], numbers: &mut Numbers) {
     match numbers.below(6) {
         0 => places[numbers.below(2) as usize].0[numbers.below(2) as usize]
             .store(word, Ordering::Relaxed),
-        1 => heap.control().blocks.damage(word),
+        1 => {
+            let stacks = &heap.control().blocks.free;
+            stacks[word as usize % stacks.len()].store(word, Ordering::Relaxed);
+        }
         _ => {
             let at = inside(numbers);
             heap.word(at).unwrap().store(word, Ordering::Relaxed);

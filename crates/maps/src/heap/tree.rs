@@ -96,11 +96,6 @@ impl Heap {
 }
 
 impl Tree<'_> {
-    #[cfg(test)]
-    pub(super) fn top(&self) -> u64 {
-        self.root.root.load(Ordering::Relaxed)
-    }
-
     fn set(&self, at: u64, value: u64) {
         if let Some(word) = self.heap.word(at) {
             self.change.set(word, value);
