@@ -42,6 +42,7 @@ pub const TYPES: &[MapType] = &[
     MapType::UserRingbuf,
     MapType::PerfEventArray,
     MapType::ProgArray,
+    MapType::CgroupArray,
     MapType::StackTrace,
     MapType::Arena,
     MapType::SkStorage,
@@ -331,6 +332,7 @@ impl<'a> Pair<'a> {
                 .random
                 .of(&[-1, RawFd::MAX, owners::socket()])
                 .cast_unsigned(),
+            MapType::CgroupArray => self.random.of(owners::elements()).cast_unsigned(),
             _ => return None,
         };
         let mut value = word.to_ne_bytes().to_vec();
@@ -666,6 +668,7 @@ const CREATED: &[MapType] = &[
     MapType::BloomFilter,
     MapType::ProgArray,
     MapType::PerfEventArray,
+    MapType::CgroupArray,
     MapType::ArrayOfMaps,
     MapType::HashOfMaps,
     MapType::Ringbuf,

@@ -40,6 +40,7 @@ mod storage;
 mod streams;
 mod sweep;
 mod table;
+mod tasks;
 mod test_runs;
 mod tidy;
 mod token;

@@ -158,6 +158,17 @@ impl MapHeader {
         }
     }
 
+    /// The control group at `index`, 0 for none.
+    #[must_use]
+    pub fn cgroup_id(&self, index: u32) -> u64 {
+        match &self.body {
+            Body::Objects(objects) => objects
+                .word(u64::from(index))
+                .map_or(0, |w| w.load(Ordering::Acquire)),
+            _ => 0,
+        }
+    }
+
     /// What the universe registered for `id`.
     #[inline]
     pub(crate) fn object(&self, id: u32) -> *mut u8 {
@@ -241,7 +252,7 @@ impl Objects {
     }
 
     pub(crate) fn remove(&self, map: &MapHeader, key: &[u8]) -> Result<u32, Errno> {
-        let old = self.at(key).map(|w| w.swap(0, Ordering::AcqRel) as u32);
+        let old = self.at(key).map(|w| w.swap(0, Ordering::AcqRel));
         let lenient = matches!(
             map.map_type,
             MapType::Devmap | MapType::Cpumap | MapType::Xskmap
@@ -253,7 +264,7 @@ impl Objects {
             None if map.map_type == MapType::Cpumap => Err(Errno::EINVAL),
             None => Err(Errno::E2BIG),
             Some(0) if !lenient => Err(Errno::ENOENT),
-            Some(id) => Ok(id),
+            Some(id) => Ok(id as u32),
         }
     }
 
@@ -291,6 +302,19 @@ impl Map {
                 let old = self.hashed_id(key);
                 hash.user_update(self, key, &id.to_ne_bytes(), flags, runner)?;
                 Ok(old)
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Stores the id of a control group in an array of them.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_cgroup(&self, key: &[u8], id: u64, flags: u64) -> Result<(), Errno> {
+        match &self.body {
+            Body::Objects(objects) if self.map_type == MapType::CgroupArray => {
+                objects.swap(self, key, id, flags).map(drop)
             }
             _ => Err(Errno::EINVAL),
         }

@@ -23,15 +23,10 @@ pub fn thread_name(name: &mut [u8; 16]) {
     unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
 }
 
-/// Inode of the cgroup (v2) of this process.
+/// Id of the cgroup (v2) of this thread.
 #[must_use]
 pub fn cgroup_id() -> Option<u64> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|l| l.strip_prefix("0::"))?;
-    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    let is_v2 = |l: &&str| l.split(' ').nth(2) == Some("cgroup2");
-    let mount = mounts.lines().find(is_v2)?.split(' ').nth(1)?;
-    Some(std::fs::metadata(format!("{mount}{path}")).ok()?.ino())
+    crate::cgroup::Hierarchy::find()?.id(&crate::cgroup::path_of(None)?)
 }
 
 /// Device and inode of the PID namespace of this process.

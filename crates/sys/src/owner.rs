@@ -3,8 +3,10 @@
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-/// `CGROUP2_SUPER_MAGIC`, `CGROUP_SUPER_MAGIC`
-const CGROUP_FILESYSTEMS: [i64; 2] = [0x6367_7270, 0x0027_e0eb];
+/// `CGROUP2_SUPER_MAGIC`
+const CGROUP_V2: i64 = 0x6367_7270;
+/// That, and `CGROUP_SUPER_MAGIC`.
+const CGROUP_FILESYSTEMS: &[i64] = &[CGROUP_V2, 0x0027_e0eb];
 
 fn errno(number: i32) -> io::Error {
     io::Error::from_raw_os_error(number)
@@ -55,10 +57,22 @@ pub fn inode(fd: RawFd) -> io::Result<(u64, u64)> {
 /// # Errors
 /// `EBADF`, also if the descriptor is of something else; `ENOENT` if the group was removed.
 pub fn cgroup(fd: RawFd) -> io::Result<u64> {
+    group(fd, CGROUP_FILESYSTEMS)
+}
+
+/// As [`cgroup`], of the v2 hierarchy only.
+///
+/// # Errors
+/// As there, `EBADF` for groups of other hierarchies.
+pub fn v2_cgroup(fd: RawFd) -> io::Result<u64> {
+    group(fd, &[CGROUP_V2])
+}
+
+fn group(fd: RawFd, filesystems: &[i64]) -> io::Result<u64> {
     let magic = crate::mount::magic_of(fd)?;
     let link = format!("/proc/self/fd/{fd}");
     let is_directory = std::fs::metadata(&link).is_ok_and(|m| m.is_dir());
-    if !is_directory || !CGROUP_FILESYSTEMS.contains(&magic) {
+    if !is_directory || !filesystems.contains(&magic) {
         return Err(errno(libc::EBADF));
     }
     let path = std::fs::read_link(&link)?;

@@ -1,4 +1,4 @@
-//! Signals as something to read.
+//! Signals: sent to oneself, and as something to read.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -31,6 +31,46 @@ fn mask(how: i32) -> io::Result<()> {
 pub(crate) fn unblock() {
     // Nobody is there to be told in a child; signals then stay blocked.
     let _ = mask(libc::SIG_UNBLOCK);
+}
+
+/// Whom a signal is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Receiver {
+    /// Any thread of this process.
+    Process,
+    /// The calling thread.
+    Thread,
+}
+
+/// Sends the calling thread or its process a signal that says it comes from the kernel. Number 0 only asks.
+///
+/// # Errors
+/// `EINVAL` if there is no such signal, `EAGAIN` if too many wait.
+pub fn send_as_kernel(to: Receiver, number: u32) -> io::Result<()> {
+    /// `SI_KERNEL`
+    const FROM_KERNEL: i32 = 0x80;
+    // SAFETY: a plain structure, for which zeros are valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    info.si_signo = number.cast_signed();
+    info.si_code = FROM_KERNEL;
+    let (process, thread) = crate::ids::process_and_thread();
+    // SAFETY: the structure is read during the call. The kernel lets a thread send what it likes to itself only, so that it is
+    // named in both; the first call then reaches the process.
+    let failed = unsafe {
+        match to {
+            Receiver::Process => {
+                libc::syscall(libc::SYS_rt_sigqueueinfo, thread, number, &raw const info)
+            }
+            Receiver::Thread => {
+                let call = libc::SYS_rt_tgsigqueueinfo;
+                libc::syscall(call, process, thread, number, &raw const info)
+            }
+        }
+    };
+    match failed {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Turns ending signals of this thread, and of threads it starts later, into events of a descriptor.

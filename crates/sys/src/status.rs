@@ -14,8 +14,18 @@ pub struct Status {
     pub thread: u32,
     /// Its process id.
     pub process: u32,
-    /// Process id of its parent; 0 if that is the kernel or not visible.
+    /// Its [token](crate::task::token).
+    pub token: u32,
+    /// Process id of its parent, a thread of which made it; 0 if that is the kernel or not visible.
     pub parent: u32,
+    /// Thread that traces it, or 0.
+    pub tracer: u32,
+    /// It has memory of user space.
+    pub has_memory: bool,
+    /// It has ended, and nobody waited for it yet.
+    pub is_zombie: bool,
+    /// `PF_…`
+    pub flags: u32,
     /// Real, effective, saved and file system user id.
     pub users: [u32; 4],
     /// The same of its group.
@@ -35,7 +45,14 @@ pub fn of(id: u32) -> Option<Status> {
 }
 
 fn read(path: PathBuf) -> Option<Status> {
-    std::fs::read(path).ok().and_then(|text| parse(&text))
+    let status = parse(&std::fs::read(path).ok()?)?;
+    let stat = crate::task::stat(status.thread)?;
+    Some(Status {
+        token: crate::task::make_token(status.thread, stat.start),
+        is_zombie: stat.state == b'Z',
+        flags: stat.flags,
+        ..status
+    })
 }
 
 fn parse(text: &[u8]) -> Option<Status> {
@@ -57,8 +74,11 @@ fn parse(text: &[u8]) -> Option<Status> {
         thread: numbers("Pid:")?[0],
         process: numbers("Tgid:")?[0],
         parent: numbers("PPid:")?[0],
+        tracer: numbers("TracerPid:")?[0],
+        has_memory: line("VmSize:").is_some(),
         users: numbers("Uid:")?,
         groups: numbers("Gid:")?,
+        ..Status::default()
     })
 }
 
@@ -86,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_status_is_read() {
-        let text = b"Name:\ta\\nb\\\\c\nUmask:\t0022\nTgid:\t7\nPid:\t9\nPPid:\t1\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n";
+        let text = b"Name:\ta\\nb\\\\c\nUmask:\t0022\nTgid:\t7\nPid:\t9\nPPid:\t1\nTracerPid:\t0\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n";
         let status = parse(text).unwrap();
         assert_eq!(&status.name[..6], b"a\nb\\c\0");
         assert_eq!((status.thread, status.process, status.parent), (9, 7, 1));

@@ -159,7 +159,9 @@ impl Shared {
             kernel: None,
         };
         let verified = skep_verifier::verify(&request).map_err(|no| rejected(&no, what))?;
-        skep_vm::reads_what_is_known(&verified, self.options.kernel_btf.as_deref())
+        let kernel_btf = self.options.kernel_btf.as_deref();
+        skep_vm::keeps_what_stays(&verified, kernel_btf)
+            .and_then(|()| skep_vm::reads_what_is_known(&verified, kernel_btf))
             .map_err(|why| no_user(&why, what))?;
         let verified_insns = verified.stats().insns_processed;
         let class = MapOwner::of(

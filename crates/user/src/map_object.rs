@@ -4,6 +4,7 @@ use crate::error::{Named, refused};
 use crate::inner;
 use crate::objects::{BtfObject, Object};
 use crate::state::Mode;
+use crate::storage;
 use crate::universe::{Reference, Shared, lock};
 use skep_abi::map_flags::{
     BPF_F_LOCK, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC, BPF_F_RDONLY, BPF_F_RDONLY_PROG,
@@ -296,12 +297,13 @@ impl MapObject {
                 return Err(Errno::E2BIG);
             }
         }
-        let handle = Handle(
-            value
-                .try_into()
-                .map(i32::from_ne_bytes)
-                .map_err(|_| Errno::EINVAL)?,
-        );
+        let fd = value.try_into().map_err(|_| Errno::EINVAL)?;
+        let handle = Handle(i32::from_ne_bytes(fd));
+        if self.map.map_type == MapType::CgroupArray {
+            return self
+                .map
+                .set_cgroup(key, storage::v2_group(handle.0)?, flags);
+        }
         let object = shared.state().entry(handle)?.object;
         let (id, reference): (u32, Reference) = match (self.map.map_type, object) {
             (MapType::ProgArray, Object::Prog(prog)) => {
@@ -312,7 +314,7 @@ impl MapObject {
                 inner::check_fits(self.inner.as_deref(), &map)?;
                 (map.id, map)
             }
-            (MapType::PerfEventArray | MapType::CgroupArray, _) => return Err(Errno::EBADF),
+            (MapType::PerfEventArray, _) => return Err(Errno::EBADF),
             _ => return Err(Errno::EINVAL),
         };
         self.hold(shared, key, id, reference, flags)

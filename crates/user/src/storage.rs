@@ -23,6 +23,15 @@ pub(crate) fn owner(map_type: MapType, key: &[u8]) -> Result<Owner, Errno> {
             same_everywhere.hash_one(file)
         }),
     };
-    let number = number.map_err(|e| e.raw_os_error().map_or(Errno::EBADF, Errno))?;
-    Ok(number.to_ne_bytes())
+    Ok(number.map_err(errno)?.to_ne_bytes())
+}
+
+/// The number of the control group of the v2 hierarchy whose folder is open, as arrays of groups take it.
+pub(crate) fn v2_group(fd: i32) -> Result<u64, Errno> {
+    owner::v2_cgroup(fd).map_err(errno)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it maps results")]
+fn errno(e: std::io::Error) -> Errno {
+    e.raw_os_error().map_or(Errno::EBADF, Errno)
 }

@@ -160,6 +160,11 @@ impl Recorder {
         if old.callback != new.callback {
             old.callback = None;
         }
+        for kptr in new.kernel_kptrs {
+            if !old.kernel_kptrs.contains(&kptr) {
+                old.kernel_kptrs.push(kptr);
+            }
+        }
         same_map
     }
 

@@ -5,7 +5,7 @@ use crate::cause::{Cause, Section};
 use crate::code;
 use crate::domain::Scalar;
 use crate::fail::{Check, errno, fail};
-use crate::reg::{Flags, Kind, Reg};
+use crate::reg::{Flags, Kind, Reg, source};
 use crate::verified::CallFact;
 use crate::verifier::{Flow, Verifier};
 use skep_abi::helper::{self, HelperFlags, HelperProto, Ret, Unavailable, id};
@@ -144,11 +144,13 @@ impl Verifier<'_> {
             .map
             .map(|m| m.0)
             .filter(|m| m & crate::jump::INNER_MAP == 0);
+        let kernel_kptrs = args.kptr.filter(|slot| slot.from == source::KERNEL);
         let same = self.rec.call(
             self.insn,
             CallFact {
                 map,
                 callback: args.callback,
+                kernel_kptrs: kernel_kptrs.map(|slot| slot.id).into_iter().collect(),
                 ..CallFact::default()
             },
         );

@@ -246,6 +246,8 @@ pub struct CallFact {
     pub alloc_type: Option<u32>,
     /// Of lists and trees: where the node lies in its object.
     pub node_offset: Option<u32>,
+    /// Of `bpf_kptr_xchg`: the types in the kernel's BTF that its slots hold pointers to.
+    pub kernel_kptrs: Vec<u32>,
 }
 
 /// What a proof cost.

@@ -46,6 +46,13 @@ pub enum WhyNot {
         /// Name of the structure, if it is always the same one.
         structure: String,
     },
+    /// A pointer is kept in a map or object beyond the run that its target lasts for.
+    KernelPointer {
+        /// Slot of the call.
+        slot: u32,
+        /// Name of the structure that it points to.
+        structure: String,
+    },
     /// A map type exists only in a kernel.
     Map {
         /// Name of the map.
@@ -66,6 +73,7 @@ impl WhyNot {
             Self::KernelVariable { .. } => "U0004",
             Self::KernelMemory { .. } => "U0005",
             Self::Map { .. } => "U0006",
+            Self::KernelPointer { .. } => "U0007",
         }
     }
 
@@ -76,6 +84,7 @@ impl WhyNot {
             Self::Helper { slot, .. }
             | Self::Kfunc { slot, .. }
             | Self::KernelVariable { slot }
+            | Self::KernelPointer { slot, .. }
             | Self::KernelMemory { slot, .. } => Some(*slot),
             Self::ProgType(_) | Self::Map { .. } => None,
         }
@@ -105,6 +114,12 @@ impl std::fmt::Display for WhyNot {
                 write!(
                     f,
                     "a field of struct {structure} is read that only a kernel has"
+                )
+            }
+            Self::KernelPointer { structure, .. } => {
+                write!(
+                    f,
+                    "a pointer to struct {structure} is kept: what it points to lasts beyond the run only in a kernel"
                 )
             }
             Self::Map { name, map_type } => {
@@ -152,6 +167,25 @@ pub fn reads_what_is_known(verified: &Verified, kernel_btf: Option<&Btf>) -> Res
     Ok(())
 }
 
+/// Are the pointers to structures of the kernel that a verified program keeps in maps and objects those whose targets stay,
+/// which sets of CPUs alone are? `kernel_btf` is what it was verified with.
+///
+/// # Errors
+/// [`WhyNot::KernelPointer`] with the first other one.
+pub fn keeps_what_stays(verified: &Verified, kernel_btf: Option<&Btf>) -> Result<(), WhyNot> {
+    for (slot, fact) in (0u32..).zip(verified.facts()) {
+        let kptrs = fact.call.iter().flat_map(|call| &call.kernel_kptrs);
+        for type_id in kptrs {
+            let name = kernel_btf.and_then(|btf| Some(btf.resolve(*type_id)?.name().to_owned()));
+            let structure = name.unwrap_or_default();
+            if structure != "bpf_cpumask" {
+                return Err(WhyNot::KernelPointer { slot, structure });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Can a verified program run in user space? `kernel_btf` is what it was verified with.
 ///
 /// # Errors
@@ -170,6 +204,7 @@ pub fn runs_in_user(verified: &Verified, kernel_btf: Option<&Btf>) -> Result<(),
             check_insn(slot, &insn, kfunc, verified.maps())?;
         }
     }
+    keeps_what_stays(verified, kernel_btf)?;
     reads_what_is_known(verified, kernel_btf)
 }
 
@@ -251,7 +286,6 @@ pub fn map_type_reason(map_type: MapType) -> Option<&'static str> {
     Some(match map_type {
         M::Sockmap | M::Sockhash | M::ReuseportSockarray => "it holds sockets of the kernel",
         M::StructOps => "it implements an interface of the kernel",
-        M::CgroupArray => "it holds control groups",
         M::CgroupStorage | M::PercpuCgroupStorage => {
             "its owner is an attachment to a control group"
         }
@@ -280,17 +314,19 @@ pub const KERNEL_ONLY: &[(&str, &[&str])] = &[
         "bpf_skb_get_tunnel_opt", "bpf_skb_set_tunnel_opt", "bpf_skb_get_xfrm_state", "bpf_lwt_push_encap",
         "bpf_lwt_seg6_store_bytes", "bpf_lwt_seg6_adjust_srh", "bpf_lwt_seg6_action",
     ]),
-    ("it asks about control groups", &[
-        "bpf_skb_under_cgroup", "bpf_current_task_under_cgroup", "bpf_get_local_storage", "bpf_cgrp_storage_get",
-        "bpf_cgrp_storage_delete", "bpf_get_current_ancestor_cgroup_id", "bpf_sysctl_get_name",
-        "bpf_sysctl_get_current_value", "bpf_sysctl_get_new_value", "bpf_sysctl_set_new_value", "bpf_get_retval",
-        "bpf_set_retval",
+    ("it works for programs that control groups call", &[
+        "bpf_get_local_storage", "bpf_sysctl_get_name", "bpf_sysctl_get_current_value", "bpf_sysctl_get_new_value",
+        "bpf_sysctl_set_new_value", "bpf_get_retval", "bpf_set_retval",
     ]),
-    ("it works on structures of the kernel", &[
-        "bpf_inode_storage_get", "bpf_inode_storage_delete", "bpf_d_path", "bpf_bprm_opts_set", "bpf_ima_inode_hash",
-        "bpf_ima_file_hash", "bpf_snprintf_btf", "bpf_seq_printf", "bpf_seq_write", "bpf_seq_printf_btf",
-        "bpf_find_vma", "bpf_task_pt_regs", "bpf_copy_from_user_task",
+    ("only security hooks of the kernel may call it", &[
+        "bpf_inode_storage_get", "bpf_inode_storage_delete", "bpf_bprm_opts_set", "bpf_ima_inode_hash",
+        "bpf_ima_file_hash",
     ]),
+    ("it writes into a file of the kernel that an iterator fills", &[
+        "bpf_seq_printf", "bpf_seq_write", "bpf_seq_printf_btf",
+    ]),
+    ("it works on structures of the kernel", &["bpf_d_path", "bpf_snprintf_btf"]),
+    ("it gives the registers that a task entered the kernel with", &["bpf_task_pt_regs"]),
     ("it works on the traced function of the kernel", &[
         "bpf_override_return", "bpf_get_func_arg", "bpf_get_func_ret", "bpf_get_func_arg_cnt", "bpf_get_func_ip",
         "bpf_skb_output", "bpf_xdp_output",
@@ -303,7 +339,7 @@ pub const KERNEL_ONLY: &[(&str, &[&str])] = &[
         "bpf_get_branch_snapshot",
     ]),
     ("infrared devices call it", &["bpf_rc_repeat", "bpf_rc_keydown", "bpf_rc_pointer_rel"]),
-    ("it acts on other tasks", &["bpf_probe_write_user", "bpf_send_signal", "bpf_send_signal_thread"]),
+    ("it would write into the memory of the process that runs it", &["bpf_probe_write_user"]),
 ];
 
 /// Why a helper does not run in user space; `None` if it does.

@@ -14,8 +14,13 @@ pub fn read_u64(at: u64, bytes: usize) -> u64 {
 /// Fills `buffer` from `at`; false if any byte of it cannot be read.
 #[must_use]
 pub fn read(at: u64, buffer: &mut [u8]) -> bool {
-    let own = std::process::id();
-    skep_sys::process::read_memory(own, at, buffer).is_ok_and(|n| n == buffer.len())
+    read_of(std::process::id(), at, buffer)
+}
+
+/// As [`read`], of another process, or of the one of a thread.
+#[must_use]
+pub fn read_of(thread: u32, at: u64, buffer: &mut [u8]) -> bool {
+    skep_sys::process::read_memory(thread, at, buffer).is_ok_and(|n| n == buffer.len())
 }
 
 /// Stops speculation past this point.

@@ -18,7 +18,7 @@ pub mod tasks;
 pub mod test_run;
 pub mod world;
 
-pub use compat::{WhyNot, map_type_reason, reads_what_is_known, runs_in_user};
+pub use compat::{WhyNot, keeps_what_stays, map_type_reason, reads_what_is_known, runs_in_user};
 pub use jit::{CodeOptions, Tiers};
 pub use lower::{Fold, LowerError, lower};
 pub use lowered::Lowered;

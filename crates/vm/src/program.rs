@@ -393,6 +393,7 @@ impl Worker {
         let env = self.env.as_ptr();
         // SAFETY: `env` belongs to this worker; the rest is promised by the caller.
         unsafe {
+            (*(*env).world).tasks.begin_run();
             (*env).tail_calls = 0;
             (*env).thrown = 0;
             program.enter(env, ctx)
@@ -409,6 +410,7 @@ impl Worker {
         let [r1, r2, r3] = args;
         // SAFETY: `env` belongs to this worker; the rest is promised by the caller.
         unsafe {
+            (*(*env).world).tasks.begin_run();
             (*env).tail_calls = 0;
             (*env).thrown = 0;
             program.make_current(env);
@@ -429,6 +431,7 @@ impl Worker {
         let env = self.env.as_ptr();
         // SAFETY: as in `run`; the callbacks are the interpreter's.
         unsafe {
+            (*(*env).world).tasks.begin_run();
             (*env).tail_calls = 0;
             (*env).thrown = 0;
             program.make_current(env);

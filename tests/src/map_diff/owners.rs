@@ -94,6 +94,19 @@ pub(super) fn keys(map_type: MapType) -> Option<(Vec<RawFd>, Vec<Open>)> {
     Some((keys, groups))
 }
 
+/// Descriptors that elements of arrays of groups can be: the first group, those of other hierarchies, removed ones, a file.
+pub(super) fn elements() -> &'static [RawFd] {
+    static ALL: OnceLock<Vec<RawFd>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let root = skep::cgroup::mount_point().and_then(File::open);
+        let other = File::open("/sys/fs/cgroup/cpu");
+        let mut all = vec![-1, RawFd::MAX];
+        all.extend(root.into_iter().chain(other).map(IntoRawFd::into_raw_fd));
+        all.extend(owners().groups.iter().chain(&owners().files));
+        all
+    })
+}
+
 /// A socket's descriptor.
 pub(super) fn socket() -> RawFd {
     owners().sockets.first().map_or(-1, AsRawFd::as_raw_fd)

@@ -40,6 +40,10 @@ const USER_CODES: &[(&str, &str)] = &[
         "a structure of the kernel is read, or a field of it that no process knows",
     ),
     ("U0006", "a map type exists only in a kernel"),
+    (
+        "U0007",
+        "a pointer to a structure of the kernel is kept beyond the run",
+    ),
 ];
 
 /// Longer texts with a wrong and a right example, one section a code; a test compiles and checks them.

@@ -11,6 +11,7 @@ mod control;
 mod cpumask;
 mod dynptr;
 mod fib;
+mod group;
 mod iter;
 mod legacy;
 mod maps;
@@ -19,6 +20,7 @@ mod packed;
 mod print;
 mod probe;
 mod ringbuf;
+mod signal;
 mod skb;
 mod skb_room;
 mod sock;
@@ -26,6 +28,7 @@ mod stack;
 mod storage;
 mod sync;
 mod task;
+mod tasks;
 mod text;
 mod time;
 mod timer;
@@ -90,17 +93,20 @@ const HELPERS: &[&[Row]] = &[
     control::HELPERS,
     dynptr::HELPERS,
     fib::HELPERS,
+    group::HELPERS,
     maps::HELPERS,
     objects::HELPERS,
     print::HELPERS,
     probe::HELPERS,
     ringbuf::HELPERS,
+    signal::HELPERS,
     skb::HELPERS,
     skb_room::HELPERS,
     sock::HELPERS,
     stack::HELPERS,
     storage::HELPERS,
     task::HELPERS,
+    tasks::HELPERS,
     text::HELPERS,
     time::HELPERS,
     timer::HELPERS,
@@ -112,10 +118,12 @@ const KFUNCS: &[&[Row]] = &[
     arena::KFUNCS,
     cpumask::KFUNCS,
     dynptr::KFUNCS,
+    group::KFUNCS,
     iter::KFUNCS,
     objects::KFUNCS,
     probe::KFUNCS,
     sync::KFUNCS,
+    tasks::KFUNCS,
     text::KFUNCS,
     timer::KFUNCS,
 ];

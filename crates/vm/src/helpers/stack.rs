@@ -10,7 +10,7 @@ use skep_abi::Errno;
 pub(super) const HELPERS: &[Row] = helpers! {
     27 "bpf_get_stackid" get_stackid;
     67 "bpf_get_stack" get_stack;
-    141 "bpf_get_task_stack" get_stack;
+    141 "bpf_get_task_stack" get_task_stack;
 };
 
 /// `BPF_F_SKIP_FIELD_MASK`
@@ -62,7 +62,17 @@ fn get_stackid(a: &Args) -> Result<i64, Errno> {
     Ok(a.map(2).stack_id(&ips, flags, a.runner()))
 }
 
-/// ctx or task (the only one is the current one), buffer, its size, flags: bytes written
+/// task, buffer, its size, flags: of another task than the running one, whose stack is not walked, nothing
+fn get_task_stack(a: &Args) -> Result<u64, Errno> {
+    let token = a.world().tasks.status(a.get(1)).map(|task| task.token);
+    if token == Some(a.runner().token) {
+        return get_stack(a);
+    }
+    a.zero(2, a.get32(3) as usize);
+    Err(Errno::EOPNOTSUPP)
+}
+
+/// ctx or task, buffer, its size, flags: bytes written
 fn get_stack(a: &Args) -> Result<u64, Errno> {
     let (len, flags) = (a.get32(3) as usize, a.get(4));
     a.zero(2, len);

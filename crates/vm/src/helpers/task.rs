@@ -11,7 +11,6 @@ pub(super) const HELPERS: &[Row] = helpers! {
     15 "bpf_get_current_uid_gid" get_current_uid_gid;
     16 "bpf_get_current_comm" get_current_comm;
     42 "bpf_get_numa_node_id" get_numa_node_id;
-    80 "bpf_get_current_cgroup_id" get_current_cgroup_id;
     120 "bpf_get_ns_current_pid_tgid" get_ns_current_pid_tgid;
     174 "bpf_get_attach_cookie" get_attach_cookie;
 };
@@ -58,10 +57,6 @@ fn get_current_comm(a: &Args) -> i64 {
     let end = comm[..kept].iter().position(|&b| b == 0);
     a.write(1, &comm[..end.unwrap_or(kept.saturating_sub(1))]);
     0
-}
-
-fn get_current_cgroup_id(_: &Args) -> u64 {
-    ids::cgroup_id().unwrap_or(1)
 }
 
 /// device and inode of a PID namespace, result, its size
