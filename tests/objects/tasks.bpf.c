@@ -39,7 +39,7 @@ struct task_struct {
 	int pid, tgid, exit_state;
 	unsigned int flags;
 	char comm[16];
-	struct task_struct *group_leader, *real_parent, *parent;
+	struct task_struct *group_leader, *real_parent;
 	struct mm_struct *mm;
 	const struct cred *cred;
 	struct css_set *cgroups;
@@ -63,6 +63,8 @@ extern struct cgroup *bpf_cgroup_acquire(struct cgroup *cgrp) __ksym;
 extern struct cgroup *bpf_cgroup_ancestor(struct cgroup *cgrp, int level) __ksym;
 extern void bpf_cgroup_release(struct cgroup *cgrp) __ksym;
 extern long bpf_task_under_cgroup(struct task_struct *task, struct cgroup *ancestor) __ksym;
+extern int bpf_copy_from_user_task_str(void *dst, __u32 dst__sz, const void *unsafe_ptr__ign, struct task_struct *tsk,
+				       __u64 flags) __ksym;
 extern void bpf_rcu_read_lock(void) __ksym;
 extern void bpf_rcu_read_unlock(void) __ksym;
 
@@ -122,7 +124,7 @@ static void note(__u32 n, __u64 a, __u64 b)
 	}
 }
 
-/* Tasks with their ids: how many. */
+/* Tasks with their ids and the ends of their names: how many. */
 static __always_inline int walk(struct call *call, struct task_struct *from)
 {
 	struct bpf_iter_task it;
@@ -132,7 +134,7 @@ static __always_inline int walk(struct call *call, struct task_struct *from)
 	bpf_rcu_read_lock();
 	call->out[0] = bpf_iter_task_new(&it, from, call->a);
 	while ((task = bpf_iter_task_next(&it))) {
-		note(n++, task->pid, task->tgid);
+		note(n++, task->pid | (__u64)task->tgid << 32, *(__u64 *)(task->comm + 8));
 	}
 	bpf_iter_task_destroy(&it);
 	bpf_rcu_read_unlock();
@@ -199,7 +201,7 @@ static __always_inline void describe(struct call *call, struct task_struct *task
 	call->out[3] = task->flags;
 	call->out[4] = task->group_leader->pid;
 	call->out[5] = task->real_parent->pid;
-	call->out[6] = task->parent->pid;
+	call->out[6] = task->real_parent->tgid;
 	call->out[7] = !task->mm;
 	call->out[8] = task->cred->uid.val;
 	call->out[9] = task->cred->egid.val;
@@ -374,6 +376,11 @@ int copies(struct call *call)
 		return 1;
 	call->out[0] = bpf_copy_from_user_task(text, sizeof(text), (void *)call->b, task, call->c);
 	put_text(call, text);
+	/* What lies behind the end of a string is nobody's business. */
+	__builtin_memset(text, 0, sizeof(text));
+	call->out[1] = bpf_copy_from_user_task_str(text, sizeof(text), (void *)call->b, task, call->c);
+	for (int i = 0; i < TEXT / 8; i++)
+		call->out[2 + i] = text[i];
 	bpf_task_release(task);
 	return 0;
 }

@@ -280,11 +280,11 @@ fn iterations_come_to_the_same_tasks() {
                 "{program} {asked:?} {}",
                 side.name
             );
-            let ids: BTreeSet<u64> = found.iter().map(|pair| pair[0]).collect();
+            let ids: BTreeSet<u32> = found.iter().map(|pair| pair[0] as u32).collect();
             assert_eq!(ids.len(), found.len(), "{program} {asked:?} {}", side.name);
         }
         let is_from_parked = asked[1] == u64::from(parked[1].id);
-        let has = |id: u32| expected.iter().any(|pair| pair[0] == u64::from(id));
+        let has = |id: u32| expected.iter().any(|pair| pair[0] as u32 == id);
         assert_eq!(has(process), !is_from_parked);
         assert_eq!(has(parked[2].id), asked[0] != 0);
         assert_eq!(has(child.pid()), program == "all");
@@ -460,6 +460,8 @@ fn mappings_are_found() {
     for (task, address, flags) in [
         (process, all[0][0], 0),
         (process, all[0][0], 1),
+        (process, all[0][0], 2),
+        (process, all[0][0] + 1, 1),
         (process, 8, 0),
         (u64::from(std::process::id()), here, 0),
         (2, here, 0),

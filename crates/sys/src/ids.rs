@@ -17,6 +17,31 @@ pub fn user_and_group() -> (u32, u32) {
     unsafe { (libc::getuid(), libc::getgid()) }
 }
 
+/// Real, effective, saved and file system user of this thread, and the same of its group.
+#[must_use]
+pub fn all_users_and_groups() -> ([u32; 4], [u32; 4]) {
+    /// No user or group: setting it changes nothing, and tells which one is set.
+    const NOBODY: u32 = u32::MAX;
+    let (mut users, mut groups) = ([0; 4], [0; 4]);
+    let [user, effective, saved, _] = users.each_mut();
+    // SAFETY: the kernel writes a number to each place.
+    unsafe { libc::getresuid(user, effective, saved) };
+    let [group, effective, saved, _] = groups.each_mut();
+    // SAFETY: as above.
+    unsafe { libc::getresgid(group, effective, saved) };
+    // SAFETY: numbers only, and nobody's.
+    let files = unsafe { (libc::setfsuid(NOBODY), libc::setfsgid(NOBODY)) };
+    users[3] = files.0.cast_unsigned();
+    groups[3] = files.1.cast_unsigned();
+    (users, groups)
+}
+
+/// Process id of the parent; 0 if it is not visible.
+#[must_use]
+pub fn parent() -> u32 {
+    std::os::unix::process::parent_id()
+}
+
 /// The name of this thread, terminated.
 pub fn thread_name(name: &mut [u8; 16]) {
     // SAFETY: the kernel writes at most 16 bytes.

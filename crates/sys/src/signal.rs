@@ -110,3 +110,50 @@ impl Drop for Interrupts {
         unblock();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicI32, Ordering};
+
+    /// What the handler was told: code and sender.
+    static CODE: AtomicI32 = AtomicI32::new(0);
+    static SENDER: AtomicI32 = AtomicI32::new(-1);
+
+    extern "C" fn handler(_: i32, info: *const libc::siginfo_t, _: *mut libc::c_void) {
+        // SAFETY: the kernel passes a filled structure.
+        let (code, sender) = unsafe { ((*info).si_code, (*info).si_pid()) };
+        SENDER.store(sender, Ordering::SeqCst);
+        CODE.store(code, Ordering::SeqCst);
+    }
+
+    #[test]
+    fn signals_reach_the_process_as_from_the_kernel() {
+        // SAFETY: the structure is filled before the call; the handler only stores numbers. Nothing else here uses the signal.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = handler as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+            let signal = libc::SIGURG;
+            assert_eq!(
+                libc::sigaction(signal, &raw const action, std::ptr::null_mut()),
+                0
+            );
+        }
+        for to in [Receiver::Process, Receiver::Thread] {
+            CODE.store(0, Ordering::SeqCst);
+            send_as_kernel(to, libc::SIGURG.cast_unsigned()).unwrap();
+            for _ in 0..1000 {
+                if CODE.load(Ordering::SeqCst) != 0 {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            let told = (CODE.load(Ordering::SeqCst), SENDER.load(Ordering::SeqCst));
+            assert_eq!(told, (libc::SI_KERNEL, 0), "{to:?}");
+        }
+        send_as_kernel(Receiver::Process, 0).unwrap();
+        let refused = send_as_kernel(Receiver::Process, 65).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EINVAL));
+    }
+}

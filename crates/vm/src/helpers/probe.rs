@@ -18,8 +18,11 @@ pub(super) const HELPERS: &[Row] = helpers! {
 
 pub(super) const KFUNCS: &[Row] = helpers! {
     0 "bpf_copy_from_user_str" copy_from_user_str;
+    0 "bpf_copy_from_user_task_str" copy_from_user_task_str;
 };
 
+/// `BPF_F_PAD_ZEROS`
+const PAD_ZEROS: u64 = 1;
 /// Bytes read at a time, so that a string near the end of a mapping does not fail.
 const CHUNK: usize = 64;
 
@@ -137,6 +140,16 @@ pub(super) fn read_str(at: u64, max: usize) -> Option<Vec<u8>> {
 
 /// As [`read_str`]; reads end where `until` says.
 fn read_str_until(at: u64, max: usize, until: impl Fn(u64) -> Option<u64>) -> Option<Vec<u8>> {
+    read_str_of(std::process::id(), at, max, until)
+}
+
+/// As [`read_str_until`], of the process of a thread.
+fn read_str_of(
+    thread: u32,
+    at: u64,
+    max: usize,
+    until: impl Fn(u64) -> Option<u64>,
+) -> Option<Vec<u8>> {
     let mut text: Vec<u8> = Vec::new();
     while text.len() < max {
         let from = at.wrapping_add(text.len() as u64);
@@ -144,7 +157,7 @@ fn read_str_until(at: u64, max: usize, until: impl Fn(u64) -> Option<u64>) -> Op
         let mut chunk = [0; CHUNK];
         let to_end = usize::try_from(until(from)? - from).unwrap_or(usize::MAX);
         let chunk = &mut chunk[..to_boundary.min(max - text.len()).min(to_end)];
-        if !fault::read(from, chunk) {
+        if !fault::read_of(thread, from, chunk) {
             return None;
         }
         if let Some(end) = chunk.iter().position(|&b| b == 0) {
@@ -159,19 +172,24 @@ fn read_str_until(at: u64, max: usize, until: impl Fn(u64) -> Option<u64>) -> Op
     Some(text)
 }
 
-/// destination, its size, address, flags: bytes with the terminating zero
-fn copy_from_user_str(a: &Args) -> Result<u64, Errno> {
-    /// `BPF_F_PAD_ZEROS`
-    const PAD_ZEROS: u64 = 1;
-    let (len, flags) = (a.get32(2) as usize, a.get(4));
+/// Bytes for a string that arguments 1 and 2 have room for, zeroed if `flags` ask for it; 0 for none.
+fn room_for_string(a: &Args, flags: u64) -> Result<usize, Errno> {
     if flags & !PAD_ZEROS != 0 {
         return Err(Errno::EINVAL);
     }
-    if len == 0 {
-        return Ok(0);
-    }
+    let len = a.get32(2) as usize;
     if flags & PAD_ZEROS != 0 {
         a.zero(1, len);
+    }
+    Ok(len)
+}
+
+/// destination, its size, address, flags: bytes with the terminating zero
+fn copy_from_user_str(a: &Args) -> Result<u64, Errno> {
+    let flags = a.get(4);
+    let len = room_for_string(a, flags)?;
+    if len == 0 {
+        return Ok(0);
     }
     // The last byte is the end: nothing is read for it.
     let (mut text, failed) = copied_until(a, a.get(3), len - 1);
@@ -189,6 +207,19 @@ fn copy_from_user_str(a: &Args) -> Result<u64, Errno> {
     }
     a.write(1, &text);
     Ok(said as u64)
+}
+
+/// destination, its size, address, task, flags: bytes with the terminating zero
+fn copy_from_user_task_str(a: &Args) -> Result<u64, Errno> {
+    let len = room_for_string(a, a.get(5))?;
+    if len == 0 {
+        return Ok(0);
+    }
+    let everywhere = |_| Some(u64::MAX);
+    let task = a.world().tasks.status(a.get(4)).ok_or(Errno::EFAULT)?;
+    let text = read_str_of(task.thread, a.get(3), len, everywhere).ok_or(Errno::EFAULT)?;
+    a.write(1, &text);
+    Ok(text.len() as u64)
 }
 
 /// The bytes of the string at `at` without its end, at most `max`; whether it could not be read any further.

@@ -89,7 +89,14 @@ impl Tasks {
 
     /// The address of the group with this id; `None` if there is none.
     pub(crate) fn group_by_id(&mut self, id: u64) -> Option<u64> {
-        let path = self.hierarchy()?.path(id)?;
+        let known = self.groups.get(&id).copied();
+        let known = known.and_then(|at| match &self.images.get(&at)?.shown {
+            Shown::Group(group) => Some(group.path.clone()),
+            _ => None,
+        });
+        let hierarchy = self.hierarchy()?;
+        let is_there = |path: &String| hierarchy.id(path) == Some(id);
+        let path = known.filter(is_there).or_else(|| hierarchy.path(id))?;
         self.found(&path)
     }
 

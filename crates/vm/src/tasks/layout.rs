@@ -25,8 +25,6 @@ pub(super) enum Source {
     Leader,
     /// Pointer to the parent.
     Parent,
-    /// Pointer to who traces it, else to the parent.
-    Tracer,
     /// Pointer to the memory; NULL if it has none.
     Memory,
     /// Pointer to the credentials.
@@ -68,7 +66,6 @@ const FIELDS: &[(&str, &str, Source)] = &[
     (TASK, "exit_state",   Source::ExitState),
     (TASK, "group_leader", Source::Leader),
     (TASK, "real_parent",  Source::Parent),
-    (TASK, "parent",       Source::Tracer),
     (TASK, "mm",           Source::Memory),
     (TASK, "cred",         Source::Credentials),
     (TASK, "real_cred",    Source::Credentials),
@@ -177,6 +174,11 @@ impl Shape {
     /// Where its text lies.
     pub(super) fn text(&self) -> Range<usize> {
         self.text.unwrap_or(self.bytes)..self.bytes
+    }
+
+    /// Nothing of it can be read.
+    pub(super) fn is_opaque(&self) -> bool {
+        self.fields.is_empty()
     }
 
     /// Where a structure begins.

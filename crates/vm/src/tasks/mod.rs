@@ -10,8 +10,8 @@
 //! pointer under RCU, so that taking and giving back references is nothing. No pointer to one outlives the run but as a number:
 //! kptrs of these types are refused ([`crate::compat`]).
 //!
-//! A task is looked at anew whenever a program finds it: with each call of `bpf_get_current_task`, of a lookup, of an
-//! iterator. Those it points to are looked at once a run; the ancestors of the running thread when its parent is another one.
+//! A task is looked at anew whenever a program finds it by a lookup or iterator; the running one, and those that others
+//! point to, once a run, the ancestors of the running one when its parent is another.
 
 mod groups;
 mod iter;
@@ -115,6 +115,8 @@ pub struct Tasks {
     /// Iterators of the run; programs hold their places. Each takes room of a program's stack, which bounds their number.
     iterators: Vec<Option<Iter>>,
     hierarchy: Option<skep_sys::cgroup::Hierarchy>,
+    /// Token and address of the running thread, once it was looked at.
+    current: Option<(u32, u64)>,
     /// More than the running thread was asked for.
     has_more: bool,
 }
@@ -132,6 +134,7 @@ impl Tasks {
     /// Ends what the run before this one found.
     #[inline]
     pub fn begin_run(&mut self) {
+        self.current = None;
         if self.has_more || self.images.len() > KEPT_MAX {
             self.forget();
         }
@@ -151,24 +154,40 @@ impl Tasks {
         self.images.len() < IMAGES_MAX
     }
 
-    /// The address of the running thread.
+    /// The address of the running thread, which is looked at once a run.
     pub(crate) fn current(&mut self, runner: Runner) -> u64 {
-        let own = status::own().unwrap_or_default();
+        match self.current {
+            Some((token, at)) if token == runner.token => at,
+            _ => {
+                let at = self.look_at_current(runner);
+                self.current = Some((runner.token, at));
+                at
+            }
+        }
+    }
+
+    fn look_at_current(&mut self, runner: Runner) -> u64 {
         // Who runs is who leased the CPU, whatever /proc shows.
-        let own = Status {
+        let known = |status: Status| Status {
             token: runner.token,
-            ..own
+            ..status
         };
+        if self.layout.task.is_opaque() {
+            return self.room(known(Status::default()));
+        }
+        let own = known(status::own().unwrap_or_default());
         let leader = match own.thread == own.process {
             true => own,
             false => status::of(own.process).unwrap_or(own),
         };
         let before = self.seen.get(&leader.thread).copied();
         let before = before.and_then(|at| self.status(at));
-        if before.is_none_or(|b| (b.parent, b.tracer) != (leader.parent, leader.tracer)) {
+        if before.is_none_or(|b| b.parent != leader.parent) {
             self.seen.clear();
         }
-        self.bring(leader);
+        if leader.thread != own.thread {
+            self.bring(leader);
+        }
         self.bring(own)
     }
 
@@ -188,7 +207,7 @@ impl Tasks {
         let mut unwritten = vec![task];
         while let Some(status) = unwritten.pop() {
             let parent = self.parent(&status);
-            for other in [status.process, parent, status.tracer] {
+            for other in [status.process, parent] {
                 let is_wanted = !self.seen.contains_key(&other) && self.images.len() < LINKED_MAX;
                 if let Some(found) = is_wanted.then(|| look(other)).flatten() {
                     self.room(found);
@@ -240,8 +259,8 @@ impl Tasks {
         // A task that went meanwhile left its children to another.
         let of = |seen: &HashMap<u32, u64>, id: u32| seen.get(&id).or(seen.get(&0)).copied();
         let parent = self.parent(status);
-        let [leader, parent, tracer] = [status.process, parent, status.tracer]
-            .map(|id| of(&self.seen, id).unwrap_or_default());
+        let [leader, parent] =
+            [status.process, parent].map(|id| of(&self.seen, id).unwrap_or_default());
         let group_set = self.group_of(status.thread).unwrap_or_default();
         let Some(at) = self.seen.get(&status.thread).copied() else {
             return;
@@ -254,8 +273,6 @@ impl Tasks {
             Source::ExitState if status.is_zombie => number(EXIT_ZOMBIE),
             Source::Leader => number(leader),
             Source::Parent => number(parent),
-            Source::Tracer if status.tracer == 0 => number(parent),
-            Source::Tracer => number(tracer),
             Source::Memory if status.has_memory => number(leader + shape.start(MEMORY)),
             Source::Credentials => number(at + shape.start(CRED)),
             Source::GroupSet => number(group_set),
@@ -340,4 +357,77 @@ fn look(id: u32) -> Option<Status> {
     };
     idle.name[..9].copy_from_slice(b"swapper/0");
     Some(idle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skep_sys::task;
+
+    fn runner() -> Runner {
+        Runner {
+            cpu: 0,
+            token: task::token(),
+        }
+    }
+
+    #[test]
+    fn what_a_run_found_ends_with_it() {
+        let mut tasks = Tasks::new(None);
+        let at = tasks.thread(task::thread_id()).unwrap();
+        assert_eq!(tasks.status(at).map(|s| s.thread), Some(task::thread_id()));
+        assert_eq!(tasks.thread(task::thread_id()), Some(at));
+        let iteration = tasks.iterate(0, 0).unwrap();
+        assert!(tasks.next(iteration).is_some());
+        tasks.begin_run();
+        assert_eq!(tasks.next(iteration), None);
+        assert!(tasks.images.is_empty() && tasks.iterators.is_empty());
+    }
+
+    #[test]
+    fn the_running_thread_stays_where_it_is() {
+        let mut tasks = Tasks::new(None);
+        let at = tasks.current(runner());
+        let images = tasks.images.len();
+        tasks.begin_run();
+        assert_eq!(tasks.current(runner()), at);
+        assert_eq!(tasks.images.len(), images);
+        assert_eq!(tasks.thread(task::thread_id()), Some(at));
+    }
+
+    #[test]
+    fn numbers_that_are_no_iterations_have_no_end() {
+        let mut tasks = Tasks::new(None);
+        for number in [0, 1, u64::MAX] {
+            assert_eq!(tasks.next(number), None);
+            tasks.end_iteration(number);
+        }
+        let first = tasks.iterate(0, 0).unwrap();
+        tasks.end_iteration(first);
+        assert_eq!(tasks.iterate(0, 1), Ok(first));
+        assert_eq!(tasks.iterate(0, 2), Err(skep_abi::Errno::EINVAL));
+        assert_eq!(tasks.iterate(0, 3), Err(skep_abi::Errno::EINVAL));
+    }
+
+    #[test]
+    fn a_run_finds_so_many_and_no_more() {
+        let mut tasks = Tasks::new(None);
+        let vma = |n: usize| Vma {
+            start: n as u64,
+            end: n as u64 + 1,
+        };
+        for n in 0..IMAGES_MAX {
+            assert!(tasks.vma(1, vma(n)).is_some());
+        }
+        assert_eq!(tasks.vma(1, vma(IMAGES_MAX)), None);
+        assert_eq!(tasks.thread(task::thread_id()), None);
+        let iteration = tasks.iterate(0, 0).unwrap();
+        assert_eq!(tasks.next(iteration), None);
+        assert!(tasks.vma(1, vma(0)).is_some());
+        // Who runs is always known.
+        let at = tasks.current(runner());
+        assert!(tasks.status(at).is_some());
+        tasks.begin_run();
+        assert!(tasks.vma(1, vma(IMAGES_MAX)).is_some());
+    }
 }
