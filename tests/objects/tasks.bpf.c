@@ -318,6 +318,15 @@ int own_groups(__u64 *args)
 	return 0;
 }
 
+/* The own group, without a load of it. */
+SEC("raw_tp/sys_enter")
+int reads_group(__u64 *args)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id) * 8 + BPF_CORE_READ(task, cgroups, dfl_cgrp, level);
+}
+
 SEC("syscall")
 int sends(struct call *call)
 {

@@ -2,14 +2,14 @@
 
 use skep::cgroup::Group;
 use skep::check::{CheckOptions, Checker};
-use skep::load::Loaded;
+use skep::load::{LoadOptions, Loaded, load};
 use skep::{Kernel, cgroup};
 use skep_bpf::{Backend, TestRun};
 use skep_sys::child::Child;
 use skep_sys::signal::Interrupts;
 use skep_sys::{ids, task};
 use skep_tests::need::{Need, met};
-use skep_tests::objects::{bytes, loaded, object, path};
+use skep_tests::objects::{bytes, linked, loaded, object, path};
 use skep_user::{Options, Universe};
 use skep_verifier::Caps;
 use skep_vm::Engine;
@@ -88,6 +88,17 @@ fn number(answer: &Answer, at: usize) -> i64 {
     i64::from_ne_bytes(ctx[at..at + 8].try_into().unwrap())
 }
 
+/// A fresh user backend that knows the kernel's BTF.
+fn user(engine: Engine) -> Arc<dyn Backend> {
+    let kernel_btf = skep::target::reference_btf(&object("tasks").needs());
+    let universe = Universe::new(Options {
+        engine,
+        kernel_btf: Some(Arc::new(kernel_btf)),
+        ..Options::default()
+    });
+    Arc::new(universe.unwrap())
+}
+
 /// The kernel, and the user backend with each engine; empty if the machine does not let us.
 fn sides() -> Vec<Side> {
     if !met(&[Need::Bpf, Need::Root]) {
@@ -98,19 +109,11 @@ fn sides() -> Vec<Side> {
         name: "kernel",
         loaded: loaded("tasks", &kernel),
     }];
-    for engine in [Engine::Interp, Engine::Jit] {
-        let kernel_btf = skep::target::reference_btf(&object("tasks").needs());
-        let universe = Universe::new(Options {
-            engine,
-            kernel_btf: Some(Arc::new(kernel_btf)),
-            ..Options::default()
-        });
-        let universe: Arc<dyn Backend> = Arc::new(universe.unwrap());
-        sides.push(Side {
-            name: engine.name(),
-            loaded: loaded("tasks", &universe),
-        });
-    }
+    let users = [Engine::Interp, Engine::Jit].map(|engine| Side {
+        name: engine.name(),
+        loaded: loaded("tasks", &user(engine)),
+    });
+    sides.extend(users);
     sides
 }
 
@@ -401,6 +404,32 @@ fn the_running_task_is_in_the_groups_of_arrays() {
             answers.iter().all(|a| *a == answers[0]),
             "{index}: {answers:x?}"
         );
+    }
+}
+
+#[test]
+fn groups_are_there_for_reads_alone() {
+    let sides = sides();
+    if sides.is_empty() {
+        return;
+    }
+    let answers = sides.iter().map(|side| side.run("reads_group", Vec::new()));
+    let answers: Vec<_> = answers.collect();
+    assert!(
+        answers.iter().all(|a| a.is_ok() && *a == answers[0]),
+        "{answers:?}"
+    );
+    // No program of these universes loads the field.
+    let alone = LoadOptions {
+        program: Some("reads_group".to_owned()),
+        ..LoadOptions::default()
+    };
+    for side in [Engine::Interp, Engine::Jit].map(user) {
+        let linked = linked("tasks", side.as_ref());
+        let loaded = load(&linked, &side, &alone).unwrap();
+        let run = TestRun::default();
+        let result = side.prog_test_run(loaded.programs[0].handle, &run);
+        assert_eq!(result.unwrap().retval, answers[0].as_ref().unwrap().0);
     }
 }
 

@@ -14,7 +14,7 @@ use skep_isa::Slot;
 use skep_isa::opcode as op;
 use skep_verifier::{FuncInfo, LineInfo, MapDesc, MapOwner, Rejection, Request, Verified};
 use skep_vm::jit::CodeObserver;
-use skep_vm::{CodeOptions, Program, ProgramOptions, WhyNot, needs_heap};
+use skep_vm::{CodeOptions, Host, Program, ProgramOptions, WhyNot, needs_heap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -163,6 +163,9 @@ impl Shared {
         skep_vm::keeps_what_stays(&verified, kernel_btf)
             .and_then(|()| skep_vm::reads_what_is_known(&verified, kernel_btf))
             .map_err(|why| no_user(&why, what))?;
+        if let (Some(btf), Some(layout)) = (kernel_btf, self.host.task_layout()) {
+            layout.note(&verified, btf);
+        }
         let verified_insns = verified.stats().insns_processed;
         let class = MapOwner::of(
             spec.prog_type,

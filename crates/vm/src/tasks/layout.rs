@@ -2,7 +2,9 @@
 
 use super::{CPUMASK_BYTES, Shown};
 use skep_btf::{Btf, Kind, Type};
+use skep_verifier::{InsnFact, Region, Verified};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes that stand for a task where no BTF says how long one is: more than any kernel's.
 const OPAQUE_BYTES: usize = 1 << 16;
@@ -130,6 +132,21 @@ pub(crate) fn is_known(btf: &Btf, type_id: u32, offset: i64, size: u64) -> bool 
     }
 }
 
+/// Does an instruction load where a task's control groups are?
+fn loads_groups(btf: &Btf, fact: &InsnFact) -> bool {
+    let Some(access) = fact.access.filter(|_| fact.reached && !fact.unused) else {
+        return false;
+    };
+    let offset = access.offset.and_then(|o| usize::try_from(o).ok());
+    let (Region::Btf { type_id }, Some(offset)) = (access.region, offset) else {
+        return false;
+    };
+    let is_task = btf.resolve(type_id).is_some_and(|t| t.name() == TASK);
+    let is_set =
+        |(f, source): (Range<usize>, Source)| source == Source::GroupSet && f.contains(&offset);
+    is_task && fields(btf, TASK).any(is_set)
+}
+
 /// Structures that lie one behind the other, and their known fields.
 #[derive(Debug, Default)]
 pub(super) struct Shape {
@@ -194,6 +211,7 @@ pub struct TaskLayout {
     pub(super) task: Shape,
     pub(super) group: Shape,
     pub(super) vma: Shape,
+    wants_groups: AtomicBool,
 }
 
 impl Default for TaskLayout {
@@ -207,6 +225,7 @@ impl Default for TaskLayout {
             task,
             group: Shape::default(),
             vma: Shape::default(),
+            wants_groups: AtomicBool::new(false),
         }
     }
 }
@@ -221,7 +240,21 @@ impl TaskLayout {
                 .unwrap_or_default()
                 .and_text(GROUP_NAME_BYTES),
             vma: Shape::of(btf, &[VMA]).unwrap_or_default(),
+            wants_groups: AtomicBool::new(false),
         })
+    }
+
+    /// Remembers what a program that is about to run with this layout loads. `btf` is what it was verified with.
+    pub fn note(&self, verified: &Verified, btf: &Btf) {
+        if verified.facts().iter().any(|fact| loads_groups(btf, fact)) {
+            self.wants_groups.store(true, Ordering::Release);
+        }
+    }
+
+    /// Some program loads the control groups of tasks: they have to be there before. Else they are looked up when they are
+    /// read by a helper.
+    pub(super) fn wants_groups(&self) -> bool {
+        self.wants_groups.load(Ordering::Acquire)
     }
 
     pub(super) fn shape(&self, shown: &Shown) -> &Shape {

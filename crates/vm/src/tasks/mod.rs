@@ -115,6 +115,8 @@ pub struct Tasks {
     /// Iterators of the run; programs hold their places. Each takes room of a program's stack, which bounds their number.
     iterators: Vec<Option<Iter>>,
     hierarchy: Option<skep_sys::cgroup::Hierarchy>,
+    /// The images of tasks say which groups they are in.
+    has_groups: bool,
     /// Token and address of the running thread, once it was looked at.
     current: Option<(u32, u64)>,
     /// More than the running thread was asked for.
@@ -144,6 +146,7 @@ impl Tasks {
         *self = Self {
             layout: Arc::clone(&self.layout),
             hierarchy: self.hierarchy.take(),
+            has_groups: self.has_groups,
             ..Self::default()
         };
     }
@@ -154,8 +157,18 @@ impl Tasks {
         self.images.len() < IMAGES_MAX
     }
 
+    /// From when on a program loads the groups of tasks, these are looked up with each task, once more with those that are known.
+    fn heed_wants(&mut self) {
+        if !self.has_groups && self.layout.wants_groups() {
+            self.has_groups = true;
+            self.current = None;
+            self.seen.clear();
+        }
+    }
+
     /// The address of the running thread, which is looked at once a run.
     pub(crate) fn current(&mut self, runner: Runner) -> u64 {
+        self.heed_wants();
         match self.current {
             Some((token, at)) if token == runner.token => at,
             _ => {
@@ -193,6 +206,7 @@ impl Tasks {
 
     /// The address of the thread with this id (of the kernel's own task for 0); `None` if there is none.
     pub(crate) fn thread(&mut self, id: u32) -> Option<u64> {
+        self.heed_wants();
         let status = look(id)?;
         if !self.tasks.contains_key(&status.token) && !self.has_room() {
             return None;
@@ -261,7 +275,10 @@ impl Tasks {
         let parent = self.parent(status);
         let [leader, parent] =
             [status.process, parent].map(|id| of(&self.seen, id).unwrap_or_default());
-        let group_set = self.group_of(status.thread).unwrap_or_default();
+        let group_set = match self.has_groups {
+            true => self.group_of(status.thread).unwrap_or_default(),
+            false => 0,
+        };
         let Some(at) = self.seen.get(&status.thread).copied() else {
             return;
         };
@@ -320,11 +337,12 @@ impl Tasks {
 
     /// Where reading from `at` on has to end: nowhere outside of images, behind the field inside; `None` if there is
     /// nothing to read.
-    pub(crate) fn readable_until(&self, at: u64) -> Option<u64> {
-        let Some((start, image)) = self.images.range(..=at).next_back() else {
+    pub(crate) fn readable_until(&mut self, at: u64) -> Option<u64> {
+        let Some((&start, image)) = self.images.range(..=at).next_back() else {
             return Some(u64::MAX);
         };
-        let shape = self.layout.shape(&image.shown);
+        let layout = Arc::clone(&self.layout);
+        let shape = layout.shape(&image.shown);
         let offset = (at - start) as usize;
         if offset >= shape.bytes {
             return Some(u64::MAX);
@@ -332,8 +350,20 @@ impl Tasks {
         if shape.text().contains(&offset) {
             return Some(start + shape.text().end as u64);
         }
-        let (field, _) = shape.fields.iter().find(|(f, _)| f.contains(&offset))?;
+        let (field, source) = shape.fields.iter().find(|(f, _)| f.contains(&offset))?;
+        if *source == Source::GroupSet && !self.has_groups {
+            self.write_group_set(start, field.start);
+        }
         Some(start + field.end as u64)
+    }
+
+    /// Writes which groups the task at `task` is in to its field.
+    fn write_group_set(&mut self, task: u64, field: usize) {
+        let thread = self.status(task).map(|status| status.thread);
+        let set = thread.and_then(|thread| self.group_of(thread));
+        if let Some(image) = self.images.get_mut(&task) {
+            image.put(field, &set.unwrap_or_default().to_ne_bytes());
+        }
     }
 
     /// What is known of the task at `at`.
