@@ -19,6 +19,7 @@ use std::io::Read;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Duration;
 
 /// Bytes of `struct call`.
 const CALL_BYTES: usize = 3 * 8 + 20 * 8 + 32;
@@ -28,6 +29,8 @@ const OUT_AT: usize = 3 * 8;
 const NOBODY: u64 = 1 << 22;
 /// Tries until something that takes a moment must have happened.
 const TRIES: usize = 1000;
+/// Between two of them.
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// `-EBUSY` as programs return it.
 const EBUSY: u32 = 16_u32.wrapping_neg();
@@ -128,6 +131,7 @@ fn same(sides: &[Side], program: &str, asked: [u64; 3]) -> Option<Answer> {
         if !is_busy {
             break;
         }
+        std::thread::sleep(MOMENT);
         expected = kernel.call(program, asked);
     }
     for side in others {
@@ -203,7 +207,7 @@ fn wait_until(is_so: impl Fn() -> bool) {
         if is_so() {
             return;
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(MOMENT);
     }
     panic!("it takes too long");
 }
