@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -340,6 +341,16 @@ fn storage_belongs_to_tasks_found_by_id() {
     }
 }
 
+/// An empty folder, which goes with this.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // The asserts say whether it went.
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
 #[test]
 fn groups_are_found_by_id_and_above_others() {
     let sides = sides();
@@ -347,10 +358,10 @@ fn groups_are_found_by_id_and_above_others() {
         return;
     }
     let group = Group::create().unwrap();
-    let inner = group.path().join("inner");
-    std::fs::create_dir(&inner).unwrap();
+    let inner = Folder(group.path().join("inner"));
+    std::fs::create_dir(&inner.0).unwrap();
     let child = sleeper(Some(&group));
-    let [id, inner_id] = [group.path(), &inner].map(|path| cgroup::id(path).unwrap());
+    let [id, inner_id] = [group.path(), &inner.0].map(|path| cgroup::id(path).unwrap());
     let process = u64::from(child.pid());
     for id in [1, id, inner_id] {
         for level in [0, 1, 2, 3, u64::from(u32::MAX)] {
@@ -360,7 +371,7 @@ fn groups_are_found_by_id_and_above_others() {
             }
         }
     }
-    std::fs::remove_dir(&inner).unwrap();
+    drop(inner);
     for id in [0, inner_id, u64::MAX] {
         assert_eq!(same(&sides, "group", [id, 0, 2]).unwrap().unwrap().0, 1);
     }
