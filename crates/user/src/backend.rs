@@ -41,7 +41,7 @@ impl Universe {
     }
 
     fn open(&self, object: Object, what: &str) -> Result<Handle> {
-        self.shared.state().open(object, Mode::FULL).named(what)
+        self.shared.open(object, Mode::FULL).named(what)
     }
 
     /// The map of a handle, for what goes beyond the commands.

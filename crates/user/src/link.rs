@@ -87,12 +87,8 @@ impl Universe {
             self.attach_in_row(id, prog, (ifindex, create), (relative, revision))
         };
         done.named(WHAT)?;
-        let mut state = shared.state();
-        state.links.set(id, Arc::downgrade(&link));
-        let opened = state.open(Object::Link(Arc::clone(&link)), Mode::FULL);
-        // If there was no handle left, the link goes with `link`, which takes the lock.
-        drop(state);
-        opened.named(WHAT)
+        shared.state().links.set(id, Arc::downgrade(&link));
+        shared.open(Object::Link(link), Mode::FULL).named(WHAT)
     }
 
     fn attach_in_row(

@@ -115,9 +115,7 @@ impl Shared {
     pub(crate) fn prog_load(self: &Arc<Self>, spec: &ProgLoad) -> Result<Handle> {
         let what = format!("BPF_PROG_LOAD for program \"{}\"", spec.name);
         let object = self.make_prog(spec, &what)?;
-        self.state()
-            .open(Object::Prog(object), Mode::FULL)
-            .named(&what)
+        self.open(Object::Prog(object), Mode::FULL).named(&what)
     }
 
     fn make_prog(self: &Arc<Self>, spec: &ProgLoad, what: &str) -> Result<Arc<ProgObject>> {

@@ -83,7 +83,7 @@ impl Shared {
             write: spec.map_flags & BPF_F_RDONLY == 0,
         };
         let object = self.make_map(spec, &what)?;
-        self.state().open(Object::Map(object), mode).named(&what)
+        self.open(Object::Map(object), mode).named(&what)
     }
 
     /// Makes a map that nobody has a handle to yet.

@@ -4,6 +4,7 @@ use crate::link::LinkObject;
 use crate::load::ProgObject;
 use crate::map_object::MapObject;
 use crate::objects::{BtfObject, Object};
+use crate::universe::Shared;
 use skep_bpf::{Errno, Handle, ObjKind};
 use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, HashMap};
@@ -102,8 +103,8 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// A handle to an object.
-    pub(crate) fn open(&mut self, object: Object, mode: Mode) -> Result<Handle, Errno> {
+    /// A handle to an object, which the caller keeps alive until the lock is gone.
+    fn open(&mut self, object: &Object, mode: Mode) -> Result<Handle, Errno> {
         if self.handles.len() >= HANDLES_MAX {
             return Err(Errno::EMFILE);
         }
@@ -114,6 +115,7 @@ impl State {
             }
         }
         object.gain_user();
+        let object = object.clone();
         self.handles
             .insert(self.last_handle, Entry { object, mode });
         Ok(Handle(self.last_handle))
@@ -144,5 +146,14 @@ impl State {
             ObjKind::Btf => self.btfs.get(id).map(Object::Btf),
             ObjKind::Link => self.links.get(id).map(Object::Link),
         }
+    }
+}
+
+impl Shared {
+    /// A handle to an object. If there is none left, the object may go here: after the lock, which its drop takes.
+    pub(crate) fn open(&self, object: Object, mode: Mode) -> Result<Handle, Errno> {
+        let opened = self.state().open(&object, mode);
+        drop(object);
+        opened
     }
 }

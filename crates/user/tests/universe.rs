@@ -124,6 +124,31 @@ fn ids_handles_names_and_modes() {
     );
 }
 
+#[test]
+fn objects_without_a_handle_go_at_once() {
+    let (tell, hear) = std::sync::mpsc::channel();
+    // Bounded: what goes under the lock that it takes would wait for ever.
+    std::thread::spawn(move || {
+        let u = Universe::new(Options::default()).unwrap();
+        let spec = MapCreate::new(MapType::Array, 4, 4, 1);
+        let map = u.map_create(&spec).unwrap();
+        let id = u.map_info(map).unwrap().id;
+        let full = loop {
+            if let Err(error) = u.by_id(ObjKind::Map, id) {
+                break error.errno;
+            }
+        };
+        let refused = errno(u.map_create(&spec));
+        // The map that got no handle is gone, and a handle that is closed makes room.
+        let ids = u.next_id(ObjKind::Map, id).unwrap();
+        u.close(map);
+        let opened = u.map_create(&spec).is_ok();
+        let _heard = tell.send((full, refused, ids, opened));
+    });
+    let found = hear.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(found, (Errno::EMFILE, Errno::EMFILE, None, true));
+}
+
 /// The pinned maps of the killing test, made by the first who asks.
 fn shared_maps(u: &Universe) -> Vec<Handle> {
     let specs = [
