@@ -17,7 +17,7 @@ const UNFINISHED: &[&str] = &[
 const MACHINE_PATHS: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/")];
 /// Crates whose public types all have an example in their documentation, which `cargo test --doc` runs.
 const WITH_EXAMPLES: &[&str] = &[
-    "bpf", "btf", "gen", "isa", "net", "object", "profile", "skep", "user",
+    "bpf", "btf", "cbpf", "gen", "isa", "net", "object", "profile", "skep", "user", "verifier",
 ];
 /// How the definition of a public type begins.
 const TYPES: &[&str] = &["pub struct ", "pub enum ", "pub trait ", "pub union "];

@@ -97,6 +97,17 @@ pub trait EventReader: Send {
 }
 
 /// Hands samples to programs, which take them with `bpf_user_ringbuf_drain`.
+///
+/// ```
+/// # use skep_bpf::*;
+/// fn example(backend: &dyn Backend, map: Handle) -> Result<()> {
+///     let mut writer: Box<dyn SampleWriter> = backend.samples_open(map)?;
+///     if !writer.write(b"a sample")? {
+///         println!("programs have to drain some first");
+///     }
+///     Ok(())
+/// }
+/// ```
 pub trait SampleWriter: Send {
     /// Appends a sample; false if there is no room for it before programs have drained others.
     ///

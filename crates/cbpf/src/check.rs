@@ -9,6 +9,17 @@ use core::fmt;
 pub const SECCOMP_DATA_BYTES: u32 = 64;
 
 /// Why a program may not run.
+///
+/// ```
+/// use skep_cbpf::check::Cause;
+/// use skep_cbpf::{check, text};
+///
+/// let program = text::parse("(000) ld [4]\n(001) div #0\n(002) ret\n")?;
+/// let error = check(&program).unwrap_err();
+/// assert_eq!((error.at, error.cause), (1, Cause::DivisionByZero));
+/// assert_eq!(error.to_string(), "insn 1: division by zero");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CheckError {
     /// Index of the instruction.
@@ -18,6 +29,17 @@ pub struct CheckError {
 }
 
 /// What is wrong with an instruction.
+///
+/// ```
+/// use skep_cbpf::check::Cause;
+/// use skep_cbpf::{check, check_seccomp, text};
+///
+/// // A byte of a packet: sockets may, seccomp has words of the call alone.
+/// let program = text::parse("(000) ldb [9]\n(001) ret\n")?;
+/// assert!(check(&program).is_ok());
+/// assert!(matches!(check_seccomp(&program).unwrap_err().cause, Cause::NotInSeccomp(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Cause {

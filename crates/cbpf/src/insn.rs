@@ -33,6 +33,25 @@ pub const SKF_NET_OFF: u32 = 0xfff0_0000;
 pub const SKF_LL_OFF: u32 = 0xffe0_0000;
 
 /// One classic instruction.
+///
+/// ```
+/// use skep_cbpf::insn::{Insn, RET, Size};
+/// use skep_cbpf::{LongShift, Packet, Program};
+/// use skep_isa::opcode::{ABS, JEQ, JMP, K, LD};
+///
+/// // IPv4 alone, whole packets of it.
+/// let program = [
+///     Insn::new(LD | ABS | Size::H.code(), 12),
+///     Insn::jump(JMP | JEQ | K, 0x0800, 0, 1),
+///     Insn::new(RET | K, 0xffff),
+///     Insn::new(RET | K, 0),
+/// ];
+/// let program = Program::new(&program, LongShift::Modulo)?;
+/// let mut packet = [0; 60];
+/// packet[12..14].copy_from_slice(&[0x08, 0x00]);
+/// assert_eq!(program.run(&Packet::of_file(&packet, 60)), 0xffff);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[repr(C)]
 pub struct Insn {
@@ -80,6 +99,15 @@ impl Insn {
 }
 
 /// Bytes of a packet load.
+///
+/// ```
+/// use skep_cbpf::insn::{Op, Size};
+///
+/// let ldh = skep_cbpf::text::parse("(000) ldh [12]\n")?[0];
+/// assert_eq!(ldh.op(), Some(Op::LoadAbs(Size::H)));
+/// assert_eq!((Size::H.bytes(), Size::H.max()), (2, 0xffff));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum Size {
     /// One byte.
@@ -123,6 +151,14 @@ impl Size {
 }
 
 /// Arithmetic on the accumulator.
+///
+/// ```
+/// use skep_cbpf::insn::{AluOp, Insn, Op};
+/// use skep_isa::opcode::{ALU, K};
+///
+/// let shift = Insn::new(ALU | AluOp::Lsh.code() | K, 2);
+/// assert_eq!(shift.op(), Some(Op::AluK(AluOp::Lsh)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are the operators")]
 pub enum AluOp {
@@ -158,6 +194,15 @@ impl AluOp {
 }
 
 /// Comparison of the accumulator, unsigned.
+///
+/// ```
+/// use skep_cbpf::insn::{Insn, Op, Relation};
+/// use skep_isa::opcode::{JMP, K};
+///
+/// let jset = Insn::jump(JMP | Relation::Set.code() | K, 0x1fff, 1, 0);
+/// assert_eq!(jset.op(), Some(Op::JumpK(Relation::Set)));
+/// assert!(Relation::Set.holds(0x2001, 0x1fff) && !Relation::Set.holds(0x2000, 0x1fff));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum Relation {
     /// Equal.
@@ -195,6 +240,20 @@ impl Relation {
 }
 
 /// What an instruction does; operands are in [`Insn`].
+///
+/// ```
+/// use skep_cbpf::filter::{Filter, LinkType, Target};
+/// use skep_cbpf::insn::Op;
+///
+/// // The bytes that a filter of one packet type looks at.
+/// let filter = Filter::compile("arp", &Target::file(LinkType::ETHERNET))?;
+/// let loads = filter.code().iter().filter_map(|insn| match insn.op()? {
+///     Op::LoadAbs(size) => Some((insn.k, size.bytes())),
+///     _ => None,
+/// });
+/// assert_eq!(loads.collect::<Vec<_>>(), [(12, 2)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Op {
     /// `A = packet[k]`, or an ancillary datum.
@@ -307,6 +366,15 @@ static OPS: [Option<Op>; 256] = {
 };
 
 /// What an ancillary load reads (`SKF_AD_*`).
+///
+/// ```
+/// use skep_cbpf::insn::Ancillary;
+///
+/// let mark = skep_cbpf::text::parse("(000) ld [mark]\n")?[0];
+/// assert_eq!(mark.ancillary(), Some(Ancillary::Mark));
+/// assert_eq!(mark.k, Ancillary::Mark.offset());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Ancillary {
     /// Ethernet type of the packet, host byte order.

@@ -7,6 +7,17 @@ use crate::insn::{
 use alloc::vec::Vec;
 
 /// What a shift by a register of 32 or more gives. A shift by a constant never is that long.
+///
+/// ```
+/// use skep_cbpf::{LongShift, Packet, Program, text};
+///
+/// // 1 << X, with X the length: 33.
+/// let insns = text::parse("(000) ldx #pktlen\n(001) ld #0x1\n(002) lsh x\n(003) ret\n")?;
+/// let packet = Packet::of_file(&[], 33);
+/// assert_eq!(Program::new(&insns, LongShift::Modulo)?.run(&packet), 2);
+/// assert_eq!(Program::new(&insns, LongShift::Zero)?.run(&packet), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum LongShift {
     /// The count is taken modulo 32, as in the kernel.
@@ -18,6 +29,19 @@ pub enum LongShift {
 
 /// What ancillary loads read. A datum that is absent rejects the packet; but a packet that came through no device ends
 /// a program that asks for it with what the accumulator holds: that is how the kernel has it.
+///
+/// ```
+/// use skep_cbpf::insn::Ancillary;
+/// use skep_cbpf::interp::{Ancillaries, NO_ANCILLARIES};
+/// use skep_cbpf::{LongShift, Packet, Program, text};
+///
+/// let program = Program::new(&text::parse("(000) ld [mark]\n(001) ret\n")?, LongShift::Modulo)?;
+/// let marked = Ancillaries::default().with(Ancillary::Mark, 7);
+/// let packet = Packet { bytes: &[0; 60], wire_len: 60, ancillaries: &marked };
+/// assert_eq!(program.run(&packet), 7);
+/// assert_eq!(program.run(&Packet { ancillaries: &NO_ANCILLARIES, ..packet }), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ancillaries {
     /// The words by offset from `SKF_AD_OFF`, divided by four; `None` if there is none.
@@ -45,6 +69,15 @@ impl Ancillaries {
 }
 
 /// What is run against: the bytes of a packet, and what is known besides.
+///
+/// ```
+/// use skep_cbpf::{LongShift, Packet, Program, text};
+///
+/// // `len` is the length on the wire, not how much of it was captured.
+/// let program = Program::new(&text::parse("(000) ld #pktlen\n(001) ret\n")?, LongShift::Modulo)?;
+/// assert_eq!(program.run(&Packet::of_file(&[0; 96], 1514)), 1514);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
     /// The captured bytes.
@@ -117,6 +150,17 @@ struct Decoded {
 }
 
 /// A checked program, ready to run.
+///
+/// ```
+/// use skep_cbpf::{LongShift, Packet, Program, text};
+///
+/// // What `tcpdump -d` prints can be run.
+/// let insns = text::parse("(000) ldb [0]\n(001) jeq #0x45 jt 2 jf 3\n(002) ret #64\n(003) ret #0\n")?;
+/// let program = Program::new(&insns, LongShift::Modulo)?;
+/// assert_eq!(program.run(&Packet::of_file(&[0x45; 20], 20)), 64);
+/// assert_eq!(program.run(&Packet::of_file(&[], 0)), 0, "loads past the end reject");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Program {
     code: Vec<Decoded>,

@@ -7,6 +7,16 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 /// A form of the text.
+///
+/// ```
+/// use skep_cbpf::text::{Form, parse, print};
+///
+/// let program = parse("(000) ret #1\n")?;
+/// assert_eq!(print(&program, Form::C), "{ 0x6, 0, 0, 0x00000001 },\n");
+/// assert_eq!(print(&program, Form::Decimal), "1\n6 0 0 1\n");
+/// assert_eq!(parse(&print(&program, Form::Decimal))?, program);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     /// One instruction a line, readable (`-d`).
@@ -37,6 +47,14 @@ pub fn print(program: &[Insn], form: Form) -> String {
 }
 
 /// One instruction with its place, as `tcpdump -d` prints it.
+///
+/// ```
+/// use skep_cbpf::Insn;
+/// use skep_cbpf::text::Line;
+///
+/// let line = Line { at: 3, insn: Insn::new(skep_cbpf::insn::RET, 0) };
+/// assert_eq!(line.to_string(), "(003) ret      #0");
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
     /// Index in the program.
@@ -135,6 +153,11 @@ fn ancillary_name(datum: Ancillary) -> &'static str {
 }
 
 /// A line that is no instruction.
+///
+/// ```
+/// let error = skep_cbpf::text::parse("(000) ldh [12]\n(001) jump\n").unwrap_err();
+/// assert_eq!(error.to_string(), "line 2: expected an instruction as tcpdump -d prints it");
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ParseError {
     /// Number of the line, from 1.

@@ -50,6 +50,16 @@ pub const FRAME_BYTES_MAX: u32 = 4096;
 pub const SLOTS_MAX: u32 = 1 << 16;
 
 /// What a socket is opened with.
+///
+/// ```
+/// use skep::xsk::{Config, Transfer, XdpSocket};
+///
+/// let config = Config { transfer: Transfer::Copy, receive_slots: 64, ..Config::default() };
+/// assert_eq!(config.frame_bytes, 4096);
+/// // Rings have a power of two of slots.
+/// let refused = XdpSocket::open(1, 0, &Config { send_slots: 100, ..config }).unwrap_err();
+/// assert_eq!(refused.errno, skep_bpf::Errno::EINVAL);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
     /// Whether packets are copied.
@@ -99,6 +109,21 @@ impl Config {
 }
 
 /// What becomes of a packet that was received.
+///
+/// ```
+/// use skep::xsk::{Verdict, XdpSocket};
+///
+/// // Sends every packet back where it came from.
+/// fn reflect(socket: &mut XdpSocket) -> skep_bpf::Result<usize> {
+///     socket.receive(|packet| match packet.get_mut(..12).map(|ends| ends.split_at_mut(6)) {
+///         Some((to, from)) => {
+///             to.swap_with_slice(from);
+///             Verdict::Send(packet.len())
+///         }
+///         None => Verdict::Done,
+///     })
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// It has been dealt with.
@@ -155,6 +180,21 @@ fn reason(call: &str, errno: Errno, config: &Config) -> &'static str {
 }
 
 /// A socket that sends and receives the packets of one queue of a device. Closing it takes it out of the maps it is in.
+///
+/// ```no_run
+/// use skep::xsk::{Config, XdpSocket};
+///
+/// # fn send(ifindex: u32, packets: &[Vec<u8>]) -> skep_bpf::Result<()> {
+/// let mut socket = XdpSocket::open(ifindex, 0, &Config::default())?;
+/// // Many packets with one call.
+/// for packet in packets {
+///     socket.queue(packet)?;
+/// }
+/// let waiting = socket.flush()?;
+/// println!("{waiting} packets wait for the next call: the device is busy");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct XdpSocket {
     socket: xsk::Socket,

@@ -12,6 +12,17 @@ use std::borrow::Cow;
 pub(crate) type Text = Cow<'static, str>;
 
 /// The facts of a refusal. [`std::fmt::Display`] makes a sentence of them: lower case, no full stop.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Cause, Request, verify};
+///
+/// let insns = assemble_insns("r0 = *(u8 *)(r2 + 0)\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let rejection = verify(&Request::plain("pass", ProgType::Xdp, &insns)).unwrap_err();
+/// assert_eq!(*rejection.cause, Cause::Unwritten { reg: 2 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Cause {
@@ -187,6 +198,19 @@ pub enum Cause {
 }
 
 /// What is wrong with a size.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Cause, Request, SizeFault, verify};
+///
+/// // bpf_skb_load_bytes(ctx, 0, r10 - 8, 0)
+/// let text = "r2 = 0\nr3 = r10\nr3 += -8\nr4 = 0\ncall 26\nr0 = 0\nexit";
+/// let insns = assemble_insns(text, &NoFacts).map_err(|e| e[0].to_string())?;
+/// let rejection = verify(&Request::plain("load", ProgType::SocketFilter, &insns)).unwrap_err();
+/// assert!(matches!(*rejection.cause, Cause::Size { reg: 4, fault: SizeFault::Zero, .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SizeFault {
     /// It may be below zero.
@@ -198,6 +222,20 @@ pub enum SizeFault {
 }
 
 /// Which end of its memory an access may leave.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Cause, Reach, Request, verify};
+///
+/// // The packet's byte 13, without a look at `data_end`.
+/// let text = "r1 = *(u32 *)(r1 + 0)\nr0 = *(u8 *)(r1 + 13)\nexit";
+/// let insns = assemble_insns(text, &NoFacts).map_err(|e| e[0].to_string())?;
+/// let rejection = verify(&Request::plain("pass", ProgType::Xdp, &insns)).unwrap_err();
+/// let reach = Reach::Unchecked { end: 14, proven: 0 };
+/// assert!(matches!(*rejection.cause, Cause::Bounds { reach: found, .. } if found == reach));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reach {
     /// It may start as low as this byte.
@@ -221,6 +259,13 @@ pub enum Reach {
 }
 
 /// A part of a program with rules of its own.
+///
+/// ```
+/// use skep_verifier::{Cause, Section};
+///
+/// let cause = Cause::Held { by: "a tail call".into(), section: Section::Rcu };
+/// assert_eq!(cause.to_string(), "a tail call inside of an RCU section");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Section {
     /// A spin lock is held.
@@ -234,6 +279,20 @@ pub enum Section {
 }
 
 /// What is returned.
+///
+/// ```
+/// use skep_abi::{AttachType, ProgType};
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Cause, Interval, Request, Returned, verify};
+///
+/// let insns = assemble_insns("r0 = 5\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let attach = Some(AttachType::CgroupInetIngress);
+/// let request = Request { attach, ..Request::plain("filter", ProgType::CgroupSkb, &insns) };
+/// let rejection = verify(&request).unwrap_err();
+/// let five = Returned::Number(Interval { min: 5, max: 5 });
+/// assert!(matches!(*rejection.cause, Cause::Returned { value, allowed: (0, 1), .. } if value == five));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Returned {
     /// A number.
@@ -243,6 +302,20 @@ pub enum Returned {
 }
 
 /// The numbers that a value may be, as signed.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Cause, Interval, Request, verify};
+///
+/// // bpf_skb_load_bytes(ctx, 0, r10 - 8, ctx->len): the length may be any.
+/// let text = "r2 = 0\nr3 = r10\nr3 += -8\nr4 = *(u32 *)(r1 + 0)\ncall 26\nr0 = 0\nexit";
+/// let insns = assemble_insns(text, &NoFacts).map_err(|e| e[0].to_string())?;
+/// let rejection = verify(&Request::plain("load", ProgType::SocketFilter, &insns)).unwrap_err();
+/// let any = Interval { min: 0, max: u32::MAX.into() };
+/// assert!(matches!(*rejection.cause, Cause::Size { range, .. } if range == any));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Interval {
     /// The least.

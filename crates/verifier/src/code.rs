@@ -3,6 +3,12 @@
 use crate::rejection::Class;
 
 /// One kind of rejection.
+///
+/// ```
+/// let code = skep_verifier::find_code("V0101").ok_or("no such code")?;
+/// assert_eq!(code.title, "a register is read before it is written");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 pub struct Code {
     /// `V0201`

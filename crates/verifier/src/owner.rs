@@ -6,6 +6,16 @@ use skep_abi::prog_flags::BPF_F_XDP_HAS_FRAGS;
 use skep_abi::{AttachType, MapType, ProgType};
 
 /// What all programs of one map have in common.
+///
+/// ```
+/// use skep_abi::{AttachType, MapType, ProgType};
+/// use skep_verifier::MapOwner;
+///
+/// let of = |prog_type, attach| MapOwner::of(prog_type, attach, 0, 0, &[]);
+/// let xdp = of(ProgType::Xdp, Some(AttachType::Xdp));
+/// assert!(xdp.admits(&xdp, MapType::ProgArray));
+/// assert!(!xdp.admits(&of(ProgType::SchedCls, None), MapType::ProgArray));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MapOwner {
     /// Their program type.

@@ -4,6 +4,15 @@
 pub const MAX_ARGS: usize = 12;
 
 /// How an argument prints.
+///
+/// ```
+/// use skep_verifier::printf::{Conversion, Piece, parse};
+///
+/// let pieces = parse(b"%s").ok_or("no such format")?;
+/// assert!(matches!(pieces[0], Piece::Argument { conversion: Conversion::Text, .. }));
+/// assert_eq!(parse(b"%f"), None, "the kernel has no floating point");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Conversion {
     /// `%d`, `%i`
@@ -29,6 +38,15 @@ pub enum Conversion {
 }
 
 /// Bytes of an integer.
+///
+/// ```
+/// use skep_verifier::printf::{Conversion, Piece, Width, parse};
+///
+/// let pieces = parse(b"%llx").ok_or("no such format")?;
+/// let wanted = Conversion::Hex(Width::Long);
+/// assert!(matches!(pieces[0], Piece::Argument { conversion, .. } if conversion == wanted));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Width {
     /// 4
@@ -38,6 +56,15 @@ pub enum Width {
 }
 
 /// Addresses that become text with the arguments, without room asked or fields filled.
+///
+/// ```
+/// use skep_verifier::printf::{Conversion, Early, Piece, parse};
+///
+/// let pieces = parse(b"%pI4").ok_or("no such format")?;
+/// let wanted = Conversion::Early(Early::Ip4 { padded: false });
+/// assert!(matches!(pieces[0], Piece::Argument { conversion, .. } if conversion == wanted));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Early {
     /// `%pB`
@@ -57,6 +84,15 @@ pub enum Early {
 }
 
 /// One piece of a format.
+///
+/// ```
+/// use skep_verifier::printf::{Piece, arguments, parse};
+///
+/// let pieces = parse(b"%d of %llu bytes").ok_or("no such format")?;
+/// assert_eq!(arguments(&pieces), 2);
+/// assert_eq!(pieces[1], Piece::Literal(b' '));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Piece {
     /// Prints as it is.
@@ -73,6 +109,15 @@ pub enum Piece {
 }
 
 /// Flags of a conversion.
+///
+/// ```
+/// use skep_verifier::printf::{Flags, Piece, parse};
+///
+/// let pieces = parse(b"%08x").ok_or("no such format")?;
+/// let zero = Flags { zero: true, ..Flags::default() };
+/// assert!(matches!(pieces[0], Piece::Argument { flags, field: Some(8), .. } if flags == zero));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Flags {
     /// `0`

@@ -3,6 +3,18 @@
 use crate::cause::Cause;
 
 /// What kind of "no" it is.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Class, Request, verify};
+///
+/// // No harm in it, but nobody can prove that it ends.
+/// let insns = assemble_insns("goto -1", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let rejection = verify(&Request::plain("stay", ProgType::Xdp, &insns)).unwrap_err();
+/// assert_eq!(rejection.class, Class::Complexity);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Class {
     /// The program could do harm (`V…`).
@@ -26,6 +38,18 @@ impl Class {
 }
 
 /// A refusal, with its place.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Request, verify};
+///
+/// let insns = assemble_insns("r0 = r3\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let rejection = verify(&Request::plain("pass", ProgType::Xdp, &insns)).unwrap_err();
+/// assert_eq!((rejection.code, rejection.insn), ("V0101", Some(0)));
+/// assert_eq!(rejection.message(), "r3 is read but was never written on this path");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rejection {
     /// Stable code, `V0201`; `skep explain` knows it.

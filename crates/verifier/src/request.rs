@@ -11,6 +11,18 @@ use std::sync::Arc;
 ///
 /// Map operands of `insns` (`PSEUDO_MAP_FD`/`_IDX` and their `VALUE` forms) index [`Request::maps`]; BTF ids of kfuncs and
 /// kernel variables are those of the profile's BTF.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Request, verify};
+///
+/// let insns = assemble_insns("r0 = 2\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let request = Request::plain("pass", ProgType::Xdp, &insns);
+/// let verified = verify(&request).map_err(|no| no.message())?;
+/// assert_eq!(verified.prog_type(), ProgType::Xdp);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
     /// The linked program: entry function first, then its subprogs.
@@ -73,6 +85,20 @@ impl<'a> Request<'a> {
 }
 
 /// What the loader may do.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Caps, Request, verify};
+///
+/// // The address of the stack as a number: only loaders that may read all memory anyway may have it.
+/// let insns = assemble_insns("r0 = r10\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let request = Request::plain("leak", ProgType::SocketFilter, &insns);
+/// assert!(verify(&request).is_ok());
+/// let rejection = verify(&Request { caps: Caps::Bpf, ..request }).unwrap_err();
+/// assert_eq!(rejection.code, "V0702");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Caps {
     /// Privileged: pointer leaks and uninitialised stack are its own affair.
@@ -82,6 +108,28 @@ pub enum Caps {
 }
 
 /// A record of `func_info`.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_btf::raw::Info;
+/// use skep_btf::{Btf, Builder, Kind, Order};
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{FuncInfo, Request, verify};
+///
+/// let mut types = Builder::new(Order::HOST);
+/// let int = types.add_int("int", 4, 1);
+/// let proto = types.add("", Info::new(Kind::FuncProto, 0, false), int, &[]);
+/// let func = types.add("pass", Info::new(Kind::Func, 0, false), proto, &[]);
+/// let btf = Btf::parse(types.finish())?;
+/// let insns = assemble_insns("r0 = 2\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let request = Request {
+///     btf: Some(&btf),
+///     func_info: &[FuncInfo { insn: 0, type_id: func }],
+///     ..Request::plain("pass", ProgType::Xdp, &insns)
+/// };
+/// assert!(verify(&request).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FuncInfo {
     /// First slot of the function.
@@ -91,6 +139,36 @@ pub struct FuncInfo {
 }
 
 /// A record of `line_info`.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_btf::{Btf, Builder, Order};
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{LineInfo, LogLevel, Request, kernel_log, verify};
+///
+/// let mut types = Builder::new(Order::HOST);
+/// let line = LineInfo {
+///     insn: 0,
+///     file: types.add_str("pass.bpf.c"),
+///     text: types.add_str("return verdict;"),
+///     line_col: 7 << 10 | 2,
+/// };
+/// # let int = types.add_int("int", 4, 1);
+/// # let proto = types.add("", skep_btf::raw::Info::new(skep_btf::Kind::FuncProto, 0, false), int, &[]);
+/// # let func = types.add("pass", skep_btf::raw::Info::new(skep_btf::Kind::Func, 0, false), proto, &[]);
+/// let btf = Btf::parse(types.finish())?;
+/// let insns = assemble_insns("r0 = r3\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let request = Request {
+///     btf: Some(&btf),
+///     line_info: &[line],
+/// #     func_info: &[skep_verifier::FuncInfo { insn: 0, type_id: func }],
+///     ..Request::plain("pass", ProgType::Xdp, &insns)
+/// };
+/// let rejection = verify(&request).unwrap_err();
+/// let log = kernel_log(&request, &rejection, LogLevel::Path);
+/// assert!(log.contains("; return verdict; @ pass.bpf.c:7"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LineInfo {
     /// First slot the line covers.
@@ -104,6 +182,37 @@ pub struct LineInfo {
 }
 
 /// A live map, as far as proofs depend on it.
+///
+/// ```
+/// use skep_abi::{MapType, ProgType};
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_isa::opcode::PSEUDO_MAP_FD;
+/// use skep_verifier::{MapDesc, Request, verify};
+/// use std::sync::Arc;
+///
+/// let map = MapDesc {
+///     name: "counts".to_owned(),
+///     map_type: MapType::Array,
+///     key_size: 4,
+///     value_size: 8,
+///     max_entries: 1,
+///     map_flags: 0,
+///     map_extra: 0,
+///     record: Arc::default(),
+///     has_btf: false,
+///     btf: None,
+///     inner: None,
+///     frozen: None,
+///     owner: None,
+///     id: 0,
+/// };
+/// // The map operand is an index into the maps of the request.
+/// let mut insns = assemble_insns("r1 = 0 ll\nr0 = 0\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// insns[0].regs |= PSEUDO_MAP_FD << 4;
+/// let request = Request { maps: &[map], ..Request::plain("count", ProgType::Xdp, &insns) };
+/// assert_eq!(verify(&request).map_err(|no| no.message())?.maps()[0].name, "counts");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct MapDesc {
     /// Name, for messages.

@@ -16,6 +16,20 @@ use std::rc::Rc;
 const MAX_RECORDED: usize = 200_000;
 
 /// One frame of a running program.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{ConcreteFrame, verify_memory_traced};
+///
+/// let insns = assemble_insns("r0 = 7\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let (_, trace) = verify_memory_traced(&insns, "seven", 8).map_err(|no| no.message())?;
+/// // An engine that is about to exit with something else has done something wrong.
+/// let mut frame = ConcreteFrame { regs: [0x1000; 11], stack: &[], callsite: 0 };
+/// assert!(trace.check(1, &[frame]).is_err());
+/// frame.regs[0] = 7;
+/// assert_eq!(trace.check(1, &[frame]), Ok(()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ConcreteFrame<'a> {
     /// `r0`–`r10`; those of callers as they are saved (`r6`–`r10` count).
@@ -37,6 +51,19 @@ pub(crate) enum Numbers {
 }
 
 /// The states that a verification passed, by instruction.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Request, verify_recorded};
+///
+/// // The way to a refusal.
+/// let insns = assemble_insns("r0 = 1\nr0 = r3\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let (verdict, trace) = verify_recorded(&Request::plain("pass", ProgType::Xdp, &insns));
+/// assert!(verdict.is_err() && trace.is_complete());
+/// assert_eq!(trace.steps().map(|(insn, _)| insn).collect::<Vec<_>>(), [0, 1]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Trace {
     pub(crate) numbers: Numbers,
@@ -49,6 +76,19 @@ pub struct Trace {
 }
 
 /// What is known of a number: bits and ranges, whose ends belong to them.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::verify_memory_traced;
+///
+/// // A byte, doubled.
+/// let insns = assemble_insns("r0 = *(u8 *)(r1 + 0)\nr0 <<= 1\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let (_, trace) = verify_memory_traced(&insns, "double", 8).map_err(|no| no.message())?;
+/// let (_, regs) = trace.steps().last().ok_or("no steps")?;
+/// let known = regs[0].ok_or("no number")?;
+/// assert_eq!((known.unsigned, known.value & 1, known.mask & 1), ((0, 510), 0, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Known {
     /// Known bits.

@@ -8,6 +8,17 @@ use skep_isa::Slot;
 /// A program that was proven safe, and what the proof knows of each instruction.
 ///
 /// Only [`crate::verify`] makes one.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::verify_memory;
+///
+/// let insns = assemble_insns("r0 = *(u8 *)(r1 + 3)\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let verified = verify_memory(&insns, "byte", 4).map_err(|no| no.message())?;
+/// assert_eq!(verified.insns(), insns);
+/// assert!(verify_memory(&insns, "byte", 3).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Verified {
     pub(crate) insns: Vec<Slot>,
@@ -76,6 +87,18 @@ impl Verified {
 }
 
 /// A function of the program.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::verify_memory;
+///
+/// let text = "call f\nexit\nf:\n*(u64 *)(r10 - 8) = 0\nr0 = 0\nexit";
+/// let insns = assemble_insns(text, &NoFacts).map_err(|e| e[0].to_string())?;
+/// let verified = verify_memory(&insns, "calls", 0).map_err(|no| no.message())?;
+/// let f = &verified.subprogs()[1];
+/// assert_eq!((f.start, f.end, f.stack_bytes), (2, 5, 8));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Subprog {
     /// First slot.
@@ -96,6 +119,18 @@ pub struct Subprog {
 }
 
 /// What the proof knows of one slot. Facts hold on every path that reaches it.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::verify_memory;
+///
+/// let text = "r0 = 1\nif r0 == 1 goto +1\nr0 = 2\nexit";
+/// let insns = assemble_insns(text, &NoFacts).map_err(|e| e[0].to_string())?;
+/// let verified = verify_memory(&insns, "one", 0).map_err(|no| no.message())?;
+/// let reached: Vec<bool> = verified.facts().iter().map(|fact| fact.reached).collect();
+/// assert_eq!(reached, [true, true, false, true]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct InsnFact {
     /// Some path gets here; other instructions are dead and must not be emitted.
@@ -119,6 +154,44 @@ pub struct InsnFact {
 }
 
 /// A bound on pointer arithmetic that must hold under misprediction too: the engine has to mask the offset.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_isa::opcode::PSEUDO_MAP_FD;
+/// use skep_verifier::{Caps, PointerLimit, Request, verify};
+///
+/// // value[ctx->len & 7] of a map whose values have eight bytes.
+/// # let map = skep_verifier::MapDesc {
+/// #     name: "counts".to_owned(),
+/// #     map_type: skep_abi::MapType::Array,
+/// #     key_size: 4,
+/// #     value_size: 8,
+/// #     max_entries: 1,
+/// #     map_flags: 0,
+/// #     map_extra: 0,
+/// #     record: std::sync::Arc::default(),
+/// #     has_btf: false,
+/// #     btf: None,
+/// #     inner: None,
+/// #     frozen: None,
+/// #     owner: None,
+/// #     id: 0,
+/// # };
+/// let text = "r6 = *(u32 *)(r1 + 0)\nr6 &= 7\n*(u32 *)(r10 - 4) = 0\nr2 = r10\nr2 += -4\nr1 = 0 ll\n\
+///     call 1\nif r0 == 0 goto +2\nr0 += r6\nr0 = *(u8 *)(r0 + 0)\nr0 = 0\nexit";
+/// let mut insns = assemble_insns(text, &NoFacts).map_err(|e| e[0].to_string())?;
+/// insns[5].regs |= PSEUDO_MAP_FD << 4;
+/// let request = Request {
+///     caps: Caps::Bpf,
+///     maps: &[map],
+///     ..Request::plain("pick", ProgType::SocketFilter, &insns)
+/// };
+/// let verified = verify(&request).map_err(|no| no.message())?;
+/// let limit: PointerLimit = verified.facts()[9].pointer_limit.ok_or("no limit")?;
+/// assert!(limit.limit == 7 && limit.pointer_is_dst && !limit.negative);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PointerLimit {
     /// Most bytes that the pointer moves.
@@ -132,6 +205,17 @@ pub struct PointerLimit {
 }
 
 /// On how many of the paths something is so.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Often, verify_memory};
+///
+/// // Nothing here comes from a map.
+/// let insns = assemble_insns("r0 = *(u64 *)(r1 + 0)\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let verified = verify_memory(&insns, "word", 8).map_err(|no| no.message())?;
+/// assert_eq!(verified.facts()[0].stored_pointer, Often::Never);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Often {
     /// On none.
@@ -144,6 +228,17 @@ pub enum Often {
 }
 
 /// Which ways a conditional jump was seen to go.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Branch, verify_memory};
+///
+/// let text = "r0 = *(u8 *)(r1 + 0)\nif r0 > 255 goto +1\nr0 = 0\nexit";
+/// let insns = assemble_insns(text, &NoFacts).map_err(|e| e[0].to_string())?;
+/// let verified = verify_memory(&insns, "byte", 1).map_err(|no| no.message())?;
+/// assert_eq!(verified.facts()[1].branch, Some(Branch::NotTaken));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Branch {
     /// Always jumps.
@@ -155,6 +250,17 @@ pub enum Branch {
 }
 
 /// The memory a load, store or atomic touches.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{AccessFact, Region, verify_memory};
+///
+/// let insns = assemble_insns("*(u64 *)(r10 - 16) = 0\nr0 = 0\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let verified = verify_memory(&insns, "store", 0).map_err(|no| no.message())?;
+/// let stack = AccessFact { region: Region::Stack { up: 0 }, offset: Some(-16) };
+/// assert_eq!(verified.facts()[0].access, Some(stack));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AccessFact {
     /// Which memory.
@@ -164,6 +270,19 @@ pub struct AccessFact {
 }
 
 /// Kinds of memory.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Region, Request, verify};
+///
+/// let insns = assemble_insns("r0 = *(u32 *)(r1 + 0)\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let request = Request::plain("length", ProgType::SocketFilter, &insns);
+/// let verified = verify(&request).map_err(|no| no.message())?;
+/// let region = verified.facts()[0].access.map(|access| access.region);
+/// assert!(matches!(region, Some(Region::Ctx(access)) if access.field == "len"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Region {
     /// The stack of the frame `up` frames above the current one (0 is its own).
@@ -202,6 +321,36 @@ pub enum Region {
 }
 
 /// Fields of `struct bpf_map` that say what a map is.
+///
+/// ```
+/// use skep_verifier::{MapDesc, MapField, Region};
+///
+/// // What an engine reads instead of the kernel's structure.
+/// fn read(map: &MapDesc, region: Region) -> Option<u32> {
+///     match region {
+///         Region::Map(MapField::KeySize) => Some(map.key_size),
+///         Region::Map(MapField::ValueSize) => Some(map.value_size),
+///         _ => None,
+///     }
+/// }
+/// # let map = skep_verifier::MapDesc {
+/// #     name: "counts".to_owned(),
+/// #     map_type: skep_abi::MapType::Array,
+/// #     key_size: 4,
+/// #     value_size: 8,
+/// #     max_entries: 1,
+/// #     map_flags: 0,
+/// #     map_extra: 0,
+/// #     record: std::sync::Arc::default(),
+/// #     has_btf: false,
+/// #     btf: None,
+/// #     inner: None,
+/// #     frozen: None,
+/// #     owner: None,
+/// #     id: 0,
+/// # };
+/// assert_eq!(read(&map, Region::Map(MapField::KeySize)), Some(4));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MapField {
     /// `map_type`
@@ -221,6 +370,21 @@ pub enum MapField {
 }
 
 /// Socket structures that programs see converted.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Region, Request, SockKind, verify};
+///
+/// // ctx->sk->family
+/// let text = "r1 = *(u64 *)(r1 + 168)\nif r1 == 0 goto +1\nr1 = *(u32 *)(r1 + 4)\nr0 = 0\nexit";
+/// let insns = assemble_insns(text, &NoFacts).map_err(|e| e[0].to_string())?;
+/// let request = Request::plain("family", ProgType::SchedCls, &insns);
+/// let verified = verify(&request).map_err(|no| no.message())?;
+/// let region = verified.facts()[2].access.map(|access| access.region);
+/// assert_eq!(region, Some(Region::Sock(SockKind::Sock)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SockKind {
     /// `PTR_TO_SOCK_COMMON` and `PTR_TO_SOCKET`: fields of `struct bpf_sock`.
@@ -232,6 +396,39 @@ pub enum SockKind {
 }
 
 /// What a call knows of its arguments.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_isa::opcode::PSEUDO_MAP_FD;
+/// use skep_verifier::{Request, verify};
+///
+/// # let map = skep_verifier::MapDesc {
+/// #     name: "counts".to_owned(),
+/// #     map_type: skep_abi::MapType::Array,
+/// #     key_size: 4,
+/// #     value_size: 8,
+/// #     max_entries: 1,
+/// #     map_flags: 0,
+/// #     map_extra: 0,
+/// #     record: std::sync::Arc::default(),
+/// #     has_btf: false,
+/// #     btf: None,
+/// #     inner: None,
+/// #     frozen: None,
+/// #     owner: None,
+/// #     id: 0,
+/// # };
+/// let text = "*(u32 *)(r10 - 4) = 0\nr2 = r10\nr2 += -4\nr1 = 0 ll\ncall 1\nr0 = 0\nexit";
+/// let mut insns = assemble_insns(text, &NoFacts).map_err(|e| e[0].to_string())?;
+/// insns[3].regs |= PSEUDO_MAP_FD << 4;
+/// let request = Request { maps: &[map], ..Request::plain("look", ProgType::Xdp, &insns) };
+/// let verified = verify(&request).map_err(|no| no.message())?;
+/// // An engine can do the lookup in place: it is always in this map.
+/// let call = verified.facts()[5].call.as_ref().ok_or("no call")?;
+/// assert_eq!(call.map, Some(0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CallFact {
     /// The map argument is always `maps()[map]`.
@@ -251,6 +448,18 @@ pub struct CallFact {
 }
 
 /// What a proof cost.
+///
+/// ```
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::verify_memory;
+///
+/// // Either way is walked: two instructions, and then one or two.
+/// let text = "r0 = *(u8 *)(r1 + 0)\nif r0 == 0 goto +1\nr0 = 1\nexit";
+/// let insns = assemble_insns(text, &NoFacts).map_err(|e| e[0].to_string())?;
+/// let verified = verify_memory(&insns, "bool", 1).map_err(|no| no.message())?;
+/// assert_eq!(verified.stats().insns_processed, 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stats {
     /// Instructions walked, over all paths.

@@ -4,6 +4,14 @@ use alloc::string::String;
 use core::fmt;
 
 /// A part of the text, in bytes.
+///
+/// ```
+/// use skep_cbpf::filter::{Filter, LinkType, Target};
+///
+/// let text = "tcp and prot 80";
+/// let error = Filter::compile(text, &Target::file(LinkType::ETHERNET)).unwrap_err();
+/// assert_eq!(&text[error.span.start..error.span.end], "prot");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Span {
     /// First byte.
@@ -21,6 +29,14 @@ impl Span {
 }
 
 /// Why an expression is refused.
+///
+/// ```
+/// use skep_cbpf::filter::{Filter, LinkType, Target};
+///
+/// let text = "tcp and prot 80";
+/// let error = Filter::compile(text, &Target::file(LinkType::ETHERNET)).unwrap_err();
+/// assert!(error.explain(text).ends_with("tcp and prot 80\n          ^^^^"));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FilterError {
     /// The words at fault.

@@ -1,6 +1,15 @@
 //! Link types a filter can be compiled for.
 
 /// A link type, by its number in capture files (`LINKTYPE_*`).
+///
+/// ```
+/// use skep_cbpf::filter::{Filter, LinkType, Target};
+///
+/// let link = LinkType::by_name("LINUX_SLL2").ok_or("no such link type")?;
+/// assert_eq!(link, LinkType::LINUX_SLL2);
+/// assert!(Filter::compile("udp port 53", &Target::file(link)).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LinkType(pub u16);
 

@@ -40,6 +40,17 @@ use reduce::{BLOCKS_MAX, ReduceError, reduce};
 use skep_isa::opcode::ST;
 
 /// Where packets come from.
+///
+/// ```
+/// use skep_cbpf::filter::{LinkType, Source, Target, compile};
+///
+/// // The kernel takes VLAN tags out of packets: a filter of a socket has to ask for them.
+/// let file = Target::file(LinkType::ETHERNET);
+/// let live = Target { source: Source::Live, ..file };
+/// assert!(compile("vlan 7", &live)?.iter().any(|insn| insn.ancillary().is_some()));
+/// assert!(compile("vlan 7", &file)?.iter().all(|insn| insn.ancillary().is_none()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
     /// A capture file, in the byte order of the host that wrote it.
@@ -54,6 +65,21 @@ pub enum Source {
 }
 
 /// What a filter is compiled for.
+///
+/// ```
+/// use skep_cbpf::filter::{LinkType, Names, Source, Target, compile};
+///
+/// // A filter for SO_ATTACH_FILTER that keeps 96 bytes, with the names of a host.
+/// let names = Names::empty().with_hosts("192.0.2.1 router");
+/// let target = Target {
+///     source: Source::Live,
+///     snaplen: 96,
+///     names: &names,
+///     ..Target::file(LinkType::ETHERNET)
+/// };
+/// skep_cbpf::check(&compile("host router", &target)?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'n> {
     /// Link type of the packets.
@@ -88,6 +114,18 @@ impl Target<'static> {
 }
 
 /// A compiled filter: compile once, match many.
+///
+/// ```
+/// use skep_cbpf::filter::{Filter, LinkType, Target};
+/// use skep_cbpf::text::{Form, print};
+///
+/// let filter = Filter::compile("icmp", &Target::file(LinkType::RAW))?;
+/// let mut packet = [0; 28];
+/// (packet[0], packet[9]) = (0x45, 1);
+/// assert!(filter.matches(&packet, 28));
+/// assert!(print(filter.code(), Form::Readable).starts_with("(000) ldb      [0]"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Filter {
     code: Vec<Insn>,

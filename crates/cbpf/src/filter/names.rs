@@ -7,6 +7,16 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 
 /// Transport of a service.
+///
+/// ```
+/// use skep_cbpf::filter::{Filter, LinkType, Names, Target};
+///
+/// // A services file names the port of one transport.
+/// let names = Names::empty().with_services("ntp 123/udp\n");
+/// let target = Target { names: &names, ..Target::file(LinkType::ETHERNET) };
+/// assert!(Filter::compile("udp port ntp", &target).is_ok());
+/// assert!(Filter::compile("tcp port ntp", &target).is_err());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
     /// TCP, protocol 6.
@@ -18,6 +28,15 @@ pub enum Transport {
 }
 
 /// Names read from files; empty unless filled.
+///
+/// ```
+/// use skep_cbpf::filter::Names;
+///
+/// let names = Names::empty().with_hosts("192.0.2.1 gateway gw # of the lab\n2001:db8::1 gateway\n");
+/// assert_eq!(names.host("gateway").len(), 2);
+/// assert_eq!(names.host("GW"), ["192.0.2.1".parse::<std::net::IpAddr>()?]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     hosts: BTreeMap<String, Vec<IpAddr>>,

@@ -8,6 +8,15 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// What happens to a system call.
+///
+/// ```
+/// use skep_cbpf::seccomp::Action;
+///
+/// // What filters return, as strace or the audit log show it.
+/// assert_eq!(Action::of_value(0x0005_0001), Action::Errno(1));
+/// assert_eq!(Action::Errno(1).to_string(), "errno EPERM");
+/// assert_eq!(Action::Allow.value(), 0x7fff_0000);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
     /// It is executed.
@@ -117,6 +126,15 @@ impl fmt::Display for Action {
 }
 
 /// A processor architecture, as `seccomp_data.arch` tells it.
+///
+/// ```
+/// use skep_cbpf::seccomp::Arch;
+///
+/// let arch = Arch::by_name("aarch64").ok_or("no such architecture")?;
+/// assert_eq!(arch.number("openat"), Some(56));
+/// assert_eq!(Arch::X86_64.number("openat"), Some(257));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum Arch {
     /// x86-64.
@@ -205,6 +223,15 @@ impl Arch {
 }
 
 /// A comparison of an argument.
+///
+/// ```
+/// use skep_cbpf::seccomp::{Arch, Argument, Comparison, Policy};
+///
+/// let policy = Policy::parse("allow openat if arg2 & 3 == 0", Arch::X86_64)?;
+/// let read_only = Argument { index: 2, comparison: Comparison::Masked(3), value: 0 };
+/// assert_eq!(policy.rules[0].arguments, [read_only]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "the names are the operators")]
 pub enum Comparison {
@@ -221,6 +248,21 @@ pub enum Comparison {
 }
 
 /// A condition on an argument; all are unsigned 64-bit numbers.
+///
+/// ```
+/// use skep_cbpf::seccomp::{Action, Arch, Argument, Comparison, Policy, Rule, compile};
+///
+/// let unix = Argument { index: 0, comparison: Comparison::Equal, value: 1 };
+/// let rule = Rule {
+///     action: Action::Allow,
+///     syscalls: vec!["socket".to_owned()],
+///     arguments: vec![unix],
+/// };
+/// let mut policy = Policy::parse("default errno EACCES", Arch::X86_64)?;
+/// policy.rules.push(rule);
+/// skep_cbpf::check_seccomp(&compile(&policy)?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Argument {
     /// Index of the argument, 0 to 5.
@@ -232,6 +274,15 @@ pub struct Argument {
 }
 
 /// A rule: what happens to some system calls.
+///
+/// ```
+/// use skep_cbpf::seccomp::{Action, Arch, Policy};
+///
+/// let policy = Policy::parse("allow read write\nkill ptrace\n", Arch::X86_64)?;
+/// assert_eq!(policy.rules[0].syscalls, ["read", "write"]);
+/// assert_eq!(policy.rules[1].action, Action::Kill);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rule {
     /// What happens.
@@ -243,6 +294,17 @@ pub struct Rule {
 }
 
 /// A policy.
+///
+/// ```
+/// use skep_cbpf::seccomp::{Arch, Policy, compile, explain};
+///
+/// let text = "default errno EPERM\nallow read write exit_group\nallow socket if arg0 == 1\n";
+/// let code = compile(&Policy::parse(text, Arch::X86_64)?)?;
+/// let of = |name| explain(&code, Arch::X86_64).into_iter().find(|call| call.name == name);
+/// let socket = of("socket").ok_or("no such call")?;
+/// assert_eq!(socket.text(), "allow if arg0 == 0x1; else errno EPERM");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
     /// Architectures whose system calls are judged by the rules.
@@ -256,6 +318,13 @@ pub struct Policy {
 }
 
 /// Why a policy is refused.
+///
+/// ```
+/// use skep_cbpf::seccomp::{Arch, Policy};
+///
+/// let error = Policy::parse("allow read\nallow raed\n", Arch::X86_64).unwrap_err();
+/// assert_eq!((error.line, error.span.start..error.span.end), (2, 6..10));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PolicyError {
     /// Number of the line, from 1.

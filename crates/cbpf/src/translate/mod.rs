@@ -23,6 +23,19 @@ use skep_isa::opcode::{
 };
 
 /// How the program reaches the packet.
+///
+/// ```
+/// use skep_cbpf::LongShift;
+/// use skep_cbpf::translate::{Access, Options, TranslateError, translate};
+///
+/// // The socket buffer has a mark, XDP comes before there is one.
+/// let mark = skep_cbpf::text::parse("(000) ld [mark]\n(001) ret\n")?;
+/// let options = |access| Options { access, long_shift: LongShift::Modulo, verdicts: None };
+/// assert!(translate(&mark, &options(Access::Socket)).is_ok());
+/// let refused = translate(&mark, &options(Access::Direct));
+/// assert!(matches!(refused, Err(TranslateError::Ancillary(0, _))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// A socket filter: `ctx` is `struct __sk_buff`.
@@ -32,6 +45,25 @@ pub enum Access {
 }
 
 /// How a program is translated.
+///
+/// ```
+/// use skep_cbpf::LongShift;
+/// use skep_cbpf::filter::{Filter, LinkType, Target};
+/// use skep_cbpf::translate::{Access, Options, translate};
+///
+/// // An XDP program that lets ARP alone pass.
+/// const XDP_DROP: i32 = 1;
+/// const XDP_PASS: i32 = 2;
+/// let filter = Filter::compile("arp", &Target::file(LinkType::ETHERNET))?;
+/// let options = Options {
+///     access: Access::Direct,
+///     long_shift: LongShift::Zero,
+///     verdicts: Some((XDP_PASS, XDP_DROP)),
+/// };
+/// let slots = translate(filter.code(), &options)?;
+/// assert!(skep_isa::insns(&slots).all(|(_, insn)| insn.is_ok()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// How the packet is reached.
@@ -43,6 +75,16 @@ pub struct Options {
 }
 
 /// Why a program has no translation.
+///
+/// ```
+/// use skep_cbpf::translate::{Access, Options, TranslateError, translate};
+/// use skep_cbpf::{Insn, LongShift};
+///
+/// let options = Options { access: Access::Socket, long_shift: LongShift::Modulo, verdicts: None };
+/// let error = translate(&[Insn::default()], &options).unwrap_err();
+/// assert!(matches!(error, TranslateError::Check(_)));
+/// assert_eq!(error.to_string(), "insn 0: the last instruction must return");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum TranslateError {

@@ -5,6 +5,25 @@ use skep_bpf::{Result, SampleWriter};
 use std::marker::PhantomData;
 
 /// A user ring buffer whose samples are `T`.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../tests/objects/drain.bpf.o")?, "drain.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::typed::{Program, RawMap, Samples, map};
+///
+/// let samples: RawMap<'_> = map(&loaded, "samples").ok_or("no such map")?;
+/// let mut writer = Samples::<[u8; 4]>::from(samples).open()?;
+/// assert!(writer.write(&[5, 0, 0, 0])?);
+/// // The program counts samples and adds up their first bytes.
+/// let input = skep::test_run::Input { data: Some(vec![0; 64]), ctx: None };
+/// let run = Program::of(&loaded, "drain").ok_or("no such program")?.test_run(&input)?;
+/// assert_eq!(run.retval, 5 << 16 | 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Samples<'a, T> {
     map: MapHandle<'a>,
@@ -21,6 +40,26 @@ impl<'a, T: Plain> From<MapHandle<'a>> for Samples<'a, T> {
 }
 
 /// Writes samples.
+///
+/// ```
+/// # use skep_bpf::Backend;
+/// # use std::sync::Arc;
+/// # let universe = skep_user::Universe::new(skep_user::Options::default())?;
+/// # let backend: Arc<dyn Backend> = Arc::new(universe.clone());
+/// # let object = skep::typed::open(&std::fs::read("../../tests/objects/drain.bpf.o")?, "drain.bpf.o")?;
+/// # let loaded = skep::typed::load(&object, &backend)?;
+/// use skep::typed::{RawMap, Samples, TypedWriter, map};
+///
+/// let samples: RawMap<'_> = map(&loaded, "samples").ok_or("no such map")?;
+/// let mut writer: TypedWriter<u64> = Samples::from(samples).open()?;
+/// // Until the buffer is full, as nobody drains it: a sample takes 16 of its 4096 bytes.
+/// let mut count = 0;
+/// while writer.write(&count)? {
+///     count += 1;
+/// }
+/// assert_eq!(count, 255);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct TypedWriter<T> {
     writer: Box<dyn SampleWriter>,
     sample: PhantomData<T>,

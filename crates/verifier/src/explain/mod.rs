@@ -38,6 +38,23 @@ use scene::Scene;
 use skep_abi::limits::BPF_COMPLEXITY_LIMIT_INSNS;
 
 /// A refusal explained. Texts are lower case and have no full stop; code stands in backquotes.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{NoLocals, Request, explain, verify};
+///
+/// // The packet's byte 13, without a look at `data_end`.
+/// let text = "r1 = *(u32 *)(r1 + 0)\nr0 = *(u8 *)(r1 + 13)\nexit";
+/// let insns = assemble_insns(text, &NoFacts).map_err(|e| e[0].to_string())?;
+/// let request = Request::plain("pass", ProgType::Xdp, &insns);
+/// let rejection = verify(&request).unwrap_err();
+/// let explanation = explain(&request, &rejection, &[], &NoLocals);
+/// let headline = explanation.headline.unwrap_or_else(|| rejection.message());
+/// assert!(headline.ends_with("no check against `data_end` covers any byte"));
+/// assert!(explanation.help[0].starts_with("compare the pointer plus 1 byte with"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Explanation {
     /// The fact in terms of the source; it takes the place of [`Rejection::message`].
@@ -53,6 +70,25 @@ pub struct Explanation {
 }
 
 /// Something that happened on the way.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{NoLocals, Note, Request, explain, verify};
+///
+/// // Fourteen bytes are checked, the fifteenth is read.
+/// let text = "r6 = *(u32 *)(r1 + 0)\nr7 = *(u32 *)(r1 + 4)\nr2 = r6\nr2 += 14\n\
+///     if r2 > r7 goto +1\nr0 = *(u8 *)(r6 + 14)\nr0 = 2\nexit";
+/// let insns = assemble_insns(text, &NoFacts).map_err(|e| e[0].to_string())?;
+/// let request = Request::plain("pass", ProgType::Xdp, &insns);
+/// let rejection = verify(&request).unwrap_err();
+/// let check = Note {
+///     insn: Some(4),
+///     text: "this check proves 14 bytes on the path taken here".to_owned(),
+/// };
+/// assert!(explain(&request, &rejection, &[], &NoLocals).notes.contains(&check));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Note {
     /// Where, if it has a place.

@@ -36,6 +36,19 @@ pub(crate) struct History {
 }
 
 /// What the walk did at a slot.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{Request, costs};
+///
+/// // A loop of ten rounds.
+/// let text = "r0 = 0\nr0 += 1\nif r0 != 10 goto -2\nexit";
+/// let insns = assemble_insns(text, &NoFacts).map_err(|e| e[0].to_string())?;
+/// let costs = costs(&Request::plain("count", ProgType::SocketFilter, &insns));
+/// assert_eq!((costs[0].steps, costs[1].steps), (1, 10));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cost {
     /// How often the slot was walked.

@@ -27,6 +27,18 @@ impl Part {
 }
 
 /// A condition of a call's arguments; all numbers are unsigned.
+///
+/// ```
+/// use skep_cbpf::seccomp::{Arch, Policy, compile, explain};
+///
+/// let code = compile(&Policy::parse("allow kill if arg1 == 0", Arch::X86_64)?)?;
+/// let calls = explain(&code, Arch::X86_64);
+/// let kill = calls.iter().find(|call| call.name == "kill").ok_or("no such call")?;
+/// let condition = &kill.cases[0].conditions[0];
+/// assert!(condition.holds(0, [1234, 0, 0, 0, 0, 0]));
+/// assert!(!condition.holds(0, [1234, 9, 0, 0, 0, 0]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Condition(pub(super) Kind);
 

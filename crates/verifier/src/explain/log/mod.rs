@@ -17,6 +17,19 @@ use skep_isa::{Call, Insn};
 use value::{State, Touched};
 
 /// What a log shows.
+///
+/// ```
+/// use skep_abi::ProgType;
+/// use skep_isa::asm::{NoFacts, assemble_insns};
+/// use skep_verifier::{LogLevel, Request, kernel_log, verify};
+///
+/// let insns = assemble_insns("r0 = r3\nexit", &NoFacts).map_err(|e| e[0].to_string())?;
+/// let request = Request::plain("pass", ProgType::Xdp, &insns);
+/// let rejection = verify(&request).unwrap_err();
+/// let log = kernel_log(&request, &rejection, LogLevel::Path);
+/// assert!(log.ends_with("0: (bf) r0 = r3\nR3 !read_ok\n"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogLevel {
     /// The path that fails (level 1).
