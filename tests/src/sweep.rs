@@ -31,6 +31,8 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("sockets", "sockets_are_the_kernels"),
     ("arena", "programs_see_the_same_memory_in_every_engine"),
     ("emit", "all_streams_say_the_same"),
+    ("tasks", "tasks_are_found_by_their_ids"),
+    ("trees", "trees_have_the_kernels_shape"),
 ];
 /// Kernel functions that Linux 6.18 does not have: there is nothing to compare with.
 pub const YOUNGER: &[&str] = &["bpf_strcasestr", "bpf_strncasestr"];
