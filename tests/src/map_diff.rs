@@ -14,6 +14,8 @@ use std::os::fd::RawFd;
 
 /// Operations on one map before the next one is made.
 const OPS_PER_MAP: u64 = 2000;
+/// Times that an operation on local storage is tried again while the kernel is busy with its owner.
+const AGAIN_MAX: usize = 10_000;
 /// Inner maps that elements of maps of maps can name.
 const INNER_MAPS: usize = 3;
 
@@ -242,10 +244,18 @@ impl<'a> Pair<'a> {
         &self,
         op: impl Fn(&dyn Backend, Handle, usize) -> skep_bpf::Result<T>,
     ) -> [Result<T, Errno>; 2] {
-        [
-            errno(op(self.user, self.maps[0], 0)),
-            errno(op(self.kernel, self.maps[1], 1)),
-        ]
+        let user = errno(op(self.user, self.maps[0], 0));
+        let of_kernel = || errno(op(self.kernel, self.maps[1], 1));
+        let mut kernel = of_kernel();
+        // The kernel frees a map later; while it takes an owner's storage away, a new one is refused.
+        for _ in 0..AGAIN_MAX {
+            if self.owners.is_none() || kernel.as_ref().err() != Some(&Errno::EAGAIN) {
+                break;
+            }
+            std::thread::yield_now();
+            kernel = of_kernel();
+        }
+        [user, kernel]
     }
 
     fn key(&mut self) -> Vec<u8> {

@@ -12,6 +12,7 @@ type Step = (
 /// Every interleaving of the algorithms in shared memory (`crates/maps/src/model.rs`).
 const MODELS: &[&str] = &[
     "test",
+    "--release",
     "--package",
     "skep-maps",
     "--features",

@@ -1,5 +1,6 @@
 //! Hash maps and ring buffers under every interleaving of two threads that switches them twice, and every value that the
-//! memory model lets a load return: `cargo test -p skep-maps --features loom --lib model`.
+//! memory model lets a load return: `cargo test --release -p skep-maps --features loom --lib model`
+//! (without optimisation the frames of tries do not fit onto the stacks of loom's threads).
 //!
 //! What is tried are the real algorithms on loom's atomics. Keys and values are plain memory here as there.
 
