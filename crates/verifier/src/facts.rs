@@ -25,7 +25,7 @@ pub(crate) struct Recorder {
     kinds: HashMap<usize, (Kind, Flags)>,
     /// Slots that have had an access recorded.
     seen_access: Vec<bool>,
-    /// Slots that have had a load from a value of a map recorded.
+    /// Slots that have had a load recorded.
     seen_load: Vec<bool>,
     /// Limits of pointer arithmetic under speculation rules.
     alu_limits: HashMap<usize, (u8, u32)>,
@@ -80,7 +80,7 @@ impl Recorder {
         self.facts[at].barrier_after = true;
     }
 
-    /// A load at `at` from a value of a map gives a pointer to an object, or something else.
+    /// A load at `at` gives a pointer to an object that is stored in a value of a map, or something else.
     pub(crate) fn stored_pointer(&mut self, at: usize, is_pointer: bool) {
         let new = if is_pointer {
             Often::Always
@@ -160,6 +160,13 @@ impl Recorder {
         if old.callback != new.callback {
             old.callback = None;
         }
+        if (old.alloc_bytes, old.alloc_type) != (new.alloc_bytes, new.alloc_type) {
+            (old.alloc_bytes, old.alloc_type) = (None, None);
+        }
+        if old.node_offset != new.node_offset {
+            old.node_offset = None;
+        }
+        old.owning |= new.owning;
         for kptr in new.kernel_kptrs {
             if !old.kernel_kptrs.contains(&kptr) {
                 old.kernel_kptrs.push(kptr);
@@ -199,4 +206,56 @@ fn is_rewritten(kind: Kind) -> bool {
             | Kind::Btf
             | Kind::Arena
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is known of one call after these were seen on different paths.
+    fn joined(calls: &[CallFact]) -> CallFact {
+        let mut recorder = Recorder::new(1);
+        for call in calls {
+            recorder.call(0, call.clone());
+        }
+        let fact = recorder.finish().remove(0).call;
+        fact.map(|call| *call).unwrap_or_default()
+    }
+
+    #[test]
+    fn objects_of_one_call_are_of_one_type_or_of_none() {
+        let of = |bytes, ty| CallFact {
+            alloc_bytes: Some(bytes),
+            alloc_type: Some(ty),
+            ..CallFact::default()
+        };
+        assert_eq!(joined(&[of(16, 3), of(16, 3)]), of(16, 3));
+        for other in [of(32, 3), of(16, 4)] {
+            for calls in [[of(16, 3), other.clone()], [other, of(16, 3)]] {
+                assert_eq!(joined(&calls), CallFact::default());
+            }
+        }
+        let back = [of(16, 3), of(32, 4), of(16, 3)];
+        assert_eq!(joined(&back), CallFact::default());
+    }
+
+    #[test]
+    fn nodes_of_one_call_lie_at_one_place_or_nowhere() {
+        let at = |node_offset| CallFact {
+            node_offset,
+            ..CallFact::default()
+        };
+        assert_eq!(joined(&[at(Some(8)), at(Some(8))]), at(Some(8)));
+        assert_eq!(joined(&[at(Some(8)), at(Some(16))]), at(None));
+    }
+
+    #[test]
+    fn an_object_that_is_owned_on_some_path_is_not_null_on_any() {
+        let owned = |owning| CallFact {
+            owning,
+            ..CallFact::default()
+        };
+        assert_eq!(joined(&[owned(false), owned(true)]), owned(true));
+        assert_eq!(joined(&[owned(true), owned(false)]), owned(true));
+    }
 }

@@ -204,6 +204,7 @@ impl<'a> Verifier<'a> {
                 alloc_bytes: call.alloc_bytes,
                 alloc_type: call.alloc_type,
                 node_offset: call.node_offset.or(call.graph.map(|g| g.node_offset)),
+                owning: call.owning,
                 ..CallFact::default()
             },
         );

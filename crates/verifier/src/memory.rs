@@ -159,12 +159,22 @@ impl Verifier<'_> {
         self.check_alignment(&reg, a)?;
         let off = i64::from(a.offset) + i64::from(reg.off);
         self.check_leak(a, &reg)?;
+        let mut is_object = false;
         let loaded = match reg.kind {
             Kind::MapKey => self.access_map_key(a, &reg, off)?,
-            Kind::MapValue if !reg.is_nullable() => self.access_map_value(a, &reg, off)?,
+            Kind::MapValue if !reg.is_nullable() => {
+                let loaded;
+                (loaded, is_object) = self.access_map_value(a, &reg, off)?;
+                loaded
+            }
             Kind::Mem if !reg.is_nullable() => self.access_mem(a, &reg, off)?,
             Kind::Ctx => self.access_ctx(a, &reg)?,
-            Kind::Stack => return self.access_stack(a, &reg),
+            Kind::Stack => {
+                if a.kind == Access::Read {
+                    self.rec.stored_pointer(self.insn, false);
+                }
+                return self.access_stack(a, &reg);
+            }
             Kind::Pkt | Kind::PktMeta => self.access_packet(a, &reg, off)?,
             Kind::FlowKeys => self.access_flow_keys(off, size)?,
             Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock
@@ -195,6 +205,9 @@ impl Verifier<'_> {
                 );
             }
         };
+        if a.kind == Access::Read {
+            self.rec.stored_pointer(self.insn, is_object);
+        }
         if let (Access::Read, Some(value)) = (a.kind, a.value) {
             *self.reg_mut(value) = extended(loaded, a.size, a.extend);
         }
@@ -376,7 +389,8 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn access_map_value(&mut self, a: &MemAccess, reg: &Reg, off: i64) -> Check<Reg> {
+    /// What is loaded, and whether that is a stored pointer to an object.
+    fn access_map_value(&mut self, a: &MemAccess, reg: &Reg, off: i64) -> Check<(Reg, bool)> {
         let size = a.size.bytes();
         self.check_map_mode(reg, a.kind)?;
         self.check_map_bounds(a.base, off, size, false, false)?;
@@ -395,21 +409,18 @@ impl Verifier<'_> {
                 .position(|f| f.offset == at && matches!(f.kind, FieldKind::Kptr { .. }));
             if let Some(field) = kptr {
                 let loaded = self.access_kptr(a, reg, field)?;
-                let is_object = self.leads_to_object(reg, field)?;
-                self.rec.stored_pointer(self.insn, is_object);
-                return Ok(loaded);
+                return Ok((loaded, self.leads_to_object(reg, field)?));
             }
-            self.rec.stored_pointer(self.insn, false);
             if let Some(value) = self
                 .map(reg)
                 .frozen
                 .as_deref()
                 .and_then(|bytes| read_constant(bytes, at, a))
             {
-                return Ok(Reg::constant(value));
+                return Ok((Reg::constant(value), false));
             }
         }
-        Ok(Reg::UNKNOWN)
+        Ok((Reg::UNKNOWN, false))
     }
 
     fn access_mem(&mut self, a: &MemAccess, reg: &Reg, off: i64) -> Check<Reg> {

@@ -437,12 +437,15 @@ pub struct CallFact {
     pub callback: Option<u32>,
     /// Name of the kfunc called.
     pub kfunc: Option<String>,
-    /// Of `bpf_obj_new` and its kin: bytes of the type.
+    /// Of `bpf_obj_new` and its kin: bytes of the type, if it is always the same one.
     pub alloc_bytes: Option<u32>,
     /// Of these: the type, in the program's BTF.
     pub alloc_type: Option<u32>,
-    /// Of lists and trees: where the node lies in its object.
+    /// Of lists and trees: where the node lies in its object, if always at the same place.
     pub node_offset: Option<u32>,
+    /// Of `bpf_refcount_acquire`: on some path the program owns the object, or holds the lock of what does, and the result is
+    /// not NULL.
+    pub owning: bool,
     /// Of `bpf_kptr_xchg`: the types in the kernel's BTF that its slots hold pointers to.
     pub kernel_kptrs: Vec<u32>,
 }

@@ -52,6 +52,11 @@ pub enum LowerError {
         /// Slot of the load.
         slot: u32,
     },
+    /// A call makes objects of one type on some paths and of another on others, or takes nodes from different places.
+    DifferentObjects {
+        /// Slot of the call.
+        slot: u32,
+    },
     /// The proof does not fit the instructions.
     Inconsistent {
         /// Slot where it shows.
@@ -74,6 +79,10 @@ impl std::fmt::Display for LowerError {
             Self::SometimesPointer { slot } => write!(
                 f,
                 "the load at {slot} gives a stored pointer on some paths and a number on others"
+            ),
+            Self::DifferentObjects { slot } => write!(
+                f,
+                "the call at {slot} is for objects of different types on different paths"
             ),
             Self::Inconsistent { slot } => write!(f, "the proof does not fit instruction {slot}"),
         }
@@ -610,11 +619,12 @@ impl Lowering<'_> {
         let fact = self.fact(slot).call.as_deref();
         let (dst, value) = match name {
             "bpf_obj_new_impl" | "bpf_percpu_obj_new_impl" => {
-                let (bytes, value) = (
+                let (bytes, of) = (
                     fact.and_then(|f| f.alloc_bytes),
-                    u64::from(fact.and_then(|f| f.alloc_type).unwrap_or(0)),
+                    fact.and_then(|f| f.alloc_type),
                 );
                 let dst = Reg::R2;
+                let value = u64::from(of.ok_or(LowerError::DifferentObjects { slot })?);
                 self.emit(slot, Op::Const { dst, value });
                 (Reg::R1, bytes)
             }
@@ -626,9 +636,10 @@ impl Lowering<'_> {
                 (Reg::R2, fact.and_then(|f| f.node_offset))
             }
             "bpf_rbtree_remove" => (Reg::R3, fact.and_then(|f| f.node_offset)),
+            "bpf_refcount_acquire_impl" => (Reg::R2, fact.map(|f| u32::from(f.owning))),
             _ => return Ok(()),
         };
-        let value = value.ok_or(LowerError::Inconsistent { slot })?;
+        let value = value.ok_or(LowerError::DifferentObjects { slot })?;
         self.emit(
             slot,
             Op::Const {
