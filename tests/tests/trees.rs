@@ -108,6 +108,20 @@ fn a_stored_pointer_leads_to_an_object_or_nowhere() {
             place.store(address, Ordering::Relaxed);
             assert_eq!(run(&loaded, "peek", [0; 3]), -3, "{address:x}");
         }
+        let base = universe.heap().unwrap().base();
+        for offset in [
+            0,
+            8,
+            1 << 20,
+            1 << 30,
+            3 << 30,
+            (4 << 30) - 8,
+            (4 << 30) - 1,
+        ] {
+            // Something of the heap, whatever it is.
+            place.store(base + offset, Ordering::Relaxed);
+            let _read = run(&loaded, "peek", [0; 3]);
+        }
         place.store(object, Ordering::Relaxed);
         assert_eq!(run(&loaded, "peek", [0; 3]), 7);
     }

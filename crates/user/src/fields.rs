@@ -5,7 +5,9 @@ use crate::universe::{Shared, thread_token};
 use skep_abi::Errno;
 use skep_btf::{Btf, Field, FieldKind, Kind, KptrTag, Record};
 use skep_maps::{FieldHook, FieldOwner, Got, Heap, MapHeader};
+use std::fs::TryLockError;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Weak};
 
 /// Releases the fields of one map's values.
@@ -30,7 +32,7 @@ impl Drop for Place {
 impl FieldOwner for Owner {
     fn inherited(&self, got: Got) {
         if let Some(place) = &self.objects {
-            place.heap.after(got);
+            place.heap.after(got, thread_token());
         }
     }
 
@@ -66,7 +68,8 @@ pub(crate) fn holds_own_pointers(record: &Record, kernel_btf: Option<&Btf>) -> b
 /// Makes `map` release what its values own.
 ///
 /// # Errors
-/// `ENOMEM` if its values own objects, and there is no room for any.
+/// `ENOMEM` if its values own objects, and there is no room for any; `EAGAIN` if the last process that had the map is releasing
+/// them.
 pub(crate) fn watch(shared: &Arc<Shared>, map: &skep_maps::Map) -> Result<(), Errno> {
     let spec = map.spec();
     if spec.record.fields.is_empty() {
@@ -74,6 +77,9 @@ pub(crate) fn watch(shared: &Arc<Shared>, map: &skep_maps::Map) -> Result<(), Er
     }
     let objects = if spec.record.owns_objects() {
         let heap = Arc::clone(shared.heap().ok_or(Errno::ENOMEM)?);
+        if let Err(TryLockError::WouldBlock) = map.file().try_lock_shared() {
+            return Err(Errno::EAGAIN);
+        }
         let bytes = map.bytes();
         heap.learn(bytes.clone());
         Some(Place { heap, bytes })
@@ -86,6 +92,18 @@ pub(crate) fn watch(shared: &Arc<Shared>, map: &skep_maps::Map) -> Result<(), Er
 }
 
 impl MapObject {
+    /// Does what its values own go with this object? Not if the map has a name, or another process has it: each that has a map
+    /// whose values own objects holds a lock of its file, which all can share (see [`watch`]). Copies of a process share what
+    /// it holds, and leave this to it.
+    pub(crate) fn owns_last(&self) -> bool {
+        if !self.map.spec().record.owns_objects() {
+            return true;
+        }
+        let file = self.map.file();
+        let is_named = || file.metadata().is_ok_and(|m| m.nlink() != 0);
+        self.process == std::process::id() && !is_named() && file.try_lock().is_ok()
+    }
+
     /// User space has no way to the map any more: its timers stop, and no program can start them again.
     pub(crate) fn stop_deferred(&self) {
         self.map.release_all_fields(Some(&FieldKind::Timer));

@@ -39,12 +39,18 @@ pub(crate) struct MapObject {
     /// References of the objects in the map: by id, with how often they are in it.
     held: Mutex<HashMap<u32, (Reference, u32)>>,
     charged: u64,
+    /// The process that made this; copies of it have the map through what it opened.
+    pub(crate) process: u32,
     pub(crate) shared: Weak<Shared>,
 }
 
 impl Drop for MapObject {
     fn drop(&mut self) {
-        self.map.release_all_fields(None);
+        if self.owns_last() {
+            self.map.release_all_fields(None);
+        } else {
+            self.stop_deferred();
+        }
         if let Some(shared) = self.shared.upgrade() {
             shared.host.deferred.forget_map(&shared, self.id);
             shared.charged.fetch_sub(self.charged, Ordering::Relaxed);
@@ -171,6 +177,7 @@ impl Shared {
             owner: Mutex::default(),
             held: Mutex::default(),
             charged,
+            process: std::process::id(),
             shared: Arc::downgrade(self),
         });
         self.state().maps.set(id, Arc::downgrade(&object));

@@ -71,6 +71,11 @@ pub enum ProgramError {
         /// Index of the first map that differs.
         map: usize,
     },
+    /// The heap's table of types has no room for what objects of this type own, or the type has more bytes than objects can.
+    Type {
+        /// Its id in the program's BTF.
+        id: u32,
+    },
     /// The engine cannot run here.
     Engine(String),
 }
@@ -80,6 +85,11 @@ impl std::fmt::Display for ProgramError {
         match self {
             Self::Lower(e) => e.fmt(f),
             Self::MapMismatch { map } => write!(f, "map {map} is not the one that was verified"),
+            Self::Type { id } => write!(
+                f,
+                "objects of type {id} of the program's BTF are too long, or the heap knows 1024 other types that own something: \
+                 remove the pin directory's .objects with all pins to begin anew"
+            ),
             Self::Engine(why) => f.write_str(why),
         }
     }
@@ -157,7 +167,7 @@ impl Program {
         if lowered.arena.is_some() {
             jit::expect_faults();
         }
-        let owns = owned(&lowered, &options);
+        let owns = owned(&lowered, &options)?;
         let lowered = Arc::new(lowered);
         let maps: Arc<[MapSlot]> = maps.into_iter().map(MapSlot).collect();
         let (compiled, call_back) = match options.engine {
@@ -282,7 +292,10 @@ pub fn needs_heap(verified: &Verified) -> bool {
         "bpf_percpu_obj_new_impl",
         "bpf_cpumask_create",
     ];
-    let owns = verified.maps().iter().any(|map| map.record.owns_objects());
+    let owns = verified.maps().iter().any(|map| {
+        let inner = map.inner.iter().any(|inner| inner.record.owns_objects());
+        inner || map.record.owns_objects()
+    });
     let mut kfuncs = verified
         .facts()
         .iter()
@@ -291,18 +304,21 @@ pub fn needs_heap(verified: &Verified) -> bool {
 }
 
 /// What the objects that a program makes own, by type, as lines of the heap's table.
-fn owned(lowered: &Lowered, options: &ProgramOptions) -> Vec<(u32, u32)> {
+fn owned(lowered: &Lowered, options: &ProgramOptions) -> Result<Vec<(u32, u32)>, ProgramError> {
     let (Some(btf), Some(heap)) = (&options.btf, &options.heap) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let facts = lowered.verified.facts().iter();
     let mut types: Vec<u32> = facts.filter_map(|f| f.call.as_ref()?.alloc_type).collect();
     types.sort_unstable();
     types.dedup();
     let token = skep_sys::task::token();
-    let line = |id: u32| heap.type_of(&Record::of(btf, id).unwrap_or_default(), token);
-    let lines = types.into_iter().map(|id| (id, line(id).unwrap_or(0)));
-    lines.filter(|(_, line)| *line != 0).collect()
+    let line = |id: u32| {
+        let line = heap.type_of(&Record::of(btf, id).unwrap_or_default(), token);
+        line.map(|line| (id, line)).ok_or(ProgramError::Type { id })
+    };
+    let lines = types.into_iter().map(line);
+    lines.filter(|line| !matches!(line, Ok((_, 0)))).collect()
 }
 
 /// The live maps must be those of the proof.

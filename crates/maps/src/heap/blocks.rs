@@ -6,7 +6,7 @@
 //! made it or took it out last. When memory runs out, what dead threads hold is given back.
 
 use super::{FILE_BYTES, Heap};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Unit of offsets.
 const UNIT: usize = 16;
@@ -53,8 +53,9 @@ impl Control {
 pub(super) struct Header {
     /// Bytes of the object.
     bytes: AtomicU32,
-    /// Class in the lowest byte, what the object owns above ([`super::types`]).
-    kind: AtomicU32,
+    /// One more than the class in the lowest byte, 0 as long as the block is being cut; what the object owns above
+    /// ([`super::types`]).
+    pub(super) kind: AtomicU32,
     /// 0 for a free block.
     pub(super) references: AtomicU32,
     /// Token of the thread that holds it, 0 if a map or object does; for a free block the next one.
@@ -74,8 +75,8 @@ impl Header {
     }
 
     fn class(&self) -> Option<usize> {
-        let class = self.kind.load(Ordering::Relaxed) as u8 as usize;
-        (class < CLASSES).then_some(class)
+        let kind = self.kind.load(Ordering::Acquire) as u8 as usize;
+        kind.checked_sub(1).filter(|class| *class < CLASSES)
     }
 }
 
@@ -113,7 +114,7 @@ impl Heap {
             header.bytes.store(bytes as u32, Ordering::Relaxed);
             header
                 .kind
-                .store(class as u32 | owns << 8, Ordering::Relaxed);
+                .store((class as u32 + 1) | owns << 8, Ordering::Relaxed);
             header.holder.store(token, Ordering::Relaxed);
             header.references.store(1, Ordering::Release);
         }
@@ -158,7 +159,8 @@ impl Heap {
         let at = at.ok()?;
         // The class has to be there before anything else of the block: it leads to the next one.
         let header = self.header(self.base() + at + HEADER_BYTES)?;
-        header.kind.store(class as u32, Ordering::Release);
+        header.kind.store(class as u32 + 1, Ordering::Release);
+        fence(Ordering::Release);
         Some(at)
     }
 
@@ -192,14 +194,31 @@ impl Heap {
         }
         let mut offset = super::CONTROL_BYTES as u64;
         let end = self.control().blocks.bump.load(Ordering::Acquire);
+        let mut uncut = offset;
         while offset < end {
             let at = self.base() + offset + HEADER_BYTES;
-            let Some(class) = self.header(at).and_then(Header::class) else {
+            let Some(header) = self.header(at) else {
                 return;
             };
+            let Some(class) = header.class() else {
+                // Being cut, or whoever cut it died: zeros up to the next block.
+                offset += UNIT as u64;
+                continue;
+            };
+            // What looks like a header may be inside a block that was cut meanwhile.
+            if let Some(cut) = (uncut..offset).step_by(UNIT).find(|at| self.is_cut(*at)) {
+                (offset, uncut) = (cut, cut);
+                continue;
+            }
             self.give_back_if_dead(at, token);
             offset += class_bytes(class) as u64;
+            uncut = offset;
         }
+    }
+
+    fn is_cut(&self, offset: u64) -> bool {
+        let header = self.header(self.base() + offset + HEADER_BYTES);
+        header.and_then(Header::class).is_some()
     }
 
     fn give_back_if_dead(&self, at: u64, token: u32) {
@@ -219,11 +238,16 @@ impl Heap {
         }
     }
 
-    /// One more reference to the object at `at`.
-    pub fn acquire(&self, at: u64) {
-        if let Some(header) = self.header(at) {
-            header.references.fetch_add(1, Ordering::AcqRel);
-        }
+    /// One more reference to the object at `at`; false if nobody has one any more, so that it goes or went.
+    #[must_use]
+    pub fn acquire(&self, at: u64) -> bool {
+        let one_more = |n: u32| n.checked_add(1).filter(|_| n != 0);
+        self.header(at).is_some_and(|header| {
+            let references = &header.references;
+            references
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
+                .is_ok()
+        })
     }
 
     /// A map or an object owns the object at `at` now, and the thread of `token` does not hold it any more.
@@ -243,10 +267,11 @@ impl Heap {
         }
     }
 
-    /// Bytes of the object at `at`.
+    /// Bytes of the object at `at`: not more than objects can have, whatever its header says.
     #[must_use]
     pub fn object_bytes(&self, at: u64) -> u64 {
-        self.header(at).map_or(0, Header::bytes)
+        self.header(at)
+            .map_or(0, |header| header.bytes().min(OBJECT_BYTES_MAX))
     }
 
     /// Bytes of all blocks in use.

@@ -43,6 +43,17 @@ impl Change<'_> {
     }
 }
 
+#[cfg(all(test, not(feature = "loom")))]
+impl Journal {
+    pub(super) fn is_free(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) == 0
+    }
+
+    pub(super) fn give_to(&self, from: u32, to: u32) {
+        assert_eq!(self.owner.swap(to, Ordering::Relaxed), from);
+    }
+}
+
 impl Drop for Change<'_> {
     fn drop(&mut self) {
         if let Some(journal) = self.journal {
@@ -73,10 +84,15 @@ impl Heap {
         Change { journal }
     }
 
-    /// Puts back what the thread of token `dead`, whose lock the caller took over, was changing when it died.
-    pub fn roll_back(&self, dead: u32) {
-        let journals = self.control().journals.iter();
-        for journal in journals.filter(|j| j.owner.load(Ordering::Acquire) == dead) {
+    /// Puts back what the thread of token `dead`, whose lock the thread of `token` took over, was changing when it died. The
+    /// journal is the new owner's first: should it die as well, who takes the lock over from it goes on.
+    pub fn roll_back(&self, dead: u32, token: u32) {
+        for journal in &self.control().journals {
+            let owner = &journal.owner;
+            let ours = owner.compare_exchange(dead, token, Ordering::AcqRel, Ordering::Acquire);
+            if ours.is_err() {
+                continue;
+            }
             let count = journal.count.load(Ordering::Acquire) as usize;
             for [place, old] in journal.words.iter().take(count).rev() {
                 if let Some(word) = self.changeable(place.load(Ordering::Relaxed)) {

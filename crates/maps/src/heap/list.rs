@@ -124,7 +124,10 @@ impl Heap {
                 return;
             };
             let next = self.node(next.load(Ordering::Relaxed));
-            owner.store(0, Ordering::Release);
+            // Each node once: what is in no list, or another one, came here by damage.
+            if owner.swap(0, Ordering::AcqRel) != head.id() {
+                return;
+            }
             visit(node);
             node = next;
         }

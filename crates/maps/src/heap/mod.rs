@@ -38,10 +38,10 @@ pub const HEAP_WINDOW_BYTES: u64 = 1 << 32;
 const FILE_BYTES: usize = 1 << 30;
 /// Bytes in front of the first block.
 const CONTROL_BYTES: usize = size_of::<Control>().next_multiple_of(mem::PAGE);
-/// Addresses before and behind the window that fault: no access of an object reaches further.
+/// Addresses before and behind the window that show the file, too: no access of an object reaches further.
 const GUARD_BYTES: usize = 16 << 20;
 /// First bytes of the file.
-const MAGIC: u64 = u64::from_le_bytes(*b"skepobj\x01");
+const MAGIC: u64 = u64::from_le_bytes(*b"skepobj\x02");
 
 /// The start of the file.
 #[repr(C)]
@@ -124,10 +124,16 @@ impl Heap {
         }
     }
 
+    /// The window, filled with the file again and again, and so are the guards: whatever the lower half of a pointer becomes, an
+    /// access through it hits the file.
     fn window_at(at: usize, file: &File) -> std::io::Result<Mapping> {
         let len = HEAP_WINDOW_BYTES as usize + 2 * GUARD_BYTES;
         let mut window = Mapping::reserve_at(at - GUARD_BYTES, len)?;
-        window.overlay(GUARD_BYTES, file, 0, FILE_BYTES, Access::ReadWrite)?;
+        let ends = [0, len - GUARD_BYTES].map(|at| (at, GUARD_BYTES));
+        let copies = (GUARD_BYTES..len - GUARD_BYTES).step_by(FILE_BYTES);
+        for (at, bytes) in copies.map(|at| (at, FILE_BYTES)).chain(ends) {
+            window.overlay(at, file, 0, bytes, Access::ReadWrite)?;
+        }
         Ok(window)
     }
 
@@ -155,10 +161,10 @@ impl Heap {
         at.is_multiple_of(8) && offset >= first && offset <= FILE_BYTES as u64 - len
     }
 
-    /// A pointer that was read from shared memory: 0 unless it leads to the window.
+    /// A pointer that was read from shared memory: 0 unless it leads to the window, aligned.
     #[must_use]
     pub fn confined(&self, at: u64) -> u64 {
-        let is_inside = at.wrapping_sub(self.base()) < HEAP_WINDOW_BYTES;
+        let is_inside = at.wrapping_sub(self.base()) < HEAP_WINDOW_BYTES && at.is_multiple_of(8);
         if is_inside { at } else { 0 }
     }
 

@@ -11,7 +11,7 @@ use super::{FILE_BYTES, Heap};
 use crate::lock::{Got, spin_lock, spin_unlock};
 use crate::spin_lock_offset;
 use skep_btf::{Field, Record};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Objects that nobody has any more: the first; each one's holder word has the offset of the next.
 struct Dead<'a> {
@@ -78,8 +78,17 @@ impl Heap {
     }
 
     fn bury(&self, dead: &mut Dead<'_>) {
-        while let Some((at, header)) = dead.pop() {
+        // No heap has more objects: a longer chain is damaged.
+        for _ in 0..self.nodes_max() {
+            let Some((at, header)) = dead.pop() else {
+                return;
+            };
             let (owns, bytes) = (header.owns(), header.bytes());
+            for (owned, offset) in self.fields(owns) {
+                if owned == Owned::Lock && offset + 4 <= bytes {
+                    self.settle(at + offset, dead.token);
+                }
+            }
             for (owned, offset) in self.fields(owns) {
                 let needed = if owned == Owned::Pointer { 8 } else { 16 };
                 if offset + needed <= bytes && self.has(at + offset, needed) {
@@ -88,6 +97,21 @@ impl Heap {
                 }
             }
             self.free(at);
+        }
+    }
+
+    /// Puts in order what a dead thread left that held the lock at `at`, of an object that nobody else has any more.
+    fn settle(&self, at: u64, token: u32) {
+        if !self.has(at & !7, 8) || !at.is_multiple_of(4) {
+            return;
+        }
+        // SAFETY: inside the file, aligned.
+        let word = unsafe { AtomicU32::from_ptr(at as *mut u32) };
+        let owner = word.load(Ordering::Acquire);
+        if owner != 0 && !crate::sync::is_alive(owner) {
+            word.store(token, Ordering::Release);
+            self.roll_back(owner, token);
+            word.store(0, Ordering::Release);
         }
     }
 
@@ -133,7 +157,7 @@ impl Heap {
         unsafe {
             if let Some(word) = lock {
                 let got = spin_lock(word.cast(), token);
-                self.after(got);
+                self.after(got, token);
             }
             self.release(owned, at, &mut dead);
             if let Some(word) = lock {
@@ -143,10 +167,10 @@ impl Heap {
         self.bury(&mut dead);
     }
 
-    /// To be called with how the lock of a value was got: puts in order what a dead owner left.
-    pub fn after(&self, got: Got) {
+    /// To be called with how the thread of `token` got the lock of a value: puts in order what a dead owner left.
+    pub fn after(&self, got: Got, token: u32) {
         if let Got::Inherited { from } = got {
-            self.roll_back(from);
+            self.roll_back(from, token);
         }
     }
 }

@@ -98,6 +98,11 @@ impl Heap {
         keys
     }
 
+    fn journals_in_use(&self) -> usize {
+        let journals = self.control().journals.iter();
+        journals.filter(|journal| !journal.is_free()).count()
+    }
+
     /// Every word of the blocks in use.
     fn contents(&self) -> Vec<u64> {
         let end = 1 << 13;
@@ -157,7 +162,7 @@ fn a_change_that_death_cut_short_is_rolled_back() {
         tree.remove(node);
         std::mem::forget(tree);
         assert!(heap.contents() != before, "something changed");
-        heap.roll_back(gone);
+        heap.roll_back(gone, token());
         assert!(heap.contents() == before, "nothing changed");
         assert_eq!(heap.keys(&place), keys);
     }
@@ -169,7 +174,7 @@ fn words_outside_of_known_memory_are_not_rolled_back() {
     let change = heap.change(gone);
     change.set(&word, 2);
     std::mem::forget(change);
-    heap.roll_back(gone);
+    heap.roll_back(gone, token());
     assert_eq!(word.load(Ordering::Relaxed), 2);
 }
 
@@ -187,6 +192,20 @@ fn what_the_dead_held_comes_back() {
     assert_eq!(heap.key(live), 1);
 }
 
+/// A thread dies before a new block has its class.
+#[test]
+fn what_the_dead_held_is_found_behind_a_block_that_was_never_cut() {
+    let (heap, gone) = (heap(), dead());
+    let uncut = heap.allocate(1000, 0, gone);
+    let held = heap.allocate(BYTES, 0, gone);
+    let header = heap.header(uncut).unwrap();
+    for word in [&header.kind, &header.references, &header.holder] {
+        word.store(0, Ordering::Relaxed);
+    }
+    heap.give_back_for_the_dead(token());
+    assert_eq!(heap.allocate(BYTES, 0, token()), held);
+}
+
 #[test]
 fn memory_ends_and_comes_back() {
     let heap = heap();
@@ -199,6 +218,34 @@ fn memory_ends_and_comes_back() {
     }
     assert_eq!(heap.live_bytes(), 0);
     assert_ne!(large(&heap), 0);
+}
+
+#[test]
+fn nobody_gets_an_object_that_went() {
+    let heap = heap();
+    let object = heap.new_object(1);
+    assert!(heap.acquire(object));
+    heap.drop_object(object, token());
+    heap.drop_object(object, token());
+    assert!(!heap.acquire(object), "its last reference is gone");
+    assert_eq!(heap.live_bytes(), 0);
+    assert_eq!(heap.new_object(2), object, "its block is free, once");
+    assert_ne!(heap.new_object(3), object);
+}
+
+#[test]
+fn whoever_dies_while_it_rolls_back_leaves_that_to_the_next_owner() {
+    let (heap, place, first, second) = (heap(), Place::default(), dead(), dead());
+    let start = place.at() as usize;
+    heap.learn(start..start + 16);
+    let change = heap.change(first);
+    change.set(&place.0[0], 2);
+    std::mem::forget(change);
+    // The second one took the lock over, and the journal, and went no further.
+    let journals = &heap.control().journals;
+    journals[first as usize % journals.len()].give_to(first, second);
+    heap.roll_back(second, token());
+    assert_eq!(place.0[0].load(Ordering::Relaxed), 0);
 }
 
 /// A record with one owning field.
@@ -233,6 +280,96 @@ fn a_long_chain_of_owners_goes_without_a_deep_stack() {
     }
     heap.drop_object(first, token());
     assert_eq!(heap.live_bytes(), 0);
+}
+
+/// A thread dies while it changes a list in an object that only it holds.
+#[test]
+fn what_the_dead_were_changing_is_put_in_order_before_it_goes() {
+    let (heap, gone) = (heap(), dead());
+    let mut owner = record(FieldKind::ListHead {
+        value_type: 1,
+        node_offset: 0,
+    });
+    owner.fields.push(Field {
+        kind: FieldKind::SpinLock,
+        offset: 16,
+        size: 4,
+    });
+    let owns = heap.type_of(&owner, token()).unwrap();
+    let object = heap.allocate(BYTES, owns, gone);
+    let head = (object + 24) as *mut u8;
+    for key in 0..3 {
+        let node = heap.new_object(key);
+        heap.stored(node, token());
+        // SAFETY: a head in an object of this test, which is alone.
+        assert!(unsafe { heap.list_push(head, node, true, token()) });
+    }
+    heap.word(object + 16)
+        .unwrap()
+        .store(u64::from(gone), Ordering::Relaxed);
+    let change = heap.change(gone);
+    change.set(heap.word(object + 24).unwrap(), 0);
+    std::mem::forget(change);
+    heap.give_back_for_the_dead(token());
+    assert_eq!(heap.live_bytes(), 0, "the list's objects go, too");
+    assert_eq!(heap.journals_in_use(), 0);
+}
+
+/// A pointer may be anywhere in the window, and an access reach a little further.
+#[test]
+fn whatever_a_pointer_becomes_accesses_hit_the_file() {
+    let heap = heap();
+    let (first, end) = (
+        heap.base() - (16 << 20),
+        heap.base() + (4 << 30) + (16 << 20),
+    );
+    for at in (first..end).step_by(64 << 20).chain([end - 8]) {
+        assert!(at < heap.base() || at >= heap.base() + (4 << 30) || heap.confined(at) == at);
+        // SAFETY: in the window or its guards, aligned.
+        let word = unsafe { AtomicU64::from_ptr(at as *mut u64) };
+        let _readable = word.load(Ordering::Relaxed);
+    }
+    let copy = heap.new_object(5) + KEY + (3 << 30);
+    // SAFETY: as above.
+    let copy = unsafe { AtomicU64::from_ptr(copy as *mut u64) };
+    assert_eq!(copy.load(Ordering::Relaxed), 5);
+}
+
+#[test]
+fn an_object_is_no_longer_than_objects_can_be() {
+    let heap = heap();
+    let object = heap.new_object(1);
+    heap.word(object - 16)
+        .unwrap()
+        .store(u64::MAX, Ordering::Relaxed);
+    assert!(heap.object_bytes(object) <= 4 << 20);
+}
+
+#[test]
+fn chains_without_end_are_left() {
+    let heap = heap();
+    let list = record(FieldKind::ListHead {
+        value_type: 1,
+        node_offset: 0,
+    });
+    let owns = heap.type_of(&list, token()).unwrap();
+    let objects: Vec<u64> = (0..3000)
+        .map(|_| heap.allocate(BYTES, owns, token()))
+        .collect();
+    let node = heap.new_object(1);
+    for (offset, value) in [(0, node), (16, 1)] {
+        heap.word(node + offset)
+            .unwrap()
+            .store(value, Ordering::Relaxed);
+    }
+    for object in objects {
+        // Each one's list is a node that is its own successor.
+        heap.word(object + 24)
+            .unwrap()
+            .store(node, Ordering::Relaxed);
+        heap.drop_object(object, token());
+    }
+    assert_eq!(heap.key(node), 1);
 }
 
 /// Whatever others write into the file, nothing else is touched, and every operation ends.
@@ -270,7 +407,7 @@ fn damage_stays_in_the_heap() {
                 }
             }
         }
-        heap.roll_back(token());
+        heap.roll_back(token(), token());
         for object in objects {
             heap.drop_object(object, token());
         }

@@ -50,15 +50,16 @@ impl Owned {
         })
     }
 
-    /// As a word, with its offset; never 0.
-    fn word(self, offset: u32) -> u64 {
+    /// As a word, with its offset; never 0. `None` for offsets that no object is long enough for.
+    fn word(self, offset: u32) -> Option<u64> {
         let (kind, node) = match self {
             Self::Pointer => (1, 0),
             Self::List(node) => (2, node),
             Self::Tree(node) => (3, node),
             Self::Lock => (4, 0),
         };
-        kind | u64::from(offset as u16) << 16 | u64::from(node as u16) << 32
+        let (offset, node) = (u16::try_from(offset).ok()?, u16::try_from(node).ok()?);
+        Some(kind | u64::from(offset) << 16 | u64::from(node) << 32)
     }
 
     fn from_word(word: u64) -> Option<(Self, u64)> {
@@ -75,16 +76,14 @@ impl Owned {
 }
 
 impl Heap {
-    /// The line for what objects of `record` own; `None` if the table is full.
+    /// The line for what objects of `record` own; `None` if the table is full, or objects would be longer than they can be.
     #[must_use]
     pub fn type_of(&self, record: &Record, token: u32) -> Option<u32> {
         let mut line = [0u64; FIELDS];
-        let fields = record
-            .fields
-            .iter()
-            .filter_map(|f| Some(Owned::of(f)?.word(f.offset)));
-        for (to, word) in line.iter_mut().zip(fields) {
-            *to = word;
+        let fields = record.fields.iter();
+        let fields = fields.filter_map(|f| Some((Owned::of(f)?, f.offset)));
+        for (to, (owned, offset)) in line.iter_mut().zip(fields) {
+            *to = owned.word(offset)?;
         }
         if line[0] == 0 {
             return Some(0);

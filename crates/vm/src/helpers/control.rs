@@ -15,7 +15,7 @@ fn spin_lock(a: &Args) {
     // SAFETY: the verifier proved an aligned lock in memory that outlives the section.
     let got = unsafe { skep_maps::spin_lock(a.ptr(1).cast(), a.runner().token) };
     if let Some(heap) = a.heap() {
-        heap.after(got);
+        heap.after(got, a.runner().token);
     }
 }
 

@@ -1,11 +1,11 @@
 //! Sets of CPUs (`struct bpf_cpumask`), for as many as the per-CPU slots can be.
 
-use super::objects::{allocate, obj_drop, refcount_acquire};
+use super::objects::{allocate, obj_drop};
 use super::{Args, Row, helpers};
 
 pub(super) const KFUNCS: &[Row] = helpers! {
     0 "bpf_cpumask_create" create;
-    0 "bpf_cpumask_acquire" refcount_acquire;
+    0 "bpf_cpumask_acquire" acquire;
     0 "bpf_cpumask_release" obj_drop;
     0 "bpf_cpumask_first" first;
     0 "bpf_cpumask_first_zero" first_zero;
@@ -46,8 +46,11 @@ struct Mask {
     reason = "sets belong to the program, not to the call"
 )]
 fn mask(a: &Args, n: usize) -> &mut Mask {
-    // SAFETY: the verifier proved a set that is alive.
-    unsafe { &mut *a.ptr(n).cast() }
+    let at = a.ptr(n);
+    // What was stored in a map may have been changed by others: it leads to the heap, perhaps between words.
+    let at = at.wrapping_sub(at.addr() % align_of::<Mask>());
+    // SAFETY: the verifier proved a set that is alive, or it is some aligned place in the heap's window.
+    unsafe { &mut *at.cast() }
 }
 
 fn cpus(a: &Args) -> u32 {
@@ -56,6 +59,12 @@ fn cpus(a: &Args) -> u32 {
 
 fn create(a: &Args) -> u64 {
     allocate(a, size_of::<Mask>() as u64, 0)
+}
+
+/// One more reference to a set that the program has.
+fn acquire(a: &Args) -> u64 {
+    let _is_alive = a.heap().is_some_and(|heap| heap.acquire(a.get(1)));
+    a.get(1)
 }
 
 impl Mask {

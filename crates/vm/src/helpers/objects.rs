@@ -97,11 +97,14 @@ fn drop_object(a: &Args, at: u64) {
     }
 }
 
-pub(super) fn refcount_acquire(a: &Args) -> u64 {
-    if let Some(heap) = a.heap() {
-        heap.acquire(a.get(1));
+/// object, whether the program knows that it is alive: the object, NULL if it goes
+fn refcount_acquire(a: &Args) -> u64 {
+    let is_alive = a.heap().is_some_and(|heap| heap.acquire(a.get(1)));
+    if is_alive || a.get(2) != 0 {
+        a.get(1)
+    } else {
+        0
     }
-    a.get(1)
 }
 
 /// Place in a value, pointer: swaps them
@@ -118,7 +121,7 @@ fn kptr_xchg(a: &Args) -> u64 {
             heap.taken(old, token);
             heap.confined(old)
         }
-        None => old,
+        None => 0,
     }
 }
 
