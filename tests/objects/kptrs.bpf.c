@@ -2,43 +2,12 @@
 // Objects that programs own, share and keep in maps, lists and trees. Programs are named after what must come of them: ok_…,
 // or bad_CODE_….
 #include <stdbool.h>
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-
-#define __contains(type, node) __attribute__((btf_decl_tag("contains:" #type ":" #node)))
-#define bpf_obj_new(type) ((type *)bpf_obj_new_impl(bpf_core_type_id_local(type), 0))
-#define bpf_obj_drop(object) bpf_obj_drop_impl(object, 0)
-#define bpf_core_type_id_local(type) __builtin_btf_type_id(*(typeof(type) *)0, 0)
-
-/* As in newer headers than those of the machine that builds this. */
-struct bpf_list_head {
-	__u64 opaque[2];
-};
-
-struct bpf_list_node {
-	__u64 opaque[3];
-};
-
-struct bpf_rb_root {
-	__u64 opaque[2];
-};
-
-struct bpf_rb_node {
-	__u64 opaque[4];
-};
+#include "graph.h"
 
 struct task_struct {
 	int pid;
 } __attribute__((preserve_access_index));
 
-extern void *bpf_obj_new_impl(__u64 local_type_id, void *meta) __ksym;
-extern void bpf_obj_drop_impl(void *object, void *meta) __ksym;
-extern int bpf_list_push_front_impl(struct bpf_list_head *head, struct bpf_list_node *node, void *meta, __u64 off) __ksym;
-extern struct bpf_list_node *bpf_list_pop_front(struct bpf_list_head *head) __ksym;
-extern int bpf_rbtree_add_impl(struct bpf_rb_root *root, struct bpf_rb_node *node,
-			       bool(less)(struct bpf_rb_node *a, const struct bpf_rb_node *b), void *meta, __u64 off) __ksym;
-extern struct bpf_rb_node *bpf_rbtree_first(struct bpf_rb_root *root) __ksym;
-extern struct bpf_rb_node *bpf_rbtree_remove(struct bpf_rb_root *root, struct bpf_rb_node *node) __ksym;
 extern struct task_struct *bpf_task_from_pid(int pid) __ksym;
 extern void bpf_task_release(struct task_struct *p) __ksym;
 
@@ -63,7 +32,7 @@ struct forest {
 };
 
 struct stash {
-	struct task_struct __attribute__((btf_type_tag("kptr"))) * task;
+	struct task_struct __kptr *task;
 };
 
 struct {
@@ -93,19 +62,19 @@ int key;
 SEC("tc")
 int ok_object_is_dropped(void *ctx)
 {
-	struct item *item = bpf_obj_new(struct item);
+	struct item *item = NEW(item);
 
 	if (!item)
 		return 0;
 	item->value = 1;
-	bpf_obj_drop(item);
+	bpf_obj_drop_impl(item, 0);
 	return 0;
 }
 
 SEC("tc")
 int bad_V0601_object_leaks(void *ctx)
 {
-	struct item *item = bpf_obj_new(struct item);
+	struct item *item = NEW(item);
 
 	return item ? 1 : 0;
 }
@@ -113,34 +82,34 @@ int bad_V0601_object_leaks(void *ctx)
 SEC("tc")
 int bad_V0203_object_may_be_null(void *ctx)
 {
-	struct item *item = bpf_obj_new(struct item);
+	struct item *item = NEW(item);
 
 	item->value = 1;
 	if (item)
-		bpf_obj_drop(item);
+		bpf_obj_drop_impl(item, 0);
 	return 0;
 }
 
 SEC("tc")
 int bad_V0212_node_is_written(void *ctx)
 {
-	struct item *item = bpf_obj_new(struct item);
+	struct item *item = NEW(item);
 
 	if (!item)
 		return 0;
 	*(volatile long *)&item->in_list = 1;
-	bpf_obj_drop(item);
+	bpf_obj_drop_impl(item, 0);
 	return 0;
 }
 
 SEC("tc")
 int bad_V0202_use_after_drop(void *ctx)
 {
-	struct item *item = bpf_obj_new(struct item);
+	struct item *item = NEW(item);
 
 	if (!item)
 		return 0;
-	bpf_obj_drop(item);
+	bpf_obj_drop_impl(item, 0);
 	return item->value;
 }
 
@@ -153,7 +122,7 @@ int ok_list(void *ctx)
 
 	if (!shelf)
 		return 0;
-	item = bpf_obj_new(struct item);
+	item = NEW(item);
 	if (!item)
 		return 0;
 	bpf_spin_lock(&shelf->lock);
@@ -162,7 +131,7 @@ int ok_list(void *ctx)
 	node = bpf_list_pop_front(&shelf->list);
 	bpf_spin_unlock(&shelf->lock);
 	if (node)
-		bpf_obj_drop(container_of(node, struct item, in_list));
+		bpf_obj_drop_impl(OUTER(node, struct item, in_list), 0);
 	return 0;
 }
 
@@ -176,7 +145,7 @@ int bad_V0603_list_without_lock(void *ctx)
 		return 0;
 	node = bpf_list_pop_front(&shelf->list);
 	if (node)
-		bpf_obj_drop(container_of(node, struct item, in_list));
+		bpf_obj_drop_impl(OUTER(node, struct item, in_list), 0);
 	return 0;
 }
 
@@ -194,7 +163,7 @@ int bad_V0603_lock_of_another_value(void *ctx)
 	node = bpf_list_pop_front(&shelf->list);
 	bpf_spin_unlock(&beside->lock);
 	if (node)
-		bpf_obj_drop(container_of(node, struct item, in_list));
+		bpf_obj_drop_impl(OUTER(node, struct item, in_list), 0);
 	return 0;
 }
 
@@ -206,7 +175,7 @@ int bad_V0202_borrowed_after_unlock(void *ctx)
 
 	if (!shelf)
 		return 0;
-	item = bpf_obj_new(struct item);
+	item = NEW(item);
 	if (!item)
 		return 0;
 	bpf_spin_lock(&shelf->lock);
@@ -224,16 +193,16 @@ int bad_V0604_allocation_under_lock(void *ctx)
 	if (!shelf)
 		return 0;
 	bpf_spin_lock(&shelf->lock);
-	item = bpf_obj_new(struct item);
+	item = NEW(item);
 	bpf_spin_unlock(&shelf->lock);
 	if (item)
-		bpf_obj_drop(item);
+		bpf_obj_drop_impl(item, 0);
 	return 0;
 }
 
 static bool less(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 {
-	return container_of(a, struct leaf, in_tree)->value < container_of(b, struct leaf, in_tree)->value;
+	return OUTER(a, struct leaf, in_tree)->value < OUTER(b, struct leaf, in_tree)->value;
 }
 
 SEC("tc")
@@ -245,7 +214,7 @@ int ok_tree(void *ctx)
 
 	if (!forest)
 		return 0;
-	leaf = bpf_obj_new(struct leaf);
+	leaf = NEW(leaf);
 	if (!leaf)
 		return 0;
 	leaf->value = 3;
@@ -256,7 +225,7 @@ int ok_tree(void *ctx)
 		node = bpf_rbtree_remove(&forest->tree, node);
 	bpf_spin_unlock(&forest->lock);
 	if (node)
-		bpf_obj_drop(container_of(node, struct leaf, in_tree));
+		bpf_obj_drop_impl(OUTER(node, struct leaf, in_tree), 0);
 	return 0;
 }
 
@@ -268,7 +237,7 @@ int bad_V0806_object_that_is_in_no_tree(void *ctx)
 
 	if (!forest)
 		return 0;
-	leaf = bpf_obj_new(struct leaf);
+	leaf = NEW(leaf);
 	if (!leaf)
 		return 0;
 	bpf_spin_lock(&forest->lock);

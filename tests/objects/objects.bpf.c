@@ -1,27 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Objects that own others: a list in an object, a pointer in an object, and both in values of maps.
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
-
-#define __ksym __attribute__((section(".ksyms")))
-#define __kptr __attribute__((btf_type_tag("kptr")))
-#define __contains(type, node) __attribute__((btf_decl_tag("contains:" #type ":" #node)))
-
-/* Headers of distributions are older than these. */
-struct bpf_list_head {
-	__u64 opaque[2];
-} __attribute__((aligned(8)));
-struct bpf_list_node {
-	__u64 opaque[3];
-} __attribute__((aligned(8)));
-
-extern void *bpf_obj_new_impl(__u64 type, void *meta) __ksym;
-extern void bpf_obj_drop_impl(void *object, void *meta) __ksym;
-extern int bpf_list_push_back_impl(struct bpf_list_head *head, struct bpf_list_node *node, void *meta,
-				   __u64 off) __ksym;
-
-#define NEW(type) ((struct type *)bpf_obj_new_impl(bpf_core_type_id_local(struct type), 0))
+#include "graph.h"
 
 struct leaf {
 	struct bpf_list_node node;

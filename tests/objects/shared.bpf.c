@@ -2,27 +2,14 @@
 // What several may hold or come for later: counted objects, resilient locks, timers, work queues. Programs are named after what
 // must come of them: ok_…, or bad_CODE_….
 #include <stdbool.h>
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
+#include "graph.h"
 
-#define __contains(type, node) __attribute__((btf_decl_tag("contains:" #type ":" #node)))
-#define bpf_core_type_id_local(type) __builtin_btf_type_id(*(typeof(type) *)0, 0)
-#define bpf_obj_new(type) ((type *)bpf_obj_new_impl(bpf_core_type_id_local(type), 0))
-#define bpf_obj_drop(object) bpf_obj_drop_impl(object, 0)
 #define bpf_refcount_acquire(object) bpf_refcount_acquire_impl(object, 0)
 
 /* As in newer headers than those of the machine that builds this. */
 struct bpf_refcount {
 	__u32 opaque[1];
 } __attribute__((aligned(4)));
-
-struct bpf_rb_root {
-	__u64 opaque[2];
-};
-
-struct bpf_rb_node {
-	__u64 opaque[4];
-};
 
 struct bpf_res_spin_lock {
 	__u32 val;
@@ -32,14 +19,7 @@ struct bpf_wq {
 	__u64 opaque[2];
 } __attribute__((aligned(8)));
 
-extern void *bpf_obj_new_impl(__u64 local_type_id, void *meta) __ksym;
-extern void bpf_obj_drop_impl(void *object, void *meta) __ksym;
 extern void *bpf_refcount_acquire_impl(void *object, void *meta) __ksym;
-extern int bpf_rbtree_add_impl(struct bpf_rb_root *root, struct bpf_rb_node *node,
-			       bool(less)(struct bpf_rb_node *a, const struct bpf_rb_node *b), void *meta, __u64 off) __ksym;
-extern struct bpf_rb_node *bpf_rbtree_first(struct bpf_rb_root *root) __ksym;
-extern struct bpf_rb_node *bpf_rbtree_left(struct bpf_rb_root *root, struct bpf_rb_node *node) __ksym;
-extern struct bpf_rb_node *bpf_rbtree_remove(struct bpf_rb_root *root, struct bpf_rb_node *node) __ksym;
 extern int bpf_res_spin_lock(struct bpf_res_spin_lock *lock) __ksym;
 extern void bpf_res_spin_unlock(struct bpf_res_spin_lock *lock) __ksym;
 extern int bpf_res_spin_lock_irqsave(struct bpf_res_spin_lock *lock, unsigned long *flags__irq_flag) __ksym;
@@ -64,7 +44,7 @@ struct plain {
 struct forest {
 	struct bpf_spin_lock lock;
 	struct bpf_rb_root tree __contains(counted, in_tree);
-	struct counted __attribute__((btf_type_tag("kptr"))) *slot;
+	struct counted __kptr *slot;
 };
 
 struct {
@@ -130,39 +110,39 @@ static bool less(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 SEC("tc")
 int ok_second_reference(struct __sk_buff *ctx)
 {
-	struct counted *object = bpf_obj_new(struct counted), *again;
+	struct counted *object = NEW(counted), *again;
 
 	if (!object)
 		return 0;
 	again = bpf_refcount_acquire(object);
-	bpf_obj_drop(object);
+	bpf_obj_drop_impl(object, 0);
 	again->value = 1;
-	bpf_obj_drop(again);
+	bpf_obj_drop_impl(again, 0);
 	return 0;
 }
 
 SEC("tc")
 int bad_V0601_second_reference_leaks(struct __sk_buff *ctx)
 {
-	struct counted *object = bpf_obj_new(struct counted);
+	struct counted *object = NEW(counted);
 
 	if (!object)
 		return 0;
 	bpf_refcount_acquire(object);
-	bpf_obj_drop(object);
+	bpf_obj_drop_impl(object, 0);
 	return 0;
 }
 
 SEC("tc")
 int bad_V0804_reference_of_uncounted_object(struct __sk_buff *ctx)
 {
-	struct plain *object = bpf_obj_new(struct plain), *again;
+	struct plain *object = NEW(plain), *again;
 
 	if (!object)
 		return 0;
 	again = bpf_refcount_acquire(object);
-	bpf_obj_drop(object);
-	bpf_obj_drop(again);
+	bpf_obj_drop_impl(object, 0);
+	bpf_obj_drop_impl(again, 0);
 	return 0;
 }
 
@@ -170,7 +150,7 @@ SEC("tc")
 int ok_in_tree_and_slot(struct __sk_buff *ctx)
 {
 	struct forest *forest = element(forests, first, struct forest);
-	struct counted *object = bpf_obj_new(struct counted), *again;
+	struct counted *object = NEW(counted), *again;
 
 	if (!object)
 		return 0;
@@ -181,7 +161,7 @@ int ok_in_tree_and_slot(struct __sk_buff *ctx)
 	bpf_spin_unlock(&forest->lock);
 	again = bpf_kptr_xchg(&forest->slot, again);
 	if (again)
-		bpf_obj_drop(again);
+		bpf_obj_drop_impl(again, 0);
 	return 0;
 }
 
@@ -189,7 +169,7 @@ SEC("tc")
 int bad_V0202_written_after_unlock(struct __sk_buff *ctx)
 {
 	struct forest *forest = element(forests, first, struct forest);
-	struct counted *object = bpf_obj_new(struct counted);
+	struct counted *object = NEW(counted);
 
 	if (!object)
 		return 0;
@@ -204,7 +184,7 @@ SEC("tc")
 int ok_reference_of_borrowed_node(struct __sk_buff *ctx)
 {
 	struct forest *forest = element(forests, first, struct forest);
-	struct counted *object = bpf_obj_new(struct counted), *again;
+	struct counted *object = NEW(counted), *again;
 
 	if (!object)
 		return 0;
@@ -213,7 +193,7 @@ int ok_reference_of_borrowed_node(struct __sk_buff *ctx)
 	again = bpf_refcount_acquire(object);
 	bpf_spin_unlock(&forest->lock);
 	if (again)
-		bpf_obj_drop(again);
+		bpf_obj_drop_impl(again, 0);
 	return 0;
 }
 
@@ -221,7 +201,7 @@ SEC("tc")
 int bad_V0203_reference_of_borrowed_node_may_be_null(struct __sk_buff *ctx)
 {
 	struct forest *forest = element(forests, first, struct forest);
-	struct counted *object = bpf_obj_new(struct counted), *again;
+	struct counted *object = NEW(counted), *again;
 
 	if (!object)
 		return 0;
@@ -230,7 +210,7 @@ int bad_V0203_reference_of_borrowed_node_may_be_null(struct __sk_buff *ctx)
 	again = bpf_refcount_acquire(object);
 	bpf_spin_unlock(&forest->lock);
 	again->value = 3;
-	bpf_obj_drop(again);
+	bpf_obj_drop_impl(again, 0);
 	return 0;
 }
 

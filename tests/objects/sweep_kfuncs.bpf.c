@@ -1,26 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Kernel functions on arguments that the test gives; see sweep.bpf.c.
 #include "sweep.h"
+#include "graph.h"
 #include <stdbool.h>
 
-#define __contains(type, node) __attribute__((btf_decl_tag("contains:" #type ":" #node)))
-#define __kptr __attribute__((btf_type_tag("kptr")))
-#define NEW(type) ((struct type *)bpf_obj_new_impl(bpf_core_type_id_local(struct type), 0))
-#define of_node(type, member, node) ((struct type *)((char *)(node) - __builtin_offsetof(struct type, member)))
-
 /* Headers of distributions are older than these. */
-struct bpf_list_head {
-	__u64 opaque[2];
-} __attribute__((aligned(8)));
-struct bpf_list_node {
-	__u64 opaque[3];
-} __attribute__((aligned(8)));
-struct bpf_rb_root {
-	__u64 opaque[2];
-} __attribute__((aligned(8)));
-struct bpf_rb_node {
-	__u64 opaque[4];
-} __attribute__((aligned(8)));
 struct bpf_refcount {
 	__u32 opaque;
 } __attribute__((aligned(4)));
@@ -34,27 +18,11 @@ struct bpf_iter_bits {
 	__u64 opaque[2];
 } __attribute__((aligned(8)));
 
-extern void *bpf_obj_new_impl(__u64 type, void *meta) __ksym;
-extern void bpf_obj_drop_impl(void *object, void *meta) __ksym;
 extern void *bpf_percpu_obj_new_impl(__u64 type, void *meta) __ksym;
 extern void bpf_percpu_obj_drop_impl(void *object, void *meta) __ksym;
 extern void *bpf_refcount_acquire_impl(void *object, void *meta) __ksym;
-extern int bpf_list_push_front_impl(struct bpf_list_head *head, struct bpf_list_node *node, void *meta,
-				    __u64 off) __ksym;
-extern int bpf_list_push_back_impl(struct bpf_list_head *head, struct bpf_list_node *node, void *meta,
-				   __u64 off) __ksym;
-extern struct bpf_list_node *bpf_list_pop_front(struct bpf_list_head *head) __ksym;
-extern struct bpf_list_node *bpf_list_pop_back(struct bpf_list_head *head) __ksym;
 extern struct bpf_list_node *bpf_list_front(struct bpf_list_head *head) __ksym;
 extern struct bpf_list_node *bpf_list_back(struct bpf_list_head *head) __ksym;
-extern int bpf_rbtree_add_impl(struct bpf_rb_root *root, struct bpf_rb_node *node,
-			       bool(less)(struct bpf_rb_node *a, const struct bpf_rb_node *b), void *meta,
-			       __u64 off) __ksym;
-extern struct bpf_rb_node *bpf_rbtree_first(struct bpf_rb_root *root) __ksym;
-extern struct bpf_rb_node *bpf_rbtree_root(struct bpf_rb_root *root) __ksym;
-extern struct bpf_rb_node *bpf_rbtree_left(struct bpf_rb_root *root, struct bpf_rb_node *node) __ksym;
-extern struct bpf_rb_node *bpf_rbtree_right(struct bpf_rb_root *root, struct bpf_rb_node *node) __ksym;
-extern struct bpf_rb_node *bpf_rbtree_remove(struct bpf_rb_root *root, struct bpf_rb_node *node) __ksym;
 extern void bpf_rcu_read_lock(void) __ksym;
 extern void bpf_rcu_read_unlock(void) __ksym;
 extern void bpf_preempt_disable(void) __ksym;
@@ -335,7 +303,7 @@ struct {
 
 static bool less(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 {
-	return of_node(item, in_tree, a)->word < of_node(item, in_tree, b)->word;
+	return OUTER(a, struct item, in_tree)->word < OUTER(b, struct item, in_tree)->word;
 }
 
 /* Puts an item into both, one end or the other of the list. */
@@ -384,7 +352,7 @@ static __noinline __u64 take(__u64 front)
 	bpf_spin_unlock(&holder->lock);
 	if (!node)
 		return -2;
-	item = of_node(item, in_list, node);
+	item = OUTER(node, struct item, in_list);
 	word = item->word;
 	bpf_obj_drop_impl(item, 0);
 	return word;
@@ -409,15 +377,15 @@ static __noinline __u64 pick(__u64 root)
 	}
 	left = bpf_rbtree_left(&holder->tree, node);
 	if (left)
-		least = of_node(item, in_tree, left)->word;
+		least = OUTER(left, struct item, in_tree)->word;
 	right = bpf_rbtree_right(&holder->tree, node);
 	if (right)
-		most = of_node(item, in_tree, right)->word;
+		most = OUTER(right, struct item, in_tree)->word;
 	node = bpf_rbtree_remove(&holder->tree, node);
 	bpf_spin_unlock(&holder->lock);
 	if (!node)
 		return -3;
-	item = of_node(item, in_tree, node);
+	item = OUTER(node, struct item, in_tree);
 	if ((left && least > item->word) || (right && most < item->word))
 		io.out[100]++;
 	least = item->word;
@@ -438,10 +406,10 @@ static __noinline __u64 ends(void)
 	bpf_spin_lock(&holder->lock);
 	node = bpf_list_front(&holder->list);
 	if (node)
-		word = of_node(item, in_list, node)->word;
+		word = OUTER(node, struct item, in_list)->word;
 	node = bpf_list_back(&holder->list);
 	if (node)
-		word = word * 31 + of_node(item, in_list, node)->word;
+		word = word * 31 + OUTER(node, struct item, in_list)->word;
 	bpf_spin_unlock(&holder->lock);
 	return word;
 }
