@@ -53,6 +53,13 @@ pub const RCU_PROTECTED: &[&str] = &[
     "task_struct",
 ];
 
+/// Is `structure` one of the kernel's whose objects programs make themselves, as their own (`bpf_cpumask_create`)? Of the other
+/// ones programs have only what the kernel made.
+#[must_use]
+pub fn is_made_by_programs(structure: &str) -> bool {
+    structure == "bpf_cpumask"
+}
+
 /// What an argument of a tracepoint may be instead of a good pointer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MayBe {

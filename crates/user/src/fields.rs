@@ -3,6 +3,7 @@
 use crate::map_object::MapObject;
 use crate::universe::{Shared, thread_token};
 use skep_abi::Errno;
+use skep_abi::trust::is_made_by_programs;
 use skep_btf::{Btf, Field, FieldKind, Kind, KptrTag, Record};
 use skep_maps::{FieldHook, FieldOwner, Got, Heap, MapHeader};
 use std::fs::TryLockError;
@@ -59,7 +60,7 @@ pub(crate) fn holds_own_pointers(record: &Record, kernel_btf: Option<&Btf>) -> b
     record.fields.iter().any(|f| match &f.kind {
         FieldKind::Kptr { tag, target, .. } => {
             let of_kernel = kernel_btf.is_some_and(|btf| btf.find(target, Kind::Struct).is_some());
-            *tag == KptrTag::User || (of_kernel && target != "bpf_cpumask")
+            *tag == KptrTag::User || (of_kernel && !is_made_by_programs(target))
         }
         _ => false,
     })

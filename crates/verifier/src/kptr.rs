@@ -84,24 +84,18 @@ impl Verifier<'_> {
             || name.is_some_and(|t| trust::RCU_PROTECTED.contains(&t.name()))
     }
 
-    /// Does the stored pointer that is special field `field` of a map value lead to an object that programs allocate?
-    pub(crate) fn leads_to_object(&self, reg: &Reg, field: usize) -> Check<bool> {
-        let FieldKind::Kptr { tag, target, .. } = &self.map(reg).record.fields[field].kind else {
-            return Ok(false);
-        };
-        let of_kernel = self
-            .kernel_btf()?
-            .find_by_name_kind(target, BtfKind::Struct)
-            .is_some();
-        Ok(*tag != KptrTag::User && (target == "bpf_cpumask" || !of_kernel))
-    }
-
-    /// A load or store of the stored pointer that is special field `field` of a map value.
-    pub(crate) fn access_kptr(&mut self, a: &MemAccess, reg: &Reg, field: usize) -> Check<Reg> {
+    /// A load or store of the stored pointer that is special field `field` of a map value: what is loaded, and whether that leads
+    /// to an object that programs make.
+    pub(crate) fn access_kptr(
+        &mut self,
+        a: &MemAccess,
+        reg: &Reg,
+        field: usize,
+    ) -> Check<(Reg, bool)> {
         let from = self.map_source(reg.aux);
         let kind = self.map(reg).record.fields[field].kind.clone();
         let Some(slot) = self.slot_of(&kind, from)? else {
-            return Ok(Reg::UNKNOWN);
+            return Ok((Reg::UNKNOWN, false));
         };
         if a.aligned {
             return refused(
@@ -111,17 +105,18 @@ impl Verifier<'_> {
         }
         if a.kind == Access::Write {
             self.store_kptr(a, &slot)?;
-            return Ok(Reg::UNKNOWN);
+            return Ok((Reg::UNKNOWN, false));
         }
         let id = self.new_id();
         if slot.tag == KptrTag::User {
             let t = self.btf_of(slot.from).and_then(|b| b.get(slot.id));
-            return Ok(Reg {
+            let loaded = Reg {
                 flags: Flags::NULLABLE,
                 aux: t.and_then(|t| t.size()).unwrap_or(0),
                 id,
                 ..Reg::pointer(Kind::Mem)
-            });
+            };
+            return Ok((loaded, false));
         }
         let good = match slot.tag {
             _ if !self.is_protected(&slot) || !self.in_rcu_section() => Flags::UNTRUSTED,
@@ -129,13 +124,16 @@ impl Verifier<'_> {
             _ if slot.from != source::KERNEL => Flags::RCU.with(Flags::ALLOC),
             _ => Flags::RCU,
         };
-        Ok(Reg {
+        let is_object = slot.from != source::KERNEL
+            || matches!(&kind, FieldKind::Kptr { target, .. } if trust::is_made_by_programs(target));
+        let loaded = Reg {
             flags: good.with(Flags::NULLABLE),
             aux: slot.id,
             aux2: slot.from,
             id,
             ..Reg::pointer(Kind::Btf)
-        })
+        };
+        Ok((loaded, is_object))
     }
 
     fn store_kptr(&self, a: &MemAccess, slot: &KptrSlot) -> Check {

@@ -163,8 +163,8 @@ impl Verifier<'_> {
         let loaded = match reg.kind {
             Kind::MapKey => self.access_map_key(a, &reg, off)?,
             Kind::MapValue if !reg.is_nullable() => {
-                let loaded;
-                (loaded, is_object) = self.access_map_value(a, &reg, off)?;
+                let (loaded, leads_to_object) = self.access_map_value(a, &reg, off)?;
+                is_object = leads_to_object;
                 loaded
             }
             Kind::Mem if !reg.is_nullable() => self.access_mem(a, &reg, off)?,
@@ -408,8 +408,7 @@ impl Verifier<'_> {
                 .iter()
                 .position(|f| f.offset == at && matches!(f.kind, FieldKind::Kptr { .. }));
             if let Some(field) = kptr {
-                let loaded = self.access_kptr(a, reg, field)?;
-                return Ok((loaded, self.leads_to_object(reg, field)?));
+                return self.access_kptr(a, reg, field);
             }
             if let Some(value) = self
                 .map(reg)

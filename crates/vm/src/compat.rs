@@ -6,6 +6,7 @@
 use crate::helpers;
 use crate::tasks::is_known;
 use skep_abi::helper::HELPERS;
+use skep_abi::trust::is_made_by_programs;
 use skep_abi::{MapType, ProgType};
 use skep_btf::Btf;
 use skep_isa::{Call, Imm64, Insn};
@@ -178,7 +179,7 @@ pub fn keeps_what_stays(verified: &Verified, kernel_btf: Option<&Btf>) -> Result
         for type_id in kptrs {
             let name = kernel_btf.and_then(|btf| Some(btf.resolve(*type_id)?.name().to_owned()));
             let structure = name.unwrap_or_default();
-            if structure != "bpf_cpumask" {
+            if !is_made_by_programs(&structure) {
                 return Err(WhyNot::KernelPointer { slot, structure });
             }
         }
