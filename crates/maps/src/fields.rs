@@ -12,7 +12,7 @@ pub trait FieldOwner: Send + Sync {
     fn release(&self, map: &MapHeader, field: &Field, at: *mut u8);
 
     /// The lock of a value was taken over from a thread that died: what it was changing has to be put in order.
-    fn inherited(&self, got: lock::Got);
+    fn inherited(&self, from: u32, runner: Runner);
 }
 
 /// A shared [`FieldOwner`].
@@ -122,8 +122,8 @@ impl MapHeader {
         unsafe {
             let word = locked.add(offset as usize).cast();
             let got = lock::spin_lock(word, runner.token);
-            if let (Some(hook), lock::Got::Inherited { .. }) = (self.hook.get(), got) {
-                hook.0.inherited(got);
+            if let (Some(hook), lock::Got::Inherited { from }) = (self.hook.get(), got) {
+                hook.0.inherited(from, runner);
             }
             copy_value(&self.spec.record, from, to, len);
             lock::spin_unlock(word);

@@ -52,7 +52,7 @@ pub use confine::confine;
 pub use elem::{holds_objects, is_storage};
 pub use fields::{FieldHook, FieldOwner, spin_lock_offset};
 pub use header::{DeleteFn, LookupFn, MapHeader, Runner, Told, UpdateFn};
-pub use heap::{HEAP_WINDOW_BYTES, Heap};
+pub use heap::Heap;
 pub use lease::{Lease, LeaseTable, USER_SLOTS};
 pub use lock::{Got, spin_lock, spin_unlock};
 pub use map::Map;

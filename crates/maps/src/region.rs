@@ -88,7 +88,8 @@ pub(crate) struct Region {
     fresh: bool,
 }
 
-fn errno(e: &std::io::Error) -> Errno {
+/// The number of an error of the system.
+pub(crate) fn errno(e: &std::io::Error) -> Errno {
     e.raw_os_error().map_or(Errno::ENOMEM, Errno)
 }
 

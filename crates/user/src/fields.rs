@@ -5,7 +5,7 @@ use crate::universe::{Shared, thread_token};
 use skep_abi::Errno;
 use skep_abi::trust::is_made_by_programs;
 use skep_btf::{Btf, Field, FieldKind, Kind, KptrTag, Record};
-use skep_maps::{FieldHook, FieldOwner, Got, Heap, MapHeader};
+use skep_maps::{FieldHook, FieldOwner, Heap, MapHeader, Runner};
 use std::fs::TryLockError;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -31,9 +31,9 @@ impl Drop for Place {
 }
 
 impl FieldOwner for Owner {
-    fn inherited(&self, got: Got) {
+    fn inherited(&self, from: u32, runner: Runner) {
         if let Some(place) = &self.objects {
-            place.heap.after(got, thread_token());
+            place.heap.roll_back(from, runner.token);
         }
     }
 

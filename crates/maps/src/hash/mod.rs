@@ -26,7 +26,7 @@ use crate::lease::USER_SLOTS;
 use crate::region::{Layout, Memory, Region};
 use crate::spec::MapSpec;
 #[cfg(feature = "loom")]
-use crate::sync;
+use crate::sync::make;
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use alloc::{CpuLine, SharedLine};
 use bucket::Bucket;
@@ -146,33 +146,6 @@ impl Parts {
         })
     }
 
-    /// Loom's atomics do not begin as zero bytes.
-    #[cfg(feature = "loom")]
-    fn make_atomics(spec: &MapSpec, data: *mut u8, control: *mut u8) {
-        fn make<T: Default>(at: *mut u8, count: usize) {
-            sync::make::<T>(at.cast_const().cast(), count);
-        }
-        let Some(parts) = Self::of(spec) else { return };
-        let n = parts.total as usize;
-        let lines = (spec.cpus + USER_SLOTS) as usize;
-        make::<SharedLine>(control, 1);
-        make::<CpuLine>(control.wrapping_add(size_of::<SharedLine>()), lines);
-        make::<Bucket>(
-            control.wrapping_add(Self::buckets_at(spec)),
-            parts.buckets as usize,
-        );
-        make::<AtomicU32>(control.wrapping_add(parts.links_at), n);
-        make::<AtomicU64>(control.wrapping_add(parts.marks_at), n.div_ceil(64));
-        if is_lru(spec.map_type) {
-            make::<AtomicU8>(control.wrapping_add(parts.recent_at), n);
-        }
-        let states = if parts.twins { n } else { 0 };
-        for i in 0..states {
-            let at = i * parts.elem_size + parts.key_stride;
-            make::<twin::State>(data.wrapping_add(at), 1);
-        }
-    }
-
     fn buckets_at(spec: &MapSpec) -> usize {
         size_of::<SharedLine>() + (spec.cpus + USER_SLOTS) as usize * size_of::<CpuLine>()
     }
@@ -196,7 +169,23 @@ pub(crate) fn sizes(spec: &MapSpec) -> Option<Sizes> {
 /// Loom's atomics do not begin as zero bytes.
 #[cfg(feature = "loom")]
 pub(crate) fn make_atomics(spec: &MapSpec, data: *mut u8, control: *mut u8) {
-    Parts::make_atomics(spec, data, control);
+    let Some(parts) = Parts::of(spec) else { return };
+    let n = parts.total as usize;
+    let lines = (spec.cpus + USER_SLOTS) as usize;
+    let at = |offset: usize| control.wrapping_add(offset);
+    make::<SharedLine>(control.cast(), 1);
+    make::<CpuLine>(at(size_of::<SharedLine>()).cast(), lines);
+    make::<Bucket>(at(Parts::buckets_at(spec)).cast(), parts.buckets as usize);
+    make::<AtomicU32>(at(parts.links_at).cast(), n);
+    make::<AtomicU64>(at(parts.marks_at).cast(), n.div_ceil(64));
+    if is_lru(spec.map_type) {
+        make::<AtomicU8>(at(parts.recent_at).cast(), n);
+    }
+    let states = if parts.twins { n } else { 0 };
+    for i in 0..states {
+        let at = i * parts.elem_size + parts.key_stride;
+        make::<twin::State>(data.wrapping_add(at).cast(), 1);
+    }
 }
 
 /// Chooses the seed of a new map, the first word of its control area.
@@ -242,7 +231,7 @@ pub(crate) fn create(spec: &MapSpec, memory: &Memory) -> Result<MapHeader, Errno
         memory,
     )?;
     #[cfg(feature = "loom")]
-    Parts::make_atomics(spec, region.data(), region.control());
+    make_atomics(spec, region.data(), region.control());
     if region.is_fresh() {
         seed(spec, region.control());
     }

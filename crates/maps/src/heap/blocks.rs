@@ -9,7 +9,7 @@ use super::{FILE_BYTES, Heap};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Unit of offsets.
-const UNIT: usize = 16;
+pub(super) const UNIT: u64 = 16;
 /// Classes of size.
 const CLASSES: usize = 80;
 /// Classes that are a multiple of the unit each; then come four for every doubling.
@@ -23,10 +23,10 @@ const LOOK_AGAIN_NS: u64 = 1_000_000_000;
 /// Bytes of the blocks of a class, header included.
 const fn class_bytes(class: usize) -> usize {
     if class < SMALL {
-        return (class + 1) * UNIT;
+        return (class + 1) * UNIT as usize;
     }
     let (doubling, quarter) = ((class - SMALL) / 4, (class - SMALL) % 4);
-    ((SMALL * UNIT) << doubling) / 4 * (5 + quarter)
+    ((SMALL * UNIT as usize) << doubling) / 4 * (5 + quarter)
 }
 
 const _: () = assert!(class_bytes(CLASSES - 1) as u64 >= OBJECT_BYTES_MAX + HEADER_BYTES);
@@ -85,7 +85,7 @@ impl Heap {
     pub(super) fn header(&self, at: u64) -> Option<&Header> {
         let start = at.wrapping_sub(HEADER_BYTES);
         // SAFETY: inside the file, aligned; a header is atomics only.
-        (self.has(start, HEADER_BYTES) && start.is_multiple_of(UNIT as u64))
+        (self.has(start, HEADER_BYTES) && start.is_multiple_of(UNIT))
             .then(|| unsafe { &*(start as *const Header) })
     }
 
@@ -136,12 +136,12 @@ impl Heap {
         let top = &self.control().blocks.free[class];
         let mut seen = top.load(Ordering::Acquire);
         loop {
-            let at = self.base() + u64::from(seen as u32) * UNIT as u64 + HEADER_BYTES;
+            let at = self.base() + u64::from(seen as u32) * UNIT + HEADER_BYTES;
             let header = self.header(at).filter(|_| seen as u32 != 0)?;
             let next = header.holder.load(Ordering::Relaxed);
             let new = counted(seen, next);
             match top.compare_exchange_weak(seen, new, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(u64::from(seen as u32) * UNIT as u64),
+                Ok(_) => return Some(u64::from(seen as u32) * UNIT),
                 Err(now) => seen = now,
             }
         }
@@ -171,7 +171,7 @@ impl Heap {
         };
         let Some(class) = header.class() else { return };
         let control = &self.control().blocks;
-        let offset = (at - HEADER_BYTES - self.base()) / UNIT as u64;
+        let offset = (at - HEADER_BYTES - self.base()) / UNIT;
         let top = &control.free[class];
         let mut seen = top.load(Ordering::Acquire);
         loop {
@@ -202,11 +202,14 @@ impl Heap {
             };
             let Some(class) = header.class() else {
                 // Being cut, or whoever cut it died: zeros up to the next block.
-                offset += UNIT as u64;
+                offset += UNIT;
                 continue;
             };
             // What looks like a header may be inside a block that was cut meanwhile.
-            if let Some(cut) = (uncut..offset).step_by(UNIT).find(|at| self.is_cut(*at)) {
+            if let Some(cut) = (uncut..offset)
+                .step_by(UNIT as usize)
+                .find(|at| self.is_cut(*at))
+            {
                 (offset, uncut) = (cut, cut);
                 continue;
             }

@@ -20,7 +20,7 @@ mod tests;
 mod tree;
 mod types;
 
-use crate::region::Memory;
+use crate::region::{Memory, errno};
 use journal::{JOURNALS, Journal};
 use skep_abi::Errno;
 use skep_sys::mem::{self, Access, Mapping};
@@ -33,7 +33,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Bytes of the window of addresses that a heap lies at the start of, and what it is aligned to: the upper half of a pointer
 /// tells whether it points there.
-pub const HEAP_WINDOW_BYTES: u64 = 1 << 32;
+const WINDOW_BYTES: u64 = 1 << 32;
 /// Bytes of the file: of all objects at most.
 const FILE_BYTES: usize = 1 << 30;
 /// Bytes in front of the first block.
@@ -66,10 +66,6 @@ pub struct Heap {
     looked: AtomicU64,
 }
 
-fn errno(e: &std::io::Error) -> Errno {
-    e.raw_os_error().map_or(Errno::ENOMEM, Errno)
-}
-
 impl Heap {
     /// A heap without objects.
     ///
@@ -83,7 +79,7 @@ impl Heap {
             Memory::Existing(file) => return Self::open(file.try_clone().map_err(|e| errno(&e))?),
         };
         let file = file.map_err(|e| errno(&e))?;
-        let window = HEAP_WINDOW_BYTES as usize;
+        let window = WINDOW_BYTES as usize;
         let mapping = place::somewhere(window, |at| Self::window_at(at, &file))?;
         let heap = Self::over(file, mapping);
         let control = heap.control();
@@ -106,8 +102,8 @@ impl Heap {
         };
         let len = file.metadata().map_err(|e| errno(&e))?.len();
         let at = usize::try_from(read(offset_of!(Control, base))?).map_err(|_| Errno::EINVAL)?;
-        let is_place = place::is_allowed(at, HEAP_WINDOW_BYTES as usize)
-            && (at as u64).is_multiple_of(HEAP_WINDOW_BYTES);
+        let is_place = place::is_allowed(at, WINDOW_BYTES as usize)
+            && (at as u64).is_multiple_of(WINDOW_BYTES);
         if read(0)? != MAGIC || len != FILE_BYTES as u64 || !is_place {
             return Err(Errno::EINVAL);
         }
@@ -127,7 +123,7 @@ impl Heap {
     /// The window, filled with the file again and again, and so are the guards: whatever the lower half of a pointer becomes, an
     /// access through it hits the file.
     fn window_at(at: usize, file: &File) -> std::io::Result<Mapping> {
-        let len = HEAP_WINDOW_BYTES as usize + 2 * GUARD_BYTES;
+        let len = WINDOW_BYTES as usize + 2 * GUARD_BYTES;
         let mut window = Mapping::reserve_at(at - GUARD_BYTES, len)?;
         let ends = [0, len - GUARD_BYTES].map(|at| (at, GUARD_BYTES));
         let copies = (GUARD_BYTES..len - GUARD_BYTES).step_by(FILE_BYTES);
@@ -143,7 +139,7 @@ impl Heap {
         &self.file
     }
 
-    /// Where the window begins, a multiple of [`HEAP_WINDOW_BYTES`].
+    /// Where the window begins, a multiple of [`WINDOW_BYTES`].
     #[must_use]
     pub fn base(&self) -> u64 {
         self.mapping.base() as u64 + GUARD_BYTES as u64
@@ -164,7 +160,7 @@ impl Heap {
     /// A pointer that was read from shared memory: 0 unless it leads to the window, aligned.
     #[must_use]
     pub fn confined(&self, at: u64) -> u64 {
-        let is_inside = at.wrapping_sub(self.base()) < HEAP_WINDOW_BYTES && at.is_multiple_of(8);
+        let is_inside = at.wrapping_sub(self.base()) < WINDOW_BYTES && at.is_multiple_of(8);
         if is_inside { at } else { 0 }
     }
 

@@ -3,6 +3,7 @@
 //! The creator tries some at random, as the kernel does for everything it maps; others map the file where it says. Of
 //! thousands of places two processes hardly ever choose the same, and a process that has something else there is told.
 
+use crate::region::errno;
 use skep_abi::Errno;
 use skep_sys::mem::Mapping;
 
@@ -28,7 +29,7 @@ pub(crate) fn somewhere(
         let slot = skep_sys::random::u64() as usize % slots;
         match map_at(LOWEST.next_multiple_of(align) + slot * align) {
             Err(e) if e.raw_os_error() == Some(Errno::EEXIST.0) => {}
-            other => return other.map_err(|e| e.raw_os_error().map_or(Errno::ENOMEM, Errno)),
+            other => return other.map_err(|e| errno(&e)),
         }
     }
     Err(Errno::ENOMEM)

@@ -3,7 +3,7 @@
 //! Objects whose last reference was given back form a chain through their headers until each of them released what it owns:
 //! however long a chain of owners is, no stack grows.
 
-use super::blocks::{HEADER_BYTES, Header};
+use super::blocks::{HEADER_BYTES, Header, UNIT};
 use super::list::Head;
 use super::tree::Root;
 use super::types::Owned;
@@ -38,7 +38,7 @@ impl Dead<'_> {
     fn offset(&self) -> u32 {
         match self.first {
             0 => 0,
-            at => ((at - self.heap.base()) / 16) as u32,
+            at => ((at - self.heap.base()) / UNIT) as u32,
         }
     }
 
@@ -48,7 +48,7 @@ impl Dead<'_> {
         let next = header.holder.load(Ordering::Relaxed);
         self.first = match next {
             0 => 0,
-            offset => self.heap.base() + u64::from(offset) * 16,
+            offset => self.heap.base() + u64::from(offset) * UNIT,
         };
         Some((at, header))
     }

@@ -4,7 +4,7 @@
 //! nothing.
 
 use super::Heap;
-use crate::lock;
+use crate::{lock, sync};
 use skep_btf::{Field, FieldKind, KptrTag, Record};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -16,7 +16,7 @@ const FIELDS: usize = 15;
 /// The table.
 #[repr(C)]
 pub(super) struct Control {
-    lock: AtomicU32,
+    lock: sync::AtomicU32,
     /// Lines that are written.
     count: AtomicU32,
     lines: [[AtomicU64; FIELDS]; LINES],
@@ -89,11 +89,10 @@ impl Heap {
             return Some(0);
         }
         let table = &self.control().types;
-        // SAFETY: a word of the heap's memory.
-        unsafe { lock::spin_lock(table.lock.as_ptr(), token) };
+        // Lines are counted last: what a dead owner left unfinished is not there.
+        lock::take(&table.lock, token);
         let found = table.find_or_add(&line);
-        // SAFETY: taken above.
-        unsafe { lock::spin_unlock(table.lock.as_ptr()) };
+        lock::give(&table.lock);
         found
     }
 
