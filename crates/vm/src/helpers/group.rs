@@ -3,7 +3,6 @@
 
 use super::{Args, Row, helpers};
 use skep_abi::Errno;
-use skep_sys::ids;
 
 pub(super) const HELPERS: &[Row] = helpers! {
     33 "bpf_skb_under_cgroup" skb_under_cgroup;
@@ -27,15 +26,15 @@ fn zero(_: &Args) -> u64 {
     0
 }
 
-fn get_current_cgroup_id(_: &Args) -> u64 {
-    ids::cgroup_id().unwrap_or(1)
+fn get_current_cgroup_id(a: &Args) -> u64 {
+    a.world().tasks.own_group(None).unwrap_or(1)
 }
 
 /// The id of the group at the level in argument `n`, 0 if the own one lies above.
 fn own_at_level(a: &Args, n: usize) -> u64 {
-    let own = a.world().tasks.own_groups();
     let level = usize::try_from(a.get32(n).cast_signed()).ok();
-    level.and_then(|l| own.get(l)).copied().unwrap_or_default()
+    let own = level.and_then(|level| a.world().tasks.own_group(Some(level)));
+    own.unwrap_or_default()
 }
 
 /// level

@@ -4,6 +4,8 @@
 
 use super::{Args, Row, helpers};
 use skep_abi::Errno;
+use skep_maps::Heap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) const KFUNCS: &[Row] = helpers! {
     0 "bpf_obj_new_impl" obj_new;
@@ -88,12 +90,8 @@ fn this_cpu_ptr(a: &Args) -> u64 {
 
 /// Gives a reference of the program back.
 pub(super) fn obj_drop(a: &Args) {
-    drop_object(a, a.get(1));
-}
-
-fn drop_object(a: &Args, at: u64) {
     if let Some(heap) = a.heap() {
-        heap.drop_object(at, a.runner().token);
+        heap.drop_object(a.get(1), a.runner().token);
     }
 }
 
@@ -109,28 +107,18 @@ fn refcount_acquire(a: &Args) -> u64 {
 
 /// Place in a value, pointer: swaps them
 fn kptr_xchg(a: &Args) -> u64 {
+    // Without a heap no map has stored pointers, and there is nothing to store.
+    let Some(heap) = a.heap() else { return 0 };
     let (token, new) = (a.runner().token, a.get(2));
-    if let Some(heap) = a.heap() {
-        heap.stored(new, token);
-    }
+    heap.stored(new, token);
     // SAFETY: the verifier proved an aligned place for a stored pointer.
-    let place = unsafe { std::sync::atomic::AtomicU64::from_ptr(a.ptr(1).cast()) };
-    let old = place.swap(new, std::sync::atomic::Ordering::AcqRel);
-    match a.heap() {
-        Some(heap) => {
-            heap.taken(old, token);
-            heap.confined(old)
-        }
-        None => 0,
-    }
+    let old = unsafe { AtomicU64::from_ptr(a.ptr(1).cast()) }.swap(new, Ordering::AcqRel);
+    heap.taken(old, token);
+    heap.confined(old)
 }
 
 /// Puts the node of `r2` in with `add`, which tells whether it could; if not the object is given back.
-fn put_in(
-    a: &Args,
-    node_offset: u64,
-    add: impl FnOnce(&skep_maps::Heap) -> bool,
-) -> Result<i64, Errno> {
+fn put_in(a: &Args, node_offset: u64, add: impl FnOnce(&Heap) -> bool) -> Result<i64, Errno> {
     let heap = a.heap().ok_or(Errno::EINVAL)?;
     let (object, token) = (a.get(2) - node_offset, a.runner().token);
     // Before it is in: if this thread dies in between, an object is lost, and not one given back that others have.

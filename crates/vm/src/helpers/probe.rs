@@ -125,11 +125,15 @@ fn probe_read_user_str(a: &Args) -> Result<u64, Errno> {
 /// Zeros that the kernel writes behind a string of `len` bytes with its end: it copies whole words of user space as long as
 /// there are `max` bytes for them.
 fn zeros_behind(at: u64, len: usize, max: usize) -> usize {
+    const PAGE: usize = skep_sys::mem::PAGE;
     const WORD: usize = 8;
     let Some(last) = len.checked_sub(1).map(|end| end / WORD * WORD) else {
         return 0;
     };
-    let fits = last + WORD <= max && fault::read(at.wrapping_add(last as u64), &mut [0; WORD]);
+    let word = at.wrapping_add(last as u64);
+    // The end was read: the rest of its word is there as well, unless another page begins in it.
+    let is_in_page = word as usize % PAGE <= PAGE - WORD;
+    let fits = last + WORD <= max && (is_in_page || fault::read(word, &mut [0; WORD]));
     if fits { last + WORD - len } else { 0 }
 }
 

@@ -130,7 +130,8 @@ const CHUNK: usize = 64;
 fn unsafe_string(at: u64, max: usize) -> Result<Vec<u8>, Errno> {
     let limit = max.min(MAX_STRING);
     let mut text = Vec::new();
-    if at < KERNEL_SPACE && !fault::read(at, &mut [0]) {
+    // The kernel looks at the address also if nothing is to be read.
+    if limit == 0 && at < KERNEL_SPACE && !fault::read(at, &mut [0]) {
         return Err(Errno::ERANGE);
     }
     while text.len() < limit {
@@ -139,7 +140,13 @@ fn unsafe_string(at: u64, max: usize) -> Result<Vec<u8>, Errno> {
         let mut chunk = [0; CHUNK];
         let chunk = &mut chunk[..to_boundary.min(limit - text.len())];
         if !fault::read(from, chunk) {
-            return Err(Errno::EFAULT);
+            // No chunk crosses a page: without the first one there is not even the first byte.
+            let is_outside = text.is_empty() && at < KERNEL_SPACE;
+            return Err(if is_outside {
+                Errno::ERANGE
+            } else {
+                Errno::EFAULT
+            });
         }
         if let Some(end) = chunk.iter().position(|&b| b == 0) {
             text.extend_from_slice(&chunk[..end]);

@@ -106,6 +106,16 @@ impl Tasks {
         self.found(cgroup::ancestor(&path, level)?)
     }
 
+    /// The id of the running thread's group, or of the one at a level above it.
+    pub(crate) fn own_group(&mut self, level: Option<usize>) -> Option<u64> {
+        let own = cgroup::path_of(None)?;
+        let path = match level {
+            None => &own,
+            Some(level) => cgroup::ancestor(&own, level)?,
+        };
+        self.hierarchy()?.id(path)
+    }
+
     /// Ids of the groups of the running thread, from the root on.
     pub(crate) fn own_groups(&mut self) -> Vec<u64> {
         let path = cgroup::path_of(None);

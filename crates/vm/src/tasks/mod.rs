@@ -78,12 +78,9 @@ impl Image {
     }
 
     fn put(&mut self, at: usize, bytes: &[u8]) {
-        for (at, byte) in (at..).zip(bytes) {
-            let word = &mut self.memory[at / size_of::<u64>()];
-            let mut all = word.to_ne_bytes();
-            all[at % size_of::<u64>()] = *byte;
-            *word = u64::from_ne_bytes(all);
-        }
+        // SAFETY: words are bytes, and any bytes are words.
+        let (_, memory, _) = unsafe { self.memory.align_to_mut::<u8>() };
+        memory[at..at + bytes.len()].copy_from_slice(bytes);
     }
 }
 
@@ -133,9 +130,16 @@ impl Tasks {
         }
     }
 
-    /// Ends what the run before this one found.
+    /// Ends what the run before this one found. Every run begins here: most found nothing.
     #[inline]
     pub fn begin_run(&mut self) {
+        if self.current.is_some() || self.has_more {
+            self.end_run();
+        }
+    }
+
+    #[cold]
+    fn end_run(&mut self) {
         self.current = None;
         if self.has_more || self.images.len() > KEPT_MAX {
             self.forget();
