@@ -4,11 +4,10 @@
 //! Its programs check what the kernel promises while they run; at the end the counts must be exact, and no element may be
 //! lost: every map takes as many as it was made for.
 
+use crate::objects::object;
 use crate::random::Random;
-use crate::workspace_root;
 use skep::load::{LoadOptions, Loaded, load};
 use skep_bpf::{Backend, Handle, TestRun};
-use skep_object::Object;
 use skep_user::{Options, Universe};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -134,12 +133,7 @@ struct Player {
 
 impl Player {
     fn new(pins: &Path) -> Result<Self, String> {
-        let path = workspace_root().join("tests/objects/hammer.bpf.o");
-        let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let options = skep_object::Options {
-            name: "hammer".to_owned(),
-        };
-        let object = Object::parse(&bytes, &options).map_err(|e| e.to_string())?;
+        let object = object("hammer");
         let universe = Universe::new(Options {
             pin_dir: Some(pins.to_owned()),
             kernel_btf: Some(Arc::new(skep::target::reference_btf(&object.needs()))),

@@ -1,8 +1,11 @@
 //! Objects of programs go with what they own.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use skep::load::{LoadOptions, load};
 use skep_bpf::{Backend, TestRun};
-use skep_object::{Object, Options};
+use skep_btf::Btf;
+use skep_object::{Linked, Object, Options};
 use skep_user::Universe;
 use skep_vm::Engine;
 use std::os::unix::fs::DirBuilderExt;
@@ -12,21 +15,26 @@ use std::sync::Arc;
 /// Runs of each program.
 const RUNS: u32 = 5;
 
-#[test]
-fn what_an_object_owns_goes_with_it() {
+/// The object `objects`, linked, and the types of the kernel that it needs.
+fn linked() -> (Linked, Arc<Btf>) {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../tests/objects/objects.bpf.o"
     );
     let name = "objects".to_owned();
     let object = Object::parse(&std::fs::read(path).unwrap(), &Options { name }).unwrap();
-    let linked = object
-        .relocate(&skep::target::reference(&object.needs(), None))
-        .unwrap();
+    let target = skep::target::reference(&object.needs(), None);
+    let types = skep::target::reference_btf(&object.needs());
+    (object.relocate(&target).unwrap(), Arc::new(types))
+}
+
+#[test]
+fn what_an_object_owns_goes_with_it() {
+    let (linked, kernel_btf) = linked();
     for engine in [Engine::Interp, Engine::Jit] {
         let universe = Universe::new(skep_user::Options {
             engine,
-            kernel_btf: Some(Arc::new(skep::target::reference_btf(&object.needs()))),
+            kernel_btf: Some(Arc::clone(&kernel_btf)),
             ..skep_user::Options::default()
         });
         let universe = universe.unwrap();
@@ -80,16 +88,7 @@ impl Drop for Pins {
 /// A pinned map keeps what its values own when all that have it let it go; without its pin it goes with the last of them.
 #[test]
 fn what_a_pinned_map_owns_stays() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/objects/objects.bpf.o"
-    );
-    let name = "objects".to_owned();
-    let object = Object::parse(&std::fs::read(path).unwrap(), &Options { name }).unwrap();
-    let linked = object
-        .relocate(&skep::target::reference(&object.needs(), None))
-        .unwrap();
-    let kernel_btf = Arc::new(skep::target::reference_btf(&object.needs()));
+    let (linked, kernel_btf) = linked();
     for engine in [Engine::Interp, Engine::Jit] {
         let pins = Pins::new(engine).unwrap();
         let pin = pins.0.join("branches");
