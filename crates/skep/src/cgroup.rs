@@ -6,6 +6,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+use skep_sys::cgroup::Hierarchy;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -17,15 +18,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// # Errors
 /// If there is none.
 pub fn mount_point() -> io::Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    mounts
-        .lines()
-        .map(|line| line.split(' ').collect::<Vec<_>>())
-        .find_map(|fields| match fields.as_slice() {
-            [_, place, "cgroup2", ..] => Some(PathBuf::from(place)),
-            _ => None,
-        })
-        .ok_or_else(|| io::Error::other("no cgroup v2 hierarchy is mounted"))
+    let hierarchy = Hierarchy::find();
+    let place = hierarchy.map(|h| h.mount_point().to_owned());
+    place.ok_or_else(|| io::Error::other("no cgroup v2 hierarchy is mounted"))
 }
 
 /// The id that programs see (`bpf_get_current_cgroup_id`): the number of the folder's inode.

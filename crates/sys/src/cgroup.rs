@@ -34,6 +34,12 @@ impl Hierarchy {
         })
     }
 
+    /// Where it is mounted.
+    #[must_use]
+    pub fn mount_point(&self) -> &Path {
+        &self.folder
+    }
+
     fn folder_of(&self, path: &str) -> Option<PathBuf> {
         let below = path.strip_prefix(&self.root)?;
         if !(below.is_empty() || below.starts_with('/')) {

@@ -36,22 +36,10 @@ pub fn all_users_and_groups() -> ([u32; 4], [u32; 4]) {
     (users, groups)
 }
 
-/// Process id of the parent; 0 if it is not visible.
-#[must_use]
-pub fn parent() -> u32 {
-    std::os::unix::process::parent_id()
-}
-
 /// The name of this thread, terminated.
 pub fn thread_name(name: &mut [u8; 16]) {
     // SAFETY: the kernel writes at most 16 bytes.
     unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
-}
-
-/// Id of the cgroup (v2) of this thread.
-#[must_use]
-pub fn cgroup_id() -> Option<u64> {
-    crate::cgroup::Hierarchy::find()?.id(&crate::cgroup::path_of(None)?)
 }
 
 /// Device and inode of the PID namespace of this process.

@@ -43,7 +43,7 @@ pub fn own() -> Option<Status> {
         thread,
         process,
         token: crate::task::make_token(thread, stat.start),
-        parent: crate::ids::parent(),
+        parent: std::os::unix::process::parent_id(),
         has_memory: true,
         is_zombie: false,
         flags: stat.flags,

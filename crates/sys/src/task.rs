@@ -91,8 +91,7 @@ pub const fn thread_of(token: u32) -> u32 {
 /// low bits of its start time). Reads `/proc`: keep the answer, and ask anew after fork.
 #[must_use]
 pub fn token() -> u32 {
-    let tid = thread_id();
-    make_token(tid, stat(tid).map_or(0, |s| s.start))
+    token_of(thread_id())
 }
 
 /// The [`token`] of another thread, or of the first one of a process.
