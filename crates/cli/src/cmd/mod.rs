@@ -28,7 +28,8 @@ use crate::output::Output;
 
 /// What to do.
 ///
-/// The options of a verb are described only once it is named: describing all of them costs a third of a short command's time.
+/// The options of a verb are described only once it is named: every short command would pay for all of them
+/// (`cargo xtask bench load`).
 /// What a verb is for stands here; a doc comment of a structure of options would take that place.
 #[derive(clap::Subcommand)]
 #[command(defer = true)]
